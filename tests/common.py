@@ -1,0 +1,35 @@
+"""What the tests share: where the fixtures are and how reference vectors are read."""
+
+import os
+from pathlib import Path
+from typing import Dict
+
+import numpy
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+FIXTURES = ROOT / "fixtures"
+REFERENCE = FIXTURES / "reference"
+DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
+
+needs_data = pytest.mark.skipif(
+    not DATA.is_dir(), reason=f"the measuring corpora are absent ({DATA}; set LDNET_DATA)"
+)
+
+
+def load_reference(name: str) -> Dict[str, numpy.ndarray]:
+    """All arrays of one `.npz` file below `fixtures/reference`."""
+    with numpy.load(str(REFERENCE / name)) as arrays:
+        return dict(arrays)
+
+
+def reference_parameters(arrays: Dict[str, numpy.ndarray], dtype=torch.float64) -> Dict[str, torch.Tensor]:
+    """The parameters in a reference file: `param/*` as stored, `param_q32/*` divided by 32."""
+    parameters = {}
+    for key, value in arrays.items():
+        if key.startswith("param/"):
+            parameters[key[len("param/") :]] = torch.as_tensor(value).to(dtype)
+        elif key.startswith("param_q32/"):
+            parameters[key[len("param_q32/") :]] = torch.as_tensor(value).to(dtype) / 32
+    return parameters
