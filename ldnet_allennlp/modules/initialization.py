@@ -1,0 +1,69 @@
+"""How the original LD-Net initialises its parameters (`model_word_ada/utils.py`, `model_seq/utils.py`)."""
+
+import math
+from typing import Optional
+
+import torch
+
+
+@torch.no_grad()
+def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
+    """
+    Initialises a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn
+    from U(-a, a) with a = sqrt(6 / (rows / 4 + columns)), so each of the four gates gets Glorot's range of
+    its own; the biases are 0 except for the forget gate. A GRU and a plain RNN keep PyTorch's own
+    initialisation.
+
+    # Parameters
+
+    module : `torch.nn.RNNBase`
+        A `torch.nn.LSTM`, `GRU` or `RNN` of any depth, one or both directions. The projection of an LSTM with
+        a `proj_size` is initialised like a linear layer.
+    forget_bias : `float`, optional (default = `2.0`)
+        What the forget gate's two bias vectors add up to; each gets half. The original sets both to 1.
+    """
+    if not isinstance(module, torch.nn.LSTM):
+        return
+    forget_gate = slice(module.hidden_size, 2 * module.hidden_size)  # rows are in the order i, f, g, o
+    for name, parameter in module.named_parameters():
+        if name.startswith("weight_hr"):
+            _uniform_(parameter, 6.0 / sum(parameter.shape))
+        elif name.startswith("weight"):
+            _uniform_(parameter, 6.0 / (parameter.size(0) / 4 + parameter.size(1)))
+        else:
+            parameter.zero_()
+            parameter[forget_gate] = forget_bias / 2
+
+
+@torch.no_grad()
+def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -> None:
+    """
+    Fills a matrix of embeddings, shape (number of embeddings, dimension), in place from U(-a, a) with
+    a = sqrt(3 / dimension), which gives every vector an expected squared length of 1.
+
+    # Parameters
+
+    weight : `torch.Tensor`
+        The matrix, one embedding a row.
+    padding_index : `int`, optional (default = `None`)
+        If given, this row is set to zero.
+    """
+    _uniform_(weight, 3.0 / weight.size(-1))
+    if padding_index is not None:
+        weight[padding_index] = 0.0
+
+
+@torch.no_grad()
+def init_linear_(linear: torch.nn.Linear) -> None:
+    """
+    Initialises a linear layer in place: the weight from U(-a, a) with a = sqrt(6 / (inputs + outputs))
+    (Glorot's range), the bias, where there is one, with 0.
+    """
+    _uniform_(linear.weight, 6.0 / (linear.in_features + linear.out_features))
+    if linear.bias is not None:
+        linear.bias.zero_()
+
+
+def _uniform_(parameter: torch.Tensor, squared_bound: float) -> None:
+    bound = math.sqrt(squared_bound)
+    parameter.uniform_(-bound, bound)

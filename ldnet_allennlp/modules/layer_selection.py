@@ -1,0 +1,225 @@
+"""Gates that choose layers of an `ld_rnn`, and the cut that follows the choice."""
+
+from typing import List, NamedTuple, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from overrides import overrides
+
+from ldnet_allennlp.modules.ld_rnn import LdRnn
+
+
+def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
+    """
+    The regularizer of layer selection (LD-Net, section 3.3; `prune_sparse_seq.py` of the original):
+    `lambda_0 * sum z(1-z)`, which drives each gate to 0 or 1, plus `lambda_0 * sum_{z>0} z` while more than
+    `lambda_1` gates are above 0.
+
+    # Parameters
+
+    gates : `torch.Tensor`
+        Shape (number of gates,): the gates of all directions together.
+    lambda_0 : `float`
+        The weight.
+    lambda_1 : `float`
+        The layer budget.
+
+    # Returns
+
+    `torch.Tensor`
+        A scalar with a gradient to every gate.
+    """
+    positive = gates > 0
+    over_budget = (positive.sum() > lambda_1).to(gates.dtype)
+    # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
+    return lambda_0 * ((gates * (1 - gates)).sum() + over_budget * (gates * positive).sum())
+
+
+class PrunedLayers(NamedTuple):
+    """What `LayerSelection.prune` leaves."""
+
+    encoder: LdRnn
+    """An `ld_rnn` with the kept layers only."""
+
+    gates: torch.Tensor
+    """The gates of the kept layers, in the order of the encoder's layers."""
+
+    columns: torch.Tensor
+    """The columns of the old output, in order, that the new output holds. Shape (new output size,)."""
+
+
+@Seq2SeqEncoder.register("layer_selection")
+class LayerSelection(Seq2SeqEncoder):
+    """
+    An `ld_rnn` with one gate a layer (LD-Net, section 3.3; `model_seq/sparse_lm.py` of the original): layer
+    l gives z_l * h_l, both to the later layers and in the output. All gates start at 1.
+
+    Training drives gates to exactly 0 with `selection_penalty` in the loss and the "proximal" optimizer,
+    which clamps them to [0, 1] after each step. `prune` then cuts the layers whose gate is 0.
+
+    Registered as a `Seq2SeqEncoder` with name "layer_selection".
+
+    # Parameters
+
+    encoder : `LdRnn`
+        The encoder whose layers are chosen from.
+    lambda_0 : `float`, optional (default = `0.0`)
+        The weight of the penalty on this encoder's own gates, at least 0. Leave it at 0 where a wrapper takes
+        the penalty over several encoders together, as the "ldnet" token embedder does.
+    lambda_1 : `int`, optional (default = `0`)
+        The layer budget, at least 0.
+    train_gates : `bool`, optional (default = `True`)
+        Whether the gates have gradients.
+    freeze_encoder : `bool`, optional (default = `True`)
+        Whether the encoder's own weights stay as they are. The published method never trains them.
+
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, or if `lambda_0` or `lambda_1` is negative.
+    """
+
+    def __init__(
+        self,
+        encoder: Seq2SeqEncoder,
+        lambda_0: float = 0.0,
+        lambda_1: int = 0,
+        train_gates: bool = True,
+        freeze_encoder: bool = True,
+    ) -> None:
+        super().__init__(stateful=encoder.stateful)
+        if not isinstance(encoder, LdRnn):
+            raise ConfigurationError(
+                f"layer_selection chooses among the layers of an ld_rnn, "
+                f"but its encoder is a {type(encoder).__name__}."
+            )
+        if lambda_0 < 0 or lambda_1 < 0:
+            raise ConfigurationError(
+                f"The penalty's weight lambda_0 and the layer budget lambda_1 are at least 0, "
+                f"but they are {lambda_0} and {lambda_1}."
+            )
+        self.encoder = encoder
+        self.lambda_0 = lambda_0
+        self.lambda_1 = lambda_1
+        self.gates = torch.nn.Parameter(torch.ones(sum(encoder.layer_counts)), requires_grad=train_gates)
+        if freeze_encoder:
+            for parameter in encoder.parameters():
+                parameter.requires_grad_(False)
+
+    @overrides
+    def get_input_dim(self) -> int:
+        return self.encoder.get_input_dim()
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return self.encoder.get_output_dim()
+
+    @overrides
+    def is_bidirectional(self) -> bool:
+        return self.encoder.is_bidirectional()
+
+    @overrides
+    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+        self.encoder.reset_states(mask)
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> torch.Tensor:
+        """
+        # Parameters
+
+        inputs : `torch.Tensor`
+            Shape (B, T, input size of the encoder).
+        mask : `torch.BoolTensor`, optional
+            Shape (B, T).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, output size of the encoder).
+        """
+        return self.encoder(inputs, mask, self.direction_gates())
+
+    def direction_gates(self) -> List[torch.Tensor]:
+        """The gates of each direction, each of shape (layers of that direction,)."""
+        return list(self.gates.split(self.encoder.layer_counts))
+
+    def kept_layers(self) -> List[List[int]]:
+        """The numbers, from 0, of the layers whose gate is above 0: one list a direction."""
+        return [
+            [number for number, gate in enumerate(gates.tolist()) if gate > 0]
+            for gates in self.direction_gates()
+        ]
+
+    def penalty(self) -> torch.Tensor:
+        """`selection_penalty` of this encoder's own gates. A scalar."""
+        return selection_penalty(self.gates, self.lambda_0, self.lambda_1)
+
+    def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
+        """
+        Cuts layers out: their RNN, and the columns that read them in the input weights of later layers.
+
+        What is kept gives the same values as before when the gates of what is cut are 0.
+
+        # Parameters
+
+        keep : `List[List[int]]`, optional
+            The layers to keep, one list a direction, in any order. `kept_layers()`, if not given.
+
+        # Returns
+
+        `PrunedLayers`
+            A new encoder, in evaluation or training mode like this one; this object is left as it is.
+
+        Raises `ConfigurationError` if `keep` names a layer that is not there.
+        """
+        keep = self.kept_layers() if keep is None else self._checked(keep)
+        description = self.encoder.describe()
+        description.pop("type")
+        description["num_layers"] = [len(layers) for layers in keep]
+        pruned = LdRnn(**description, stateful=self.encoder.stateful)
+        like = next(self.encoder.parameters(), self.gates)
+        pruned.to(device=like.device, dtype=like.dtype)
+
+        columns, offset = [], 0
+        for old, new, layers in zip(self.encoder.stacks, pruned.stacks, keep):
+            new.dropout.p, new.layer_dropout.p = old.dropout.p, old.layer_dropout.p
+            for position, number in enumerate(layers):
+                read = self._columns(layers[:position])
+                _copy_layer(old.layers[number], new.layers[position], read)
+            columns.append(offset + self._columns(layers))
+            offset += self.encoder.input_size + len(old.layers) * self.encoder.hidden_size
+        gates = [gates[layers] for gates, layers in zip(self.direction_gates(), keep)]
+        pruned.train(self.training)
+        return PrunedLayers(pruned, torch.cat(gates).detach(), torch.cat(columns))
+
+    def _columns(self, layers: List[int]) -> torch.Tensor:
+        """The columns of one direction's output that hold the input and these layers."""
+        input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
+        device = self.gates.device
+        starts = [input_size + number * hidden_size for number in layers]
+        parts = [torch.arange(input_size, device=device)]
+        parts += [torch.arange(start, start + hidden_size, device=device) for start in starts]
+        return torch.cat(parts)
+
+    def _checked(self, keep: List[List[int]]) -> List[List[int]]:
+        counts = self.encoder.layer_counts
+        if len(keep) != len(counts):
+            raise ConfigurationError(
+                f"The layers to keep are given as one list a direction: {len(counts)} lists were expected, "
+                f"{len(keep)} were found."
+            )
+        for layers, count in zip(keep, counts):
+            wrong = [number for number in layers if not 0 <= number < count]
+            if wrong or len(set(layers)) != len(layers):
+                there = (
+                    f"different numbers from 0 to {count - 1}" if count else "none, as there are no layers"
+                )
+                raise ConfigurationError(f"The layers to keep are {there}, but {layers} was found.")
+        return [sorted(layers) for layers in keep]
+
+
+def _copy_layer(old: torch.nn.RNNBase, new: torch.nn.RNNBase, columns: torch.Tensor) -> None:
+    """Copies a layer's parameters, of the input weights only these columns."""
+    state = old.state_dict()
+    state["weight_ih_l0"] = state["weight_ih_l0"][:, columns]
+    new.load_state_dict(state)
+    for source, target in zip(old.parameters(), new.parameters()):
+        target.requires_grad_(source.requires_grad)

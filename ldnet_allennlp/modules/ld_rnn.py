@@ -1,0 +1,235 @@
+"""The densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
+
+from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from overrides import overrides
+
+from ldnet_allennlp.modules.dense_rnn_stack import CELLS, DenseRnnStack, LayerState
+
+
+def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """
+    Reverses each sequence of a padded batch within its own length; padding stays where it is.
+
+    # Parameters
+
+    inputs : `torch.Tensor`
+        Shape (B, T) or (B, T, D).
+    lengths : `torch.Tensor`
+        Shape (B,), the number of real steps of each row.
+
+    # Returns
+
+    `torch.Tensor`
+        The shape of `inputs`. Applied twice, the function gives `inputs` back.
+    """
+    steps = torch.arange(inputs.size(1), device=inputs.device).unsqueeze(0)  # (1, T)
+    ends = lengths.unsqueeze(1)  # (B, 1)
+    index = torch.where(steps < ends, ends - 1 - steps, steps)  # (B, T)
+    if inputs.dim() == 3:
+        index = index.unsqueeze(-1).expand_as(inputs)  # (B, T, D)
+    return inputs.gather(1, index)
+
+
+@Seq2SeqEncoder.register("ld_rnn")
+class LdRnn(Seq2SeqEncoder):
+    """
+    The densely connected recurrent network (LD-RNN) of LD-Net (Liu et al., EMNLP 2018, section 3.1-3.2;
+    `model_word_ada/ldnet.py` of the original).
+
+    Every layer reads the input and the outputs of all earlier layers, and the output holds all of them:
+    `[x_0; h_1; ...; h_L]`. With layer-wise dropout each layer's output is hidden from the later layers now
+    and then, so that no layer becomes indispensable.
+
+    Registered as a `Seq2SeqEncoder` with name "ld_rnn".
+
+    # Parameters
+
+    input_size : `int`
+        The size D of the input vectors.
+    hidden_size : `int`
+        The size H of each layer, the growth rate. The published language models use 300.
+    num_layers : `Union[int, List[int]]`
+        The number of layers L, 0 or more. A bidirectional encoder whose directions were pruned differently
+        takes two numbers, forward and backward. The published language models use 10.
+    cell_type : `str`, optional (default = `"lstm"`)
+        "lstm", "gru" or "rnn" (tanh).
+    dropout : `float`, optional (default = `0.0`)
+        Dropout on the input of every layer, with a fresh mask for each.
+    layer_dropout : `float`, optional (default = `0.0`)
+        The probability that a layer's output is replaced by zeros in what the later layers read: one draw a
+        layer and batch, in training only, nothing rescaled. The output still holds the real vectors.
+        The published language models use 0.5.
+    bidirectional : `bool`, optional (default = `False`)
+        Whether a second, independent stack reads each sentence reversed within its own length. The output is
+        then `[forward; backward]`, each with its own copy of the input, as AllenNLP's language model expects.
+    stateful : `bool`, optional (default = `False`)
+        Whether each call starts from the (detached) states in which the previous one ended, as for reading a
+        text in windows. `reset_states` starts anew. Not possible together with `bidirectional`.
+
+    Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a probability outside [0, 1].
+    """
+
+    stacks: Sequence[DenseRnnStack]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: Union[int, List[int]],
+        cell_type: str = "lstm",
+        dropout: float = 0.0,
+        layer_dropout: float = 0.0,
+        bidirectional: bool = False,
+        stateful: bool = False,
+    ) -> None:
+        super().__init__(stateful=stateful)
+        if cell_type not in CELLS:
+            raise ConfigurationError(
+                f"The cell_type of an ld_rnn is one of {', '.join(CELLS)}, but '{cell_type}' was found."
+            )
+        if input_size < 1 or hidden_size < 1:
+            raise ConfigurationError(
+                f"An ld_rnn needs an input_size and a hidden_size of at least 1, "
+                f"but they are {input_size} and {hidden_size}."
+            )
+        if not 0.0 <= dropout <= 1.0:
+            raise ConfigurationError(f"dropout is a probability between 0 and 1, but it is {dropout}.")
+        if stateful and bidirectional:
+            raise ConfigurationError(
+                "An ld_rnn cannot be both stateful and bidirectional: its backward half would need the text "
+                "that comes after the window. Train one language model for each direction instead."
+            )
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.cell_type = cell_type
+        self.layer_counts = _layer_counts(num_layers, bidirectional)
+        self.num_layers = max(self.layer_counts)
+        self._bidirectional = bidirectional
+        self.stacks = torch.nn.ModuleList(  # type: ignore[assignment]
+            DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout)
+            for count in self.layer_counts
+        )
+        self._layer_states: Optional[List[LayerState]] = None
+
+    @overrides
+    def get_input_dim(self) -> int:
+        return self.input_size
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return sum(self.input_size + count * self.hidden_size for count in self.layer_counts)
+
+    @overrides
+    def is_bidirectional(self) -> bool:
+        return self._bidirectional
+
+    @overrides
+    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+        """
+        Forgets the states of a `stateful` encoder.
+
+        # Parameters
+
+        mask : `torch.BoolTensor`, optional
+            Shape (B,): which rows to reset. All, if not given.
+        """
+        if mask is None or self._layer_states is None:
+            self._layer_states = None
+            return
+        reset = mask.unsqueeze(-1)  # (B, 1)
+        self._layer_states = [
+            tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self._layer_states
+        ]
+
+    def describe(self) -> Dict[str, Any]:
+        """The constructor's arguments, without those that matter in training only."""
+        counts = self.layer_counts
+        return {
+            "type": "ld_rnn",
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": counts[0] if len(set(counts)) == 1 else list(counts),
+            "cell_type": self.cell_type,
+            "bidirectional": self._bidirectional,
+        }
+
+    @overrides(check_signature=False)
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        mask: Optional[torch.BoolTensor] = None,
+        gates: Optional[Sequence[torch.Tensor]] = None,
+    ) -> torch.Tensor:
+        """
+        # Parameters
+
+        inputs : `torch.Tensor`
+            Shape (B, T, input_size).
+        mask : `torch.BoolTensor`, optional
+            Shape (B, T), `True` at real steps, which stand at the left of each row.
+        gates : `Sequence[torch.Tensor]`, optional
+            One tensor a direction, of shape (number of layers in that direction,): multipliers of the layers.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, get_output_dim()); zeros at padded steps.
+        """
+        if inputs.size(-1) != self.input_size:
+            raise ConfigurationError(
+                f"The ld_rnn was built for vectors of size {self.input_size} (input_size), "
+                f"but its input has size {inputs.size(-1)}."
+            )
+        padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
+        if padding is not None:
+            # Also before the layers: a NaN in a padded cell would come back through the gradients.
+            inputs = inputs.masked_fill(padding, 0.0)
+        direction_gates = gates if gates is not None else [None] * len(self.stacks)
+        if self.stateful:
+            outputs, self._layer_states = self._run_stateful(inputs, mask, direction_gates[0])
+        else:
+            outputs, _ = self.stacks[0](inputs, direction_gates[0])
+        if self._bidirectional:
+            lengths = _lengths(inputs, mask)
+            backward, _ = self.stacks[1](reverse_sequences(inputs, lengths), direction_gates[1])
+            outputs = torch.cat([outputs, reverse_sequences(backward, lengths)], dim=-1)
+        return outputs if padding is None else outputs.masked_fill(padding, 0.0)
+
+    def _run_stateful(
+        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor], gates: Optional[torch.Tensor]
+    ) -> Tuple[torch.Tensor, List[LayerState]]:
+        states = self._layer_states
+        if states and states[0][0].size(0) != inputs.size(0):
+            raise ConfigurationError(
+                f"The states of this stateful ld_rnn belong to a batch of {states[0][0].size(0)} streams, "
+                f"but the input has {inputs.size(0)}. Call reset_states() before the batch size changes."
+            )
+        lengths = None
+        if mask is not None:
+            row_lengths = mask.sum(dim=1).cpu()
+            # Packing costs time and is needed only where a row ends before the window does.
+            if int(row_lengths.min()) < mask.size(1):
+                lengths = row_lengths
+        outputs, final = self.stacks[0](inputs, gates, states, lengths)
+        return outputs, [tuple(tensor.detach() for tensor in state) for state in final]
+
+
+def _layer_counts(num_layers: Union[int, List[int]], bidirectional: bool) -> List[int]:
+    directions = 2 if bidirectional else 1
+    counts = [num_layers] * directions if isinstance(num_layers, int) else list(num_layers)
+    if len(counts) != directions or min(counts) < 0:
+        raise ConfigurationError(
+            f"num_layers of {'a bidirectional' if bidirectional else 'a unidirectional'} ld_rnn is a number "
+            f"of at least 0{' or a list of two' if bidirectional else ''}, but {num_layers} was found."
+        )
+    return counts
+
+
+def _lengths(inputs: torch.Tensor, mask: Optional[torch.BoolTensor]) -> torch.Tensor:
+    if mask is not None:
+        return mask.sum(dim=1)
+    return torch.full((inputs.size(0),), inputs.size(1), dtype=torch.long, device=inputs.device)
