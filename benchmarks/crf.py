@@ -1,0 +1,210 @@
+"""
+Times our CRF against AllenNLP's and pytorch-crf's in one run:
+
+    python benchmarks/crf.py --threads 2 --json crf.json
+
+Each case draws one batch with a fixed seed. The rivals take turns, in an order drawn anew each round, and every round
+times each of them once, so that whatever else the machine does hits all alike. What is printed is the median of the
+rounds and their first and third quartile, in milliseconds, and the ratio of the medians to ours. Before a case is
+timed, the rivals' results are compared.
+
+Decoding is constrained to BIOUL (pytorch-crf cannot be constrained: it decodes freely). "loss" is the loss of the
+batch with the gradient of logits and parameters.
+"""
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import time
+import warnings
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+warnings.filterwarnings("ignore")
+
+import torch  # noqa: E402
+from allennlp.modules.conditional_random_field import ConditionalRandomField, allowed_transitions  # noqa: E402
+
+from ldnet_allennlp.modules.conditional_random_field import FastConditionalRandomField  # noqa: E402
+
+OURS, ALLENNLP, PYTORCH_CRF = "ours", "allennlp", "pytorch-crf"
+
+
+class Case(NamedTuple):
+    """`what` is "viterbi", "top_5", "loss" or "marginals". `types` entity types make 4 * types + 1 tags."""
+
+    what: str
+    batch_size: int
+    num_steps: int
+    types: int
+    ragged: bool = False
+
+    @property
+    def num_tags(self) -> int:
+        return 4 * self.types + 1
+
+    @property
+    def name(self) -> str:
+        ragged = " ragged" if self.ragged else ""
+        return f"{self.what} {self.batch_size}x{self.num_steps}x{self.num_tags}{ragged}"
+
+
+CASES = [
+    *(Case(what, 128, 40, types) for types in (4, 26) for what in ("viterbi", "loss")),
+    *(Case(what, 128, 40, types, ragged=True) for types in (4, 26) for what in ("viterbi", "loss")),
+    *(Case(what, 32, 25, 2) for what in ("viterbi", "loss")),
+    *(Case(what, 1, length, 4) for length in (1, 2, 5, 10, 25, 50, 100) for what in ("viterbi", "loss")),
+    *(Case(what, 1, length, 26) for length in (1, 5, 25, 100) for what in ("viterbi", "loss")),
+    *(Case("top_5", batch, 25, types) for batch, types in ((1, 4), (32, 4), (8, 26))),
+    *(Case("marginals", 128, 40, types) for types in (4, 26)),
+]
+
+
+class Batch:
+    """The random scores of a case and one CRF of each kind with the same parameters."""
+
+    def __init__(self, case: Case, seed: int) -> None:
+        torch.manual_seed(seed)
+        num_tags = case.num_tags
+        labels = ["O"] + [f"{prefix}-T{i}" for i in range(case.types) for prefix in "BIUL"]
+        constraints = allowed_transitions("BIOUL", dict(enumerate(labels)))
+        self.logits = torch.randn(case.batch_size, case.num_steps, num_tags, requires_grad=True)
+        self.tags = torch.randint(num_tags, (case.batch_size, case.num_steps))
+        lengths = torch.full((case.batch_size,), case.num_steps)
+        if case.ragged:
+            lengths = torch.randint(1, case.num_steps + 1, (case.batch_size,))
+        self.mask = torch.arange(case.num_steps) < lengths.unsqueeze(1)
+        self.crfs: Dict[str, Any] = {
+            ALLENNLP: ConditionalRandomField(num_tags, constraints),
+            OURS: FastConditionalRandomField(num_tags, constraints),
+        }
+        self.crfs[OURS].load_state_dict(self.crfs[ALLENNLP].state_dict())
+        try:
+            from torchcrf import CRF
+        except ImportError:
+            return
+        rival = CRF(num_tags, batch_first=True)
+        parameters = {key: value for key, value in self.crfs[OURS].state_dict().items() if key[0] != "_"}
+        rival.load_state_dict(parameters)
+        self.crfs[PYTORCH_CRF] = rival
+
+    def runs(self, what: str) -> Dict[str, Callable[[], Any]]:
+        """What to time, by rival. Each call returns something that can be compared with the others'."""
+        if what == "loss":
+            return {name: lambda name=name: self._loss(name) for name in self.crfs}  # type: ignore[misc]
+        ours, allennlp = self.crfs[OURS], self.crfs[ALLENNLP]
+        logits, mask = self.logits.detach(), self.mask
+        if what == "marginals":
+            return {OURS: lambda: ours.marginals(logits, mask)}
+        top_k = 5 if what == "top_5" else None
+        runs: Dict[str, Callable[[], Any]] = {
+            OURS: lambda: ours.viterbi_tags(logits, mask, top_k),
+            ALLENNLP: lambda: allennlp.viterbi_tags(logits, mask, top_k),
+        }
+        if PYTORCH_CRF in self.crfs and top_k is None:
+            runs[PYTORCH_CRF] = lambda: self.crfs[PYTORCH_CRF].decode(logits, mask)
+        return runs
+
+    def _loss(self, name: str) -> float:
+        crf = self.crfs[name]
+        crf.zero_grad(set_to_none=True)
+        self.logits.grad = None
+        loss = -crf(self.logits, self.tags, self.mask)
+        loss.backward()
+        return loss
+
+    def check(self, what: str) -> None:
+        """Raises `AssertionError` where the rivals disagree."""
+        runs = self.runs(what)
+        if what == "loss":
+            losses = {name: float(run()) for name, run in runs.items()}
+            assert all(abs(loss - losses[OURS]) < 1e-5 * losses[OURS] for loss in losses.values()), losses
+        elif what in ("viterbi", "top_5"):
+            flat = [_paths(runs[name]()) for name in (OURS, ALLENNLP)]
+            assert len(flat[0]) <= len(flat[1])
+            assert what == "top_5" or flat[0] == flat[1], "the decoded tags differ"
+
+
+def _paths(decoded: List[Any]) -> List[List[int]]:
+    return [path for entry in decoded for path, _ in (entry if isinstance(entry, list) else [entry])]
+
+
+def time_case(case: Case, seed: int, seconds: float, min_rounds: int) -> Dict[str, Dict[str, float]]:
+    """Times in milliseconds by rival: "median", "lower" and "upper" quartile, "rounds"."""
+    batch = Batch(case, seed)
+    batch.check(case.what)
+    runs = batch.runs(case.what)
+    for run in runs.values():
+        run()
+    times: Dict[str, List[float]] = {name: [] for name in runs}
+    order = list(runs)
+    shuffle = random.Random(seed).shuffle
+    began = time.perf_counter()
+    while len(times[OURS]) < min_rounds or time.perf_counter() - began < seconds:
+        shuffle(order)
+        for name in order:
+            before = time.perf_counter()
+            runs[name]()
+            times[name].append(1000 * (time.perf_counter() - before))
+    return {name: _summary(values) for name, values in times.items()}
+
+
+def _summary(values: List[float]) -> Dict[str, float]:
+    lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
+    return {"median": median, "lower": lower, "upper": upper, "rounds": len(values)}
+
+
+def _row(case: Case, result: Dict[str, Dict[str, float]]) -> str:
+    def cell(name: str) -> Tuple[str, str]:
+        if name not in result:
+            return "", ""
+        entry = result[name]
+        ratio = "" if name == OURS else f"{entry['median'] / result[OURS]['median']:.1f}x"
+        return f"{entry['median']:.3g} ({entry['lower']:.3g}..{entry['upper']:.3g})", ratio
+
+    columns = [case.name, cell(OURS)[0], *cell(ALLENNLP), *cell(PYTORCH_CRF)]
+    return "| " + " | ".join(columns) + " |"
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: 2)")
+    parser.add_argument("--seed", type=int, default=13, help="of batches and parameters (default: 13)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="at least, for each case (default: 1)")
+    parser.add_argument("--rounds", type=int, default=9, help="at least, for each case (default: 9)")
+    parser.add_argument("--only", help="run the cases whose name contains this")
+    parser.add_argument("--json", help="write settings and results to this file")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
+
+    settings = {
+        "threads": options.threads,
+        "seed": options.seed,
+        "seconds": options.seconds,
+        "rounds": options.rounds,
+        "dtype": "float32",
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+    }
+    for key, value in settings.items():
+        print(f"{key}: {value}")
+    print("\nBatch x steps x tags; milliseconds, median (quartiles); ratio of medians to ours.\n")
+    print("| case | ours | AllenNLP | ratio | pytorch-crf | ratio |")
+    print("|---|---|---|---|---|---|")
+    results = {}
+    for case in CASES:
+        if options.only is None or options.only in case.name:
+            results[case.name] = time_case(case, options.seed, options.seconds, options.rounds)
+            print(_row(case, results[case.name]), flush=True)
+    if options.json:
+        with open(options.json, "w", encoding="utf-8") as file:
+            json.dump({"settings": settings, "milliseconds": results}, file, indent=1)
+
+
+if __name__ == "__main__":
+    main()
