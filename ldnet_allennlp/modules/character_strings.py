@@ -1,0 +1,156 @@
+"""
+How the characters of a batch of sentences are laid out for the two character networks of
+`SentenceCharacterLstm`: integers only, no parameters.
+"""
+
+import math
+from typing import List, NamedTuple, Optional, Tuple
+
+import torch
+
+# What stands in a string beside characters, whose ids are above 0.
+SPACE = -2
+MARKER = -1
+# A segment ends where fewer than this part of its sentences would still be running: at most a quarter of the
+# computed steps are idle, and 128 sentences of any lengths need at most 14 segments.
+MIN_RUNNING = 0.75
+
+
+class CharacterStrings(NamedTuple):
+    """
+    The strings of B sentences in both reading directions, and where each of T words is read.
+
+    Every sentence has a string of its S characters and spaces with a sentence marker beside it: after it in
+    the forward string, before it in the backward string. Sentences are sorted by falling length and stand
+    side by side, step after step, as in a `PackedSequence`; but the number of sentences changes only from one
+    segment to the next. A place in this layout is called a slot; N is the number of slots, and slots after a
+    string's end hold markers.
+
+    # Parameters
+
+    forward_codes, backward_codes : `torch.LongTensor`
+        Shape (N,): a character's id, `SPACE` or `MARKER`.
+    segments : `List[Tuple[int, int]]`
+        For each segment its number of steps and of sentences; the products add up to N.
+    forward_slots, backward_slots : `torch.LongTensor`
+        Shape (B, T): the slot where the state stands for the word. 0 where there is nothing to read.
+    mask : `torch.BoolTensor`
+        Shape (B, T): whether there is something to read.
+    """
+
+    forward_codes: torch.Tensor
+    backward_codes: torch.Tensor
+    segments: List[Tuple[int, int]]
+    forward_slots: torch.Tensor
+    backward_slots: torch.Tensor
+    mask: torch.Tensor
+
+
+def lay_out(token_characters: torch.Tensor, end_position: Optional[str] = None) -> CharacterStrings:
+    """
+    Joins the characters of each sentence to one string per direction. The forward string is w_1, space, w_2,
+    space, ..., w_L, space, marker, and a word is read at the space after it. The backward string is marker,
+    space, w_L reversed, space, ..., w_1 reversed, and a word is read at its first character (the original's
+    `model_seq/dataset.py`).
+
+    # Parameters
+
+    token_characters : `torch.LongTensor`
+        Shape (B, T, C): character ids, anything not above 0 is padding. A row without a character is no word,
+        wherever it stands.
+    end_position : `str`, optional (default = `None`)
+        `"append"`: the result has T + 1 positions, and the one after a sentence's last word is read at the
+        marker in both directions. `"last_token"`: the last word of every sentence is such a position itself;
+        its own characters are not read.
+    """
+    is_character = token_characters > 0  # (B, T, C)
+    is_word = is_character.any(dim=2)  # (B, T)
+    is_end = _end_positions(is_word, end_position)  # (B, T or T + 1)
+    if end_position == "last_token":
+        is_word = is_word & ~is_end
+        is_character = is_character & is_word.unsqueeze(2)
+
+    # A space behind every word makes characters and spaces one matrix in reading order.
+    present = torch.cat([is_character, is_word.unsqueeze(2)], dim=2).flatten(1)  # (B, T * (C + 1))
+    spaces = token_characters.new_full((*is_word.shape, 1), SPACE)
+    codes = torch.cat([token_characters, spaces], dim=2).flatten(1)[present]  # (K,)
+    sentences = present.nonzero(as_tuple=True)[0]  # (K,)
+    sizes = present.sum(dim=1)  # (B,)
+    first = sizes.cumsum(0) - sizes
+    # Where each of them stands in its forward string. (K,)
+    positions = torch.arange(codes.size(0), device=codes.device) - first[sentences]
+
+    ranks, offsets, segments = _segment(sizes + 1)
+    slots = sum(steps * width for steps, width in segments)
+    forward_codes = codes.new_full((slots,), MARKER)
+    forward_codes[offsets[positions] + ranks[sentences]] = codes
+    backward_codes = codes.new_full((slots,), MARKER)
+    backward_codes[offsets[sizes[sentences] - positions] + ranks[sentences]] = codes
+
+    forward_reads, backward_reads = _reading_positions(is_character, is_word, is_end, sizes)
+    mask = is_end.clone()
+    mask[:, : is_word.size(1)] |= is_word
+    ranks = ranks.unsqueeze(1)  # (B, 1)
+    return CharacterStrings(
+        forward_codes,
+        backward_codes,
+        segments,
+        (offsets[forward_reads] + ranks).masked_fill(~mask, 0),
+        (offsets[backward_reads] + ranks).masked_fill(~mask, 0),
+        mask,
+    )
+
+
+def _end_positions(is_word: torch.Tensor, end_position: Optional[str]) -> torch.Tensor:
+    """Which positions, (B, T) or (B, T + 1), are ends of sentences; a sentence without words has none."""
+    batch_size, num_words = is_word.shape
+    if end_position is None:
+        return torch.zeros_like(is_word)
+    numbers = torch.arange(num_words + 1, device=is_word.device)
+    # The zeros in front are for sentences without words, and for batches without words. (B,)
+    last = torch.cat([is_word.new_zeros(batch_size, 1), is_word], dim=1).long().mul(numbers).amax(dim=1)
+    if end_position == "append":
+        return (numbers == last.unsqueeze(1)) & (last > 0).unsqueeze(1)
+    return numbers[1:] == last.unsqueeze(1)
+
+
+def _reading_positions(
+    is_character: torch.Tensor, is_word: torch.Tensor, is_end: torch.Tensor, sizes: torch.Tensor
+) -> Tuple[torch.Tensor, torch.Tensor]:
+    """
+    Where in the forward and in the backward string each position is read, both of the shape of `is_end`; 0
+    where nothing is read.
+    """
+    word_sizes = is_character.sum(dim=2)  # (B, T)
+    sizes = sizes.unsqueeze(1)  # (B, 1)
+    spaces = (word_sizes + is_word).cumsum(dim=1) - 1  # (B, T), of the forward string
+    forward = torch.zeros_like(is_end, dtype=torch.long)
+    backward = torch.zeros_like(forward)
+    forward[:, : is_word.size(1)] = spaces.masked_fill(~is_word, 0)
+    # Position p of the forward string is position S - p of the backward one, whose position 0 is the marker.
+    backward[:, : is_word.size(1)] = (sizes - spaces + word_sizes).masked_fill(~is_word, 0)
+    return torch.where(is_end, sizes, forward), backward
+
+
+def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tuple[int, int]]]:
+    """
+    Where each sentence and each step goes, given the strings' lengths, (B,): the sentences' ranks by falling
+    length, (B,); the slot at which each step begins, (longest string,); and the segments, as in
+    `CharacterStrings`.
+    """
+    order = lengths.argsort(descending=True)
+    ranks = torch.empty_like(order)
+    ranks[order] = torch.arange(order.size(0), device=order.device)
+
+    # How many sentences are still running at each step: all, less those that are not longer than it.
+    running = lengths.size(0) - torch.bincount(lengths.cpu()).cumsum(0)[:-1]  # (longest string,)
+    segments: List[Tuple[int, int]] = []
+    start = 0
+    while start < running.size(0):
+        width = int(running[start])
+        end = int((running >= math.ceil(MIN_RUNNING * width)).sum())
+        segments.append((end - start, width))
+        start = end
+    steps, widths = torch.tensor(segments).reshape(-1, 2).unbind(1)
+    widths = widths.repeat_interleave(steps)
+    return ranks, (widths.cumsum(0) - widths).to(lengths.device), segments
