@@ -1,0 +1,127 @@
+"""Cuts one long stream of token ids into the windows of truncated backpropagation through time."""
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import Iterator, List, Sequence, Tuple
+
+import numpy
+
+PADDING = 0
+
+# How many windows are copied out of the stream at once: the copies are long then, and few.
+WINDOWS_AT_ONCE = 64
+
+
+class TokenStream:
+    """
+    Several arrays of token ids read as one stream, with one token put before them all. Nothing is copied but
+    what is asked for, so the arrays may be memory maps.
+
+    # Parameters
+
+    first : `int`
+        The id of the token that is read first: the boundary, which gives the first word its context.
+    pieces : `Sequence[numpy.ndarray]`
+        Arrays of shape (n,).
+    """
+
+    def __init__(self, first: int, pieces: Sequence[numpy.ndarray]) -> None:
+        self._pieces = [numpy.array([first], dtype=numpy.int32)]
+        self._pieces.extend(piece for piece in pieces if len(piece))
+        self._starts = [0, *accumulate(len(piece) for piece in self._pieces)]
+
+    def __len__(self) -> int:
+        return self._starts[-1]
+
+    def copy(self, start: int, target: numpy.ndarray) -> None:
+        """Fills `target`, of shape (n,), with the tokens from `start` on."""
+        number = bisect_right(self._starts, start) - 1
+        done = 0
+        while done < len(target):
+            offset = start + done - self._starts[number]
+            part = self._pieces[number][offset : offset + len(target) - done]
+            target[done : done + len(part)] = part
+            done += len(part)
+            number += 1
+
+
+class StreamWindows:
+    """
+    The windows of a stream of N + 1 tokens: B contiguous rows of N / B tokens that are read side by side, a
+    window of T steps at a time. Every token but the one at the end where reading starts is a target exactly once.
+
+    Rows differ in length by at most one, so all windows but the last are full. In the last one a row may have
+    fewer tokens, and then ids and targets of 0 (padding) after them.
+
+    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows where B * T divides N,
+    and drops the rest of the stream otherwise.
+
+    # Parameters
+
+    stream : `TokenStream`
+        Two tokens or more.
+    batch_size : `int`
+        The number of rows B. There are never more rows than targets.
+    sequence_length : `int`
+        The steps T of a window.
+    backward : `bool`, optional (default = `False`)
+        Whether each row is read from its end to its start: its first window has its last tokens, and the target
+        of a token is the one before it. Within a window the tokens stay in their natural order.
+    rank, world_size : `int`, optional (default = `0`, `1`)
+        This process and the number of processes, each of which reads `batch_size` rows of its own. All have
+        the same number of windows; a row without tokens left is padding.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        batch_size: int,
+        sequence_length: int,
+        backward: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._stream = stream
+        self._steps = sequence_length
+        self._backward = backward
+        num_targets = len(stream) - 1
+        # Each process has a row, even where there are fewer targets than processes.
+        num_rows = min(batch_size, max(1, num_targets // world_size)) * world_size
+        length, longer = divmod(num_targets, num_rows)
+        starts = [row * length + min(row, longer) for row in range(num_rows + 1)]
+        mine = range(num_rows // world_size * rank, num_rows // world_size * (rank + 1))
+        self._rows: List[Tuple[int, int]] = [(starts[row], starts[row + 1]) for row in mine]
+        self._full_windows = length // sequence_length
+        # What is left of the longest row, in any process, after the full windows.
+        self._last_steps = length + (longer > 0) - self._full_windows * sequence_length
+
+    def __len__(self) -> int:
+        return self._full_windows + (self._last_steps > 0)
+
+    def __iter__(self) -> Iterator[Tuple[numpy.ndarray, numpy.ndarray]]:
+        """The ids and the targets of each window, int64 arrays of shape (B, T)."""
+        steps = self._steps
+        for done in range(0, self._full_windows, WINDOWS_AT_ONCE):
+            count = min(WINDOWS_AT_ONCE, self._full_windows - done)
+            tokens = self._tokens(done * steps, count * steps)  # (B, count * T + 1)
+            order = range(count - 1, -1, -1) if self._backward else range(count)
+            for number in order:
+                yield self._window(tokens[:, number * steps : (number + 1) * steps + 1])
+        if self._last_steps:
+            yield self._window(self._tokens(self._full_windows * steps, self._last_steps))
+
+    def _tokens(self, done: int, steps: int) -> numpy.ndarray:
+        """What each row reads after `done` steps, and the token that is the target of the last."""
+        tokens = numpy.full((len(self._rows), steps + 1), PADDING, dtype=numpy.int64)  # (B, steps + 1)
+        for row, (start, end) in enumerate(self._rows):
+            count = min(steps, end - start - done)
+            if count > 0:
+                first = end - done - count if self._backward else start + done
+                self._stream.copy(first, tokens[row, : count + 1])
+        return tokens
+
+    def _window(self, tokens: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+        before, after = tokens[:, :-1], tokens[:, 1:]  # (B, T) each
+        if self._backward:
+            return after, before * (after != PADDING)
+        return before * (after != PADDING), after

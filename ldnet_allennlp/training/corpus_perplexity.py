@@ -1,0 +1,70 @@
+"""The perplexity of a whole corpus."""
+
+import math
+from typing import Union
+
+import torch
+from allennlp.nn.util import dist_reduce_sum
+from allennlp.training.metrics import Metric
+from overrides import overrides
+
+
+@Metric.register("corpus_perplexity")
+class CorpusPerplexity(Metric):
+    """
+    The perplexity exp(sum of -log p / number of targets) over everything that was counted, however it was
+    divided into batches and among the processes of a distributed training.
+
+    AllenNLP's `Perplexity` is the exponential of the mean of the batches' means, which differs as soon as two
+    batches have different numbers of targets.
+
+    Registered as a `Metric` with name "corpus_perplexity".
+    """
+
+    supports_distributed = True
+
+    def __init__(self) -> None:
+        self._negative_log_likelihood = 0.0
+        self._num_targets = 0.0
+
+    @overrides(check_signature=False)
+    def __call__(self, negative_log_likelihood: torch.Tensor, num_targets: Union[int, torch.Tensor]) -> None:
+        """
+        # Parameters
+
+        negative_log_likelihood : `torch.Tensor`
+            A scalar: the sum of -log p over the targets, in nats.
+        num_targets : `Union[int, torch.Tensor]`
+            How many targets that were.
+
+        In a distributed training every process makes this call, since the sums are taken over all of them.
+        """
+        (total,) = self.detach_tensors(negative_log_likelihood)
+        counts = torch.tensor([float(total), float(num_targets)], dtype=torch.float64)
+        total_of_all, targets_of_all = dist_reduce_sum(counts).tolist()
+        self._negative_log_likelihood += total_of_all
+        self._num_targets += targets_of_all
+
+    @overrides
+    def get_metric(self, reset: bool = False) -> float:
+        """
+        # Returns
+
+        `float`
+            The perplexity, infinite if it is too large for a number; 0 if nothing was counted, as for AllenNLP's
+            own metrics.
+        """
+        perplexity = 0.0
+        if self._num_targets > 0:
+            try:
+                perplexity = math.exp(self._negative_log_likelihood / self._num_targets)
+            except OverflowError:
+                perplexity = math.inf
+        if reset:
+            self.reset()
+        return perplexity
+
+    @overrides
+    def reset(self) -> None:
+        self._negative_log_likelihood = 0.0
+        self._num_targets = 0.0

@@ -1,0 +1,81 @@
+// What lm_forward.jsonnet and lm_backward.jsonnet have in common.
+{
+  // What LDNET_SETTINGS may set, and the defaults.
+  defaults: {
+    // Text: one sentence a line, words between blanks, plain or gzip; a file, a list of them, a glob, a folder.
+    train: 'data/lm/train.txt',
+    valid: 'data/lm/valid.txt',
+    // Rarer words are unknown.
+    min_count: 3,
+    num_layers: 10,
+    // The growth rate, which is also the size of the word vectors.
+    hidden_size: 300,
+    projection_dim: 1600,
+    layer_dropout: 0.5,
+    dropout: 0.01,
+    // Where the clusters of the adaptive softmax begin, by rank of frequency.
+    cutoffs: [4000, 40000, 200000],
+    batch_size: 128,
+    sequence_length: 20,
+    learning_rate: 0.001,
+    num_epochs: 10,
+    patience: 3,
+  },
+
+  config(settings, direction):: {
+    dataset_reader: { type: 'lm_stream' },
+    train_data_path: settings.train,
+    validation_data_path: settings.valid,
+    datasets_for_vocab_creation: ['train'],
+    vocabulary: { min_count: { tokens: settings.min_count } },
+    model: {
+      type: 'adaptive_language_model',
+      direction: direction,
+      text_field_embedder: {
+        token_embedders: {
+          tokens: { type: 'embedding', embedding_dim: settings.hidden_size },
+        },
+      },
+      embedding_dropout: settings.dropout,
+      contextualizer: {
+        type: 'ld_rnn',
+        input_size: settings.hidden_size,
+        hidden_size: settings.hidden_size,
+        num_layers: settings.num_layers,
+        dropout: settings.dropout,
+        layer_dropout: settings.layer_dropout,
+        stateful: true,
+      },
+      projection_dim: settings.projection_dim,
+      projection_activation: 'relu',
+      dropout: settings.dropout,
+      cutoffs: settings.cutoffs,
+      initializer: {
+        regexes: [[
+          'token_embedder_tokens.weight',
+          // The original's: uniform, of variance 1 / size.
+          { type: 'uniform', a: -std.sqrt(3 / settings.hidden_size), b: std.sqrt(3 / settings.hidden_size) },
+        ]],
+      },
+    },
+    data_loader: {
+      type: 'lm_stream',
+      direction: direction,
+      batch_size: settings.batch_size,
+      sequence_length: settings.sequence_length,
+    },
+    trainer: {
+      optimizer: { type: 'adam', lr: settings.learning_rate },
+      // "max": the trainer gives the scheduler the validation metric below, the perplexity's negative.
+      learning_rate_scheduler: { type: 'reduce_on_plateau', factor: 0.1, mode: 'max', threshold: 0, patience: 0 },
+      grad_norm: 5,
+      num_epochs: settings.num_epochs,
+      patience: settings.patience,
+      validation_metric: '-perplexity',
+      checkpointer: { keep_most_recent_by_count: 1 },
+    },
+    random_seed: 13370,
+    numpy_seed: 1337,
+    pytorch_seed: 133,
+  },
+}
