@@ -1,0 +1,1 @@
+from ldnet_allennlp.commands.ldnet_prune import LdnetPrune

@@ -1,0 +1,73 @@
+"""Checks that two models, or one model before and after a change, say the same."""
+
+import random
+from typing import Any, Dict, List
+
+import numpy
+from allennlp.common.util import sanitize
+from allennlp.data import DatasetReader, Vocabulary
+from allennlp.models.model import Model
+
+from ldnet_allennlp.data.language_model_vocabulary import words_namespace, words_of
+
+TOLERANCE = 1e-5
+
+
+def generated_sentences(vocab: Vocabulary, namespace: str, seed: int = 13) -> List[List[str]]:
+    """
+    Sentences of random words of a language model's vocabulary, of 1 to 40 words, with unknown words in them.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+        A tagger's vocabulary.
+    namespace : `str`
+        The `namespace` of its "ldnet" token embedder.
+    seed : `int`
+        The same seed gives the same sentences.
+    """
+    words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()] or ["word"]
+    generator = random.Random(seed)
+    lengths = [1, 2, 3, 5, 8, 13, 21, 40] * 2
+    return [
+        [generator.choice(words) if generator.random() < 0.9 else "Zyxgloub-7" for _ in range(length)]
+        for length in lengths
+    ]
+
+
+def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) -> List[Dict[str, Any]]:
+    """What the model says of each sentence, scores included, in evaluation mode."""
+    model.eval()
+    before = getattr(model, "return_logits", None)
+    if before is not None:
+        model.return_logits = True
+    try:
+        instances = [reader.text_to_instance(words) for words in sentences]
+        for instance in instances:
+            reader.apply_token_indexers(instance)
+        return [sanitize(output) for output in model.forward_on_instances(instances)]
+    finally:
+        if before is not None:
+            model.return_logits = before
+
+
+def difference(first: Any, second: Any, where: str = "output") -> str:
+    """
+    Where two outputs differ: a sentence, empty if they are the same. Numbers may differ by `TOLERANCE`, relative
+    to the larger of 1 and their size; everything else must be equal.
+    """
+    if isinstance(first, dict) and isinstance(second, dict):
+        if set(first) != set(second):
+            return f"{where} has the keys {sorted(first)} before and {sorted(second)} after."
+        found = (difference(first[key], second[key], f"{where}.{key}") for key in first)
+        return next((text for text in found if text), "")
+    if isinstance(first, list) and isinstance(second, list):
+        if len(first) != len(second):
+            return f"{where} has {len(first)} elements before and {len(second)} after."
+        found = (difference(*pair, f"{where}[{number}]") for number, pair in enumerate(zip(first, second)))
+        return next((text for text in found if text), "")
+    if isinstance(first, float) and isinstance(second, float):
+        if numpy.isclose(first, second, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
+            return ""
+        return f"{where} is {first!r} before and {second!r} after."
+    return "" if first == second else f"{where} is {first!r} before and {second!r} after."

@@ -1,0 +1,86 @@
+"""Token ids in the vocabulary of a pre-trained language model."""
+
+from typing import Any, Dict, List
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Token, TokenIndexer, Vocabulary
+from allennlp.data.token_indexers.token_indexer import IndexedTokenList
+from overrides import overrides
+
+from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace
+
+
+@TokenIndexer.register("ldnet")
+class LdnetIndexer(TokenIndexer):
+    """
+    Gives each token its id in the language model's own vocabulary, for the "ldnet" token embedder.
+
+    The embedder brings the words along: it puts those of its language models into the tagger's vocabulary when
+    the model is built, which is before any text is indexed. Nothing is counted here, so that the ids stay
+    those the language model was trained with. Unknown words get the id of the unknown token.
+
+    Registered as a `TokenIndexer` with name "ldnet".
+
+    # Parameters
+
+    namespace : `str`, optional (default = `"ldnet"`)
+        The `namespace` of the embedder.
+    lowercase_tokens : `bool`, optional (default = `False`)
+        Whether to look up words in lower case.
+    token_min_padding_length : `int`, optional (default = `0`)
+        See `TokenIndexer`.
+    """
+
+    def __init__(
+        self,
+        namespace: str = "ldnet",
+        lowercase_tokens: bool = False,
+        token_min_padding_length: int = 0,
+    ) -> None:
+        super().__init__(token_min_padding_length)
+        self.namespace = namespace
+        self.lowercase_tokens = lowercase_tokens
+
+    @overrides
+    def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
+        pass
+
+    @overrides
+    def tokens_to_indices(self, tokens: List[Token], vocabulary: Vocabulary) -> IndexedTokenList:
+        """
+        # Returns
+
+        `IndexedTokenList`
+            `token_ids`, and `backward_token_ids` if the backward language model has words of its own.
+
+        Raises `ConfigurationError` if the vocabulary has no words of a language model.
+        """
+        words = words_namespace(self.namespace)
+        if not has_words(vocabulary, words):
+            raise ConfigurationError(
+                f"The ldnet token indexer looks up words in the vocabulary's namespace '{words}', but there is "
+                f"none. The ldnet token embedder puts it there: the model needs one, with the namespace "
+                f"'{self.namespace}'."
+            )
+        texts = [token.text or "" for token in tokens]
+        if self.lowercase_tokens:
+            texts = [text.lower() for text in texts]
+        indices = {"token_ids": [vocabulary.get_token_index(text, words) for text in texts]}
+        backward_words = words_namespace(self.namespace, backward=True)
+        if has_words(vocabulary, backward_words):
+            indices["backward_token_ids"] = [
+                vocabulary.get_token_index(text, backward_words) for text in texts
+            ]
+        return indices
+
+    @overrides
+    def get_empty_token_list(self) -> IndexedTokenList:
+        return {"token_ids": []}
+
+    @overrides
+    def _to_params(self) -> Dict[str, Any]:
+        return {
+            "namespace": self.namespace,
+            "lowercase_tokens": self.lowercase_tokens,
+            "token_min_padding_length": self._token_min_padding_length,
+        }

@@ -1,0 +1,2 @@
+from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger

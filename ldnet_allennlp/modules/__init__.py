@@ -1,0 +1,6 @@
+from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.layer_selection import LayerSelection
+from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm

@@ -1,0 +1,175 @@
+"""One frozen language model inside a tagger: its word vectors and its gated layers."""
+
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from overrides import overrides
+
+from ldnet_allennlp.modules.language_model_source import PretrainedLanguageModel
+from ldnet_allennlp.modules.layer_selection import LayerSelection
+from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
+
+
+class LanguageModelLayers(torch.nn.Module):
+    """
+    One language model inside the embedder: its word vectors and its gated layers.
+
+    # Parameters
+
+    direction : `str`
+        "forward", "backward" or "bidirectional".
+    encoder : `LdRnn`
+        The network.
+    num_words : `int`
+        The size of the vocabulary.
+    boundary_id : `int`, optional
+        The id of the sentence boundary, which is read first; `None` if sentences start with their first word.
+    boundary : `str`, optional
+        The boundary itself.
+    layers : `List[List[int]]`, optional
+        The numbers that the layers had before pruning, one list a direction.
+    train_gates, requires_grad : `bool`
+        Whether the gates, and the language model itself, are trained.
+    """
+
+    def __init__(
+        self,
+        direction: str,
+        encoder: LdRnn,
+        num_words: int,
+        boundary_id: Optional[int],
+        boundary: Optional[str],
+        layers: Optional[List[List[int]]],
+        train_gates: bool,
+        requires_grad: bool,
+    ) -> None:
+        super().__init__()
+        self.direction = direction
+        self.boundary_id = boundary_id
+        self.boundary = boundary
+        self.layers = layers or [list(range(count)) for count in encoder.layer_counts]
+        if [len(numbers) for numbers in self.layers] != encoder.layer_counts:
+            raise ConfigurationError(
+                f"The {direction} language model has {encoder.layer_counts} layers a direction, but the "
+                f"numbers of {[len(numbers) for numbers in self.layers]} layers are given."
+            )
+        # NaN until real weights come in: `_check_weights` can tell that they did.
+        self.embedding = torch.nn.Embedding.from_pretrained(
+            torch.full((num_words, encoder.get_input_dim()), float("nan")),
+            freeze=not requires_grad,
+            padding_idx=0,
+        )
+        self.selection = LayerSelection(encoder, train_gates=train_gates, freeze_encoder=not requires_grad)
+        self._checked = False
+
+    def load(self, language_model: PretrainedLanguageModel) -> None:
+        """Copies the weights of a language model of the same sizes."""
+        with torch.no_grad():
+            self.embedding.weight.copy_(language_model.embedding)
+        self.selection.encoder.load_state_dict(language_model.contextualizer.state_dict())
+
+    def get_output_dim(self) -> int:
+        """The size of the word vector and all layers together."""
+        return self.selection.get_output_dim()
+
+    def describe(self) -> Dict[str, Any]:
+        """A `LanguageModelSource` that builds this model as it is now."""
+        return {
+            "contextualizer": self.selection.encoder.describe(),
+            "boundary": self.boundary,
+            "layers": self.layers,
+        }
+
+    def prune(self, keep: List[List[int]]) -> torch.Tensor:
+        """
+        Cuts layers out, in place.
+
+        # Parameters
+
+        keep : `List[List[int]]`
+            The numbers of the layers to keep, as in `layers`, one list a direction.
+
+        # Returns
+
+        `torch.Tensor`
+            The columns of the old output that are left.
+
+        Raises `ConfigurationError` if a layer to keep is not there.
+        """
+        for numbers, wanted in zip(self.layers, keep):
+            missing = sorted(set(wanted) - set(numbers))
+            if missing:
+                raise ConfigurationError(
+                    f"The {self.direction} language model has the layers {numbers}, "
+                    f"but {missing} was to be kept."
+                )
+        positions = [
+            [numbers.index(number) for number in sorted(wanted)] for numbers, wanted in zip(self.layers, keep)
+        ]
+        encoder, gates, columns = self.selection.prune(positions)
+        frozen = not self.embedding.weight.requires_grad
+        selection = LayerSelection(
+            encoder, train_gates=self.selection.gates.requires_grad, freeze_encoder=frozen
+        )
+        selection.to(device=gates.device, dtype=gates.dtype)
+        with torch.no_grad():
+            selection.gates.copy_(gates)
+        self.selection = selection.train(self.training)
+        self.layers = [sorted(wanted) for wanted in keep]
+        return columns
+
+    def _check_weights(self) -> None:
+        if not self._checked and bool(torch.isnan(self.embedding.weight[0]).any()):
+            raise ConfigurationError(
+                f"The {self.direction} language model of the ldnet token embedder has no weights. Give its "
+                f"archive as pretrained_file, or initialize the model from a trained one."
+            )
+        self._checked = True
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, token_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """
+        # Parameters
+
+        token_ids : `torch.LongTensor`
+            Shape (B, T), ids in the language model's vocabulary.
+        mask : `torch.BoolTensor`
+            Shape (B, T).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, output size): the word vector and the layers at each token, the token itself being the
+            last one read; zeros at padded steps.
+        """
+        self._check_weights()
+        lengths = mask.sum(dim=1)
+        if self.direction == "backward":
+            outputs = self._read(reverse_sequences(token_ids, lengths), mask)
+            return reverse_sequences(outputs, lengths)
+        if self.direction == "bidirectional":
+            outputs = self._read(token_ids, mask, lengths)
+        else:
+            outputs = self._read(token_ids, mask)
+        return outputs
+
+    def _read(
+        self,
+        token_ids: torch.Tensor,
+        mask: torch.Tensor,
+        lengths: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Reads a boundary first, and one more after the last word if `lengths` are given."""
+        steps = token_ids.size(1)
+        if self.boundary_id is None:
+            return self.selection(self.embedding(token_ids), mask)
+        boundary = torch.full_like(token_ids[:, :1], self.boundary_id)  # (B, 1)
+        read = torch.cat([boundary, token_ids], dim=1)  # (B, 1 + T)
+        read_mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        if lengths is not None:
+            read = torch.cat([read, torch.zeros_like(boundary)], dim=1)  # (B, 1 + T + 1)
+            read = read.scatter(1, (lengths + 1).unsqueeze(1), self.boundary_id)
+            read_mask = torch.cat([torch.ones_like(mask[:, :1]), read_mask], dim=1)
+        outputs = self.selection(self.embedding(read), read_mask)[:, 1 : steps + 1]  # (B, T, output size)
+        return torch.where(mask.unsqueeze(-1), outputs, torch.zeros_like(outputs))

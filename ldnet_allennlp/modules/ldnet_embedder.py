@@ -1,0 +1,284 @@
+"""Contextual token vectors from frozen language models, with a gate for each of their layers."""
+
+from typing import Any, Dict, List, Optional, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.modules.token_embedders import TokenEmbedder
+from allennlp.nn import Activation
+from overrides import overrides
+
+from ldnet_allennlp.data.language_model_vocabulary import (
+    has_words,
+    read_architecture,
+    store_architecture,
+    store_words,
+    words_namespace,
+    words_of,
+)
+from ldnet_allennlp.modules.initialization import init_linear_
+from ldnet_allennlp.modules.language_model_layers import LanguageModelLayers
+from ldnet_allennlp.modules.language_model_source import (
+    LanguageModelSource,
+    PretrainedLanguageModel,
+    build_contextualizer,
+    read_language_model,
+)
+from ldnet_allennlp.modules.layer_selection import selection_penalty
+
+DIRECTIONS = ("forward", "backward", "bidirectional")
+
+
+@TokenEmbedder.register("ldnet")
+class LdnetEmbedder(TokenEmbedder):
+    """
+    The layers of frozen language models as token vectors (LD-Net, section 3; `model_seq/sparse_lm.py` and
+    `seqlabel.py` of the original): for each token `activation(W [forward layers; backward layers])`, where the
+    layers are the word vector and every layer's output times its gate.
+
+    Reads what the "ldnet" token indexer gives. The words and the architecture of the language models go into
+    the vocabulary, their weights are among the weights of the model: an archive of any model with this
+    embedder loads without the archives of the language models.
+
+    Registered as a `TokenEmbedder` with name "ldnet".
+
+    # Parameters
+
+    vocab : `Vocabulary`
+        Given by AllenNLP.
+    forward, backward : `LanguageModelSource`, optional
+        The language model that reads from left to right, and the one that reads from right to left, each for
+        example `{"pretrained_file": "lm_forward/model.tar.gz"}`.
+    bidirectional : `LanguageModelSource`, optional
+        One bidirectional language model, instead of the two.
+    projection_dim : `int`, optional
+        The size of the projection. Without it the vectors are the layers themselves. Recommended: the size of
+        the word vectors beside it; the published taggers use 100.
+    activation : `Activation`, optional (default = `relu`)
+        Applied to the projection.
+    dropout : `float`, optional (default = `0.0`)
+        Dropout on the layers before the projection. The published taggers use 0.5.
+    lambda_0 : `float`, optional
+        The weight of the penalty of layer selection, at least 0. If it is given, the gates are trained: with a
+        model whose loss has the penalty in it ("ldnet_tagger") and the "proximal" optimizer.
+    lambda_1 : `int`, optional (default = `0`)
+        The layer budget of all language models together, at least 0.
+    requires_grad : `bool`, optional (default = `False`)
+        Whether the language models' own weights are trained, too. The published method never does.
+    namespace : `str`, optional (default = `"ldnet"`)
+        The prefix of the namespaces in the vocabulary; the indexer's `namespace` must be the same.
+
+    Raises `ConfigurationError` if there is no language model or one of the wrong direction or kind, if sizes
+    do not match, or if `lambda_0` or `lambda_1` is negative.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        forward: Optional[LanguageModelSource] = None,
+        backward: Optional[LanguageModelSource] = None,
+        bidirectional: Optional[LanguageModelSource] = None,
+        projection_dim: Optional[int] = None,
+        activation: Optional[Activation] = None,
+        dropout: float = 0.0,
+        lambda_0: Optional[float] = None,
+        lambda_1: int = 0,
+        requires_grad: bool = False,
+        namespace: str = "ldnet",
+    ) -> None:
+        super().__init__()
+        given = dict(zip(DIRECTIONS, (forward, backward, bidirectional)))
+        sources = {direction: source for direction, source in given.items() if source is not None}
+        if not sources or (bidirectional is not None and len(sources) > 1):
+            raise ConfigurationError(
+                f"The ldnet token embedder takes a forward and a backward language model, one of these, or one "
+                f"bidirectional one, but it was given: {', '.join(sources) or 'none'}."
+            )
+        if (lambda_0 or 0) < 0 or lambda_1 < 0:
+            raise ConfigurationError(
+                f"The penalty's weight lambda_0 and the layer budget lambda_1 are at least 0, "
+                f"but they are {lambda_0} and {lambda_1}."
+            )
+        self.namespace = namespace
+        self.lambda_0 = lambda_0
+        self.lambda_1 = lambda_1
+        architecture, pretrained = self._resolve(vocab, sources)
+        # One `LanguageModelLayers` for each source, in the order of DIRECTIONS. (A module of the name "forward"
+        # would be in torch's way.)
+        self.language_models = torch.nn.ModuleDict()
+        for direction, description in architecture.items():
+            words = self._words_namespace(vocab, direction)
+            boundary = description["boundary"]
+            self.language_models[f"{direction}_lm"] = LanguageModelLayers(
+                direction,
+                build_contextualizer(description["contextualizer"]),
+                num_words=vocab.get_vocab_size(words),
+                boundary_id=vocab.get_token_index(boundary, words) if boundary else None,
+                boundary=boundary,
+                layers=sources[direction].layers,
+                train_gates=lambda_0 is not None,
+                requires_grad=requires_grad,
+            )
+            if direction in pretrained:
+                self.language_models[f"{direction}_lm"].load(pretrained[direction])
+
+        self.dropout = torch.nn.Dropout(dropout)
+        self.activation = activation or Activation.by_name("relu")()
+        self.projection: Optional[torch.nn.Linear] = None
+        if projection_dim is not None:
+            self.projection = torch.nn.Linear(self._layers_dim(), projection_dim)
+            init_linear_(self.projection)
+
+    def _resolve(
+        self, vocab: Vocabulary, sources: Dict[str, LanguageModelSource]
+    ) -> Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]:
+        """How each language model is built, and those that were read from archives."""
+        known = read_architecture(vocab, self.namespace) or {}
+        architecture: Dict[str, Any] = {}
+        pretrained: Dict[str, PretrainedLanguageModel] = {}
+        for direction, source in sources.items():
+            if source.pretrained_file is not None:
+                language_model = self._read(vocab, direction, source.pretrained_file)
+                boundary = language_model.boundary if source.boundary is None else source.boundary
+                pretrained[direction] = language_model
+                architecture[direction] = {
+                    "contextualizer": language_model.contextualizer.describe(),
+                    "boundary": boundary,
+                }
+            elif source.contextualizer is not None:
+                architecture[direction] = {
+                    "contextualizer": source.contextualizer.describe(),
+                    "boundary": source.boundary,
+                }
+            elif direction in known:
+                architecture[direction] = known[direction]
+            else:
+                raise ConfigurationError(
+                    f"The {direction} language model of the ldnet token embedder has neither a pretrained_file "
+                    f"nor a contextualizer, and the vocabulary does not describe one under "
+                    f"'{self.namespace}'."
+                )
+        if pretrained:
+            store_architecture(vocab, self.namespace, {**known, **architecture})
+        return architecture, pretrained
+
+    def _read(self, vocab: Vocabulary, direction: str, archive_path: str) -> PretrainedLanguageModel:
+        language_model = read_language_model(archive_path)
+        if language_model.direction != direction:
+            raise ConfigurationError(
+                f"A {direction} language model was expected in '{archive_path}' ({direction} of the ldnet "
+                f"token embedder), but it holds a {language_model.direction} one."
+            )
+        words = words_namespace(self.namespace)
+        if (
+            direction == "backward"
+            and has_words(vocab, words)
+            and words_of(vocab, words) != language_model.words
+        ):
+            words = words_namespace(self.namespace, backward=True)
+        store_words(vocab, words, language_model.words)
+        return language_model
+
+    def _words_namespace(self, vocab: Vocabulary, direction: str) -> str:
+        own = words_namespace(self.namespace, backward=True)
+        if direction == "backward" and has_words(vocab, own):
+            return own
+        return words_namespace(self.namespace)
+
+    def _layers_dim(self) -> int:
+        return sum(model.get_output_dim() for model in self.language_models.values())
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return self._layers_dim() if self.projection is None else self.projection.out_features
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(
+        self, token_ids: torch.LongTensor, backward_token_ids: Optional[torch.LongTensor] = None
+    ) -> torch.Tensor:
+        """
+        # Parameters
+
+        token_ids : `torch.LongTensor`
+            Shape (B, T), from the "ldnet" indexer; 0 is padding.
+        backward_token_ids : `torch.LongTensor`, optional
+            Shape (B, T): the ids in the backward language model's vocabulary, if it has its own.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, get_output_dim()).
+        """
+        mask = token_ids != 0
+        layers = []
+        for model in self.language_models.values():
+            own = model.direction == "backward" and backward_token_ids is not None
+            layers.append(model(backward_token_ids if own else token_ids, mask))
+        outputs = self.dropout(torch.cat(layers, dim=-1))  # (B, T, sum of D + L * H)
+        if self.projection is not None:
+            outputs = self.activation(self.projection(outputs))
+        return outputs
+
+    def gates(self) -> torch.Tensor:
+        """The gates of all language models together. Shape (number of layers,)."""
+        return torch.cat([model.selection.gates for model in self.language_models.values()])
+
+    def penalty(self) -> Optional[torch.Tensor]:
+        """The penalty of layer selection over all gates, a scalar; `None` where the gates are not trained."""
+        if self.lambda_0 is None:
+            return None
+        return selection_penalty(self.gates(), self.lambda_0, self.lambda_1)
+
+    def kept_layers(self) -> Dict[str, List[int]]:
+        """
+        The numbers, from 0 and as in the unpruned language model, of the layers whose gate is above 0. A
+        bidirectional language model's two stacks are "forward" and "backward".
+        """
+        kept = {}
+        for model in self.language_models.values():
+            for name, numbers, layers in zip(
+                _stack_names(model.direction), model.layers, model.selection.kept_layers()
+            ):
+                kept[name] = [numbers[layer] for layer in layers]
+        return kept
+
+    def all_layers(self) -> Dict[str, List[int]]:
+        """Like `kept_layers`, whatever the gates."""
+        return {
+            name: numbers
+            for model in self.language_models.values()
+            for name, numbers in zip(_stack_names(model.direction), model.layers)
+        }
+
+    def prune(self, keep: Optional[Dict[str, List[int]]] = None) -> None:
+        """
+        Cuts layers out of the language models and their columns out of the projection, in place.
+
+        # Parameters
+
+        keep : `Dict[str, List[int]]`, optional
+            As `kept_layers()`, which is what is kept if it is not given.
+
+        Raises `ConfigurationError` if a layer to keep is not there.
+        """
+        keep = self.kept_layers() if keep is None else keep
+        columns, offset = [], 0
+        for model in self.language_models.values():
+            size = model.get_output_dim()
+            wanted = [keep.get(name, []) for name in _stack_names(model.direction)]
+            columns.append(offset + model.prune(wanted))
+            offset += size
+        if self.projection is not None:
+            with torch.no_grad():
+                weight = self.projection.weight[:, torch.cat(columns)]
+            self.projection.weight = torch.nn.Parameter(weight.clone())
+            self.projection.in_features = weight.size(1)
+
+    def describe(self) -> Dict[str, Any]:
+        """The sources of the language models as they are now, for a config."""
+        return {model.direction: model.describe() for model in self.language_models.values()}
+
+
+def _stack_names(direction: str) -> List[str]:
+    return ["forward", "backward"] if direction == "bidirectional" else [direction]

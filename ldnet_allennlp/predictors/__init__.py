@@ -1,0 +1,1 @@
+from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor

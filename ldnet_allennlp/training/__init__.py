@@ -1,0 +1,6 @@
+from ldnet_allennlp.training.inverse_time import InverseTime
+from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
+from ldnet_allennlp.training.inverse_time import InverseTime
+from ldnet_allennlp.training.layer_selection_callback import LayerSelectionCallback
+from ldnet_allennlp.training.proximal import ProximalOptimizer
+from ldnet_allennlp.training.span_f1 import SpanF1

@@ -1,0 +1,91 @@
+"""An optimizer that keeps layer gates within [0, 1]."""
+
+import re
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import torch
+from allennlp.common import Lazy
+from allennlp.common.checks import ConfigurationError
+from allennlp.training.optimizers import Optimizer
+from overrides import overrides
+
+
+@Optimizer.register("proximal")
+class ProximalOptimizer(Optimizer):
+    """
+    Wraps any registered optimizer; after each of its steps the gates of layer selection are clamped to
+    [0, 1] (the proximal step of LD-Net, section 3.3).
+
+    The clamp stands inside `step` because that is what AllenNLP's trainer calls once for each accumulated
+    group of batches, before the moving average and the checkpoint, and what a gradient scaler leaves out when
+    gradients overflowed. All workers of a distributed run clamp the same values.
+
+    The wrapped optimizer's momentum of a gate is left alone, as in the original: a gate at 0 whose gradient
+    turns can come back as soon as the momentum has turned too.
+
+    Registered as an `Optimizer` with name "proximal".
+
+    # Parameters
+
+    model_parameters : `List[Tuple[str, torch.nn.Parameter]]`
+        Given by the trainer.
+    optimizer : `Lazy[Optimizer]`
+        The optimizer that makes the step, for example `{"type": "sgd", "lr": 0.1, "momentum": 0.9}`.
+    parameter_groups : `List[Tuple[List[str], Dict[str, Any]]]`, optional
+        Handed on to `optimizer`.
+    gates : `str`, optional (default = `"(^|\\.)gates$"`)
+        A regular expression that finds the gates by parameter name.
+
+    Raises `ConfigurationError` if no parameter matches `gates`.
+    """
+
+    def __init__(
+        self,
+        model_parameters: List[Tuple[str, torch.nn.Parameter]],
+        optimizer: Lazy[Optimizer],
+        parameter_groups: Optional[List[Tuple[List[str], Dict[str, Any]]]] = None,
+        gates: str = r"(^|\.)gates$",
+    ) -> None:
+        self._gates = [parameter for name, parameter in model_parameters if re.search(gates, name)]
+        if not self._gates:
+            raise ConfigurationError(
+                f"The proximal optimizer found no trainable parameter whose name matches '{gates}'. Layer "
+                f"selection needs trained gates: give the ldnet token embedder a layer_selection, or use "
+                f"the optimizer inside this one alone."
+            )
+        if parameter_groups:
+            self.optimizer = optimizer.construct(
+                model_parameters=model_parameters, parameter_groups=parameter_groups
+            )
+        else:
+            self.optimizer = optimizer.construct(model_parameters=model_parameters)
+        super().__init__(self.optimizer.param_groups, self.optimizer.defaults)
+        self._share()
+
+    def _share(self) -> None:
+        # Schedulers change learning rates in `param_groups`, so both must see the same ones.
+        self.param_groups = self.optimizer.param_groups
+        self.state = self.optimizer.state
+
+    @torch.no_grad()
+    @overrides(check_signature=False)  # torch's own signature differs from version to version
+    def step(self, closure: Optional[Callable[[], torch.Tensor]] = None) -> Optional[torch.Tensor]:
+        """The wrapped optimizer's step, then the clamp."""
+        # Some of AllenNLP's own optimizers take no closure.
+        loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
+        for gates in self._gates:
+            gates.clamp_(0.0, 1.0)
+        return loss
+
+    @overrides(check_signature=False)
+    def zero_grad(self, set_to_none: bool = False) -> None:
+        self.optimizer.zero_grad(set_to_none)
+
+    @overrides
+    def state_dict(self) -> Dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    @overrides
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state_dict)
+        self._share()

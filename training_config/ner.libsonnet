@@ -1,0 +1,108 @@
+// What ner.jsonnet, ner_vanilla.jsonnet and ner_select.jsonnet have in common.
+{
+  // What LDNET_SETTINGS may set, and the defaults.
+  defaults: {
+    // CoNLL columns: the first is the word, the last is the tag.
+    train: 'data/train.conll',
+    dev: 'data/dev.conll',
+    test: 'data/test.conll',
+    // Any of IOB1, BIO, BIOUL (= IOBES), BMES; "auto" finds out.
+    label_encoding: 'auto',
+    // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
+    lm_forward: 'out/lm_forward/model.tar.gz',
+    lm_backward: 'out/lm_backward/model.tar.gz',
+    // Word vectors in GloVe layout (plain or gzip), or null.
+    vectors: null,
+    // Words that are rarer in the training data and have no vector are unknown.
+    min_count: 2,
+    word_dim: 100,
+    char_dim: 30,
+    char_hidden: 150,
+    // Each direction of the BiLSTM.
+    word_hidden: 150,
+    dropout: 0.5,
+    batch_size: 10,
+    learning_rate: 0.015,
+    num_epochs: 100,
+    patience: 15,
+  },
+
+  config(settings):: {
+    dataset_reader: {
+      type: 'conll_columns',
+      label_encoding: settings.label_encoding,
+      target_label_encoding: 'BIOUL',
+      token_indexers: {
+        // The original looks words up in lower case, as GloVe's are.
+        tokens: { type: 'single_id', lowercase_tokens: true },
+        token_characters: { type: 'characters', min_padding_length: 1 },
+        ldnet: { type: 'ldnet' },
+      },
+    },
+    train_data_path: settings.train,
+    validation_data_path: settings.dev,
+    [if settings.test != null then 'test_data_path']: settings.test,
+    evaluate_on_test: settings.test != null,
+    datasets_for_vocab_creation: ['train'],
+    vocabulary: {
+      // Rare words are read as the unknown one, so that it has a vector that means something.
+      min_count: { tokens: settings.min_count },
+    } + if settings.vectors == null then {} else {
+      // Every word that has a vector is known, in the training data or not.
+      pretrained_files: { tokens: settings.vectors },
+      min_pretrained_embeddings: { tokens: -1 },
+    },
+    model: {
+      type: 'ldnet_tagger',
+      label_encoding: 'BIOUL',
+      dropout: settings.dropout,
+      text_field_embedder: {
+        token_embedders: {
+          tokens: {
+            type: 'embedding',
+            embedding_dim: settings.word_dim,
+            [if settings.vectors != null then 'pretrained_file']: settings.vectors,
+          },
+          token_characters: {
+            type: 'sentence_character_lstm',
+            embedding_dim: settings.char_dim,
+            hidden_size: settings.char_hidden,
+            projection_dim: settings.word_dim,
+            dropout: settings.dropout,
+          },
+          ldnet: {
+            type: 'ldnet',
+            forward: { pretrained_file: settings.lm_forward },
+            backward: { pretrained_file: settings.lm_backward },
+            projection_dim: settings.word_dim,
+            dropout: settings.dropout,
+          },
+        },
+      },
+      encoder: {
+        type: 'lstm',
+        input_size: 3 * settings.word_dim,
+        hidden_size: settings.word_hidden,
+        bidirectional: true,
+      },
+    },
+    data_loader: {
+      batch_sampler: { type: 'bucket', batch_size: settings.batch_size, sorting_keys: ['tokens'] },
+    },
+    validation_data_loader: {
+      batch_sampler: { type: 'bucket', batch_size: 32, sorting_keys: ['tokens'], padding_noise: 0 },
+    },
+    trainer: {
+      optimizer: { type: 'sgd', lr: settings.learning_rate, momentum: 0.9 },
+      learning_rate_scheduler: { type: 'inverse_time', decay: 0.05 },
+      grad_norm: 5,
+      num_epochs: settings.num_epochs,
+      patience: settings.patience,
+      validation_metric: '+f1-measure-overall',
+      checkpointer: { keep_most_recent_by_count: 1 },
+    },
+    random_seed: 13370,
+    numpy_seed: 1337,
+    pytorch_seed: 133,
+  },
+}

@@ -1,0 +1,44 @@
+// Layer selection: goes on training a tagger of ner.jsonnet with a gate for each layer of its language models,
+// until no more than `lambda_1` of them are left (LD-Net, section 3.3; prune_sparse_seq.py of the original).
+//
+//     LDNET_SETTINGS='{"tagger": "out/ner", "train": "train.conll", "dev": "dev.conll", "test": "test.conll"}' \
+//       allennlp train training_config/ner_select.jsonnet -s out/ner_select --include-package ldnet_allennlp
+//     allennlp ldnet-prune out/ner_select/model.tar.gz out/pruned/model.tar.gz
+//
+// Hardware: two CPU cores and 4 GiB of memory for language models of 10 x 300.
+// Settings: those of ner.jsonnet, with the sizes that the tagger was trained with, and the ones below. The
+// language models' archives are not needed any more: the tagger's has all of them.
+local library = import 'ner.libsonnet';
+local settings = (import 'settings.libsonnet')(library.defaults {
+  // The serialization directory of the trained tagger.
+  tagger: 'out/ner',
+  // The weight of the penalty, and the number of layers of both directions that may be left.
+  lambda_0: 0.05,
+  lambda_1: 2,
+});
+local ner = library.config(settings);
+
+ner {
+  vocabulary: { type: 'from_files', directory: settings.tagger + '/vocabulary' },
+  model+: {
+    text_field_embedder+: {
+      token_embedders+: {
+        ldnet+: {
+          // Their architecture stands in the tagger's vocabulary.
+          forward: {},
+          backward: {},
+          lambda_0: settings.lambda_0,
+          lambda_1: settings.lambda_1,
+        },
+      },
+    },
+    // Everything starts from the trained tagger. The gates are among its weights: all of them 1.
+    initializer: {
+      regexes: [['.*', { type: 'pretrained', weights_file_path: settings.tagger + '/best.th' }]],
+    },
+  },
+  trainer+: {
+    optimizer: { type: 'proximal', optimizer: ner.trainer.optimizer },
+    callbacks: ['layer_selection'],
+  },
+}
