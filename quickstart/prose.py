@@ -1,0 +1,215 @@
+"""From laid-out text (pydoc's help topics, docstrings) to tokenised sentences with the spans its mark-up named.
+
+The help topics are Sphinx's plain-text output: paragraphs between blank lines, code and tables indented or drawn,
+and inline mark-up in three forms: `"code"`, `*emphasis*` and `**strong**`. Quotes of the prose itself are curly
+there, so a straight quote is mark-up. Where marks can be read in two ways the paragraph is left out.
+"""
+
+import re
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+
+class Span(NamedTuple):
+    """A labelled stretch: characters (or tokens) `start` to `end`, the end not included."""
+
+    label: str
+    start: int
+    end: int
+
+
+class Token(NamedTuple):
+    text: str
+    start: int
+    end: int
+
+
+class Sentence(NamedTuple):
+    """A sentence's words and its labelled stretches, counted in words."""
+
+    words: List[str]
+    spans: List[Span]
+
+
+_BULLET = re.compile(r"(?:[*-]|\(?\d+[.)]|\[\d+\]) +")
+_SENTENCE_END = re.compile(r"""[.!?:;]["”’)*]*(?: \[\d+\]\.?)*$""")
+# Grammar, doctests, tables, directives, field lists, underlines, and columns set apart by three blanks or more.
+_NOT_PROSE = re.compile(
+    r"::=|^ *(?:>>>|\.\.\.|Traceback|\(Pdb\)|[|+$%@:]|\.\. |-\[)|^ *([=*~^\"'#-])\1{2,} *$|\S {3,}\S", re.M
+)
+_ADMONITION = re.compile(
+    r"(?:Note|See also|Warning|Caution|Important|Tip|Deprecated|CPython [\w ]+)[^:]{0,40}:$"
+)
+
+
+def paragraphs(text: str) -> List[str]:
+    """
+    The paragraphs of prose in `text`, each on one line. Headings, signatures, grammar, code and tables are left
+    out: a paragraph must end as a sentence does, and must not be what a line with a colon announced by indenting.
+    """
+    found = []
+    previous, previous_indent, code_indent = "", 0, None
+    for indent, bullet, block in _blocks(text):
+        if code_indent is not None and indent < code_indent:
+            code_indent = None
+        if code_indent is None and previous.endswith(":") and not _ADMONITION.match(previous):
+            # What a colon announces is code where it is set in by three blanks, and no item of a list.
+            code_indent = indent if indent >= previous_indent + 3 and not bullet else None
+        if code_indent is None and not _NOT_PROSE.search(block):
+            line = _join(block)
+            # `if x:` ends in a colon too; a paragraph in lower case goes on after code and is no whole sentence.
+            if _SENTENCE_END.search(line) and (bullet or not line[0].islower()):
+                found.append(line)
+        previous, previous_indent = block.rstrip().rsplit("\n", 1)[-1].strip(), indent
+    return found
+
+
+def _blocks(text: str) -> Iterator[Tuple[int, bool, str]]:
+    """Stretches between blank lines: their indent, whether a list's mark (cut off) opens them, and their lines."""
+    for chunk in re.split(r"\n[ \t]*(?:\n|$)", text.expandtabs()):
+        lines: List[str] = []
+        indent, listed = 0, False
+        for raw in chunk.split("\n"):
+            line = raw.strip()
+            if not line:
+                continue
+            here = len(raw) - len(raw.lstrip())
+            bullet = _BULLET.match(line)
+            # A first line with the rest indented is a term and its definition (or a signature and its text).
+            if lines and (bullet or here < indent or (here > indent and len(lines) == 1)):
+                yield indent, listed, "\n".join(lines)
+                lines = []
+            if not lines:
+                indent, listed = here, bool(bullet)
+                if bullet:
+                    line = line[bullet.end() :]
+                    indent += bullet.end()
+            lines.append(" " * max(0, here - indent) + line)
+        if lines:
+            yield indent, listed, "\n".join(lines)
+
+
+def _join(block: str) -> str:
+    """One line; a word that a line's end divides after a hyphen of its own (`non-` / `numeric`) is whole again."""
+    line = " ".join(block.split("\n"))
+    return " ".join(re.sub(r"(?<=[a-z])- +(?=[a-z])(?!and |or |to )", "-", line).split())
+
+
+_CURLY = str.maketrans({"“": "", "”": "", "‘": "", "’": "'"})
+_OPENS_AFTER = re.compile(r"(?:^|[\s(\[{/,—–…'-])$")
+_CLOSES_BEFORE = re.compile(r"(?:$|[\s.,;:!?)\]}/—–…'-]|s\b)")
+_MARKED = re.compile(r"\*\*(?P<strong>[^*\s](?:[^*]*[^*\s])?)\*\*|\*(?P<term>[^*\s](?:[^*]*[^*\s])?)\*")
+
+
+def strip_marks(paragraph: str) -> Optional[Tuple[str, List[Span]]]:
+    """
+    The text without quotes and asterisks, and the stretches that they marked: CODE, TERM (emphasis) and PEP
+    (strong; other strong words are lead-ins and get no label). None where the marks do not pair off without doubt.
+    """
+    paragraph = re.sub(r"‘([^‘’]*)’", r"\1", paragraph).translate(_CURLY)
+    # A footnote's number goes, and the full stop that stands after it as well as before it.
+    paragraph = re.sub(r"(?<=[.!?]) \[\d+\]\.?| \[\d+\]", "", paragraph).replace("``", '"')
+    pieces = paragraph.split('"')
+    if len(pieces) % 2 == 0 or "`" in paragraph:
+        return None
+    text = ""
+    spans: List[Span] = []
+    for number, piece in enumerate(pieces):
+        if number % 2 == 0:  # outside the quotes
+            opens = number == len(pieces) - 1 or _OPENS_AFTER.search(piece)
+            closes = number == 0 or _CLOSES_BEFORE.match(piece)
+            stripped = _strip_asterisks(piece)
+            if stripped is None or not (opens and closes):
+                return None
+            spans += [Span(label, start + len(text), end + len(text)) for label, start, end in stripped[1]]
+            text += stripped[0]
+        else:
+            if not piece or piece != piece.strip():
+                return None
+            spans.append(Span("CODE", len(text), len(text) + len(piece)))
+            text += piece
+    return text, spans
+
+
+def _strip_asterisks(piece: str) -> Optional[Tuple[str, List[Span]]]:
+    text = ""
+    spans = []
+    end = 0
+    for match in _MARKED.finditer(piece):
+        text += piece[end : match.start()]
+        before, after = piece[: match.start()], piece[match.end() :]
+        if not (_OPENS_AFTER.search(before) and _CLOSES_BEFORE.match(after)):
+            return None
+        content = match["strong"] or match["term"]
+        if match["term"]:
+            spans.append(Span("TERM", len(text), len(text) + len(content)))
+        elif re.fullmatch(r"PEP \d+", content):
+            spans.append(Span("PEP", len(text), len(text) + len(content)))
+        text += content
+        end = match.end()
+    text += piece[end:]
+    return None if "*" in text else (text, spans)
+
+
+_TOKEN = re.compile(
+    r"""https?://[^\s<>]*[^\s<>.,;:)]          # an address
+      | (?:[^\W\d_]\.){2,}                     # e.g. i.e. U.S.
+      | \w+(?=n't\b) | n't\b                   # does n't
+      | (?<=\w)'(?:s|re|ve|ll|d|m)\b           # Python 's
+      | (?<![\w-])--?[A-Za-z][\w-]*           # options of a command
+      | \w+(?:[.-]\w+)*                        # words, numbers, dotted and hyphenated names
+      | \.\.\. | \*\*=? | //=? | <<=? | >>=? | -> | := | [-+*/%&|^@<>=!]=
+      | \S""",
+    re.X,
+)
+_ABBREVIATIONS = {"vs", "cf", "etc", "al"}
+
+
+def tokenize(text: str) -> List[Token]:
+    """Words and punctuation, much as the Penn Treebank cuts them; names with dots or underscores stay whole."""
+    return [Token(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
+
+
+def split_sentences(text: str, tokens: List[Token]) -> List[List[Token]]:
+    """Cuts after a full stop, question or exclamation mark that stands at a word and has white space after it."""
+    sentences: List[List[Token]] = [[]]
+    for position, token in enumerate(tokens):
+        sentences[-1].append(token)
+        after = tokens[position + 1 : position + 2]
+        if token.text in {".", "!", "?"} or (
+            token.text in {")"} and position and tokens[position - 1].text == "."
+        ):
+            touches = position > 0 and tokens[position - 1].end == token.start
+            apart = bool(after) and after[0].start > token.end
+            goes_on = apart and tokens[position - 1].text in _ABBREVIATIONS and after[0].text.islower()
+            if touches and apart and not goes_on:
+                sentences.append([])
+    return [sentence for sentence in sentences if sentence]
+
+
+def tagged_sentences(paragraph: str) -> List[Sentence]:
+    """
+    The sentences of one paragraph with their labels. What is cut where never depends on the labels: the text is
+    tokenised after the marks are gone, and a sentence in which a label does not fall on whole tokens is left out.
+    """
+    stripped = strip_marks(paragraph)
+    if stripped is None:
+        return []
+    text, spans = stripped
+    sentences = []
+    for tokens in split_sentences(text, tokenize(text)):
+        starts = {token.start: i for i, token in enumerate(tokens)}
+        ends = {token.end: i + 1 for i, token in enumerate(tokens)}
+        here = [span for span in spans if span.start < tokens[-1].end and span.end > tokens[0].start]
+        if all(span.start in starts and span.end in ends for span in here):
+            counted = [Span(span.label, starts[span.start], ends[span.end]) for span in here]
+            sentences.append(Sentence([token.text for token in tokens], counted))
+    return sentences
+
+
+def plain_sentences(paragraph: str) -> List[List[str]]:
+    """The sentences of a paragraph whose marks are no labels (a docstring's): quotes are dropped, words kept."""
+    text = re.sub(r"‘([^‘’]*)’", r"\1", paragraph).translate(_CURLY)
+    text = re.sub(r":[a-z]+:(?=`)", "", text)  # Sphinx roles
+    text = re.sub(r"[`\"]|(?<!\w)'(?=\w[^']*\w'(?!\w))|(?<=\w)'(?!\w)", "", text)
+    text = re.sub(r"(?<![\w*])\*(\w[^*]*\w|\w)\*(?![\w*])", r"\1", text)
+    return [[token.text for token in tokens] for tokens in split_sentences(text, tokenize(text))]
