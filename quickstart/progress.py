@@ -60,7 +60,7 @@ class Progress:
         self.fraction = max(self.fraction, (self._epoch + within) / self._epochs)
         metrics = dict(re.findall(r"([\w-]+): (-?[\d.]+)", text))
         shown = next((f", {name} {metrics[name]}" for name in _SHOWN if name in metrics), "")
-        self.note = f"epoch {self._epoch + 1} of {self._epochs}{shown}"
+        self.note = f"epoch {self._epoch + 1}/{self._epochs}{shown}"
 
 
 def clock(seconds: float) -> str:
@@ -113,7 +113,7 @@ class Display:
         """Ends a command's line."""
         with self._lock:
             progress = self._running.pop(title)
-        self.say(f"{mark:>5}  {title:<28} {clock(time.monotonic() - progress.started):>6}  {result}".rstrip())
+        self.say(f"{mark:>5}  {title:<18} {clock(time.monotonic() - progress.started):>6}  {result}".rstrip())
 
     def _erase(self) -> None:
         if self._drawn:
@@ -127,7 +127,7 @@ class Display:
                 filled = int(20 * progress.fraction)
                 bar = "#" * filled + "-" * (20 - filled)
                 elapsed = clock(time.monotonic() - progress.started)
-                line = f"{progress.fraction:>5.0%}  {title:<28} {elapsed:>6}  [{bar}] {progress.note}"
+                line = f"{progress.fraction:>5.0%}  {title:<18} {elapsed:>6}  [{bar}] {progress.note}"
                 self._output.write(line[:width] + "\n")
             self._drawn = len(self._running)
             self._last_drawn = time.monotonic()

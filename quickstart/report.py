@@ -1,6 +1,7 @@
 """What came out: perplexities, a table of F1, layers, cost, size and speed, and three tagged sentences."""
 
 import json
+import shlex
 import time
 from pathlib import Path
 from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Tuple
@@ -84,7 +85,7 @@ def _measure(
     embedders = [module for module in loaded.model.modules() if isinstance(module, LdnetEmbedder)]
     kept = sum(len(numbers) for embedder in embedders for numbers in embedder.kept_layers().values())
     there = sum(len(numbers) for embedder in embedders for numbers in embedder.all_layers().values())
-    layers = f"{kept} of {there}" if kept != there else str(there)
+    layers = f"{kept} of {there}" if kept != there else str(there or "-")
     best = float("inf")
     for _ in range(ROUNDS):
         started = time.perf_counter()
@@ -168,6 +169,6 @@ def report(out: Path, test: Path, elapsed: Optional[str] = None) -> List[str]:
         f"The archives are below {out}; every command that ran is in {out / 'commands.sh'}.",
         "Tag a sentence of your own (words between blanks), from the repository's root:",
         """  echo '{"sentence": "Use the yield statement in a generator ."}' > one.jsonl""",
-        f"  .venv/bin/allennlp predict {pruned} one.jsonl",
+        f"  .venv/bin/allennlp predict {shlex.quote(str(pruned))} one.jsonl",
         *([f"Done in {elapsed}."] if elapsed else []),
     ]

@@ -24,7 +24,7 @@ python_fits() {
 
 # Prints the first interpreter that fits. A name on PATH may be a shim that cannot start: each is tried.
 find_python() {
-    local candidate seen=""
+    local candidate version seen=""
     if [ -n "${PYTHON:-}" ]; then
         python_fits "$PYTHON" || die "PYTHON is '$PYTHON', which is no working Python 3.11, 3.12 or 3.13."
         printf '%s\n' "$PYTHON"
@@ -35,9 +35,10 @@ find_python() {
             command -v "$candidate"
             return
         fi
-        seen="$seen $("$candidate" --version 2>/dev/null || true)"
+        version="$("$candidate" --version 2>/dev/null)" || continue
+        seen="${seen:+$seen, }$version"
     done
-    die "found no Python 3.11, 3.12 or 3.13 on PATH (found:${seen:- none})." \
+    die "found no Python 3.11, 3.12 or 3.13 on PATH (found: ${seen:-none})." \
         "Install one, or name it: PYTHON=/path/to/python3.11 $0"
 }
 

@@ -80,6 +80,9 @@ class TestMarks:
         text, spans = strip_marks('Use "*args" and "x ** y".')
         assert (text, len(spans)) == ("Use *args and x ** y.", 2)
 
+    def test_footnote_numbers_go_with_one_of_two_full_stops(self):
+        assert strip_marks("It is [1] so. [2]. And so [3].") == ("It is so. And so.", [])
+
     def test_apostrophes_stay_and_curly_quotes_go(self):
         assert strip_marks("Python’s “dunder” names, ‘item’ too.") == ("Python's dunder names, item too.", [])
 
@@ -230,12 +233,12 @@ class TestFiles:
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
     def test_split_is_by_topic_and_large_topics_train(self):
-        sizes = {f"t{number}": 100 for number in range(100)}
-        sizes["large"] = 1_000
+        small = {f"t{number}": 100 for number in range(100)}
+        sizes = {**small, **{f"large{number}": 2_000 for number in range(5)}}  # each a tenth of all words
         split = split_topics(sizes)
-        assert split["large"] == "train"
-        words = Counter()
+        assert {split[f"large{number}"] for number in range(5)} == {"train"}
+        assert split_topics(dict(reversed(list(sizes.items())))) == split
+        words: Counter = Counter()
         for name, part in split.items():
             words[part] += sizes[name]
-        assert words["test"] == 1_700 and words["dev"] == 1_400  # the first multiples of 100 past the shares
-        assert split_topics({**sizes, "other": 1})["t1"] == split["t1"]
+        assert words["test"] == 3_000 and words["dev"] == 2_400  # 15 and 12 hundredths of 20,000

@@ -45,11 +45,17 @@ class TestRunner:
         assert (tmp_path / "second.txt").read_text() == "made"
 
     def test_steps_that_do_not_need_each_other_run_side_by_side(self, tmp_path, runner):
-        """Each waits for the other's file: one after the other they would never end."""
-        wait = "import os, time\nout.close()\nwhile not os.path.exists({!r}): time.sleep(0.02)"
-        one = _step(tmp_path, "one", wait.format(str(tmp_path / "two.txt")).replace("import", "pass\nimport"))
-        two = _step(tmp_path, "two", wait.format(str(tmp_path / "one.txt")).replace("import", "pass\nimport"))
-        runner.run([one, two])
+        """Each waits for the other's file: one after the other, the first would wait in vain."""
+        program = "assert any(os.path.exists({!r}) or time.sleep(0.1) for _ in range(200))"
+        steps = [
+            _step(
+                tmp_path,
+                name,
+                "out.close(); import os, time; " + program.format(str(tmp_path / f"{other}.txt")),
+            )
+            for name, other in (("one", "two"), ("two", "one"))
+        ]
+        runner.run(steps)
 
     def test_done_steps_are_kept_and_changed_ones_run_again(self, tmp_path, runner, screen):
         source = tmp_path / "source"
@@ -135,15 +141,16 @@ class TestProgress:
         progress = Progress()
         for line, fraction, note in [
             ("loading instances: 184it [00:01, 183.84it/s]\r", 0.0, "loading instances"),
-            (self.LINE + "Epoch 0/1\n", 0.0, "epoch 1 of 2"),
+            (self.LINE + "Epoch 0/1\n", 0.0, "epoch 1/2"),
             ("accuracy: 0.5, batch_loss: 9.1, loss: 8.5 ||:  50%|####5     | 24/48 [00:02<00:04, 6.7it/s]\r",
-             0.225, "epoch 1 of 2, accuracy 0.5"),
-            (self.LINE + "Validating\n", 0.225, "epoch 1 of 2, accuracy 0.5"),
+             0.225, "epoch 1/2, accuracy 0.5"),
+            (self.LINE + "Validating\n", 0.225, "epoch 1/2, accuracy 0.5"),
             ("perplexity: 90.1, loss: 4.5 ||: 100%|##########| 14/14 [00:01<00:00, 9.9it/s]\r",
-             0.5, "epoch 1 of 2, perplexity 90.1"),
-            (self.LINE + "Epoch 1/1\n", 0.5, "epoch 2 of 2"),
-            ("  0%|          | 0/48 [00:00<?, ?it/s]" + self.LINE + "Batch inputs\n", 0.5, "epoch 2 of 2"),
-            ("loss: 1.0 ||: 100%|####| 1,200/1,200 [00:01<00:00, 9.9it/s]\r", 0.95, "epoch 2 of 2, loss 1.0"),
+             0.5, "epoch 1/2, perplexity 90.1"),
+            (self.LINE + "Epoch 1/1\n", 0.5, "epoch 2/2"),
+            ("  0%|          | 0/48 [00:00<?, ?it/s]" + self.LINE + "Batch inputs\n", 0.5, "epoch 2/2"),
+            ("loss: 1.0 ||: 100%|####| 1,200/1,200 [00:01<00:00, 9.9it/s]\r", 0.95, "epoch 2/2, loss 1.0"),
+            ("loss: 2.0 ||:   7%|7   | 1/14 [00:01<00:00, 9.9it/s]\r", 0.95, "epoch 2/2, loss 2.0"),
         ]:  # fmt: skip
             progress.read(line)
             assert (progress.fraction, progress.note) == (pytest.approx(fraction), note)
@@ -181,6 +188,7 @@ class TestCommandLine:
         settings = read_settings(["lm.num_epochs=9", "ner.label_encoding=IOB1", "select.lambda_1=[1]"])
         assert settings["lm"] == {**SETTINGS["lm"], "num_epochs": 9}
         assert settings["ner"]["label_encoding"] == "IOB1" and settings["select"]["lambda_1"] == [1]
+        assert "label_encoding" not in SETTINGS["ner"]
         for wrong in ("num_epochs=9", "lm.num_epochs", "other.x=1"):
             with pytest.raises(BadArguments, match=re.escape(f"'{wrong}'")):
                 read_settings([wrong])

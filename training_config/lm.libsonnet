@@ -8,7 +8,8 @@
     // Rarer words are unknown.
     min_count: 3,
     num_layers: 10,
-    // The growth rate, which is also the size of the word vectors.
+    embedding_dim: 300,
+    // The size of each layer (the growth rate).
     hidden_size: 300,
     projection_dim: 1600,
     layer_dropout: 0.5,
@@ -23,6 +24,7 @@
   },
 
   config(settings, direction):: {
+    local bound = std.sqrt(3 / settings.embedding_dim),
     dataset_reader: { type: 'lm_stream' },
     train_data_path: settings.train,
     validation_data_path: settings.valid,
@@ -33,13 +35,13 @@
       direction: direction,
       text_field_embedder: {
         token_embedders: {
-          tokens: { type: 'embedding', embedding_dim: settings.hidden_size },
+          tokens: { type: 'embedding', embedding_dim: settings.embedding_dim },
         },
       },
       embedding_dropout: settings.dropout,
       contextualizer: {
         type: 'ld_rnn',
-        input_size: settings.hidden_size,
+        input_size: settings.embedding_dim,
         hidden_size: settings.hidden_size,
         num_layers: settings.num_layers,
         dropout: settings.dropout,
@@ -53,8 +55,8 @@
       initializer: {
         regexes: [[
           'token_embedder_tokens.weight',
-          // The original's: uniform, of variance 1 / size.
-          { type: 'uniform', a: -std.sqrt(3 / settings.hidden_size), b: std.sqrt(3 / settings.hidden_size) },
+          // As in the original: uniform, with a variance of 1 / size.
+          { type: 'uniform', a: -bound, b: bound },
         ]],
       },
     },

@@ -1,1 +1,2 @@
+from ldnet_allennlp.commands.ldnet_convert import LdnetConvert
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune

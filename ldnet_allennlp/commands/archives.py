@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import tarfile
 import tempfile
-from typing import Any, Dict, Iterator
+import zlib
+from typing import Any, Callable, Dict, Iterator, Optional
 
 import torch
 from allennlp.common import Params
@@ -21,13 +23,18 @@ def read_archive(path: str) -> Archive:
     """
     Loads an archive, `model.tar.gz` or a serialization directory.
 
-    Raises `ConfigurationError` if there is none at `path`.
+    Raises `ConfigurationError` if there is none at `path`, or if the file is damaged.
     """
     if not os.path.exists(path):
         raise ConfigurationError(
             f"No archive was found at '{path}': a model.tar.gz or the directory of a training was expected."
         )
-    return load_archive(path)
+    try:
+        return load_archive(path)
+    except (tarfile.TarError, EOFError, zlib.error) as error:
+        raise ConfigurationError(
+            f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {error}"
+        ) from error
 
 
 def archive_path(path: str) -> str:
@@ -35,7 +42,12 @@ def archive_path(path: str) -> str:
     return os.path.join(path, "model.tar.gz") if os.path.isdir(path) or path.endswith("/") else path
 
 
-def write_archive(path: str, model: Model, config: Dict[str, Any]) -> None:
+def write_archive(
+    path: str,
+    model: Model,
+    config: Dict[str, Any],
+    check: Optional[Callable[[Archive], None]] = None,
+) -> None:
     """
     Writes a model as an archive: beside its place first, and checked by loading it, then renamed.
 
@@ -47,6 +59,9 @@ def write_archive(path: str, model: Model, config: Dict[str, Any]) -> None:
         Its weights and its vocabulary are written.
     config : `Dict[str, Any]`
         What becomes `config.json`. It must describe `model` as it is.
+    check : `Callable[[Archive], None]`, optional
+        Is called with what was written, loaded again, before it is put in its place. If it raises, nothing
+        is written.
     """
     folder = os.path.dirname(os.path.abspath(path))
     os.makedirs(folder, exist_ok=True)
@@ -58,7 +73,9 @@ def write_archive(path: str, model: Model, config: Dict[str, Any]) -> None:
         model.vocab.save_to_files(os.path.join(workplace, "vocabulary"))
         Meta.new().to_file(os.path.join(workplace, _META))
         written = archive_model(workplace, _WEIGHTS, archive_path=os.path.join(workplace, "model.tar.gz"))
-        load_archive(written)
+        archive = load_archive(written)
+        if check is not None:
+            check(archive)
         os.replace(written, path)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)

@@ -5,12 +5,15 @@
 """
 
 import argparse
+import contextlib
 import copy
+import logging
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
+from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from overrides import overrides
 
@@ -57,10 +60,24 @@ def prune_from_args(args: argparse.Namespace) -> None:
     """Runs the command. Errors of the user are told in a line and end with exit status 1."""
     try:
         sentences = read_sentences(args.sentences) if args.sentences else None
-        for line in prune_archive(args.archive, args.output, sentences, args.force):
-            print(line)
+        with _without_progress_messages():
+            report = prune_archive(args.archive, args.output, sentences, args.force)
+        print("\n".join(report))
     except (ConfigurationError, OSError) as error:
         raise SystemExit(f"ldnet-prune: {error}") from error
+
+
+@contextlib.contextmanager
+def _without_progress_messages() -> Iterator[None]:
+    """Keeps AllenNLP's messages of level INFO off the screen. Who asked for DEBUG gets everything."""
+    root = logging.getLogger()
+    level = root.level
+    if level == logging.INFO:
+        root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def read_sentences(path: str) -> List[List[str]]:
@@ -117,14 +134,16 @@ def prune_archive(
     before = outputs_of(model, reader, sentences)
     for embedder in embedders:
         embedder.prune()
-    found = difference(before, outputs_of(model, reader, sentences))
-    if found:
-        raise ConfigurationError(f"The pruned model does not say the same, so nothing was written: {found}")
+    _check_same(before, outputs_of(model, reader, sentences))
     config = pruned_config(archive.config.as_dict(quiet=True), embedders)
     for embedder in embedders:
         # The config describes the language models now.
         remove_namespace(model.vocab, architecture_namespace(embedder.namespace))
-    write_archive(target, model, config)
+
+    def check(written: Archive) -> None:
+        _check_same(before, outputs_of(written.model, written.validation_dataset_reader, sentences))
+
+    write_archive(target, model, config, check)
     report.append(_describe("after", model, embedders, characters))
     report.append(f"Checked on {len(sentences)} sentences: same tags, scores within {TOLERANCE:g}.")
     report.append(f"Written to {target} ({os.path.getsize(target) / 2**20:.1f} MiB).")
@@ -160,10 +179,12 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
     # These weights come from the archive.
     config["model"].pop("initializer", None)
     trainer = config.get("trainer", {})
-    if trainer.get("optimizer", {}).get("type") == "proximal":
-        wrapper = trainer["optimizer"]
+    wrapper = trainer.get("optimizer")  # a section or, without options, a name
+    if isinstance(wrapper, dict) and wrapper.get("type") == "proximal":
+        inner = wrapper["optimizer"]
+        inner = {"type": inner} if isinstance(inner, str) else inner
         groups = wrapper.get("parameter_groups")
-        trainer["optimizer"] = {**wrapper["optimizer"], **({"parameter_groups": groups} if groups else {})}
+        trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
     if "callbacks" in trainer:
         trainer["callbacks"] = [
             callback
@@ -172,6 +193,12 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
             and not (isinstance(callback, dict) and callback.get("type") == "layer_selection")
         ]
     return config
+
+
+def _check_same(before: List[Dict[str, Any]], after: List[Dict[str, Any]]) -> None:
+    found = difference(before, after)
+    if found:
+        raise ConfigurationError(f"The pruned model does not say the same, so nothing was written: {found}")
 
 
 def _describe(moment: str, model: Model, embedders: List[LdnetEmbedder], characters_per_word: float) -> str:

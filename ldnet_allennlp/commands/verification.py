@@ -1,11 +1,13 @@
 """Checks that two models, or one model before and after a change, say the same."""
 
+import inspect
 import random
 from typing import Any, Dict, List
 
 import numpy
+from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import sanitize
-from allennlp.data import DatasetReader, Vocabulary
+from allennlp.data import DatasetReader, Instance, Token, Vocabulary
 from allennlp.models.model import Model
 
 from ldnet_allennlp.data.language_model_vocabulary import words_namespace, words_of
@@ -36,19 +38,52 @@ def generated_sentences(vocab: Vocabulary, namespace: str, seed: int = 13) -> Li
 
 
 def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) -> List[Dict[str, Any]]:
-    """What the model says of each sentence, scores included, in evaluation mode."""
+    """
+    What the model says of each sentence, scores included, in evaluation mode.
+
+    # Parameters
+
+    model : `Model`
+    reader : `DatasetReader`
+        Makes an instance of a list of tokens, of words, or of a text, and of nothing else.
+    sentences : `List[List[str]]`
+        The words of each sentence.
+
+    Raises `ConfigurationError` if the reader needs more than the words.
+    """
     model.eval()
     before = getattr(model, "return_logits", None)
     if before is not None:
         model.return_logits = True
     try:
-        instances = [reader.text_to_instance(words) for words in sentences]
+        instances = [_instance_of(reader, words) for words in sentences]
         for instance in instances:
             reader.apply_token_indexers(instance)
         return [sanitize(output) for output in model.forward_on_instances(instances)]
     finally:
         if before is not None:
             model.return_logits = before
+
+
+def _instance_of(reader: DatasetReader, words: List[str]) -> Instance:
+    parameters = list(inspect.signature(reader.text_to_instance).parameters.values())
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
+    ]
+    if len(needed) > 1 or not parameters:
+        raise ConfigurationError(
+            f"The reader ({type(reader).__name__}) was expected to make an instance of words alone, but its "
+            f"text_to_instance needs: {', '.join(needed) or 'nothing'}. So the model cannot be checked."
+        )
+    annotation = str(parameters[0].annotation)
+    if annotation in (str(str), "str"):  # as of text classification
+        return reader.text_to_instance(" ".join(words))
+    if annotation.endswith("List[str]"):
+        return reader.text_to_instance(words)
+    return reader.text_to_instance([Token(word) for word in words])
 
 
 def difference(first: Any, second: Any, where: str = "output") -> str:

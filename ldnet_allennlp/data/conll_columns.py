@@ -81,6 +81,9 @@ class ConllColumnsReader(DatasetReader):
         `ConfigurationError`; "keep": all tags stay as they are, which excludes a target encoding.
     label_namespace : `str`, optional (default = `"labels"`)
         The vocabulary namespace of the tags.
+    end_token : `str`, optional
+        A token to append to the words of each sentence, without a tag, for an "ldnet_tagger" with
+        `boundary_tags`: the original LD-Net's end-of-sentence step.
     max_instances, serialization_dir : see `DatasetReader`
         Sharding among data loading workers and distributed ranks is done here, sentence by sentence.
     """
@@ -103,6 +106,7 @@ class ConllColumnsReader(DatasetReader):
         target_label_encoding: Optional[str] = None,
         on_invalid_tags: str = "repair",
         label_namespace: str = "labels",
+        end_token: Optional[str] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs)
@@ -128,6 +132,7 @@ class ConllColumnsReader(DatasetReader):
             )
         self.recoding = RecodingOptions(label_encoding, target_label_encoding, on_invalid_tags)
         self.label_namespace = label_namespace
+        self.end_token = end_token
         self._detected: Dict[Tuple[str, int, int], Optional[str]] = {}
         self._logged: Set[str] = set()
 
@@ -178,6 +183,8 @@ class ConllColumnsReader(DatasetReader):
         }
         if tags is not None:
             fields["tags"] = SequenceLabelField(list(tags), text, self.label_namespace)
+        if self.end_token is not None:
+            fields["tokens"] = TextField([*text.tokens, Token(self.end_token)])
         return Instance(fields)
 
     @overrides

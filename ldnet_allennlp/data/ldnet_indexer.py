@@ -40,6 +40,7 @@ class LdnetIndexer(TokenIndexer):
         super().__init__(token_min_padding_length)
         self.namespace = namespace
         self.lowercase_tokens = lowercase_tokens
+        self._keys = ["token_ids"]  # what the last text got
 
     @overrides
     def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
@@ -71,15 +72,17 @@ class LdnetIndexer(TokenIndexer):
             indices["backward_token_ids"] = [
                 vocabulary.get_token_index(text, backward_words) for text in texts
             ]
+        self._keys = list(indices)
         return indices
 
     @overrides
     def get_empty_token_list(self) -> IndexedTokenList:
-        return {"token_ids": []}
+        return {key: [] for key in self._keys}
 
     @overrides
     def _to_params(self) -> Dict[str, Any]:
         return {
+            "type": "ldnet",
             "namespace": self.namespace,
             "lowercase_tokens": self.lowercase_tokens,
             "token_min_padding_length": self._token_min_padding_length,

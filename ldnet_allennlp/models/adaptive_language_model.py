@@ -67,6 +67,9 @@ class AdaptiveLanguageModel(LanguageModel):
         for whole sentences. Both directions share the projection and the softmax.
     div_value, tail_offset : optional (default = `4.0`, `0`)
         The sizes of the softmax's clusters, see `AdaptiveSoftmax`.
+    spare_classes : `int`, optional (default = `0`)
+        Classes of the softmax beyond the words of the vocabulary, which are never predicted right. The
+        original's models have 1.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
@@ -92,6 +95,7 @@ class AdaptiveLanguageModel(LanguageModel):
         bidirectional: bool = False,
         div_value: float = 4.0,
         tail_offset: int = 0,
+        spare_classes: int = 0,
         projection_dim: Optional[int] = None,
         projection_activation: Optional[Activation] = None,
         initializer: Optional[InitializerApplicator] = None,
@@ -126,7 +130,9 @@ class AdaptiveLanguageModel(LanguageModel):
             raise ConfigurationError("There is a projection_activation, but no projection_dim.")
         self._projection_activation = projection_activation or Activation.by_name("linear")()
 
-        num_words = vocab.get_vocab_size(NAMESPACE) - 1  # all but the padding
+        if spare_classes < 0:
+            raise ConfigurationError(f"spare_classes is at least 0, but it is {spare_classes}.")
+        num_words = vocab.get_vocab_size(NAMESPACE) - 1 + spare_classes  # all but the padding
         self._softmax_loss = AdaptiveSoftmax(
             num_words,
             projection_dim if projection_dim is not None else self._forward_dim,

@@ -1,18 +1,22 @@
 """The sequence labeller of LD-Net."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 import torch
+from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models.model import Model
 from allennlp.modules import FeedForward, Seq2SeqEncoder, TextFieldEmbedder
+from allennlp.modules.conditional_random_field import allowed_transitions
 from allennlp.nn import InitializerApplicator
 from allennlp.nn.util import get_text_field_mask
 from allennlp.training.metrics import CategoricalAccuracy
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
-from ldnet_allennlp.modules.weighted_conditional_random_field import build_crf
+from ldnet_allennlp.modules.conditional_random_field import build_crf
+from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
+from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.training.span_f1 import SpanF1
@@ -35,11 +39,17 @@ class LdnetTagger(CrfTagger):
     vocab, text_field_embedder, encoder, label_namespace, feedforward, label_encoding,
     include_start_end_transitions, constrain_crf_decoding, calculate_span_f1, dropout, verbose_metrics,
     initializer, top_k, ignore_loss_on_o_tags, label_weights, weight_strategy
-        As in `CrfTagger`.
+        As in `CrfTagger`; `label_encoding` may also be "IOBES", which is "BIOUL" with other letters.
     decode_in_training : `bool`, optional (default = `False`)
         Whether training steps decode too, for accuracy and F1 on the training data.
     return_logits : `bool`, optional (default = `False`)
         Whether `logits` and `mask` are part of the output, as in `CrfTagger`. They are padded, and large.
+    boundary_tags : `List[str]`, optional
+        The sentence boundaries as the original LD-Net has them, for models that `ldnet-convert` made: two tags
+        of the label vocabulary, there "<s>" and "<eof>". The last token of each sentence is then no word but an
+        end-of-sentence step (the reader's `end_token`), which the encoder reads, and which has the second tag
+        and no place in the output; the first tag stands before the first word. Both are scored by transitions
+        like any other tag, and there are no start and end transitions beside them. See `BoundaryTagCrf`.
     """
 
     default_predictor = "ldnet_tagger"
@@ -64,8 +74,12 @@ class LdnetTagger(CrfTagger):
         weight_strategy: Optional[str] = None,
         decode_in_training: bool = False,
         return_logits: bool = False,
+        boundary_tags: Optional[List[str]] = None,
         **kwargs: Any,
     ) -> None:
+        has_other_letters = label_encoding == "IOBES"
+        if has_other_letters:
+            label_encoding = "BIOUL"
         super().__init__(
             vocab,
             text_field_embedder,
@@ -73,7 +87,7 @@ class LdnetTagger(CrfTagger):
             label_namespace=label_namespace,
             feedforward=feedforward,
             label_encoding=label_encoding,
-            include_start_end_transitions=include_start_end_transitions,
+            include_start_end_transitions=include_start_end_transitions and boundary_tags is None,
             constrain_crf_decoding=constrain_crf_decoding,
             calculate_span_f1=calculate_span_f1,
             dropout=dropout,
@@ -86,29 +100,66 @@ class LdnetTagger(CrfTagger):
         )
         self.decode_in_training = decode_in_training
         self.return_logits = return_logits
-        self._use_fast_crf(weight_strategy)
+        self.boundary_tags = boundary_tags or []
+        constrained = self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
+        self._use_fast_crf(weight_strategy, has_other_letters and constrained)
         self.metrics = {"accuracy": CategoricalAccuracy()}
         if self.calculate_span_f1:
-            self._f1_metric = SpanF1(vocab, tag_namespace=label_namespace, label_encoding=label_encoding)
+            self._f1_metric = SpanF1(
+                vocab,
+                tag_namespace=label_namespace,
+                label_encoding=None if self.boundary_tags else label_encoding,
+                tags_to_spans_function=self._spans_with_ends if self.boundary_tags else None,
+            )
         self._has_decoded = False
         # Only now: an initializer that reads a trained tagger's weights must meet the final modules.
         if initializer is not None:
             initializer(self)
 
-    def _use_fast_crf(self, weight_strategy: Optional[str]) -> None:
+    def _use_fast_crf(self, weight_strategy: Optional[str], letters_differ: bool) -> None:
         """Puts the batched CRF in the place of the one that `CrfTagger` made, with its parameters."""
         slow = self.crf
         num_tags = self.num_tags
-        allowed = slow._constraint_mask.nonzero(as_tuple=False).tolist()
-        unconstrained = len(allowed) == (num_tags + 2) ** 2
+        if letters_differ:
+            # AllenNLP knows this encoding under other letters only.
+            labels = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
+            spelt = {number: _in_letters_of_allennlp(tag) for number, tag in labels.items()}
+            constraints: Optional[List[Tuple[int, int]]] = allowed_transitions("BIOUL", spelt)
+        else:
+            allowed = slow._constraint_mask.nonzero(as_tuple=False).tolist()
+            unconstrained = len(allowed) == (num_tags + 2) ** 2
+            constraints = None if unconstrained else [(before, after) for before, after in allowed]
+        if self.boundary_tags:
+            self.crf = BoundaryTagCrf(num_tags, self._boundary_ids(), constraints)
+            return
         self.crf = build_crf(
             num_tags,
-            constraints=None if unconstrained else [(before, after) for before, after in allowed],
+            constraints=constraints,
             include_start_end_transitions=self.include_start_end_transitions,
             label_weights=getattr(self, "label_weights", None),
             weight_strategy=weight_strategy,
         )
-        self.crf.load_state_dict(slow.state_dict())
+        self.crf.load_state_dict({**slow.state_dict(), "_constraint_mask": self.crf._constraint_mask})
+
+    def _boundary_ids(self) -> BoundaryTags:
+        known = self.vocab.get_token_to_index_vocabulary(self.label_namespace)
+        if len(self.boundary_tags) != 2 or not set(self.boundary_tags) <= set(known):
+            raise ConfigurationError(
+                f"boundary_tags are two tags of the vocabulary's namespace '{self.label_namespace}', which has "
+                f"{', '.join(known) or 'none'}, but they are {self.boundary_tags}."
+            )
+        if getattr(self, "label_weights", None) is not None:
+            raise ConfigurationError("There are label_weights and boundary_tags: a CRF has either, not both.")
+        return BoundaryTags(*(known[tag] for tag in self.boundary_tags))
+
+    def spans(self, tags: List[str]) -> List[Span]:
+        """The spans of predicted tags in the model's `label_encoding`; a boundary tag of a word is none."""
+        return spans_from_tags(
+            ["O" if tag in self.boundary_tags else tag for tag in tags], self.label_encoding
+        )
+
+    def _spans_with_ends(self, tags: List[str], ignored: List[str]) -> List[Tuple[str, Tuple[int, int]]]:
+        return [(label, (start, end)) for label, start, end in self.spans(tags) if label not in ignored]
 
     @overrides(check_signature=False)  # the output holds lists, too
     def forward(  # type: ignore
@@ -143,6 +194,8 @@ class LdnetTagger(CrfTagger):
         output: Dict[str, Any] = {}
         if self.return_logits:
             output.update(logits=logits, mask=mask)
+        if self.boundary_tags:
+            logits, mask = self._without_end_step(logits, mask)
         if not self.training or self.decode_in_training or tags is None:
             best_paths = self.crf.viterbi_tags(logits, mask, top_k=self.top_k)
             output["tags"] = [paths[0][0] for paths in best_paths]
@@ -157,7 +210,7 @@ class LdnetTagger(CrfTagger):
         return output
 
     def _score(self, tokens: TextFieldTensors, mask: torch.BoolTensor) -> torch.Tensor:
-        """The score of each tag for each word. Shape (B, T, num_tags)."""
+        """The score of each tag for each token. Shape (B, T, num_tags)."""
         vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
         if self.dropout:
             vectors = self.dropout(vectors)
@@ -167,6 +220,26 @@ class LdnetTagger(CrfTagger):
         if self._feedforward is not None:
             encoded = self._feedforward(encoded)
         return self.tag_projection_layer(encoded)
+
+    def _without_end_step(
+        self, logits: torch.Tensor, mask: torch.BoolTensor
+    ) -> Tuple[torch.Tensor, torch.BoolTensor]:
+        """
+        Leaves the last step of each sentence out, logits (B, T - 1, N) and mask (B, T - 1). Its tag is known, so
+        its score is added to the last word's, whatever the tag of that: path scores stay what they are.
+        """
+        steps = mask.sum(dim=1)  # (B,)
+        if int(steps.min()) < 2:
+            raise ConfigurationError(
+                "The ldnet_tagger has boundary_tags, so each sentence was expected to have a word and an end "
+                "step, but one has a single token. Set the reader's end_token."
+            )
+        rows = torch.arange(logits.size(0), device=logits.device)
+        end_scores = logits[rows, steps - 1, self.crf.boundary_tags.end]  # (B,)
+        numbers = torch.arange(logits.size(1) - 1, device=logits.device)
+        is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
+        logits = logits[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)
+        return logits, numbers < (steps - 1).unsqueeze(1)
 
     def _loss(
         self,
@@ -210,6 +283,11 @@ class LdnetTagger(CrfTagger):
         return penalty
 
     @overrides
+    def make_output_human_readable(self, output_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+        """Tag ids become tags; the output of a training step, which has none, stays as it is."""
+        return super().make_output_human_readable(output_dict) if "tags" in output_dict else output_dict
+
+    @overrides
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         """
         # Returns
@@ -231,3 +309,8 @@ class LdnetTagger(CrfTagger):
         if gates:
             metrics["kept_layers"] = float(sum(int((values > 0).sum()) for values in gates))
         return metrics
+
+
+def _in_letters_of_allennlp(tag: str) -> str:
+    letter, separator, label = tag.partition("-")
+    return {"E": "L", "S": "U"}.get(letter, letter) + separator + label

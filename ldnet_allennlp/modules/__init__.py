@@ -4,3 +4,4 @@ from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.stacked_rnn import StackedRnn

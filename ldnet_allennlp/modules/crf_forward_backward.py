@@ -2,25 +2,24 @@
 The log-likelihood of a linear-chain CRF and its gradient in closed form (forward-backward).
 
 Automatic differentiation through the T steps of the forward recursion stores and walks a graph of T nodes over
-(B, N, N) tensors. The gradient has a closed form, observed minus expected, whose expectations (the marginal
-probabilities) cost one more recursion of the same kind. All of it is one `torch.autograd.Function`, and one of two ways
-is gone that compute the same numbers:
+(B, N, N) tensors. The gradient has a closed form, observed minus expected; the expectations, marginal
+probabilities, cost one more recursion of the same kind. Here this is one `torch.autograd.Function` with two ways
+to compute the same numbers:
 
-* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, renormalised at every step. It is exact as
-  long as no probability underflows. After any step the forward probabilities of a sentence differ from each other by
-  factors of at most exp(S), S being the spread (maximum minus minimum) of the scores plus that of the transitions. So
-  where N * exp(S) is well inside the range of the data type the scaled way is gone in that type; where it is only
-  inside the range of float64, in float64.
-* *In logarithms*: logsumexp over (B, N, N). Slower, and good for any scores, -inf (forbidden) included.
+* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, renormalised at every step. It is
+  exact as long as no probability underflows. After any step the forward probabilities of a sentence differ from
+  each other by factors of at most exp(S), S being the spread (maximum minus minimum) of the scores plus that of
+  the transitions. Where N * exp(S) is well inside the range of the data type, this way is taken in that type;
+  where it is only inside the range of float64, in float64.
+* *Logarithmic*: logsumexp over (B, N, N). Slower, but good for any scores, -inf (forbidden) included.
 
-The choice is made once a call, from one number read back from the device: S.
+The choice is made once a call, from one number that is read back from the device: S.
 """
 
 import math
-from typing import Any, List, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from ldnet_allennlp.modules.crf_layout import by_step, by_tag, last_step, pair_space, step_mask
 
@@ -28,6 +27,9 @@ from ldnet_allennlp.modules.crf_layout import by_step, by_tag, last_step, pair_s
 _SAFETY_MARGIN = 5.0
 # What a forward recursion leaves for its backward recursion.
 _State = Tuple[torch.Tensor, ...]
+# From the state and the derivatives of a result with respect to each log Z_t, (T, B), its derivatives with
+# respect to scores (T, B, N) and transitions (N, N).
+_BackwardRecursion = Callable[[_State, torch.Tensor], Tuple[torch.Tensor, torch.Tensor]]
 
 
 class LogLikelihood(torch.autograd.Function):
@@ -39,18 +41,20 @@ class LogLikelihood(torch.autograd.Function):
     # Parameters
 
     emissions : `torch.Tensor`
-        Scores (B, T, N), B and T at least 1, in float32 or float64. Cells beyond a sentence's length may hold anything.
+        Scores (B, T, N), B and T at least 1, in float32 or float64. Cells beyond a sentence's length may hold
+        anything.
     transitions : `torch.Tensor`
         (N, N), from the row's tag to the column's tag, of the same type as the emissions, like `start` and `end`.
     start, end : `torch.Tensor`
         (N,), scores of the first and of the last tag.
     lengths : `torch.Tensor`
-        (B,), the number of steps of each sentence, `None` if all have T. A sentence without steps has the result 0.
+        (B,), the number of steps of each sentence, `None` if all have T. The result for a sentence without steps
+        is 0.
     tags : `torch.Tensor`
         (B, T), anything beyond a sentence's length. `None` leaves the score out: the result is -log Z.
     step_weights : `torch.Tensor`
-        (B, T). Log Z is the sum of log Z_t - log Z_(t-1) over the steps, where Z_t sums over the tag sequences of the
-        steps up to t; these multiply the summands. `None` for 1 each. They get no gradient.
+        (B, T). Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag sequences of
+        the steps up to t; the weights multiply these summands. `None` is 1 for each. They get no gradient.
 
     # Returns
 
@@ -70,7 +74,7 @@ class LogLikelihood(torch.autograd.Function):
         step_weights: Optional[torch.Tensor],
     ) -> torch.Tensor:
         scores, exists = _scores_by_step(emissions, start, end, lengths)
-        ctx.scaled, increments, state = _forward(scores, exists, transitions)
+        ctx.backward_recursion, increments, state = _forward(scores, exists, transitions)
         if step_weights is not None:
             step_weights = step_weights.t()
             increments = increments * step_weights
@@ -78,26 +82,48 @@ class LogLikelihood(torch.autograd.Function):
         if tags is not None:
             tags = tags.t() if exists is None else tags.t().masked_fill(~exists, 0)
             result += _path_scores(scores, exists, transitions, tags)
-        ctx.save_for_backward(lengths, tags, step_weights, *state)
+        ctx.save_for_backward(emissions, transitions, lengths, tags, step_weights, *state)
         return result
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
-        lengths, tags, step_weights, *state = ctx.saved_tensors
-        num_steps = state[0].size(0)
-        exists = None if lengths is None else step_mask(lengths, num_steps)
-        scale = gradient.expand(num_steps, -1)
-        if exists is not None:
-            scale = scale.masked_fill(~exists, 0.0)  # (T, B)
-        seeds = _seeds(scale, lengths, step_weights)
-        by_score, by_transition = _backward(ctx.scaled, tuple(state), seeds, gradient.dtype)
-        if tags is not None:
-            by_score.scatter_add_(2, tags.unsqueeze(2), scale.unsqueeze(2))
-            if num_steps > 1:
-                by_transition.index_put_((tags[:-1], tags[1:]), scale[1:], accumulate=True)
-        by_end = by_score[-1] if lengths is None else by_score[last_step(lengths)]  # (B, N)
-        return by_score.transpose(0, 1), by_transition, by_score[0].sum(0), by_end.sum(0), None, None, None
+        emissions, transitions, lengths, tags, step_weights, *state = ctx.saved_tensors
+        with torch.no_grad():
+            scale = gradient.expand(emissions.size(1), -1)  # (T, B)
+            if lengths is not None:
+                scale = scale.masked_fill(~step_mask(lengths, emissions.size(1)), 0.0)
+            seeds = _seeds(scale, lengths, step_weights)
+            by_score, by_transition = ctx.backward_recursion(tuple(state), seeds.to(state[0].dtype))
+            by_score, by_transition = by_score.to(gradient.dtype), by_transition.to(gradient.dtype)
+            if tags is not None:
+                by_score.scatter_add_(2, tags.unsqueeze(2), scale.unsqueeze(2))
+                if tags.size(0) > 1:
+                    by_transition.index_put_((tags[:-1], tags[1:]), scale[1:], accumulate=True)
+            by_end = by_score[-1] if lengths is None else by_score[last_step(lengths)]  # (B, N)
+            gradients = by_score.transpose(0, 1), by_transition, by_score[0].sum(0), by_end.sum(0)
+        if torch.is_grad_enabled():
+            gradients = _NotDifferentiable.apply(emissions, transitions, *gradients)
+        return (*gradients, None, None, None)
+
+
+class _NotDifferentiable(torch.autograd.Function):
+    """
+    Lets gradients through that are no function of anything as far as autograd knows, though they are one of the two
+    inputs, and raises where their own derivative is asked for instead of taking it for zero.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, emissions: torch.Tensor, transitions: torch.Tensor, *gradients: torch.Tensor
+    ) -> Tuple[torch.Tensor, ...]:
+        return tuple(gradient.clone() for gradient in gradients)
+
+    @staticmethod
+    def backward(ctx: Any, *_: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
+        raise RuntimeError(
+            "The CRF's log-likelihood was differentiated twice; its gradient is computed in closed form and can be "
+            "taken once. AllenNLP's ConditionalRandomField has second derivatives."
+        )
 
 
 @torch.no_grad()
@@ -109,27 +135,27 @@ def token_marginals(
     lengths: Optional[torch.Tensor],
 ) -> torch.Tensor:
     """
-    The probability of each tag at each step, (B, T, N): the derivative of log Z with respect to the emissions. It is
-    zero beyond a sentence's length and carries no graph. The parameters are those of `LogLikelihood`.
+    The probability of each tag at each step, (B, T, N): the derivative of log Z with respect to the emissions.
+    It is zero beyond a sentence's length and carries no graph. The parameters are those of `LogLikelihood`.
     """
     scores, exists = _scores_by_step(emissions, start, end, lengths)
-    scaled, increments, state = _forward(scores, exists, transitions)
+    backward_recursion, increments, state = _forward(scores, exists, transitions)
     scale = torch.ones_like(increments) if exists is None else exists.to(increments.dtype)
-    by_score, _ = _backward(scaled, state, -_seeds(scale, lengths, None), scores.dtype)
-    return by_score.transpose(0, 1).contiguous()
+    by_score, _ = backward_recursion(state, -_seeds(scale, lengths, None).to(state[0].dtype))
+    return by_score.to(scores.dtype).transpose(0, 1).contiguous()
 
 
 def _scores_by_step(
     emissions: torch.Tensor, start: torch.Tensor, end: torch.Tensor, lengths: Optional[torch.Tensor]
 ) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
     """
-    Scores (T, B, N) with those of the first and of the last tag included, zero beyond the end of a sentence, and the
-    mask (T, B) of the steps that exist, `None` if all do.
+    Scores (T, B, N) with those of the first and of the last tag included, zero beyond the end of a sentence, and
+    the mask (T, B) of the steps that exist, `None` if all do.
     """
     scores = by_step(emissions)
-    scores[0] += start
+    scores[0].add_(start)
     if lengths is None:
-        scores[-1] += end
+        scores[-1].add_(end)
         return scores, None
     scores[last_step(lengths)] += end
     exists = step_mask(lengths, scores.size(0))
@@ -151,8 +177,8 @@ def _seeds(
     scale: torch.Tensor, lengths: Optional[torch.Tensor], step_weights: Optional[torch.Tensor]
 ) -> torch.Tensor:
     """
-    The derivative (T, B) of the result with respect to each log Z_t. `scale` (T, B) is that with respect to minus the
-    increments before they are weighted, zero where there is no step.
+    The derivative (T, B) of the result with respect to each log Z_t. `scale` (T, B) is the result's gradient,
+    zero where there is no step.
     """
     if step_weights is not None:
         weighted = scale * step_weights
@@ -170,38 +196,28 @@ def _seeds(
 
 def _forward(
     scores: torch.Tensor, exists: Optional[torch.Tensor], transitions: torch.Tensor
-) -> Tuple[bool, torch.Tensor, _State]:
+) -> Tuple[_BackwardRecursion, torch.Tensor, _State]:
     """
-    Chooses the way and runs its forward recursion. Returns whether it is the scaled one, the increments of log Z (T, B),
-    zero where there is no step, and the state.
+    Chooses the way and runs its forward recursion. Returns its backward recursion, the increments of log Z
+    (T, B), zero where there is no step, and the state.
     """
-    dtype = None
-    if scores.size(0) > 1:  # For single steps the choice would cost more than it saves.
+    if scores.size(0) == 1:
+        backward, (increments, state) = _backward_one_step, _forward_one_step(scores, transitions)
+    else:
         highest, highest_transition = scores.max(), transitions.max()
         spread = float(highest - scores.min() + (highest_transition - transitions.min()))
         dtype = _scaled_dtype(scores, spread)
-    if dtype is None:
-        increments, state = _forward_in_logarithms(scores, transitions)
-    else:
-        increments, state = _forward_scaled(
-            (scores - highest).to(dtype), (transitions - highest_transition).to(dtype)
-        )
-        increments += highest
-        increments[1:] += highest_transition
+        if dtype is None:
+            backward, (increments, state) = _backward_logarithmic, _forward_logarithmic(scores, transitions)
+        else:
+            factors = (scores.to(dtype) - highest).exp_()
+            moves = (transitions.to(dtype) - highest_transition).exp_()
+            backward, (increments, state) = _backward_scaled, _forward_scaled(factors, moves)
+            increments += highest
+            increments[1:] += highest_transition
     if exists is not None:
         increments.masked_fill_(~exists, 0.0)
-    return dtype is not None, increments, state
-
-
-def _backward(
-    scaled: bool, state: _State, seeds: torch.Tensor, dtype: torch.dtype
-) -> Tuple[torch.Tensor, torch.Tensor]:
-    """
-    The derivatives of sum(seeds * log Z_t), `seeds` being (T, B), with respect to scores (T, B, N) and transitions.
-    """
-    run = _backward_scaled if scaled else _backward_in_logarithms
-    by_score, by_transition = run(state, seeds.to(state[0].dtype))
-    return by_score.to(dtype), by_transition.to(dtype)
+    return backward, increments, state
 
 
 def _scaled_dtype(scores: torch.Tensor, spread: float) -> Optional[torch.dtype]:
@@ -214,11 +230,9 @@ def _scaled_dtype(scores: torch.Tensor, spread: float) -> Optional[torch.dtype]:
     return None
 
 
-def _forward_scaled(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[torch.Tensor, _State]:
-    """Scores and transitions are at most 0, and overwritten."""
+def _forward_scaled(factors: torch.Tensor, moves: torch.Tensor) -> Tuple[torch.Tensor, _State]:
+    """`factors` (T, B, N) and `moves` (N, N) are exp(scores) and exp(transitions), both at most 1."""
     # The matrix products write into memory that is given to them: autocast leaves such alone.
-    factors = scores.exp_()  # (T, B, N)
-    moves = transitions.exp_()  # (N, N)
     forward = torch.empty_like(factors)  # forward[t, b, j]: probability of tag j at step t given steps 0 to t
     totals = factors.new_empty(factors.size(0), factors.size(1), 1)
     steps = forward.unbind(0)
@@ -230,14 +244,14 @@ def _forward_scaled(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[to
             current.mul_(factor)
         torch.sum(current, 1, keepdim=True, out=total)
         current.div_(total)
-    factors /= totals
+    factors.div_(totals)
     return totals.squeeze(2).log(), (forward, factors, moves)
 
 
 def _backward_scaled(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     forward, factors, moves = state
-    # backward[t, b, i]: the derivative with respect to score (t, b, i) divided by forward[t, b, i]. What a step adds to
-    # it is the same for all its tags.
+    # backward[t, b, i]: the derivative with respect to score (t, b, i), divided by forward[t, b, i]. What log Z_t
+    # adds to it is the same for all tags.
     backward = seeds.unsqueeze(2).expand_as(forward).contiguous()
     passed = torch.empty_like(backward)  # passed[t]: backward[t] with the factors of step t, for step t - 1
     steps = backward.unbind(0)
@@ -252,34 +266,52 @@ def _backward_scaled(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, 
     return backward.mul_(forward), by_transition
 
 
+def _forward_one_step(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[torch.Tensor, _State]:
+    """For scores (1, B, N): a softmax, good for any scores."""
+    totals = _log_sum_exp(scores.clone(), 2)  # (1, B)
+    return totals, ((scores - _finite(totals).unsqueeze(2)).exp_(), torch.zeros_like(transitions))
+
+
+def _backward_one_step(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    probabilities, by_transition = state
+    return probabilities * seeds.unsqueeze(2), by_transition.clone()
+
+
 def _finite(tensor: torch.Tensor) -> torch.Tensor:
     """-inf replaced by the lowest number: subtracted from -inf, that leaves -inf and not NaN."""
     return tensor.clamp(min=torch.finfo(tensor.dtype).min)
 
 
-def _forward_in_logarithms(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[torch.Tensor, _State]:
+def _log_sum_exp(tensor: torch.Tensor, dim: int) -> torch.Tensor:
+    """`torch.logsumexp` of numbers that may be -inf but not inf, in fewer operations; overwrites `tensor`."""
+    highest = _finite(tensor.amax(dim, keepdim=True))
+    return tensor.sub_(highest).exp_().sum(dim).log_().add_(highest.squeeze(dim))
+
+
+def _forward_logarithmic(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[torch.Tensor, _State]:
     batch_size = scores.size(1)
-    # Log-probabilities of the tag at step t given steps 0 to t; before step t is reached, its scores.
-    forward = by_tag(scores.clone())  # (T, N, P)
+    highest = _finite(scores.amax(2, keepdim=True))  # (T, B, 1)
+    # Log-probabilities of the tag at step t given steps 0 to t; before step t is reached, its scores. These are
+    # taken relative to the step's highest, as scores of very different size would lose digits in the sums.
+    forward = by_tag(scores - highest)  # (T, N, P)
     to_from = transitions.t().contiguous()  # to_from[j, i]: from tag i to tag j
     inflow = torch.zeros_like(forward)  # The logarithm of what flows into tag j at step t.
-    totals = [torch.logsumexp(forward[0], 0)]
+    totals = [_log_sum_exp(forward[0].clone(), 0)]
     forward[0].sub_(_finite(totals[0]))
     pairs = pair_space(forward)
     for t in range(1, forward.size(0)):
         torch.add(forward[t - 1].unsqueeze(0), to_from.unsqueeze(2), out=pairs)
-        highest = _finite(pairs.amax(1))
-        torch.add(pairs.sub_(highest.unsqueeze(1)).exp_().sum(1).log_(), highest, out=inflow[t])
+        inflow[t] = _log_sum_exp(pairs, 1)
         forward[t].add_(inflow[t])
-        totals.append(torch.logsumexp(forward[t], 0))
+        totals.append(_log_sum_exp(forward[t].clone(), 0))
         forward[t].sub_(_finite(totals[t]))
-    return torch.stack(totals)[:, :batch_size], (forward, inflow, to_from)
+    return torch.stack(totals)[:, :batch_size] + highest.squeeze(2), (forward, inflow, to_from)
 
 
-def _backward_in_logarithms(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def _backward_logarithmic(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
     forward, inflow, to_from = state
     batch_size = seeds.size(1)
-    # What a step adds to the derivative is shared among its tags by their probabilities.
+    # What log Z_t adds to the derivatives is shared among the tags by their probabilities.
     by_score = forward.exp()  # (T, N, P)
     by_score[:, :, :batch_size] *= seeds.unsqueeze(1)
     by_score[:, :, batch_size:] = 0.0

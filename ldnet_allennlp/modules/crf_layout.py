@@ -6,7 +6,7 @@ from typing import NamedTuple, Optional, Tuple
 
 import torch
 
-# From this many sentences on, pairs of tags are computed with the batch innermost (measured with AVX2 and AVX-512).
+# From this many sentences on, pairs of tags are computed with the batch innermost (measured on AVX-512).
 _MIN_BATCH_INNERMOST = 16
 # torch vectorises a reduction over an outer dimension in blocks of four registers.
 _BATCH_BLOCK = 32
@@ -14,20 +14,16 @@ _BATCH_BLOCK = 32
 
 class KeptSteps(NamedTuple):
     """
-    Which steps of a batch count.
-
-    `lengths` (B,) says how many of each row, `None` that all do. `order` (B, T) lists the steps of each row with those
-    that count in front; `None` says that they are in front already.
+    Which steps of a batch count: `lengths` (B,) says how many of each row, `None` that all do. `order` (B, T)
+    lists the steps of each row with those that count in front; `None` says that they stand there already.
     """
 
     lengths: Optional[torch.Tensor]
     order: Optional[torch.Tensor]
 
     @classmethod
-    def from_mask(cls, mask: Optional[torch.Tensor]) -> "KeptSteps":
-        """`mask` is (B, T), boolean. It is read only on a CPU: elsewhere that would wait for the device."""
-        if mask is None:
-            return cls(None, None)
+    def from_mask(cls, mask: torch.Tensor) -> "KeptSteps":
+        """`mask` is (B, T), boolean. It is read on a CPU only: elsewhere that would wait for the device."""
         if mask.device.type == "cpu":
             if bool(mask.all()):
                 return cls(None, None)
@@ -57,7 +53,7 @@ def step_mask(lengths: torch.Tensor, num_steps: int) -> torch.Tensor:
 
 
 def last_step(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """The index of each sentence's last step in a (T, B, ...) tensor; step 0 for a sentence without steps."""
+    """The index of the sentences' last steps in a tensor (T, B, ...); step 0 for a sentence without steps."""
     return (lengths - 1).clamp(min=0), torch.arange(lengths.size(0), device=lengths.device)
 
 
@@ -69,9 +65,10 @@ def by_step(emissions: torch.Tensor) -> torch.Tensor:
 
 def by_tag(scores: torch.Tensor) -> torch.Tensor:
     """
-    Contiguous scores (T, B, N) as (T, N, P), P >= B, in the memory order for recursions over pairs of tags; sentences of
-    zeros may follow the batch. On a CPU the batch is best innermost, because then the reduction over the previous tag is
-    vectorised over the sentences; for a handful of sentences the tags are. The result may be a view of `scores`.
+    Contiguous scores (T, B, N) as (T, N, P), P >= B, in the memory order for recursions over pairs of tags.
+    On a CPU the batch is best innermost, because then reductions over the previous tag are vectorised over
+    sentences, rows of zeros filling it up to whole blocks; for a handful of sentences the tags are best
+    innermost. The result may be a view of `scores`.
     """
     num_steps, batch_size, num_tags = scores.size()
     if batch_size < _MIN_BATCH_INNERMOST:

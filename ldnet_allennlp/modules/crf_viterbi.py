@@ -1,11 +1,13 @@
 """
-The best and the k best tag sequences of a linear-chain CRF, for a whole batch at once.
+The scores of given tag sequences of a linear-chain CRF, its best and its k best sequences, for a whole batch
+at once.
 
-The best sequence keeps only the scores of the recursion and finds each predecessor again on the way back: that costs an
-argmax over (B, N) a step instead of one over (B, N, N). The k best sequences need back-pointers.
+The search for the best sequence keeps only the scores of the recursion and finds each predecessor again on the
+way back: that costs an argmax over (B, N) a step instead of one over (B, N, N). The k best sequences need
+back-pointers.
 
-Scores of -inf forbid: a tag, a transition, a first or a last tag. A sequence returned with the score -inf stands for
-one that does not exist, and its tags mean nothing.
+Scores of -inf forbid: a tag, a transition, a first or a last tag. A sequence returned with the score -inf stands
+for one that does not exist, and its tags mean nothing.
 """
 
 import math
@@ -15,6 +17,34 @@ import numpy
 import torch
 
 from ldnet_allennlp.modules.crf_layout import by_step, by_tag, last_step, pair_space, step_mask
+
+# From this many candidates on (over batch and tags), and for k small beside the number of tags, the k best
+# predecessors are sought in two rounds (measured).
+_MIN_CANDIDATES_FOR_TWO_ROUNDS = 20000
+
+
+def sequence_scores(
+    emissions: torch.Tensor,
+    transitions: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    lengths: Optional[torch.Tensor],
+    tags: torch.Tensor,
+) -> torch.Tensor:
+    """
+    The scores (B,) of the sequences `tags` (B, T), which may hold anything beyond a sentence's length.
+    Differentiable. The other parameters are those of `best_sequences`.
+    """
+    tags = tags.t()  # (T, B)
+    if lengths is None:
+        steps = emissions.gather(2, tags.t().unsqueeze(2)).squeeze(2)  # (B, T)
+        return steps.sum(1) + transitions[tags[:-1], tags[1:]].sum(0) + start[tags[0]] + end[tags[-1]]
+    exists = step_mask(lengths, tags.size(0))
+    tags = tags.masked_fill(~exists, 0)
+    steps = emissions.gather(2, tags.t().unsqueeze(2)).squeeze(2).masked_fill(~exists.t(), 0.0)
+    moves = transitions[tags[:-1], tags[1:]].masked_fill(~exists[1:], 0.0)  # (T - 1, B)
+    ends = (start[tags[0]] + end[tags[last_step(lengths)]]).masked_fill(lengths == 0, 0.0)
+    return steps.sum(1) + moves.sum(0) + ends
 
 
 @torch.no_grad()
@@ -37,39 +67,39 @@ def best_sequences(
     start, end : `torch.Tensor`
         (N,), scores of the first and of the last tag.
     lengths : `torch.Tensor`
-        (B,), number of steps of each sentence, `None` if all have T.
+        (B,), the number of steps of each sentence, `None` if all have T.
 
     # Returns
 
     `Tuple[torch.Tensor, torch.Tensor]`
-        Tags (B, T), 0 beyond a sentence's length, and the scores of the sequences (B,), 0 for a sentence of length 0.
+        Tags (B, T), 0 beyond a sentence's length, and the scores of the sequences (B,), 0 for a sentence of
+        length 0.
     """
     scores = by_step(emissions)
-    scores[0] += start
+    scores[0].add_(start)
     if lengths is not None:
-        missing = ~step_mask(lengths, scores.size(0))  # (T, B)
-        scores.masked_fill_(missing.unsqueeze(2), 0.0)
+        scores.masked_fill_(~step_mask(lengths, scores.size(0)).unsqueeze(2), 0.0)
     to_from = transitions.t().contiguous()  # to_from[j, i]: from tag i to tag j
     best = _best_by_last_tag(scores, to_from)
-    best_at_end = best[-1] if lengths is None else best[last_step(lengths)]  # (B, N)
-    final_scores, last_tags = (best_at_end + end).max(1)
+    at_end = best[-1] if lengths is None else best[last_step(lengths)]  # (B, N)
+    final_scores, last_tags = (at_end + end).max(1)
     trace_back = trace_back_in_numpy if best.device.type == "cpu" else trace_back_in_torch
     tags = trace_back(best, to_from, last_tags, lengths)  # (T, B)
     if lengths is not None:
-        tags = tags.masked_fill(missing, 0)
+        tags = tags.masked_fill(~step_mask(lengths, tags.size(0)), 0)
         final_scores = final_scores.masked_fill(lengths == 0, 0.0)
     return tags.t(), final_scores
 
 
 def _best_by_last_tag(scores: torch.Tensor, to_from: torch.Tensor) -> torch.Tensor:
-    """The score of the best sequence that ends at each step in each tag, (T, B, N); overwrites `scores`."""
+    """The score of the best sequence up to each step that ends in each tag, (T, B, N). Overwrites `scores`."""
     best = by_tag(scores)  # (T, N, P)
     pairs = pair_space(best)
-    to_from_pairs = to_from.unsqueeze(2)
-    current = best.unbind(0)
+    transitions = to_from.unsqueeze(2)
+    steps = best.unbind(0)
     for t, previous in enumerate(best.unsqueeze(1).unbind(0)[:-1], start=1):
-        torch.add(previous, to_from_pairs, out=pairs)
-        current[t].add_(pairs.amax(1))
+        torch.add(previous, transitions, out=pairs)
+        steps[t].add_(pairs.amax(1))
     return best[:, :, : scores.size(1)].transpose(1, 2).contiguous()
 
 
@@ -77,16 +107,18 @@ def trace_back_in_torch(
     best: torch.Tensor, to_from: torch.Tensor, last_tags: torch.Tensor, lengths: Optional[torch.Tensor]
 ) -> torch.Tensor:
     """
-    The tags (T, B) of the best sequences. `best` (T, B, N) are the scores of the best sequences by last tag, `to_from`
-    (N, N) the transitions (to, from), `last_tags` (B,) the tags at the sentences' last steps; beyond these steps the
-    last tag is repeated. The same additions as on the way forward find the same maximum again, bit by bit.
+    The tags (T, B) of the best sequences. `best` (T, B, N) are the scores of the best sequences by last tag,
+    `to_from` (N, N) the transitions (to, from), `last_tags` (B,) the tags of the sentences' last steps; beyond
+    these the last tag is repeated. The same additions as on the way forward find the same maxima, bit by bit.
     """
     num_steps = best.size(0)
-    inside = step_mask((torch.full_like(last_tags, num_steps) if lengths is None else lengths) - 1, num_steps)
+    if lengths is None:
+        lengths = torch.full_like(last_tags, num_steps)
+    goes_on = step_mask(lengths - 1, num_steps)
     tags = last_tags
     backwards: List[torch.Tensor] = [tags]
     for t in range(num_steps - 2, -1, -1):
-        tags = torch.where(inside[t], (to_from.index_select(0, tags) + best[t]).argmax(1), last_tags)
+        tags = torch.where(goes_on[t], (to_from.index_select(0, tags) + best[t]).argmax(1), last_tags)
         backwards.append(tags)
     return torch.stack(backwards[::-1])
 
@@ -94,17 +126,17 @@ def trace_back_in_torch(
 def trace_back_in_numpy(
     best: torch.Tensor, to_from: torch.Tensor, last_tags: torch.Tensor, lengths: Optional[torch.Tensor]
 ) -> torch.Tensor:
-    """`trace_back_in_torch` for tensors on the CPU, where it is three times as fast: the steps are small."""
+    """`trace_back_in_torch` for tensors on the CPU: numpy takes a third of the time, as the steps are small."""
     num_steps, batch_size, num_tags = best.size()
     scores, rows, final = best.numpy(), to_from.numpy(), last_tags.numpy()
     last = None if lengths is None else lengths.numpy() - 1
-    pairs = numpy.empty((batch_size, num_tags), scores.dtype)
+    candidates = numpy.empty((batch_size, num_tags), scores.dtype)
     tags = numpy.empty((num_steps, batch_size), numpy.int64)
     tags[-1] = final
     for t in range(num_steps - 2, -1, -1):
-        rows.take(tags[t + 1], 0, pairs, "clip")
-        numpy.add(pairs, scores[t], pairs)
-        pairs.argmax(1, tags[t])
+        rows.take(tags[t + 1], axis=0, out=candidates, mode="clip")  # Unclipped, `out` would be buffered.
+        numpy.add(candidates, scores[t], out=candidates)
+        candidates.argmax(1, out=tags[t])
         if last is not None:
             numpy.copyto(tags[t], final, where=last <= t)
     return torch.from_numpy(tags)
@@ -125,8 +157,8 @@ def k_best_sequences(
     # Returns
 
     `Tuple[torch.Tensor, torch.Tensor]`
-        Tags (B, k, T) and scores (B, k). Where there are fewer than k sequences the rest has the score -inf. A sentence
-        of length 0 has one sequence, the empty one, with score 0.
+        Tags (B, k, T) and scores (B, k). Where there are fewer than k sequences the rest has the score -inf. A
+        sentence of length 0 has one sequence, the empty one, with score 0.
     """
     scores = by_step(emissions)
     num_steps, batch_size, num_tags = scores.size()
@@ -134,19 +166,18 @@ def k_best_sequences(
         lengths = torch.full((batch_size,), num_steps, dtype=torch.long, device=scores.device)
     exists = step_mask(lengths, num_steps).unsqueeze(2)  # (T, B, 1)
     scores.masked_fill_(~exists, 0.0)
-    to_from = transitions.t().contiguous().view(1, num_tags, num_tags, 1)
+    to_from = transitions.t().contiguous()
     # best[b, j, r]: score of the r-th best sequence that ends in tag j. This state has the number j * k + r.
     best = scores.new_full((batch_size, num_tags, k), -math.inf)
     best[:, :, 0] = scores[0] + start
     same = torch.arange(num_tags * k, device=scores.device).view(num_tags, k)
     pointers: List[torch.Tensor] = []
     for t in range(1, num_steps):
-        pairs = (best.unsqueeze(1) + to_from).view(batch_size, num_tags, num_tags * k)
-        reached, states = pairs.topk(k, dim=2)  # (B, N, k)
+        reached, states = _k_best_predecessors(best, to_from)
         # Past its end a sentence keeps its scores, and each state points to itself.
-        inside = exists[t].unsqueeze(2)
-        best = torch.where(inside, reached + scores[t].unsqueeze(2), best)
-        pointers.append(torch.where(inside, states, same))
+        goes_on = exists[t].unsqueeze(2)
+        best = torch.where(goes_on, reached + scores[t].unsqueeze(2), best)
+        pointers.append(torch.where(goes_on, states, same))
 
     final_scores, states = (best + end.unsqueeze(1)).view(batch_size, num_tags * k).topk(k, dim=1)  # (B, k)
     backwards = [states]
@@ -154,7 +185,24 @@ def k_best_sequences(
         states = pointer.view(batch_size, num_tags * k).gather(1, states)
         backwards.append(states)
     tags = torch.div(torch.stack(backwards[::-1]), k, rounding_mode="floor")  # (T, B, k)
-    empty = scores.new_full((k,), -math.inf)
-    empty[0] = 0.0
+    empty = torch.full_like(final_scores, -math.inf)
+    empty[:, 0] = 0.0
     final_scores = torch.where((lengths == 0).unsqueeze(1), empty, final_scores)
     return tags.masked_fill_(~exists, 0).permute(1, 2, 0), final_scores
+
+
+def _k_best_predecessors(best: torch.Tensor, to_from: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+    """The k best scores that reach each tag from states (B, N, k), and the numbers of these states: (B, N, k)."""
+    batch_size, num_tags, k = best.size()
+    size = batch_size, num_tags, num_tags
+    if 3 * k > num_tags or best.numel() * num_tags < _MIN_CANDIDATES_FOR_TWO_ROUNDS:
+        pairs = best.unsqueeze(1) + to_from.unsqueeze(2)  # (B, N, N, k)
+        return pairs.view(batch_size, num_tags, num_tags * k).topk(k, dim=2)
+    # Only the k tags with the best first candidates can have any among the k best.
+    tags = (best[:, :, 0].unsqueeze(1) + to_from).topk(k, dim=2)[1]  # (B, N, k)
+    states = (tags * k).unsqueeze(3) + torch.arange(k, device=best.device)  # (B, N, k, k)
+    states = states.view(batch_size, num_tags, k * k)
+    pairs = best.view(batch_size, 1, num_tags * k).expand(-1, num_tags, -1).gather(2, states)
+    pairs = pairs + to_from.expand(size).gather(2, tags).repeat_interleave(k, dim=2)
+    reached, places = pairs.topk(k, dim=2)
+    return reached, states.gather(2, places)

@@ -70,7 +70,6 @@ class DenseRnnStack(torch.nn.Module):
         layer_dropout: float,
     ) -> None:
         super().__init__()
-        self.hidden_size = hidden_size
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
             CELLS[cell_type](input_size + number * hidden_size, hidden_size, batch_first=True)
             for number in range(num_layers)
@@ -112,7 +111,7 @@ class DenseRnnStack(torch.nn.Module):
         for number, layer in enumerate(self.layers):
             layer_input = self.dropout(torch.cat(visible, dim=-1))  # (B, T, D + number * H)
             start = states[number] if states is not None else None
-            output, state = _run_layer(layer, layer_input, start, lengths)
+            output, state = run_layer(layer, layer_input, start, lengths)
             if gates is not None:
                 output = output * gates[number]
             outputs.append(output)
@@ -121,7 +120,7 @@ class DenseRnnStack(torch.nn.Module):
         return torch.cat(outputs, dim=-1), final_states
 
 
-def _run_layer(
+def run_layer(
     layer: torch.nn.RNNBase,
     inputs: torch.Tensor,
     start: Optional[LayerState],

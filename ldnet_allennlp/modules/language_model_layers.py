@@ -1,6 +1,6 @@
 """One frozen language model inside a tagger: its word vectors and its gated layers."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -9,6 +9,8 @@ from overrides import overrides
 from ldnet_allennlp.modules.language_model_source import PretrainedLanguageModel
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
+from ldnet_allennlp.modules.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.stacked_rnn import StackedRnn
 
 
 class LanguageModelLayers(torch.nn.Module):
@@ -19,7 +21,7 @@ class LanguageModelLayers(torch.nn.Module):
 
     direction : `str`
         "forward", "backward" or "bidirectional".
-    encoder : `LdRnn`
+    encoder : `Union[LdRnn, StackedRnn]`
         The network.
     num_words : `int`
         The size of the vocabulary.
@@ -31,18 +33,26 @@ class LanguageModelLayers(torch.nn.Module):
         The numbers that the layers had before pruning, one list a direction.
     train_gates, requires_grad : `bool`
         Whether the gates, and the language model itself, are trained.
+    mixture : `bool`
+        Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
+
+    Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
+    asked for.
     """
+
+    selection: Union[LayerSelection, StackedLayers]
 
     def __init__(
         self,
         direction: str,
-        encoder: LdRnn,
+        encoder: Union[LdRnn, StackedRnn],
         num_words: int,
         boundary_id: Optional[int],
         boundary: Optional[str],
         layers: Optional[List[List[int]]],
         train_gates: bool,
         requires_grad: bool,
+        mixture: bool = False,
     ) -> None:
         super().__init__()
         self.direction = direction
@@ -60,7 +70,17 @@ class LanguageModelLayers(torch.nn.Module):
             freeze=not requires_grad,
             padding_idx=0,
         )
-        self.selection = LayerSelection(encoder, train_gates=train_gates, freeze_encoder=not requires_grad)
+        if isinstance(encoder, StackedRnn):
+            self.selection = StackedLayers(encoder, mixture, freeze_encoder=not requires_grad)
+        elif mixture:
+            raise ConfigurationError(
+                f"A mixture of layers is for a stacked_rnn, whose layers are of one size, but the {direction} "
+                f"language model has an ld_rnn."
+            )
+        else:
+            self.selection = LayerSelection(
+                encoder, train_gates=train_gates, freeze_encoder=not requires_grad
+            )
         self._checked = False
 
     def load(self, language_model: PretrainedLanguageModel) -> None:
@@ -75,11 +95,14 @@ class LanguageModelLayers(torch.nn.Module):
 
     def describe(self) -> Dict[str, Any]:
         """A `LanguageModelSource` that builds this model as it is now."""
-        return {
+        description = {
             "contextualizer": self.selection.encoder.describe(),
             "boundary": self.boundary,
             "layers": self.layers,
         }
+        if isinstance(self.selection, StackedLayers) and self.selection.mixture is not None:
+            description["mixture"] = True
+        return description
 
     def prune(self, keep: List[List[int]]) -> torch.Tensor:
         """
@@ -104,6 +127,13 @@ class LanguageModelLayers(torch.nn.Module):
                     f"The {self.direction} language model has the layers {numbers}, "
                     f"but {missing} was to be kept."
                 )
+        if isinstance(self.selection, StackedLayers):
+            if keep != self.layers:
+                raise ConfigurationError(
+                    f"The {self.direction} language model is a stacked_rnn: none of its layers {self.layers} "
+                    f"can be cut."
+                )
+            return torch.arange(self.get_output_dim(), device=self.selection.gates.device)
         positions = [
             [numbers.index(number) for number in sorted(wanted)] for numbers, wanted in zip(self.layers, keep)
         ]

@@ -1,6 +1,6 @@
 """Where a tagger gets a frozen language model from: an archive, or a description of one."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
 from allennlp.common import FromParams, Params
@@ -13,8 +13,10 @@ from allennlp_models.lm.models.language_model import LanguageModel
 
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.modules.stacked_rnn import StackedRnn
 
 DEFAULT_BOUNDARY = "<eos>"
+READABLE = (LdRnn, StackedRnn)
 
 
 class PretrainedLanguageModel(NamedTuple):
@@ -23,14 +25,14 @@ class PretrainedLanguageModel(NamedTuple):
     direction: str
     """"forward", "backward" or "bidirectional"."""
 
-    contextualizer: LdRnn
+    contextualizer: Union[LdRnn, StackedRnn]
     """The network, as the archive holds it."""
 
     embedding: torch.Tensor
     """The word vectors, shape (number of words, input size)."""
 
     words: List[str]
-    """Every word in the order of its id, padding and unknown token included."""
+    """Every word in the order of its row in `embedding`; the padding and the unknown token are the first two."""
 
     boundary: Optional[str]
     """The token between sentences, if the vocabulary knows one."""
@@ -44,15 +46,18 @@ class LanguageModelSource(FromParams):
 
     pretrained_file : `str`, optional
         The archive of an "adaptive_language_model" (or another `LanguageModel` of allennlp-models over a
-        plain word embedding) whose contextualizer is an "ld_rnn": `model.tar.gz` or its serialization
+        plain word embedding) whose contextualizer is an "ld_rnn" or a "stacked_rnn": `model.tar.gz` or its serialization
         directory. Needed in training only. AllenNLP leaves out keys of this name when it loads an archive.
     contextualizer : `Seq2SeqEncoder`, optional
-        The "ld_rnn" to build, for a model whose weights come from elsewhere. `ldnet-prune` writes it.
+        The "ld_rnn" or "stacked_rnn" to build, for a model whose weights come from elsewhere. `ldnet-prune` writes it.
     boundary : `str`, optional
         The sentence boundary that is read before the words of a sentence; with `pretrained_file`, the one the
         language model was trained with is the default. An empty string stands for none.
     layers : `List[List[int]]`, optional
         Which layers of the unpruned language model, from 0, a pruned `contextualizer` kept: one list a stack.
+    mixture : `bool`, optional (default = `False`)
+        For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers, with trained weights,
+        and not its top layer. See `StackedLayers`.
     """
 
     def __init__(
@@ -61,16 +66,18 @@ class LanguageModelSource(FromParams):
         contextualizer: Optional[Seq2SeqEncoder] = None,
         boundary: Optional[str] = None,
         layers: Optional[List[List[int]]] = None,
+        mixture: bool = False,
     ) -> None:
-        if contextualizer is not None and not isinstance(contextualizer, LdRnn):
+        if contextualizer is not None and not isinstance(contextualizer, READABLE):
             raise ConfigurationError(
-                f"The contextualizer of a language model for the ldnet token embedder is an ld_rnn, "
-                f"but a {type(contextualizer).__name__} was found."
+                f"The contextualizer of a language model for the ldnet token embedder is an ld_rnn or a "
+                f"stacked_rnn, but a {type(contextualizer).__name__} was found."
             )
         self.pretrained_file = pretrained_file
-        self.contextualizer: Optional[LdRnn] = contextualizer
+        self.contextualizer: Optional[Union[LdRnn, StackedRnn]] = contextualizer
         self.boundary = boundary
         self.layers = layers
+        self.mixture = mixture
 
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:
@@ -99,18 +106,22 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
             f"language model, but it holds a {type(model).__name__}."
         )
     contextualizer = model._contextualizer
-    if not isinstance(contextualizer, LdRnn):
+    if not isinstance(contextualizer, READABLE):
         raise ConfigurationError(
-            f"The language model in '{archive_path}' was expected to have an ld_rnn as its contextualizer, "
-            f"but it has a {type(contextualizer).__name__}."
+            f"The language model in '{archive_path}' was expected to have an ld_rnn or a stacked_rnn as its "
+            f"contextualizer, but it has a {type(contextualizer).__name__}."
         )
     embedding = _word_embedding(model, archive_path)
     words = words_of(model.vocab, embedding._vocab_namespace or "tokens")
+    # A vocabulary from elsewhere may have its unknown token anywhere; in the tagger's it is the second.
+    order = list(range(len(words)))
+    order.insert(1, order.pop(words.index(model.vocab._oov_token)))
+    words = [words[number] for number in order]
     boundary = archive.config.get("dataset_reader", {}).get("end_of_sentence", DEFAULT_BOUNDARY)
     return PretrainedLanguageModel(
         direction="bidirectional" if model._bidirectional else getattr(model, "direction", "forward"),
         contextualizer=contextualizer,
-        embedding=embedding.weight.detach(),
+        embedding=embedding.weight.detach()[order],
         words=words,
         boundary=boundary if boundary in words else None,
     )
@@ -128,8 +139,8 @@ def _word_embedding(model: LanguageModel, archive_path: str) -> Embedding:
     return embeddings[0]
 
 
-def build_contextualizer(description: Dict[str, Any]) -> LdRnn:
-    """The "ld_rnn" that `LdRnn.describe` describes, with new weights and no dropout."""
+def build_contextualizer(description: Dict[str, Any]) -> Union[LdRnn, StackedRnn]:
+    """The encoder that `describe` of an "ld_rnn" or a "stacked_rnn" gave, with new weights and no dropout."""
     encoder = Seq2SeqEncoder.from_params(Params(dict(description)))
-    assert isinstance(encoder, LdRnn)
+    assert isinstance(encoder, READABLE)
     return encoder

@@ -26,6 +26,7 @@ from ldnet_allennlp.modules.language_model_source import (
     read_language_model,
 )
 from ldnet_allennlp.modules.layer_selection import selection_penalty
+from ldnet_allennlp.modules.stacked_layers import StackedLayers
 
 DIRECTIONS = ("forward", "backward", "bidirectional")
 
@@ -61,7 +62,8 @@ class LdnetEmbedder(TokenEmbedder):
         Dropout on the layers before the projection. The published taggers use 0.5.
     lambda_0 : `float`, optional
         The weight of the penalty of layer selection, at least 0. If it is given, the gates are trained: with a
-        model whose loss has the penalty in it ("ldnet_tagger") and the "proximal" optimizer.
+        model whose loss has the penalty in it ("ldnet_tagger") and the "proximal" optimizer. For a mixture of the
+        layers of a "stacked_rnn" it is the weight of the mixture's regularizer, see `StackedLayers`.
     lambda_1 : `int`, optional (default = `0`)
         The layer budget of all language models together, at least 0.
     requires_grad : `bool`, optional (default = `False`)
@@ -114,9 +116,10 @@ class LdnetEmbedder(TokenEmbedder):
                 direction,
                 build_contextualizer(description["contextualizer"]),
                 num_words=vocab.get_vocab_size(words),
-                boundary_id=vocab.get_token_index(boundary, words) if boundary else None,
+                boundary_id=_boundary_id(vocab, words, boundary, direction),
                 boundary=boundary,
                 layers=sources[direction].layers,
+                mixture=sources[direction].mixture,
                 train_gates=lambda_0 is not None,
                 requires_grad=requires_grad,
             )
@@ -171,12 +174,12 @@ class LdnetEmbedder(TokenEmbedder):
                 f"token embedder), but it holds a {language_model.direction} one."
             )
         words = words_namespace(self.namespace)
-        if (
-            direction == "backward"
-            and has_words(vocab, words)
-            and words_of(vocab, words) != language_model.words
+        own = words_namespace(self.namespace, backward=True)
+        # Where the backward one has a namespace of its own already, that is the one that is read.
+        if (direction == "backward" and has_words(vocab, words)) and (
+            has_words(vocab, own) or words_of(vocab, words) != language_model.words
         ):
-            words = words_namespace(self.namespace, backward=True)
+            words = own
         store_words(vocab, words, language_model.words)
         return language_model
 
@@ -225,10 +228,17 @@ class LdnetEmbedder(TokenEmbedder):
         return torch.cat([model.selection.gates for model in self.language_models.values()])
 
     def penalty(self) -> Optional[torch.Tensor]:
-        """The penalty of layer selection over all gates, a scalar; `None` where the gates are not trained."""
+        """
+        The penalty of layer selection over all gates, plus `lambda_0` times the regularizers of the mixtures, a
+        scalar; `None` where there is no `lambda_0`.
+        """
         if self.lambda_0 is None:
             return None
-        return selection_penalty(self.gates(), self.lambda_0, self.lambda_1)
+        penalty = selection_penalty(self.gates(), self.lambda_0, self.lambda_1)
+        for model in self.language_models.values():
+            if isinstance(model.selection, StackedLayers):
+                penalty = penalty + self.lambda_0 * model.selection.regularizer()
+        return penalty
 
     def kept_layers(self) -> Dict[str, List[int]]:
         """
@@ -263,6 +273,7 @@ class LdnetEmbedder(TokenEmbedder):
         Raises `ConfigurationError` if a layer to keep is not there.
         """
         keep = self.kept_layers() if keep is None else keep
+        self._check_layers(keep)
         columns, offset = [], 0
         for model in self.language_models.values():
             size = model.get_output_dim()
@@ -271,13 +282,39 @@ class LdnetEmbedder(TokenEmbedder):
             offset += size
         if self.projection is not None:
             with torch.no_grad():
-                weight = self.projection.weight[:, torch.cat(columns)]
-            self.projection.weight = torch.nn.Parameter(weight.clone())
+                weight = self.projection.weight[:, torch.cat(columns)].clone()
+            self.projection.weight = torch.nn.Parameter(weight, self.projection.weight.requires_grad)
             self.projection.in_features = weight.size(1)
+
+    def _check_layers(self, keep: Dict[str, List[int]]) -> None:
+        """Before anything is cut: an embedder that is pruned by half is of no use."""
+        there = self.all_layers()
+        for name, numbers in keep.items():
+            if name not in there:
+                raise ConfigurationError(
+                    f"The layers to keep are given for {' and '.join(there)}, but '{name}' was found."
+                )
+            missing = sorted(set(numbers) - set(there[name]))
+            if missing or len(set(numbers)) != len(numbers):
+                raise ConfigurationError(
+                    f"The {name} language model has the layers {there[name]}, each to be kept once or not at "
+                    f"all, but {sorted(numbers)} were to be kept."
+                )
 
     def describe(self) -> Dict[str, Any]:
         """The sources of the language models as they are now, for a config."""
         return {model.direction: model.describe() for model in self.language_models.values()}
+
+
+def _boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:
+    if not boundary:
+        return None
+    if boundary not in vocab.get_token_to_index_vocabulary(namespace):
+        raise ConfigurationError(
+            f"The boundary '{boundary}' of the {direction} language model was expected to be one of its words, "
+            f"but the vocabulary's namespace '{namespace}' does not have it. An empty string stands for none."
+        )
+    return vocab.get_token_index(boundary, namespace)
 
 
 def _stack_names(direction: str) -> List[str]:

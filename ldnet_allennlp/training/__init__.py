@@ -1,4 +1,3 @@
-from ldnet_allennlp.training.inverse_time import InverseTime
 from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.inverse_time import InverseTime
 from ldnet_allennlp.training.layer_selection_callback import LayerSelectionCallback

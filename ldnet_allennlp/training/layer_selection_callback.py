@@ -42,7 +42,7 @@ class BudgetedMetricTracker(MetricTracker):
         self.load_state_dict(tracker.state_dict())
         self.model = model
         self.budget = budget
-        self.fewest_layers: Optional[int] = None
+        self.fewest_layers: Optional[int] = None  # of all epochs so far
 
     @overrides
     def add_metrics(self, metrics: Dict[str, float]) -> None:
@@ -100,6 +100,7 @@ class LayerSelectionCallback(TrainerCallback):
             raise ConfigurationError(f"The layer budget is at least 0, but it is {budget}.")
         self.budget = budget
         self._tracker: Optional[BudgetedMetricTracker] = None
+        self._fewest_before: Optional[int] = None  # of a run that is recovered
 
     @overrides
     def on_start(self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any) -> None:
@@ -117,7 +118,16 @@ class LayerSelectionCallback(TrainerCallback):
             )
         budget = self.budget if self.budget is not None else _budget_of(model)
         self._tracker = BudgetedMetricTracker(trainer._metric_tracker, model, budget)
+        self._tracker.fewest_layers = self._fewest_before
         trainer._metric_tracker = self._tracker
+
+    @overrides
+    def state_dict(self) -> Dict[str, Any]:
+        return {"fewest_layers": self._tracker.fewest_layers if self._tracker else None}
+
+    @overrides
+    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+        self._fewest_before = state_dict.get("fewest_layers")
 
     @overrides
     def on_epoch(

@@ -50,8 +50,8 @@ class ProximalOptimizer(Optimizer):
         if not self._gates:
             raise ConfigurationError(
                 f"The proximal optimizer found no trainable parameter whose name matches '{gates}'. Layer "
-                f"selection needs trained gates: give the ldnet token embedder a layer_selection, or use "
-                f"the optimizer inside this one alone."
+                f"selection needs trained gates: give the ldnet token embedder a lambda_0, or use the "
+                f"optimizer inside this one alone."
             )
         if parameter_groups:
             self.optimizer = optimizer.construct(

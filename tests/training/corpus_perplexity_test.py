@@ -2,10 +2,10 @@ import math
 
 import pytest
 import torch
-from allennlp.common.testing import run_distributed_test
 from allennlp.training.metrics import Metric
 
 from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
+from tests.processes import run_in_two_processes
 
 
 def test_batches_count_by_their_targets():
@@ -50,7 +50,7 @@ def test_is_registered():
     assert Metric.by_name("corpus_perplexity") is CorpusPerplexity
 
 
-def count_a_part(rank: int, world_size: int, device: int, parts) -> None:
+def count_a_part(rank: int, world_size: int, parts) -> None:
     metric = CorpusPerplexity()
     for part in parts[rank]:
         metric(part.sum(), len(part))
@@ -61,4 +61,4 @@ def count_a_part(rank: int, world_size: int, device: int, parts) -> None:
 def test_processes_count_together():
     losses = torch.rand(60, dtype=torch.float64) * 9
     first, second, third, fourth = losses.split([5, 20, 34, 1])
-    run_distributed_test([-1, -1], count_a_part, [[first, second], [third, fourth]])
+    run_in_two_processes(count_a_part, [[first, second], [third, fourth]])

@@ -1,0 +1,158 @@
+"""
+The original's encoded datasets (`ner_dataset.pk`) as CoNLL files.
+
+They hold numbers only, so a word must be put together again: from the language models' maps, which keep its case,
+and otherwise from its lower-cased form and its characters. Where neither knows it, the unknown characters are written
+as U+FFFD, and counted.
+"""
+
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
+
+_SPLITS = ("train", "dev", "test")
+_LOST = "\ufffd"
+
+
+class _Inverse(NamedTuple):
+    """For each map of the dataset: the entry of each number."""
+
+    forward: List[str]
+    backward: List[str]
+    words: List[str]
+    characters: List[str]
+    tags: List[str]
+
+
+def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
+    """
+    Writes `train.conll`, `dev.conll` and `test.conll`: a word and its tag a line, an empty line after each sentence.
+
+    # Parameters
+
+    source : `str`
+        The dataset pickle.
+    output : `str`
+        The folder to write to. It is created if need be.
+    force : `bool`, optional (default = `False`)
+        Whether files that are there may be replaced.
+
+    # Returns
+
+    `List[str]`
+        What was done, in lines for the user.
+
+    Raises `ConfigurationError` if the pickle holds anything else, or if a file exists: then nothing is written.
+    """
+    targets = {split: os.path.join(output, f"{split}.conll") for split in _SPLITS}
+    existing = [path for path in targets.values() if os.path.exists(path)]
+    if existing and not force:
+        raise ConfigurationError(
+            f"'{existing[0]}' exists already. Give another folder, or --force to replace it."
+        )
+    if os.path.exists(output) and not os.path.isdir(output):
+        raise ConfigurationError(f"A dataset is written to a folder, but '{output}' is a file.")
+    names = [*TAGGER_MAPS, *(f"{split}_data" for split in _SPLITS)]
+    data = read_maps(source, names)
+    inverse = _Inverse(*(_inverse(data[name], name, source) for name in TAGGER_MAPS))
+    texts: Dict[str, str] = {}
+    report = []
+    for split in _SPLITS:
+        sentences = list(_sentences(data[f"{split}_data"], inverse, f"{split}_data of '{source}'"))
+        texts[split] = "".join(
+            "".join(f"{word} {tag}\n" for word, tag in sentence) + "\n" for sentence in sentences
+        )
+        words = [word for sentence in sentences for word, _ in sentence]
+        lost = sum(_LOST in word for word in words)
+        report.append(
+            f"{targets[split]}: {len(sentences)} sentences, {len(words)} words"
+            + (f", of which {lost} could not be recovered in full" if lost else "")
+            + "."
+        )
+    parent = os.path.dirname(os.path.abspath(output))
+    os.makedirs(parent, exist_ok=True)
+    workplace = tempfile.mkdtemp(prefix=".dataset-", dir=parent)
+    try:
+        for split, text in texts.items():
+            with open(os.path.join(workplace, split), "w", encoding="utf-8") as file:
+                file.write(text)
+        os.makedirs(output, exist_ok=True)
+        for split, path in targets.items():
+            os.replace(os.path.join(workplace, split), path)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return report
+
+
+def _inverse(mapping: Map, name: str, path: str) -> List[str]:
+    is_map = isinstance(mapping, dict) and all(
+        isinstance(key, str) and type(number) is int for key, number in mapping.items()
+    )
+    if not is_map or sorted(mapping.values()) != list(range(len(mapping))):
+        raise ConfigurationError(
+            f"'{path}': {name} was expected to be a map from strings to the numbers from 0 on."
+        )
+    return sorted(mapping, key=lambda key: mapping[key])
+
+
+def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[List[Tuple[str, str]]]:
+    if not isinstance(data, list):
+        raise ConfigurationError(
+            f"{where} was expected to be a list of sentences, but it is a {type(data).__name__}."
+        )
+    for number, sentence in enumerate(data):
+        if (
+            not isinstance(sentence, list)
+            or len(sentence) != 5
+            or not all(isinstance(part, list) and len(part) == len(sentence[0]) for part in sentence)
+        ):
+            raise ConfigurationError(
+                f"{where}: sentence {number} was expected to be five lists of one length (both language models' "
+                f"words, words, characters, tags), but it is not."
+            )
+        try:
+            rows = [_row(*columns, inverse) for columns in zip(*sentence)]
+        except (IndexError, TypeError) as error:
+            raise ConfigurationError(
+                f"{where}: sentence {number} has a number that is not in the maps: {error}."
+            ) from error
+        if any(tag in (START_TAG, END_TAG) for _, tag in rows):
+            raise ConfigurationError(
+                f"{where}: a word of sentence {number} has the tag of a sentence boundary."
+            )
+        if any(not word or word.split() != [word] for word, _ in rows):
+            raise ConfigurationError(
+                f"{where}: sentence {number} has a word with white space in it, or an empty one."
+            )
+        yield rows
+
+
+def _row(
+    forward: int, backward: int, word: int, characters: List[int], tag: int, inverse: _Inverse
+) -> Tuple[str, str]:
+    if min(forward, backward, word, tag, *characters) < 0:
+        raise IndexError("a number is below 0")
+    spelling = [inverse.characters[number] for number in characters]
+    for known in (inverse.forward[forward], inverse.backward[backward]):
+        if known != UNKNOWN:
+            return known, inverse.tags[tag]
+    lower = inverse.words[word]
+    if lower == UNKNOWN or len(lower) != len(spelling):
+        return "".join(_LOST if known == UNKNOWN else known for known in spelling), inverse.tags[tag]
+    alphabet = set(inverse.characters)
+    return "".join(_character(known, small, alphabet) for known, small in zip(spelling, lower)), inverse.tags[
+        tag
+    ]
+
+
+def _character(known: str, small: str, alphabet: "set[str]") -> str:
+    """One character, from what the characters' map kept of it and from the lower-cased word."""
+    if known != UNKNOWN:
+        return known
+    # An unknown character is not the small letter itself if the map has that: then it is the capital.
+    return small.upper() if small in alphabet and len(small.upper()) == 1 else small

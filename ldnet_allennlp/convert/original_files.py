@@ -1,0 +1,202 @@
+"""What the original LD-Net's files hold, checked: checkpoints, word maps and the options of a run."""
+
+import json
+import os
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.convert.restricted_pickle import read_pickle
+from ldnet_allennlp.convert.torch_files import read_torch_file
+
+UNKNOWN = "<unk>"
+NEWLINE = "\n"
+"""The boundary in the language models' maps, and the marker in the character map."""
+WORD_BOUNDARY = "<\n>"
+"""The end-of-sentence step in the map of the tagger's own words."""
+START_TAG, END_TAG = "<s>", "<eof>"
+SPACE = " "
+
+Map = Dict[str, int]
+Weights = Dict[str, torch.Tensor]
+TAGGER_MAPS = ("flm_map", "blm_map", "gw_map", "c_map", "y_map")
+
+
+class Checkpoint(NamedTuple):
+    """A checkpoint: of a language model (`ld0.th`) or of a tagger (`ner.th`, `pner0.th`)."""
+
+    path: str
+    weights: Weights
+    maps: Dict[str, Any]
+    """The maps in the file itself, not checked."""
+    config: Dict[str, Any]
+    """The description in the file itself, if any."""
+
+    @property
+    def is_tagger(self) -> bool:
+        return "crf.transitions" in self.weights
+
+    def weight(self, name: str) -> torch.Tensor:
+        """One tensor. Raises `ConfigurationError` if there is none of that name."""
+        if name not in self.weights:
+            raise ConfigurationError(
+                f"'{self.path}' was expected to hold a model of the original LD-Net, but it has no '{name}'."
+            )
+        return self.weights[name]
+
+
+def is_pickle_of_maps(path: str) -> bool:
+    """
+    Whether a file is a pickle of the original's pre-processing and no checkpoint: the checkpoints are a zip file,
+    or begin with a number.
+
+    Raises `ConfigurationError` if there is no such file.
+    """
+    if not os.path.isfile(path):
+        raise ConfigurationError(f"There is no file '{path}'.")
+    with open(path, "rb") as file:
+        start = file.read(3)
+    return start[:1] == b"\x80" and start[2:3] in (b"}", b"]", b"\x95")
+
+
+def read_checkpoint(path: str) -> Checkpoint:
+    """
+    A checkpoint of the original's training scripts.
+
+    Raises `ConfigurationError` if the file holds anything else, see also `read_torch_file`.
+    """
+    data = read_torch_file(path)
+    if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
+        found = (
+            f"the keys {', '.join(map(repr, data))}" if isinstance(data, dict) else f"a {type(data).__name__}"
+        )
+        raise ConfigurationError(
+            f"'{path}' was expected to be a checkpoint of the original LD-Net, a dictionary with the weights "
+            f"under 'model', but it holds {found[:200]}."
+        )
+    weights = data["model"]
+    for name, tensor in weights.items():
+        if not isinstance(name, str) or not isinstance(tensor, torch.Tensor):
+            raise ConfigurationError(
+                f"'{path}' was expected to have tensors under 'model', but {name!r} is a {type(tensor).__name__}."
+            )
+        if not tensor.is_floating_point() or not bool(torch.isfinite(tensor).all()):
+            raise ConfigurationError(
+                f"'{path}': the tensor '{name}' was expected to hold finite floating point numbers, but it does not."
+            )
+    config = data.get("config", {})
+    return Checkpoint(
+        path,
+        dict(weights),
+        {name: data[name] for name in TAGGER_MAPS if name in data},
+        config if isinstance(config, dict) else {},
+    )
+
+
+def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
+    """
+    Entries of a pickle of the original's pre-processing: `test.pk` of a language model, `ner_dataset.pk` or
+    `conll_map.pk` of a tagger.
+
+    # Parameters
+
+    path : `str`
+    names : `List[str]`
+        The entries to take. Their values are not checked.
+
+    Raises `ConfigurationError` if one is missing, see also `read_pickle`.
+    """
+    what = f"a pickle of the original LD-Net's pre-processing, with {', '.join(names)}"
+    if not os.path.isfile(path):
+        raise ConfigurationError(f"There is no file '{path}', which was expected to be {what}.")
+    data = read_pickle(path, what)
+    missing = [name for name in names if not isinstance(data, dict) or name not in data]
+    if missing:
+        raise ConfigurationError(f"'{path}' was expected to be {what}, but it has no {', '.join(missing)}.")
+    return {name: data[name] for name in names}
+
+
+def checked_map(
+    mapping: Any, name: str, path: str, size: int, rows: str, needed: Optional[List[str]] = None
+) -> Map:
+    """
+    A map from strings to the rows of a matrix, checked.
+
+    # Parameters
+
+    mapping : `Any`
+        What was found.
+    name, path : `str`
+        What it is called, and the file that it comes from.
+    size, rows :
+        The number of rows, and what they are, for messages.
+    needed : `List[str]`, optional
+        The entries that it must have.
+
+    Raises `ConfigurationError` if it is no map onto all the rows, or if an entry is missing.
+    """
+    if not isinstance(mapping, dict) or not all(
+        isinstance(key, str) and type(number) is int for key, number in mapping.items()
+    ):
+        raise ConfigurationError(f"'{path}': {name} was expected to be a map from strings to numbers.")
+    if len(mapping) != size:
+        raise ConfigurationError(
+            f"The maps do not belong to the weights: {name} of '{path}' has {len(mapping)} entries, but {rows} "
+            f"has {size} rows."
+        )
+    if sorted(mapping.values()) != list(range(size)):
+        raise ConfigurationError(
+            f"'{path}': the numbers in {name} were expected to be those from 0 to {size - 1}, each once."
+        )
+    missing = [key for key in needed or [] if key not in mapping]
+    if missing:
+        raise ConfigurationError(f"'{path}': {name} has no {', '.join(map(repr, missing))}.")
+    return mapping
+
+
+def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
+    """
+    The options of the run that wrote a checkpoint, as the original's scripts save them.
+
+    # Parameters
+
+    path : `str`
+        The checkpoint.
+    options : `str`, optional
+        The file of the options. By default `ld0.config.json` beside `ld0.th`, if there is one.
+
+    # Returns
+
+    `Dict[str, Any]`
+        Empty, if there are none. Raises `ConfigurationError` if the file is no JSON object.
+    """
+    found = options or os.path.splitext(path)[0] + ".config.json"
+    if options is None and not os.path.isfile(found):
+        return {}
+    try:
+        with open(found, encoding="utf-8") as file:
+            data = json.load(file)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"'{found}' was expected to hold the options of a run as JSON, but: {error}"
+        ) from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"'{found}' was expected to hold the options of a run as a JSON object.")
+    return data
+
+
+def number_of(options: Dict[str, Any], name: str, default: float, upper: Optional[float] = None) -> float:
+    """An option that is a number of at least 0. Raises `ConfigurationError` if it is anything else."""
+    value = options.get(name, default)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, (int, float))
+        or value < 0
+        or value > (upper or value)
+    ):
+        raise ConfigurationError(
+            f"The option {name} was expected to be a number of at least 0"
+            f"{f' and at most {upper}' if upper else ''}, but it is {value!r}."
+        )
+    return value

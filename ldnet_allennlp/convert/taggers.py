@@ -1,0 +1,352 @@
+"""Tagger checkpoints of the original (`ner.th`, `pner0.th`) as `ldnet_tagger` archives."""
+
+from typing import Any, Dict, List, NamedTuple, Optional
+
+import torch
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.models import Model
+
+from ldnet_allennlp.convert.language_models import Converted
+from ldnet_allennlp.convert.networks import (
+    Network,
+    Parts,
+    cell_of,
+    count_layers,
+    load_parts,
+    matrix_size,
+    network_parts,
+    parts_of,
+    read_network,
+    rnn_parts,
+)
+from ldnet_allennlp.convert.original_files import (
+    END_TAG,
+    NEWLINE,
+    SPACE,
+    START_TAG,
+    TAGGER_MAPS,
+    UNKNOWN,
+    WORD_BOUNDARY,
+    Checkpoint,
+    Map,
+    checked_map,
+    number_of,
+    read_maps,
+)
+from ldnet_allennlp.convert.vocabularies import (
+    build_vocabulary,
+    free_end_token,
+    names_in_order,
+    renamed,
+    unknown_first,
+    with_padding,
+)
+
+EMBEDDERS = "text_field_embedder.token_embedder_"
+_PREFIXES = {"forward": "f_lm.", "backward": "b_lm."}
+
+
+class _Maps(NamedTuple):
+    words: Map
+    characters: Map
+    tags: Map
+    forward: Optional[Map]
+    backward: Optional[Map]
+
+
+def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[str, Any]) -> Converted:
+    """
+    Makes an "ldnet_tagger" of a checkpoint: without language models, with them (gated, plain or mixed as ELMo
+    does), or pruned.
+
+    # Parameters
+
+    checkpoint : `Checkpoint`
+    maps : `str`, optional
+        The `ner_dataset.pk` or `conll_map.pk` with the maps. By default those in the checkpoint itself.
+    options : `Dict[str, Any]`
+        The options of the training script, as far as they are known.
+
+    Raises `ConfigurationError` if anything is missing or does not fit.
+    """
+    has_language_models = "f_lm.word_embed.weight" in checkpoint.weights
+    original = _read_maps(checkpoint, maps, has_language_models)
+    every_map = [mapping for mapping in original if mapping is not None]
+    end_token = free_end_token(every_map)
+    namespaces: Dict[str, List[str]] = {"labels": names_in_order(original.tags)}
+    parts: Parts = {}
+    embedders: Dict[str, Any] = {}
+    dropout = number_of({**options, **checkpoint.config}, _dropout_name(checkpoint), 0.0, 1.0)
+
+    names, weight = unknown_first(
+        renamed(original.words, WORD_BOUNDARY, end_token), checkpoint.weight("word_embed.weight")
+    )
+    namespaces["tokens"] = names
+    embedders["tokens"] = {"type": "embedding", "embedding_dim": weight.size(1)}
+    parts[EMBEDDERS + "tokens.weight"] = ("word_embed.weight", with_padding(weight))
+
+    namespaces["token_characters"] = _characters(checkpoint, original.characters, parts)
+    embedders["token_characters"] = _character_section(checkpoint, dropout)
+    if has_language_models:
+        embedders["ldnet"] = _language_models(checkpoint, original, end_token, dropout, namespaces, parts)
+    encoder = _encoder(checkpoint, embedders, parts)
+    parts.update(
+        parts_of(
+            checkpoint,
+            {
+                "crf.transitions": "crf.transitions",
+                "tag_projection_layer._module.weight": "crf.hidden2tag.weight",
+                "tag_projection_layer._module.bias": "crf.hidden2tag.bias",
+            },
+        )
+    )
+    encoding = _label_encoding(original.tags)
+    config = _config(embedders, encoder, end_token, encoding, dropout, options)
+    model = Model.from_params(Params(config["model"]).duplicate(), vocab=build_vocabulary(namespaces))
+    load_parts(checkpoint, model, parts)
+    model.eval()
+    return Converted(model, config, _notes(embedders, options, checkpoint))
+
+
+def _read_maps(checkpoint: Checkpoint, path: Optional[str], has_language_models: bool) -> _Maps:
+    names = [name for name in TAGGER_MAPS if has_language_models or not name.endswith("lm_map")]
+    if path is not None:
+        found = read_maps(path, names)
+    elif all(name in checkpoint.maps for name in names):
+        found, path = checkpoint.maps, checkpoint.path
+    else:
+        raise ConfigurationError(
+            f"'{checkpoint.path}' holds a tagger without its maps: give the ner_dataset.pk (or conll_map.pk) that "
+            f"it was trained with as --maps."
+        )
+
+    def checked(name: str, weight: str, needed: List[str]) -> Map:
+        size = matrix_size(checkpoint, weight)[0]
+        where = f"'{weight}' of '{checkpoint.path}'"
+        return checked_map(found[name], name, str(path), size, where, needed)
+
+    forward = backward = None
+    if has_language_models:
+        forward = checked("flm_map", "f_lm.word_embed.weight", [UNKNOWN, NEWLINE])
+        backward = checked("blm_map", "b_lm.word_embed.weight", [UNKNOWN, NEWLINE])
+    return _Maps(
+        words=checked("gw_map", "word_embed.weight", [UNKNOWN, WORD_BOUNDARY]),
+        characters=checked("c_map", "char_embed.weight", [UNKNOWN, NEWLINE, SPACE]),
+        tags=checked("y_map", "crf.transitions", [START_TAG, END_TAG]),
+        forward=forward,
+        backward=backward,
+    )
+
+
+def _dropout_name(checkpoint: Checkpoint) -> str:
+    return "droprate" if "droprate" in checkpoint.config else "seq_droprate"
+
+
+def _characters(checkpoint: Checkpoint, mapping: Map, parts: Parts) -> List[str]:
+    """The characters in the order of their new numbers; puts all weights of the character networks into `parts`."""
+    target = EMBEDDERS + "token_characters."
+    weight = checkpoint.weight("char_embed.weight")
+    boundaries = torch.stack([weight[mapping[SPACE]], weight[mapping[NEWLINE]]])
+    names, embedding = unknown_first(renamed(mapping, None, ""), weight)
+    parts[target + "embedding.weight"] = ("char_embed.weight", with_padding(embedding))
+    parts[target + "boundary_embeddings"] = ("char_embed.weight", boundaries)
+    parts.update(rnn_parts(checkpoint, "char_fw.", target + "forward_rnn."))
+    parts.update(rnn_parts(checkpoint, "char_bw.", target + "backward_rnn."))
+    parts.update(
+        parts_of(
+            checkpoint, {f"{target}projection.{name}": f"char_seq.{name}" for name in ("weight", "bias")}
+        )
+    )
+    return names
+
+
+def _character_section(checkpoint: Checkpoint, dropout: float) -> Dict[str, Any]:
+    cell_type, hidden_size = cell_of(checkpoint, "char_fw.")
+    return {
+        "type": "sentence_character_lstm",
+        "embedding_dim": matrix_size(checkpoint, "char_embed.weight")[1],
+        "hidden_size": hidden_size,
+        "num_layers": count_layers(checkpoint.weights, r"char_fw\.weight_ih_l(\d+)$"),
+        "projection_dim": matrix_size(checkpoint, "char_seq.weight")[0],
+        "cell_type": cell_type,
+        "dropout": dropout,
+        "embedding_dropout": dropout,
+        "end_position": "last_token",
+    }
+
+
+def _language_models(
+    checkpoint: Checkpoint,
+    maps: _Maps,
+    end_token: str,
+    dropout: float,
+    namespaces: Dict[str, List[str]],
+    parts: Parts,
+) -> Dict[str, Any]:
+    projection_dim, columns = matrix_size(checkpoint, "lm_seq.weight")
+    target = EMBEDDERS + "ldnet."
+    section: Dict[str, Any] = {"type": "ldnet", "projection_dim": projection_dim, "dropout": dropout}
+    networks = _networks(checkpoint, columns)
+    own = maps.backward != maps.forward
+    for direction, prefix in _PREFIXES.items():
+        mapping = maps.forward if direction == "forward" else maps.backward
+        assert mapping is not None
+        name = f"{prefix}word_embed.weight"
+        words, weight = unknown_first(renamed(mapping, NEWLINE, end_token), checkpoint.weight(name))
+        if direction == "forward" or own:
+            namespaces["ldnet_words" if direction == "forward" else "ldnet_backward_words"] = words
+        network = networks[direction]
+        # The end token is the boundary: it is a word of the sentence, and no other is read before.
+        section[direction] = {"contextualizer": network.describe(), "boundary": ""}
+        inner = f"{target}language_models.{direction}_lm."
+        parts[inner + "embedding.weight"] = (name, with_padding(weight))
+        parts.update(network_parts(checkpoint, prefix, network, inner + "selection.encoder."))
+        if network.kind == "ld_rnn":
+            parts[inner + "selection.gates"] = _gates(checkpoint, prefix, network)
+        elif f"{prefix}rnn.gamma" in checkpoint.weights:
+            section[direction]["mixture"] = True
+            mixture, weights = inner + "selection.mixture.", f"{prefix}rnn.weight_list"
+            parts[mixture + "gamma"] = (f"{prefix}rnn.gamma", checkpoint.weight(f"{prefix}rnn.gamma"))
+            for number, value in enumerate(checkpoint.weight(weights)):
+                parts[f"{mixture}scalar_parameters.{number}"] = (weights, value.reshape(1))
+    parts.update(
+        parts_of(checkpoint, {f"{target}projection.{name}": f"lm_seq.{name}" for name in ("weight", "bias")})
+    )
+    return section
+
+
+def _networks(checkpoint: Checkpoint, columns: int) -> Dict[str, Network]:
+    """Both language models' networks, of which `lm_seq` reads `columns` numbers."""
+    networks = {direction: read_network(checkpoint, prefix) for direction, prefix in _PREFIXES.items()}
+    if sum(network.output_size for network in networks.values()) != columns:
+        # A single layer does not tell whether it is a dense network or a plain one: then the columns do.
+        networks = {
+            direction: network._replace(kind="stacked_rnn") if network.num_layers == 1 else network
+            for direction, network in networks.items()
+        }
+    if sum(network.output_size for network in networks.values()) != columns:
+        sizes = " and ".join(str(network.output_size) for network in networks.values())
+        raise ConfigurationError(
+            f"'{checkpoint.path}': 'lm_seq.weight' reads {columns} numbers, but the language models make vectors of "
+            f"size {sizes}."
+        )
+    return networks
+
+
+def _gates(checkpoint: Checkpoint, prefix: str, network: Network) -> Any:
+    name = f"{prefix}rnn.weight_list"
+    if name in checkpoint.weights:
+        return name, checkpoint.weight(name)
+    # A language model that was not made for selection, or one without layers.
+    return "(no gates)", torch.ones(network.num_layers)
+
+
+def _encoder(checkpoint: Checkpoint, embedders: Dict[str, Any], parts: Parts) -> Dict[str, Any]:
+    """The section of the word RNN, whose weights it puts into `parts`."""
+    cell_type, hidden_size = cell_of(checkpoint, "word_rnn.")
+    input_size = matrix_size(checkpoint, "word_rnn.weight_ih_l0")[1]
+    parts.update(rnn_parts(checkpoint, "word_rnn.", "encoder._module."))
+    sizes = input_sizes(embedders)
+    if sum(sizes.values()) != input_size:
+        raise ConfigurationError(
+            f"'{checkpoint.path}': 'word_rnn' reads vectors of size {input_size}, but the characters, language models "
+            f"and words make {' + '.join(str(size) for size in sizes.values())}."
+        )
+    for name in ("weight_ih_l0", "weight_ih_l0_reverse"):
+        old, weight = parts[f"encoder._module.{name}"]
+        parts[f"encoder._module.{name}"] = (old, weight[:, columns_in_allennlp(sizes)])
+    return {
+        "type": cell_type,
+        "input_size": input_size,
+        "hidden_size": hidden_size,
+        "num_layers": count_layers(checkpoint.weights, r"word_rnn\.weight_ih_l(\d+)$"),
+        "bidirectional": True,
+    }
+
+
+def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
+    """The sizes of the vectors that the word RNN reads, in the order in which the original concatenates them."""
+    sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
+    if "ldnet" in embedders:
+        sizes["ldnet"] = embedders["ldnet"]["projection_dim"]
+    return {**sizes, "tokens": embedders["tokens"]["embedding_dim"]}
+
+
+def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
+    """The original's columns in the order in which AllenNLP concatenates, which is that of the names."""
+    starts, start = {}, 0
+    for name, size in sizes.items():
+        starts[name] = start
+        start += size
+    return [column for name in sorted(sizes) for column in range(starts[name], starts[name] + sizes[name])]
+
+
+def _label_encoding(tags: Map) -> Optional[str]:
+    """IOBES if the tags are, and no encoding if they are no spans, as parts of speech."""
+    others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
+    is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
+    return "IOBES" if is_iobes else None
+
+
+def _config(
+    embedders: Dict[str, Any],
+    encoder: Dict[str, Any],
+    end_token: str,
+    encoding: Optional[str],
+    dropout: float,
+    options: Dict[str, Any],
+) -> Dict[str, Any]:
+    indexers: Dict[str, Any] = {
+        "tokens": {"type": "single_id", "lowercase_tokens": True},
+        "token_characters": {"type": "characters", "min_padding_length": 1},
+    }
+    if "ldnet" in embedders:
+        indexers["ldnet"] = {"type": "ldnet"}
+    reader: Dict[str, Any] = {"type": "conll_columns", "end_token": end_token, "token_indexers": indexers}
+    if encoding is not None:
+        reader.update(label_encoding="auto", target_label_encoding=encoding)
+    else:
+        reader["label_encoding"] = None
+    batch_size = int(number_of(options, "batch_size", 10)) or 1
+    return {
+        "dataset_reader": reader,
+        "model": {
+            "type": "ldnet_tagger",
+            "text_field_embedder": {"token_embedders": embedders},
+            "encoder": {**encoder, "dropout": dropout} if encoder["num_layers"] > 1 else encoder,
+            "dropout": dropout,
+            "label_encoding": encoding,
+            # The original decodes without constraints.
+            "constrain_crf_decoding": False,
+            "boundary_tags": [START_TAG, END_TAG],
+        },
+        "data_loader": {
+            "batch_sampler": {"type": "bucket", "batch_size": batch_size, "sorting_keys": ["tokens"]}
+        },
+        "trainer": {
+            "optimizer": {"type": "sgd", "lr": number_of(options, "lr", 0.015), "momentum": 0.9},
+            "learning_rate_scheduler": {
+                "type": "inverse_time",
+                "decay": number_of(options, "lr_decay", 0.05),
+            },
+            "grad_norm": number_of(options, "clip", 5),
+        },
+    }
+
+
+def _notes(embedders: Dict[str, Any], options: Dict[str, Any], checkpoint: Checkpoint) -> List[str]:
+    kind = "A tagger without language models"
+    if "ldnet" in embedders:
+        counts = [
+            embedders["ldnet"][direction]["contextualizer"]["num_layers"]
+            for direction in ("forward", "backward")
+        ]
+        mixed = ", mixed as ELMo does" if embedders["ldnet"]["forward"].get("mixture") else ""
+        kind = f"A tagger with language models of {counts[0]} and {counts[1]} layers{mixed}"
+    notes = [kind + "."]
+    if not options and _dropout_name(checkpoint) not in checkpoint.config:
+        notes.append(
+            "The options of its training are not known: its config has no dropout, set some to train on."
+        )
+    return notes

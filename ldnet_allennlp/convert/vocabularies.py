@@ -1,0 +1,134 @@
+"""
+From the original's maps to an AllenNLP vocabulary and back.
+
+The original's `<unk>` becomes AllenNLP's unknown token, its boundaries ("\\n" in the maps of the language models,
+"<\\n>" in that of the tagger's words) become one end token, and AllenNLP's padding is added as number 0.
+"""
+
+import os
+import tempfile
+from typing import Dict, Iterable, List, Optional, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
+from allennlp.models.archival import Archive
+
+from ldnet_allennlp.convert.original_files import UNKNOWN, Map
+
+END_TOKEN = "<eos>"
+_RESERVED = (DEFAULT_PADDING_TOKEN, DEFAULT_OOV_TOKEN, "@@NEWLINE@@")
+_NOT_PADDED = ["*tags", "*labels"]
+
+
+def free_end_token(maps: Iterable[Map]) -> str:
+    """A name for the end token that none of the maps has: `<eos>`, unless that is a word."""
+    name, known = END_TOKEN, list(maps)
+    while any(name in mapping for mapping in known):
+        name += "_"
+    return name
+
+
+def names_in_order(mapping: Map) -> List[str]:
+    """The entries of a map in the order of their numbers."""
+    return sorted(mapping, key=lambda key: mapping[key])
+
+
+def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
+    """
+    The entries of a map in the order of their numbers, under AllenNLP's names.
+
+    # Parameters
+
+    mapping : `Map`
+    boundary : `str`, optional
+        The entry that is to be called `end_token`.
+    end_token : `str`
+
+    Raises `ConfigurationError` if an entry has a name that AllenNLP's vocabulary files use.
+    """
+    taken = [name for name in mapping if any(part in name for part in _RESERVED) or name.endswith("\r")]
+    if taken:
+        raise ConfigurationError(
+            f"The word {taken[0]!r} in a map means something else in AllenNLP's vocabulary files: it cannot be kept."
+        )
+    special = {UNKNOWN: DEFAULT_OOV_TOKEN}
+    if boundary is not None:
+        special[boundary] = end_token
+    return [special.get(name, name) for name in names_in_order(mapping)]
+
+
+def unknown_first(names: List[str], weights: torch.Tensor) -> Tuple[List[str], torch.Tensor]:
+    """Moves the unknown token, and its row, to the front, where AllenNLP has it."""
+    order = list(range(len(names)))
+    order.insert(0, order.pop(names.index(DEFAULT_OOV_TOKEN)))
+    return [names[number] for number in order], weights[order]
+
+
+def with_padding(weights: torch.Tensor) -> torch.Tensor:
+    """A matrix with a row of zeros before it, the padding's."""
+    return torch.cat([weights.new_zeros(1, weights.size(1)), weights])
+
+
+def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
+    """
+    A vocabulary with the given tokens in the given order.
+
+    # Parameters
+
+    namespaces : `Dict[str, List[str]]`
+        The tokens of each namespace, without padding. Each but labels has the unknown token among them.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "non_padded_namespaces.txt"), "w", encoding="utf-8") as file:
+            file.write("\n".join(_NOT_PADDED) + "\n")
+        for namespace, names in namespaces.items():
+            with open(os.path.join(folder, f"{namespace}.txt"), "w", encoding="utf-8", newline="") as file:
+                file.writelines(name.replace("\n", "@@NEWLINE@@") + "\n" for name in names)
+        vocab = Vocabulary.from_files(folder)
+    for namespace, names in namespaces.items():
+        padded = namespace not in ("labels", "tags")
+        expected = [DEFAULT_PADDING_TOKEN, *names] if padded else names
+        found = vocab.get_index_to_token_vocabulary(namespace)
+        if [found[number] for number in range(len(found))] != expected:
+            raise ConfigurationError(
+                f"The names in the map for '{namespace}' cannot be kept in AllenNLP's vocabulary files."
+            )
+    return vocab
+
+
+def check_vocabulary(written: Archive, vocab: Vocabulary) -> None:
+    """Raises `ConfigurationError` if an archive has another vocabulary than the model that was written."""
+    for namespace in vocab.get_namespaces():
+        if written.model.vocab.get_token_to_index_vocabulary(
+            namespace
+        ) != vocab.get_token_to_index_vocabulary(namespace):
+            raise ConfigurationError(f"The vocabulary's namespace '{namespace}' was not written as it is.")
+
+
+def original_map(names: List[str], boundary: Optional[str], boundary_name: Optional[str], where: str) -> Map:
+    """
+    The inverse of `renamed`.
+
+    # Parameters
+
+    names : `List[str]`
+        Without padding, in the order of their numbers.
+    boundary, boundary_name : `str`, optional
+        The end token, and what it is called in the original's map.
+    where : `str`
+        What the names are, for messages.
+
+    Raises `ConfigurationError` if names become the same.
+    """
+    special = {DEFAULT_OOV_TOKEN: UNKNOWN}
+    if boundary is not None and boundary_name is not None:
+        special[boundary] = boundary_name
+    mapping = {special.get(name, name): number for number, name in enumerate(names)}
+    if len(mapping) != len(names):
+        raise ConfigurationError(
+            f"The original has names of its own, {', '.join(map(repr, special.values()))}, which are ordinary "
+            f"entries among the {where} of this model: it cannot be written in the original's format."
+        )
+    return mapping
