@@ -12,7 +12,8 @@ from allennlp.models import Model
 import ldnet_allennlp  # noqa: F401
 from ldnet_allennlp.commands.archives import write_archive
 
-WORDS = "<eos> the a of and to in python list class object value is returns if with for number name".split()
+WORDS = ["<eos>", "the", "a", "of", "and", "to", "in", "python", "list", "class", "object", "value"]
+WORDS += ["is", "returns", "if", "with", "for", "number", "name"]
 
 
 def language_model_archive(
@@ -65,5 +66,5 @@ def scale_up(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, torch.nn.RNNBase):
-                for name, parameter in module.named_parameters():
+                for parameter in module.parameters():
                     parameter.uniform_(-2 / math.sqrt(5), 2 / math.sqrt(5))

@@ -54,7 +54,7 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
     model.eval()
     before = getattr(model, "return_logits", None)
     if before is not None:
-        model.return_logits = True
+        setattr(model, "return_logits", True)  # noqa: B010, of a tagger that has it
     try:
         instances = [_instance_of(reader, words) for words in sentences]
         for instance in instances:
@@ -62,7 +62,7 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
         return [sanitize(output) for output in model.forward_on_instances(instances)]
     finally:
         if before is not None:
-            model.return_logits = before
+            setattr(model, "return_logits", before)  # noqa: B010
 
 
 def _instance_of(reader: DatasetReader, words: List[str]) -> Instance:

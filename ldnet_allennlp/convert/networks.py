@@ -163,4 +163,6 @@ def load_parts(checkpoint: Checkpoint, model: torch.nn.Module, parts: Parts) -> 
     missing = [name for name in state if name not in parts and not name.endswith("_constraint_mask")]
     if missing:
         raise ConfigurationError(f"'{checkpoint.path}' has nothing for {', '.join(missing[:5])}.")
+    if any(tensor.dtype == torch.float64 for _, tensor in parts.values()):
+        model.double()
     model.load_state_dict({**state, **{new: tensor for new, (_, tensor) in parts.items()}})

@@ -1,6 +1,6 @@
 """The sequence labeller of LD-Net."""
 
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, cast
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -14,9 +14,10 @@ from allennlp.training.metrics import CategoricalAccuracy
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
-from ldnet_allennlp.modules.conditional_random_field import build_crf
 from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.modules.conditional_random_field import build_crf
+from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.training.span_f1 import SpanF1
@@ -53,6 +54,8 @@ class LdnetTagger(CrfTagger):
     """
 
     default_predictor = "ldnet_tagger"
+
+    crf: FastConditionalRandomField
 
     def __init__(
         self,
@@ -101,7 +104,9 @@ class LdnetTagger(CrfTagger):
         self.decode_in_training = decode_in_training
         self.return_logits = return_logits
         self.boundary_tags = boundary_tags or []
-        constrained = self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
+        constrained = (
+            self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
+        )
         self._use_fast_crf(weight_strategy, has_other_letters and constrained)
         self.metrics = {"accuracy": CategoricalAccuracy()}
         if self.calculate_span_f1:
@@ -158,8 +163,12 @@ class LdnetTagger(CrfTagger):
             ["O" if tag in self.boundary_tags else tag for tag in tags], self.label_encoding
         )
 
-    def _spans_with_ends(self, tags: List[str], ignored: List[str]) -> List[Tuple[str, Tuple[int, int]]]:
-        return [(label, (start, end)) for label, start, end in self.spans(tags) if label not in ignored]
+    def _spans_with_ends(
+        self, tags: List[str], ignored: Optional[List[str]] = None
+    ) -> List[Tuple[str, Tuple[int, int]]]:
+        return [
+            (label, (start, end)) for label, start, end in self.spans(tags) if label not in (ignored or [])
+        ]
 
     @overrides(check_signature=False)  # the output holds lists, too
     def forward(  # type: ignore
@@ -209,7 +218,7 @@ class LdnetTagger(CrfTagger):
             output["words"] = [sentence["words"] for sentence in metadata]
         return output
 
-    def _score(self, tokens: TextFieldTensors, mask: torch.BoolTensor) -> torch.Tensor:
+    def _score(self, tokens: TextFieldTensors, mask: torch.Tensor) -> torch.Tensor:
         """The score of each tag for each token. Shape (B, T, num_tags)."""
         vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
         if self.dropout:
@@ -235,11 +244,11 @@ class LdnetTagger(CrfTagger):
                 "step, but one has a single token. Set the reader's end_token."
             )
         rows = torch.arange(logits.size(0), device=logits.device)
-        end_scores = logits[rows, steps - 1, self.crf.boundary_tags.end]  # (B,)
+        end_scores = logits[rows, steps - 1, self._boundary_ids().end]  # (B,)
         numbers = torch.arange(logits.size(1) - 1, device=logits.device)
         is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
         logits = logits[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)
-        return logits, numbers < (steps - 1).unsqueeze(1)
+        return logits, cast(torch.BoolTensor, numbers < (steps - 1).unsqueeze(1))
 
     def _loss(
         self,

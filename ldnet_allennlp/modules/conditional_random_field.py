@@ -31,7 +31,7 @@ class _LabelWeighted(FastConditionalRandomField):
         super().__init__(num_tags, label_weights, constraints, include_start_end_transitions)  # type: ignore
         if len(label_weights) != num_tags:
             raise ConfigurationError(
-                f"There are {len(label_weights)} label_weights for {num_tags} tags; the CRF needs one for each tag."
+                f"There are {len(label_weights)} label_weights for {num_tags} tags; the CRF needs one a tag."
             )
 
     @overrides

@@ -6,14 +6,16 @@ Automatic differentiation through the T steps of the forward recursion stores an
 probabilities, cost one more recursion of the same kind. Here this is one `torch.autograd.Function` with two ways
 to compute the same numbers:
 
-* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, renormalised at every step. It is
-  exact as long as no probability underflows. After any step the forward probabilities of a sentence differ from
-  each other by factors of at most exp(S), S being the spread (maximum minus minimum) of the scores plus that of
-  the transitions. Where N * exp(S) is well inside the range of the data type, this way is taken in that type;
-  where it is only inside the range of float64, in float64.
-* *Logarithmic*: logsumexp over (B, N, N). Slower, but good for any scores, -inf (forbidden) included.
+* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, with the scores relative to the
+  step's highest and the forward probabilities renormalised at every step. Numbers below the smallest positive one,
+  u, are lost. With M the smallest of exp(transition), relative to the largest, what flows into a tag is at least M
+  and what is lost before it at most N * u / M: a relative error of N * u / M^2, whatever the scores. Where this is
+  below the rounding error of the data type, the way is taken in that type; where it is only below that of float64,
+  in float64.
+* *Logarithmic*: logsumexp over (B, N, N). Slower, but good for any transitions, -inf (forbidden) included.
 
-The choice is made once a call, from one number that is read back from the device: S.
+The choice is made once a call, from one number that is read back from the device: the spread of the transitions,
+-log M.
 """
 
 import math
@@ -23,8 +25,6 @@ import torch
 
 from ldnet_allennlp.modules.crf_layout import by_step, by_tag, last_step, pair_space, step_mask
 
-# The scaled way keeps this many factors of e away from the smallest normal number.
-_SAFETY_MARGIN = 5.0
 # What a forward recursion leaves for its backward recursion.
 _State = Tuple[torch.Tensor, ...]
 # From the state and the derivatives of a result with respect to each log Z_t, (T, B), its derivatives with
@@ -108,8 +108,8 @@ class LogLikelihood(torch.autograd.Function):
 
 class _NotDifferentiable(torch.autograd.Function):
     """
-    Lets gradients through that are no function of anything as far as autograd knows, though they are one of the two
-    inputs, and raises where their own derivative is asked for instead of taking it for zero.
+    Ties gradients that were computed outside the graph to what they depend on, and raises where they are
+    differentiated in turn: autograd would silently take their derivative for zero.
     """
 
     @staticmethod
@@ -121,8 +121,8 @@ class _NotDifferentiable(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
         raise RuntimeError(
-            "The CRF's log-likelihood was differentiated twice; its gradient is computed in closed form and can be "
-            "taken once. AllenNLP's ConditionalRandomField has second derivatives."
+            "The CRF's log-likelihood was differentiated twice, but its gradient comes in closed form, without a "
+            "graph. AllenNLP's own ConditionalRandomField has second derivatives."
         )
 
 
@@ -204,16 +204,17 @@ def _forward(
     if scores.size(0) == 1:
         backward, (increments, state) = _backward_one_step, _forward_one_step(scores, transitions)
     else:
-        highest, highest_transition = scores.max(), transitions.max()
-        spread = float(highest - scores.min() + (highest_transition - transitions.min()))
-        dtype = _scaled_dtype(scores, spread)
+        highest, highest_transition = scores.amax(2, keepdim=True), transitions.max()  # (T, B, 1), ()
+        # NaN, which takes the logarithmic way, if no score of a step is finite.
+        spread = highest_transition - transitions.min() + 0.0 * highest.sum()
+        dtype = _scaled_dtype(scores, float(spread))
         if dtype is None:
             backward, (increments, state) = _backward_logarithmic, _forward_logarithmic(scores, transitions)
         else:
             factors = (scores.to(dtype) - highest).exp_()
             moves = (transitions.to(dtype) - highest_transition).exp_()
             backward, (increments, state) = _backward_scaled, _forward_scaled(factors, moves)
-            increments += highest
+            increments += highest.squeeze(2)
             increments[1:] += highest_transition
     if exists is not None:
         increments.masked_fill_(~exists, 0.0)
@@ -221,17 +222,20 @@ def _forward(
 
 
 def _scaled_dtype(scores: torch.Tensor, spread: float) -> Optional[torch.dtype]:
-    """The type in which the scaled way is exact for scores (T, B, N) of this spread, `None` if there is none."""
+    """
+    The type in which the scaled way is exact for scores (T, B, N) and transitions of this spread, `None` if there
+    is none.
+    """
     # Apple's GPUs have no float64.
     for dtype in [scores.dtype] if scores.device.type == "mps" else [scores.dtype, torch.float64]:
-        limit = -math.log(torch.finfo(dtype).tiny) - math.log(scores.size(2)) - _SAFETY_MARGIN
-        if spread < limit:  # False for NaN.
+        info = torch.finfo(dtype)
+        if 2 * spread < math.log(info.eps) - math.log(info.tiny) - math.log(scores.size(2)):  # False for NaN.
             return dtype
     return None
 
 
 def _forward_scaled(factors: torch.Tensor, moves: torch.Tensor) -> Tuple[torch.Tensor, _State]:
-    """`factors` (T, B, N) and `moves` (N, N) are exp(scores) and exp(transitions), both at most 1."""
+    """`factors` (T, B, N) and `moves` (N, N) are exp(scores) and exp(transitions), at most 1."""
     # The matrix products write into memory that is given to them: autocast leaves such alone.
     forward = torch.empty_like(factors)  # forward[t, b, j]: probability of tag j at step t given steps 0 to t
     totals = factors.new_empty(factors.size(0), factors.size(1), 1)

@@ -53,8 +53,8 @@ def step_mask(lengths: torch.Tensor, num_steps: int) -> torch.Tensor:
 
 
 def last_step(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """The index of the sentences' last steps in a tensor (T, B, ...); step 0 for a sentence without steps."""
-    return (lengths - 1).clamp(min=0), torch.arange(lengths.size(0), device=lengths.device)
+    """The index of the sentences' last steps in a tensor (T, B, ...); step T - 1 for a sentence without steps."""
+    return lengths - 1, torch.arange(lengths.size(0), device=lengths.device)
 
 
 def by_step(emissions: torch.Tensor) -> torch.Tensor:

@@ -95,7 +95,7 @@ class LanguageModelLayers(torch.nn.Module):
 
     def describe(self) -> Dict[str, Any]:
         """A `LanguageModelSource` that builds this model as it is now."""
-        description = {
+        description: Dict[str, Any] = {
             "contextualizer": self.selection.encoder.describe(),
             "boundary": self.boundary,
             "layers": self.layers,

@@ -46,8 +46,9 @@ class LanguageModelSource(FromParams):
 
     pretrained_file : `str`, optional
         The archive of an "adaptive_language_model" (or another `LanguageModel` of allennlp-models over a
-        plain word embedding) whose contextualizer is an "ld_rnn" or a "stacked_rnn": `model.tar.gz` or its serialization
-        directory. Needed in training only. AllenNLP leaves out keys of this name when it loads an archive.
+        plain word embedding) whose contextualizer is an "ld_rnn" or a "stacked_rnn": `model.tar.gz` or its
+        serialization directory. Needed in training only. AllenNLP leaves out keys of this name when it loads an
+        archive.
     contextualizer : `Seq2SeqEncoder`, optional
         The "ld_rnn" or "stacked_rnn" to build, for a model whose weights come from elsewhere. `ldnet-prune` writes it.
     boundary : `str`, optional

@@ -1,6 +1,6 @@
 """Tags text that is split on white space, or given as tokens."""
 
-from typing import Dict, List, Optional
+from typing import Dict, List, Optional, cast
 
 import numpy
 from allennlp.common.util import JsonDict, sanitize
@@ -89,7 +89,7 @@ class LdnetTaggerPredictor(Predictor):
         """The instance with the predicted tags as its labels, which is what the interpreters explain."""
         labeled = instance.duplicate()
         # There may be an end step after the words, which has no tag.
-        words = TextField(labeled["tokens"].tokens[: len(outputs["tags"])])
+        words = TextField(cast(TextField, labeled["tokens"]).tokens[: len(outputs["tags"])])
         labeled.add_field(
             "tags",
             SequenceLabelField(list(outputs["tags"]), words, _namespace(self._model)),

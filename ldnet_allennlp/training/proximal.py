@@ -69,7 +69,7 @@ class ProximalOptimizer(Optimizer):
 
     @torch.no_grad()
     @overrides(check_signature=False)  # torch's own signature differs from version to version
-    def step(self, closure: Optional[Callable[[], torch.Tensor]] = None) -> Optional[torch.Tensor]:
+    def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
         """The wrapped optimizer's step, then the clamp."""
         # Some of AllenNLP's own optimizers take no closure.
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)

@@ -55,6 +55,7 @@ class SpanF1(SpanBasedF1Measure):
         if self._tags_to_spans_function is not None:
             found = self._tags_to_spans_function(tags, self._ignore_classes)
             return {(label, start, end) for label, (start, end) in found}
+        assert self._label_encoding is not None  # the constructor takes one of the two
         spans = spans_from_tags(tags, self._label_encoding)
         return {span for span in spans if span[0] not in self._ignore_classes}
 
@@ -67,12 +68,12 @@ class SpanF1(SpanBasedF1Measure):
             `precision`, `recall` and `f1-measure`, each for every label and for all of them (`-overall`),
             over all workers.
         """
-        counts = (self._true_positives, self._false_positives, self._false_negatives)
+        counts: List[Dict[str, int]] = [self._true_positives, self._false_positives, self._false_negatives]
         if is_distributed():
             gathered: List = [None] * dist.get_world_size()
             # Objects and not tensors: workers that saw other labels than these have other counts to add.
             dist.all_gather_object(gathered, [dict(count) for count in counts])
-            counts = tuple(defaultdict(int) for _ in counts)
+            counts = [defaultdict(int) for _ in counts]
             for worker in gathered:
                 for total, part in zip(counts, worker):
                     for label, number in part.items():

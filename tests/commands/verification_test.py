@@ -1,3 +1,5 @@
+from typing import Optional
+
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -85,7 +87,7 @@ def test_outputs_with_scores_and_without_dropout(tagger):
 class TextReader(DatasetReader):
     """Takes a text, as readers for classification do."""
 
-    def text_to_instance(self, text: str, label: str = None) -> Instance:
+    def text_to_instance(self, text: str, label: Optional[str] = None) -> Instance:
         return Instance({"tokens": TextField([Token(word) for word in text.split()], self.indexers)})
 
 

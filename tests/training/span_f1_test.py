@@ -3,7 +3,6 @@ import random
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.testing import run_distributed_test
 from allennlp.data import Vocabulary
 from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
@@ -11,6 +10,7 @@ from seqeval.scheme import BILOU
 
 from ldnet_allennlp.data.tag_schemes import tags_from_spans
 from ldnet_allennlp.training.span_f1 import SpanF1
+from tests.processes import run_in_two_processes
 
 TYPES = ["PER", "LOC", "creative-work"]
 LETTERS = {"BIO": "BI", "IOB1": "BI", "BIOUL": "BIUL", "BMES": "BMES"}
@@ -143,7 +143,7 @@ def test_is_registered():
     assert Metric.by_name("span_f1_of_tags") is SpanF1
 
 
-def check_worker(rank, world_size, device, expected):
+def check_worker(rank, world_size, expected):
     """Each worker sees every second sentence; the second one sees types that the first does not."""
     vocab = vocabulary("BIO")
     predicted, gold = random_corpus("BIO", seed=3)
@@ -163,4 +163,4 @@ def test_two_workers_equal_one():
     predicted, gold = random_corpus("BIO", seed=3)
     fill(metric, vocab, predicted, gold)
     fill(metric, vocab, [["B-creative-work", "O"]], [["B-creative-work", "O"]])
-    run_distributed_test([-1, -1], check_worker, metric.get_metric())
+    run_in_two_processes(check_worker, metric.get_metric())

@@ -1,0 +1,175 @@
+"""Every config that users run, small: trained for two batches, its archive loaded."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+from allennlp.commands.evaluate import evaluate_from_archive
+from allennlp.commands.train import train_model
+from allennlp.common import Params
+from allennlp.models.archival import load_archive
+from allennlp.training.callbacks import TrainerCallback
+
+from ldnet_allennlp.training.layer_selection_callback import count_kept_layers
+from tests.common import FIXTURES, ROOT
+from tests.taggers import DEV, TRAIN, ldnet_embedder
+
+CONFIGS = sorted(path.stem for path in (ROOT / "training_config").glob("*.jsonnet"))
+LM = {
+    "train": str(FIXTURES / "lm" / "train.txt"),
+    "valid": str(FIXTURES / "lm" / "valid.txt"),
+    "min_count": 1,
+    "num_layers": 3,
+    "embedding_dim": 6,
+    "hidden_size": 5,
+    "projection_dim": 8,
+    "cutoffs": [10, 30],
+    "batch_size": 4,
+    "sequence_length": 80,
+    "num_epochs": 1,
+}
+NER = {
+    "train": str(TRAIN),
+    "dev": str(DEV),
+    "test": str(DEV),
+    "word_dim": 6,
+    "char_dim": 4,
+    "char_hidden": 5,
+    "word_hidden": 7,
+    "batch_size": 12,
+    "num_epochs": 1,
+}
+
+
+@TrainerCallback.register("count_batches_of_this_test")
+class CountBatches(TrainerCallback):
+    """Writes down how many batches were trained on."""
+
+    def __init__(self, serialization_dir: str) -> None:
+        super().__init__(serialization_dir)
+        self.batches = 0
+
+    def on_batch(self, *args, **kwargs) -> None:
+        self.batches += bool(kwargs["is_training"] if "is_training" in kwargs else args[6])
+
+    def on_end(self, *args, **kwargs) -> None:
+        (Path(self.serialization_dir) / "batches").write_text(str(self.batches))
+
+
+class Workshop:
+    """Trains each config once, when it is first asked for, and before it what it needs."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def settings(self, name: str):
+        if name.startswith("lm"):
+            return LM
+        if name == "ner":
+            archives = {side: str(self.run(side) / "model.tar.gz") for side in ("lm_forward", "lm_backward")}
+            return {**NER, **archives}
+        if name == "ner_select":
+            return {**NER, "tagger": str(self.run("ner")), "lambda_1": 6}
+        return NER
+
+    def run(self, name: str) -> Path:
+        folder = self.folder / name
+        if not folder.exists():
+            params = load(name, self.settings(name))
+            callbacks = params["trainer"].pop("callbacks", [])
+            params["trainer"]["callbacks"] = [*callbacks, "count_batches_of_this_test"]
+            train_model(params, str(folder))
+        return folder
+
+
+def load(name: str, settings) -> Params:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LDNET_SETTINGS", json.dumps(settings))
+        return Params.from_file(str(ROOT / "training_config" / f"{name}.jsonnet"))
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory):
+    return Workshop(tmp_path_factory.mktemp("configs"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_trains_and_its_archive_can_be_evaluated(workshop, name):
+    folder = workshop.run(name)
+    assert (folder / "batches").read_text() == "2"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert math.isfinite(metrics["training_loss"]) and math.isfinite(metrics["best_validation_loss"])
+    settings = workshop.settings(name)
+    found = evaluate_from_archive(str(folder / "model.tar.gz"), settings.get("dev", settings.get("valid")))
+    exact = "perplexity" if name.startswith("lm") else "accuracy"  # the same however the data is batched
+    assert found[exact] == pytest.approx(metrics[f"best_validation_{exact}"], rel=1e-5)
+    if "test" in settings:
+        assert "test_f1-measure-overall" in metrics
+
+
+def test_the_language_models_read_in_opposite_directions(workshop):
+    for direction in ("forward", "backward"):
+        model = load_archive(str(workshop.run(f"lm_{direction}") / "model.tar.gz")).model
+        assert model.direction == direction
+
+
+def test_selection_starts_from_the_trained_tagger(workshop):
+    """And leaves the language models in it as they are, without their archives."""
+    folders = [workshop.run(name) for name in ("ner", "ner_select")]
+    before, after = (load_archive(str(folder / "model.tar.gz")).model for folder in folders)
+    assert count_kept_layers(before) == 0  # none is trained
+    assert count_kept_layers(after) == 6 and ldnet_embedder(after).lambda_1 == 6
+    frozen = [name for name, parameter in before.named_parameters() if not parameter.requires_grad]
+    weights = [name for name in frozen if not name.endswith("gates")]
+    assert len(weights) > 20
+    for name in weights:
+        assert before.state_dict()[name].equal(after.state_dict()[name]), name
+    assert before.vocab._token_to_index == after.vocab._token_to_index
+
+
+def test_word_vectors(workshop, tmp_path):
+    """Every word of the file is known, whether it is in the training data or not."""
+    vectors = tmp_path / "vectors.txt"
+    words = ["list", "unseen", "python"]
+    vectors.write_text("".join(f"{word} {' '.join([str(n)] * 6)}\n" for n, word in enumerate(words)))
+    params = load("ner_vanilla", {**NER, "vectors": str(vectors), "test": None})
+    model = train_model(params, str(tmp_path / "run"))
+    number = model.vocab.get_token_index("unseen", "tokens")
+    assert number > 1
+    assert model.text_field_embedder.token_embedder_tokens.weight[number].tolist() == [1.0] * 6
+    vectors.unlink()
+    load_archive(str(tmp_path / "run" / "model.tar.gz"))
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_misspelt_setting_is_named(name):
+    with pytest.raises(
+        RuntimeError, match=r"LDNET_SETTINGS has num_epoch, but this config knows only .*num_epochs"
+    ):
+        load(name, {"num_epoch": 3})
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_defaults_are_the_published_sizes(name):
+    params = load(name, {}).as_dict(quiet=True)
+    model = params["model"]
+    if name.startswith("lm"):
+        network = model["contextualizer"]
+        assert (network["num_layers"], network["hidden_size"], network["input_size"]) == (10, 300, 300)
+        assert (model["projection_dim"], model["cutoffs"]) == (1600, [4000, 40000, 200000])
+        return
+    characters = model["text_field_embedder"]["token_embedders"]["token_characters"]
+    assert (characters["embedding_dim"], characters["hidden_size"], characters["projection_dim"]) == (
+        30,
+        150,
+        100,
+    )
+    assert model["encoder"]["input_size"] == (200 if name == "ner_vanilla" else 300)
+    optimizer = params["trainer"]["optimizer"]
+    assert optimizer.get("optimizer", optimizer) == {"type": "sgd", "lr": 0.015, "momentum": 0.9}
+
+
+def test_without_the_variable_there_are_no_settings():
+    assert json.loads(os.environ["LDNET_SETTINGS"]) == {}
