@@ -103,7 +103,7 @@ class TestTaggerWithSgd:
     def test_losses_gradients_and_weights(self):
         trace = Trace("tagger_sgd", learning_rate=0.05)
         losses, norms = [], []
-        for epoch in range(3):
+        for _ in range(3):
             for batch in trace.batches:
                 loss = trace.loss(batch)
                 losses.append(loss.item())
@@ -131,7 +131,7 @@ class TestLayerSelection:
 
         trace.optimizer.optimizer.step = step_that_is_watched
         step = 0
-        for epoch in range(14):
+        for _ in range(14):
             for batch in trace.batches:
                 crf_loss, penalty = trace.loss(batch), trace.model.get_regularization_penalty()
                 values = {

@@ -149,7 +149,7 @@ class TestStackedRnn:
     def test_another_number_of_streams_is_an_error(self):
         encoder = StackedRnn(3, 4, 1, stateful=True)
         encoder(torch.zeros(2, 5, 3))
-        with pytest.raises(ConfigurationError, match="2 streams.*has 3"):
+        with pytest.raises(ConfigurationError, match=r"2 streams.*has 3"):
             encoder(torch.zeros(3, 5, 3))
 
     def test_dropout_is_on_every_layer_and_in_training_only(self):
@@ -171,7 +171,7 @@ class TestStackedRnn:
             StackedRnn(*arguments)
 
     def test_wrong_input_size(self):
-        with pytest.raises(ConfigurationError, match="size 3.*size 2"):
+        with pytest.raises(ConfigurationError, match=r"size 3.*size 2"):
             StackedRnn(3, 4, 1)(torch.zeros(1, 2, 2))
 
 

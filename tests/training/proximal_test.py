@@ -103,7 +103,8 @@ def test_works_with_adam():
     optimizer = Optimizer.from_params(
         Params({"type": "proximal", "optimizer": {"type": "adam", "lr": 0.3}}), model_parameters=parameters
     )
-    parameters[0][1].data[0] = 1.5
+    for _, parameter in parameters:
+        parameter.data[0] = 1.5
     for _, parameter in parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step()
