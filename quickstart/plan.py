@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS: Dict[str, Dict[str, Any]] = {
     "lm": {
         "num_layers": 5,
+        "embedding_dim": 64,
         "hidden_size": 64,
         "projection_dim": 128,
         "layer_dropout": 0.2,

@@ -85,7 +85,7 @@ def _measure(
     embedders = [module for module in loaded.model.modules() if isinstance(module, LdnetEmbedder)]
     kept = sum(len(numbers) for embedder in embedders for numbers in embedder.kept_layers().values())
     there = sum(len(numbers) for embedder in embedders for numbers in embedder.all_layers().values())
-    layers = f"{kept} of {there}" if kept != there else str(there or "-")
+    layers = f"{kept} of {there}" if kept != there else str(there) if embedders else "-"
     best = float("inf")
     for _ in range(ROUNDS):
         started = time.perf_counter()

@@ -116,7 +116,7 @@ def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[List[Tuple[
                 f"words, words, characters, tags), but it is not."
             )
         try:
-            rows = [_row(*columns, inverse) for columns in zip(*sentence)]
+            rows = [_row(columns, inverse) for columns in zip(*sentence)]
         except (IndexError, TypeError) as error:
             raise ConfigurationError(
                 f"{where}: sentence {number} has a number that is not in the maps: {error}."
@@ -132,9 +132,8 @@ def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[List[Tuple[
         yield rows
 
 
-def _row(
-    forward: int, backward: int, word: int, characters: List[int], tag: int, inverse: _Inverse
-) -> Tuple[str, str]:
+def _row(columns: Tuple[Any, ...], inverse: _Inverse) -> Tuple[str, str]:
+    forward, backward, word, characters, tag = columns
     if min(forward, backward, word, tag, *characters) < 0:
         raise IndexError("a number is below 0")
     spelling = [inverse.characters[number] for number in characters]

@@ -102,7 +102,7 @@ def convert_language_model(
         raise ConfigurationError(
             f"'{checkpoint.path}': the softmax has {softmax.num_classes} classes, fewer than the {num_words} words."
         )
-    config = {
+    config: Dict[str, Any] = {
         "dataset_reader": {"type": "lm_stream", "end_of_sentence": end_token},
         "model": {
             "type": "adaptive_language_model",

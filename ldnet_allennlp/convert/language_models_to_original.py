@@ -49,20 +49,20 @@ def language_model_files(model: AdaptiveLanguageModel, config: Dict[str, Any]) -
             f"The original reads a boundary between sentences, but the language model's words have no '{boundary}'."
         )
     words = original_map(names, boundary, NEWLINE, "words")
-    has_projection = model._projection is not None
+    projection = model._projection
     weights = encoder_weights(encoder, "")
     weights.update({f"soft_max.{name}": tensor for name, tensor in softmax.state_dict().items()})
     weights["word_embed.weight"] = _embedding(model).weight[1:]
-    if has_projection:
-        weights.update({f"project.{name}": tensor for name, tensor in model._projection.state_dict().items()})
+    if projection is not None:
+        weights.update({f"project.{name}": tensor for name, tensor in projection.state_dict().items()})
     options = {
         "word_dim": encoder.input_size,
         "hid_dim": encoder.hidden_size,
         "layer_num": encoder.num_layers,
         "rnn_layer": "LDNet" if isinstance(encoder, LdRnn) else "Basic",
         "rnn_unit": encoder.cell_type,
-        "label_dim": model._projection.out_features if has_projection else -1,
-        "add_relu": has_projection and _activation(model) == "relu",
+        "label_dim": projection.out_features if projection is not None else -1,
+        "add_relu": projection is not None and _activation(model) == "relu",
         "cut_off": list(softmax.cutoffs[:-1]) or [softmax.cutoffs[0]],
         "droprate": model._embedding_dropout.p,
     }
@@ -74,7 +74,8 @@ def _maps(words: Map) -> Dict[str, Any]:
 
 
 def _embedding(model: AdaptiveLanguageModel) -> Embedding:
-    return model._text_field_embedder._token_embedders["tokens"]
+    embedders: Any = model._text_field_embedder._token_embedders
+    return embedders["tokens"]
 
 
 def _reasons(model: AdaptiveLanguageModel) -> List[str]:

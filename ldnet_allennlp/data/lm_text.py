@@ -118,8 +118,11 @@ def _chunks(
             chunk = chunk[len(BYTE_ORDER_MARK) :]
         at_start = False
         if b"\r" in chunk:
-            if chunk.endswith(b"\r"):
-                chunk += stream.read(1)  # it may be the first half of CR LF
+            while chunk.endswith(b"\r"):  # it may be the first half of CR LF
+                following = stream.read(1)
+                if not following:
+                    break
+                chunk += following
             chunk = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
         yield chunk
 

@@ -12,7 +12,7 @@ from allennlp.data.data_loaders import MultiProcessDataLoader
 from allennlp.data.dataset_readers import BabiReader, WorkerInfo
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
 from allennlp.nn.util import get_text_field_mask
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
@@ -68,7 +68,8 @@ def rows_of(batches, backward=False):
 
 
 class TestText:
-    @settings(max_examples=80, deadline=None)
+    @settings(max_examples=150, deadline=None)
+    @example(text="a\r\r\nb", block_size=2, compressed=False)
     @given(
         text=st.text(st.sampled_from("ab é\t\n\r\u2028\x85\x0b"), max_size=40),
         block_size=st.integers(1, 9),
