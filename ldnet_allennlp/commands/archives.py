@@ -1,5 +1,7 @@
 """Reading, changing and writing model archives, so that a file is either whole or not there."""
 
+import contextlib
+import logging
 import os
 import shutil
 import tarfile
@@ -97,3 +99,16 @@ def find_sections(node: Any, type_name: str) -> Iterator[Dict[str, Any]]:
     elif isinstance(node, list):
         for value in node:
             yield from find_sections(value, type_name)
+
+
+@contextlib.contextmanager
+def without_progress_messages() -> Iterator[None]:
+    """Keeps AllenNLP's messages of level INFO off the screen. Who asked for DEBUG gets everything."""
+    root = logging.getLogger()
+    level = root.level
+    if level == logging.INFO:
+        root.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        root.setLevel(level)

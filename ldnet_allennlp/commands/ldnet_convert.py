@@ -16,7 +16,12 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import archive_path, read_archive, write_archive
+from ldnet_allennlp.commands.archives import (
+    archive_path,
+    read_archive,
+    without_progress_messages,
+    write_archive,
+)
 from ldnet_allennlp.convert.datasets import write_dataset
 from ldnet_allennlp.convert.language_models import ACTIVATIONS, convert_language_model
 from ldnet_allennlp.convert.original_files import is_pickle_of_maps, read_checkpoint, read_options
@@ -77,18 +82,19 @@ class LdnetConvert(Subcommand):
 def convert_from_args(args: argparse.Namespace) -> None:
     """Runs the command. Errors of the user are told in a line and end with exit status 1."""
     try:
-        if args.to_original:
-            lines = convert_to_original(args.source, args.output, args.force)
-        else:
-            lines = convert(
-                args.source,
-                args.output,
-                maps=args.maps,
-                direction=args.direction,
-                options=args.options,
-                activation=args.projection_activation,
-                force=args.force,
-            )
+        with without_progress_messages():
+            if args.to_original:
+                lines = convert_to_original(args.source, args.output, args.force)
+            else:
+                lines = convert(
+                    args.source,
+                    args.output,
+                    maps=args.maps,
+                    direction=args.direction,
+                    options=args.options,
+                    activation=args.projection_activation,
+                    force=args.force,
+                )
     except (ConfigurationError, OSError) as error:
         raise SystemExit(f"ldnet-convert: {error}") from error
     for line in lines:

@@ -5,11 +5,9 @@
 """
 
 import argparse
-import contextlib
 import copy
-import logging
 import os
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, List, Optional
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -22,6 +20,7 @@ from ldnet_allennlp.commands.archives import (
     find_sections,
     read_archive,
     remove_namespace,
+    without_progress_messages,
     write_archive,
 )
 from ldnet_allennlp.commands.verification import TOLERANCE, difference, generated_sentences, outputs_of
@@ -60,24 +59,11 @@ def prune_from_args(args: argparse.Namespace) -> None:
     """Runs the command. Errors of the user are told in a line and end with exit status 1."""
     try:
         sentences = read_sentences(args.sentences) if args.sentences else None
-        with _without_progress_messages():
+        with without_progress_messages():
             report = prune_archive(args.archive, args.output, sentences, args.force)
         print("\n".join(report))
     except (ConfigurationError, OSError) as error:
         raise SystemExit(f"ldnet-prune: {error}") from error
-
-
-@contextlib.contextmanager
-def _without_progress_messages() -> Iterator[None]:
-    """Keeps AllenNLP's messages of level INFO off the screen. Who asked for DEBUG gets everything."""
-    root = logging.getLogger()
-    level = root.level
-    if level == logging.INFO:
-        root.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        root.setLevel(level)
 
 
 def read_sentences(path: str) -> List[List[str]]:
