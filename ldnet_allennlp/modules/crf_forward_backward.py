@@ -202,7 +202,7 @@ def _forward(
     (T, B), zero where there is no step, and the state.
     """
     if scores.size(0) == 1:
-        backward, (increments, state) = _backward_one_step, _forward_one_step(scores, transitions)
+        backward, (increments, state) = _backward_one_step, _forward_one_step(scores)
     else:
         highest, highest_transition = scores.amax(2, keepdim=True), transitions.max()  # (T, B, 1), ()
         # NaN, which takes the logarithmic way, if no score of a step is finite.
@@ -270,15 +270,16 @@ def _backward_scaled(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, 
     return backward.mul_(forward), by_transition
 
 
-def _forward_one_step(scores: torch.Tensor, transitions: torch.Tensor) -> Tuple[torch.Tensor, _State]:
+def _forward_one_step(scores: torch.Tensor) -> Tuple[torch.Tensor, _State]:
     """For scores (1, B, N): a softmax, good for any scores."""
     totals = _log_sum_exp(scores.clone(), 2)  # (1, B)
-    return totals, ((scores - _finite(totals).unsqueeze(2)).exp_(), torch.zeros_like(transitions))
+    return totals, ((scores - _finite(totals).unsqueeze(2)).exp_(),)
 
 
 def _backward_one_step(state: _State, seeds: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    probabilities, by_transition = state
-    return probabilities * seeds.unsqueeze(2), by_transition.clone()
+    (probabilities,) = state
+    num_tags = probabilities.size(2)
+    return probabilities * seeds.unsqueeze(2), probabilities.new_zeros(num_tags, num_tags)
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:

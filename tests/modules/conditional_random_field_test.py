@@ -77,7 +77,7 @@ class TestLabelWeights:
         ).bool()
         expected = sum(ours(row[None, kept], gold[None, kept]) for row, gold, kept in zip(logits, tags, mask))
         spoilt = logits.masked_fill(~mask.unsqueeze(2), float("nan"))
-        loss, gradients = loss_and_gradients(ours, spoilt, tags.masked_fill(~mask, -1), mask)
+        loss, gradients = loss_and_gradients(ours, spoilt, tags.masked_fill(~mask, -100), mask)
         assert_close(-loss, expected)
         assert not any(gradient.isnan().any() for gradient in gradients)
         assert not gradients[0][~mask].any()
