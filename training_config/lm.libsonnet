@@ -16,6 +16,11 @@
     dropout: 0.01,
     // Where the clusters of the adaptive softmax begin, by rank of frequency.
     cutoffs: [4000, 40000, 200000],
+    // null: the exact softmax. A number: training steps draw this many words of each tail cluster instead of using
+    // all of them, so that their cost does not grow with the vocabulary. Evaluation is exact either way.
+    tail_samples: null,
+    // "bfloat16" for CPUs and GPUs that have it: all but the softmax in that precision.
+    autocast: null,
     batch_size: 128,
     sequence_length: 20,
     learning_rate: 0.001,
@@ -35,7 +40,8 @@
       direction: direction,
       text_field_embedder: {
         token_embedders: {
-          tokens: { type: 'embedding', embedding_dim: settings.embedding_dim },
+          // Sparse: a step costs what its own words cost, whatever the size of the vocabulary.
+          tokens: { type: 'embedding', embedding_dim: settings.embedding_dim, sparse: true },
         },
       },
       embedding_dropout: settings.dropout,
@@ -52,6 +58,8 @@
       projection_activation: 'relu',
       dropout: settings.dropout,
       cutoffs: settings.cutoffs,
+      tail_samples: settings.tail_samples,
+      autocast: settings.autocast,
       initializer: {
         regexes: [[
           'token_embedder_tokens.weight',
@@ -67,10 +75,9 @@
       sequence_length: settings.sequence_length,
     },
     trainer: {
-      optimizer: { type: 'adam', lr: settings.learning_rate },
+      optimizer: { type: 'lazy_adam', lr: settings.learning_rate, grad_norm: 5 },
       // "max": the trainer gives the scheduler the validation metric below, the perplexity's negative.
       learning_rate_scheduler: { type: 'reduce_on_plateau', factor: 0.1, mode: 'max', threshold: 0, patience: 0 },
-      grad_norm: 5,
       num_epochs: settings.num_epochs,
       patience: settings.patience,
       validation_metric: '-perplexity',

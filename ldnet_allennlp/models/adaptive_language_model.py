@@ -1,7 +1,7 @@
 """A language model with an adaptive softmax, for whole sentences and for streams of text."""
 
-import logging
-from typing import Any, Dict, List, Optional, Sequence
+from contextlib import nullcontext
+from typing import Any, ContextManager, Dict, List, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -14,12 +14,12 @@ from allennlp.nn.util import get_text_field_mask
 from allennlp_models.lm.models.language_model import LanguageModel
 from overrides import overrides
 
+from ldnet_allennlp.models.language_model_softmax import build_softmax
 from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.carried_states import CarryingEncoder
 from ldnet_allennlp.modules.initialization import init_linear_
-from ldnet_allennlp.modules.ld_rnn import reverse_sequences
+from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
-
-logger = logging.getLogger(__name__)
 
 NAMESPACE = "tokens"
 
@@ -63,13 +63,22 @@ class AdaptiveLanguageModel(LanguageModel):
     direction : `str`, optional (default = `"forward"`)
         "forward" or "backward", for a unidirectional model.
     bidirectional : `bool`, optional (default = `False`)
-        Whether the contextualizer reads both ways, and the tokens before and after each one are predicted. Only
-        for whole sentences. Both directions share the projection and the softmax.
+        Whether the contextualizer reads both ways, and the tokens before and after each one are predicted. Both
+        directions share the word vectors, the projection and the softmax. Streams need an "ld_rnn", and the data
+        loader's direction "both".
     div_value, tail_offset : optional (default = `4.0`, `0`)
         The sizes of the softmax's clusters, see `AdaptiveSoftmax`.
     spare_classes : `int`, optional (default = `0`)
         Classes of the softmax beyond the words of the vocabulary, which are never predicted right. The
         original's models have 1.
+    tie_weights : `bool`, optional (default = `False`)
+        Whether the softmax takes its words' weights from the embedding "tokens": see `TiedAdaptiveSoftmax`.
+    tail_samples : `int`, optional
+        See `AdaptiveSoftmax`: training steps whose cost does not grow with the vocabulary. Perplexities of training
+        are estimates then; those of evaluation are exact.
+    autocast : `str`, optional
+        "bfloat16" computes the contextualizer and the projection in that precision, on CPUs and GPUs that have
+        it; the softmax stays in float32. For "float16" use the trainer's `use_amp`, which scales gradients.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
@@ -96,6 +105,9 @@ class AdaptiveLanguageModel(LanguageModel):
         div_value: float = 4.0,
         tail_offset: int = 0,
         spare_classes: int = 0,
+        tie_weights: bool = False,
+        tail_samples: Optional[int] = None,
+        autocast: Optional[str] = None,
         projection_dim: Optional[int] = None,
         projection_activation: Optional[Activation] = None,
         initializer: Optional[InitializerApplicator] = None,
@@ -133,13 +145,21 @@ class AdaptiveLanguageModel(LanguageModel):
         if spare_classes < 0:
             raise ConfigurationError(f"spare_classes is at least 0, but it is {spare_classes}.")
         num_words = vocab.get_vocab_size(NAMESPACE) - 1 + spare_classes  # all but the padding
-        self._softmax_loss = AdaptiveSoftmax(
-            num_words,
+        self._softmax_loss = build_softmax(
             projection_dim if projection_dim is not None else self._forward_dim,
-            _cutoffs_within(cutoffs, num_words),
+            num_words,
+            cutoffs,
             div_value=div_value,
             tail_offset=tail_offset,
+            tail_samples=tail_samples,
+            tied_to=text_field_embedder if tie_weights else None,
         )
+        if autocast not in (None, "bfloat16"):
+            raise ConfigurationError(
+                f"autocast of an adaptive_language_model is null or 'bfloat16', but '{autocast}' was found. For "
+                f"float16 use the trainer's use_amp."
+            )
+        self._autocast = autocast is not None
         self._perplexities = {"perplexity": CorpusPerplexity()}
         if bidirectional:
             self._perplexities["forward_perplexity"] = CorpusPerplexity()
@@ -157,6 +177,26 @@ class AdaptiveLanguageModel(LanguageModel):
         """Makes a `stateful` contextualizer start anew with the next window."""
         self._contextualizer.reset_states()
 
+    def stream_state(self) -> Dict[str, Any]:
+        """What a checkpoint in the middle of a text needs beside the weights; see `StreamCheckpointer`."""
+        state: Dict[str, Any] = {
+            "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
+        }
+        if isinstance(self._contextualizer, CarryingEncoder):
+            state["hidden"] = self._contextualizer.get_states()
+        return state
+
+    @overrides(check_signature=False)
+    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
+        """As ever, but an entry `stream_state` among the weights is what `stream_state` gave."""
+        stream = state_dict.pop(prefix + "stream_state", None)
+        if stream is not None:
+            for name, numbers in stream["perplexities"].items():
+                self._perplexities[name].set_state(numbers)
+            if "hidden" in stream and isinstance(self._contextualizer, CarryingEncoder):
+                self._contextualizer.set_states(stream["hidden"])
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
     @overrides
     def forward(  # type: ignore[override]
         self,
@@ -164,6 +204,8 @@ class AdaptiveLanguageModel(LanguageModel):
         targets: Optional[torch.LongTensor] = None,
         first_window: bool = False,
         direction: Optional[str] = None,
+        backward_source: Optional[TextFieldTensors] = None,
+        backward_targets: Optional[torch.LongTensor] = None,
     ) -> Dict[str, torch.Tensor]:
         """
         # Parameters
@@ -178,6 +220,9 @@ class AdaptiveLanguageModel(LanguageModel):
             In a stream only: whether the hidden states start anew. They always do with sentences.
         direction : `str`, optional
             In a stream only: the direction in which the windows were cut.
+        backward_source, backward_targets : optional
+            In the stream of a bidirectional model only: the window that its backward half reads, which stands
+            elsewhere in the text than `source`, and the token before each of its tokens.
 
         # Returns
 
@@ -203,14 +248,21 @@ class AdaptiveLanguageModel(LanguageModel):
             self.reset_states()
         mask = get_text_field_mask(source)  # (B, T)
         embeddings = self._text_field_embedder(source)  # (B, T, D)
-        contextual = self._contextualize(self._embedding_dropout(embeddings), mask)  # (B, T, output size)
-        all_targets: Dict[str, torch.Tensor] = (
-            self._sentence_targets(source, mask) if targets is None else {self.direction: targets}
-        )
+        vectors = self._embedding_dropout(embeddings)
+        all_targets: Dict[str, torch.Tensor]
+        if backward_source is not None and backward_targets is not None:
+            assert targets is not None
+            contextual = self._contextualize_windows(vectors, mask, backward_source)  # (B, T, output size)
+            all_targets = {"forward": targets, "backward": backward_targets}
+        else:
+            contextual = self._contextualize(vectors, mask)  # (B, T, output size)
+            all_targets = (
+                self._sentence_targets(source, mask) if targets is None else {self.direction: targets}
+            )
         outputs: Dict[str, torch.Tensor] = {}
         if all_targets and self._softmax_loss is not None:
             outputs.update(self._losses(contextual, all_targets))
-        outputs["lm_embeddings"] = contextual
+        outputs["lm_embeddings"] = contextual.to(embeddings.dtype)
         outputs["noncontextual_token_embeddings"] = embeddings
         outputs["mask"] = mask
         return outputs
@@ -262,24 +314,38 @@ class AdaptiveLanguageModel(LanguageModel):
         return {name: metric.get_metric(reset=reset) for name, metric in self._perplexities.items()}
 
     def _check_stream(self, direction: Optional[str]) -> None:
-        if self._bidirectional:
-            raise ConfigurationError(
-                "A bidirectional adaptive_language_model cannot read the windows of a stream, since it would need "
-                "the text after the window. Let it read whole sentences with AllenNLP's own data loader (type "
-                "multiprocess), or train one language model for each direction."
-            )
         if direction is not None and direction != self.direction:
             raise ConfigurationError(
-                f"The direction of this adaptive_language_model is {self.direction}, "
-                f"but that of its lm_stream data loader is {direction}."
+                f"The direction of this adaptive_language_model is {self.direction}, but that of its lm_stream data "
+                f'loader is {direction}. (A bidirectional language model needs the loader\'s direction "both".)'
             )
 
     def _contextualize(self, embeddings: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
-        if self.direction != "backward":
-            return self._contextualizer(embeddings, mask)
-        lengths = mask.sum(dim=1)
-        contextual = self._contextualizer(reverse_sequences(embeddings, lengths), mask)
-        return reverse_sequences(contextual, lengths)
+        with self._precision(embeddings.device):
+            if self.direction != "backward":
+                return self._contextualizer(embeddings, mask)
+            lengths = mask.sum(dim=1)
+            contextual = self._contextualizer(reverse_sequences(embeddings, lengths), mask)
+            return reverse_sequences(contextual, lengths)
+
+    def _contextualize_windows(
+        self, embeddings: torch.Tensor, mask: torch.BoolTensor, backward_source: TextFieldTensors
+    ) -> torch.Tensor:
+        """The outputs for a forward window and, from another place of the text, a backward one."""
+        if not isinstance(self._contextualizer, LdRnn):
+            raise ConfigurationError(
+                f"A bidirectional language model reads streams through an ld_rnn, but its contextualizer is a "
+                f"{type(self._contextualizer).__name__}. Train one language model for each direction instead."
+            )
+        backward_mask = get_text_field_mask(backward_source)  # (B, T)
+        backward = self._embedding_dropout(self._text_field_embedder(backward_source))  # (B, T, D)
+        with self._precision(embeddings.device):
+            return self._contextualizer.read_windows(embeddings, backward, mask, backward_mask)
+
+    def _precision(self, device: torch.device) -> ContextManager[Any]:
+        if not self._autocast:
+            return nullcontext()  # the trainer's autocast, if any, stays in force
+        return torch.autocast(device_type=device.type, dtype=torch.bfloat16)
 
     def _sentence_targets(self, source: TextFieldTensors, mask: torch.BoolTensor) -> Dict[str, torch.Tensor]:
         """The next and/or the previous token of each, 0 where there is none."""
@@ -301,9 +367,10 @@ class AdaptiveLanguageModel(LanguageModel):
         return contextual.chunk(2, dim=-1)[0 if direction == "forward" else 1]
 
     def _before_softmax(self, contextual: torch.Tensor) -> torch.Tensor:
-        if self._projection is not None:
-            contextual = self._projection_activation(self._projection(contextual))
-        return self._dropout(contextual)
+        with self._precision(contextual.device):
+            if self._projection is not None:
+                contextual = self._projection_activation(self._projection(contextual))
+            return self._dropout(contextual)
 
     def _losses(
         self, contextual: torch.Tensor, all_targets: Dict[str, torch.Tensor]
@@ -364,15 +431,3 @@ def _check_directions(
             f"The contextualizer of the language model reads vectors of size {wanted} (its input_size), "
             f"but the text_field_embedder gives vectors of size {given}."
         )
-
-
-def _cutoffs_within(cutoffs: Sequence[int], num_words: int) -> List[int]:
-    """The cutoffs that a vocabulary of `num_words` words has a use for."""
-    within = [cutoff for cutoff in cutoffs if not isinstance(cutoff, int) or cutoff <= num_words]
-    if len(within) < len(cutoffs):
-        logger.warning(
-            "The cutoffs %s lie beyond the vocabulary of %d words and are left out.",
-            [cutoff for cutoff in cutoffs if cutoff not in within],
-            num_words,
-        )
-    return within if within or not cutoffs else [num_words]

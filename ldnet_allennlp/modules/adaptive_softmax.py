@@ -1,11 +1,14 @@
 """A softmax over a large vocabulary whose cost follows the words' frequencies."""
 
+import math
 import warnings
-from typing import List, Optional, Sequence
+from typing import List, Optional, Sequence, Tuple, cast
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
+
+from ldnet_allennlp.modules.rank_sampler import RankSampler
 
 
 class AdaptiveSoftmax(torch.nn.Module):
@@ -47,6 +50,13 @@ class AdaptiveSoftmax(torch.nn.Module):
         nothing is left of the projection, all words of the cluster are equally likely.
     head_bias : `bool`, optional
         Whether the head has a bias. By default it has one if `tail_offset` is 0, as the original.
+    tail_samples : `int`, optional
+        Training steps then compute the softmax of each larger cluster from its targets and this many words drawn
+        by `RankSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
+        with the vocabulary. The sum over a cluster's words, which it estimates without bias (importance sampling,
+        Bengio and Senecal 2003), becomes
+            exp(target's logit) + sum over drawn words w other than the target of exp(logit of w) / (samples * q(w)).
+        Evaluation is exact as ever. 1024 or more is recommended.
 
     All weights start from `xavier_normal_`, as the original's.
 
@@ -64,6 +74,7 @@ class AdaptiveSoftmax(torch.nn.Module):
         div_value: float = 4.0,
         tail_offset: int = 0,
         head_bias: Optional[bool] = None,
+        tail_samples: Optional[int] = None,
     ) -> None:
         super().__init__()
         if num_words < 1 or embedding_dim < 1:
@@ -76,30 +87,37 @@ class AdaptiveSoftmax(torch.nn.Module):
                 f"div_value of an adaptive softmax must be above 0 and tail_offset at least 0, "
                 f"but they are {div_value} and {tail_offset}."
             )
+        if tail_samples is not None and tail_samples < 1:
+            raise ConfigurationError(
+                f"tail_samples of an adaptive softmax is at least 1, or null for all words, but it is {tail_samples}."
+            )
+        self.tail_samples = tail_samples
         self.num_words = num_words
         self.embedding_dim = embedding_dim
         self.cutoffs = _checked_cutoffs(cutoffs, num_words)  # the last one is num_words
         self.num_clusters = len(self.cutoffs) - 1
-        self.head = torch.nn.Linear(
-            embedding_dim,
-            self.cutoffs[0] + self.num_clusters,
-            bias=tail_offset == 0 if head_bias is None else head_bias,
-        )
+        self._make_weights(div_value, tail_offset, tail_offset == 0 if head_bias is None else head_bias)
+        self.reset_parameters()
+
+    def _make_weights(self, div_value: float, tail_offset: int, head_bias: bool) -> None:
+        self.head = torch.nn.Linear(self.embedding_dim, self.cutoffs[0] + self.num_clusters, bias=head_bias)
         with warnings.catch_warnings():
             # torch warns of the empty weights that a projection to 0 dimensions has.
             warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
             self.tail = torch.nn.ModuleList(
                 torch.nn.Sequential(
-                    torch.nn.Linear(embedding_dim, projection_dim, bias=False),
+                    torch.nn.Linear(self.embedding_dim, projection_dim, bias=False),
                     torch.nn.Linear(projection_dim, last - first, bias=False),
                 )
                 for projection_dim, first, last in zip(
-                    (int(embedding_dim // div_value ** (i + tail_offset)) for i in range(self.num_clusters)),
+                    (
+                        int(self.embedding_dim // div_value ** (i + tail_offset))
+                        for i in range(self.num_clusters)
+                    ),
                     self.cutoffs,
                     self.cutoffs[1:],
                 )
             )
-        self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draws all weights anew from `xavier_normal_`; the head's bias as `torch.nn.Linear` does."""
@@ -108,6 +126,18 @@ class AdaptiveSoftmax(torch.nn.Module):
         for weight in self.tail.parameters():
             if weight.numel():
                 torch.nn.init.xavier_normal_(weight)
+
+    def sampled_parameters(self) -> List[Tuple[str, torch.nn.Parameter]]:
+        """The names and weights of the clusters whose words are drawn in training: their gradients are sparse."""
+        return [
+            (f"tail.{number}.1.weight", cast(torch.nn.Parameter, self._words_of(number).weight))
+            for number in range(self.num_clusters)
+            if self._is_sampled(number)
+        ]
+
+    def _is_sampled(self, number: int) -> bool:
+        size = self.cutoffs[number + 1] - self.cutoffs[number]
+        return self.tail_samples is not None and size > self.tail_samples
 
     @overrides(check_signature=False)
     def forward(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -160,14 +190,54 @@ class AdaptiveSoftmax(torch.nn.Module):
             head_targets = targets
             for number, members in enumerate(clusters):
                 head_targets = head_targets.masked_fill(members, self.cutoffs[0] + number)
-            log_prob = _pick(self.head(embeddings), head_targets)  # (N,)
+            log_prob = _pick(self._head_logits(embeddings), head_targets)  # (N,)
             for number, members in enumerate(clusters):
                 # Empty clusters are computed, too: this costs nothing and puts them into the graph.
                 rows = members.nonzero().squeeze(1)  # (n,)
-                logits = self.tail[number](embeddings.index_select(0, rows))  # (n, cluster size)
-                inside = _pick(logits, targets.index_select(0, rows) - self.cutoffs[number])  # (n,)
+                inside = self._cluster_log_prob(
+                    number,
+                    embeddings.index_select(0, rows),
+                    targets.index_select(0, rows) - self.cutoffs[number],
+                )  # (n,)
                 log_prob = log_prob.index_add(0, rows, inside)
             return log_prob
+
+    def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
+        if not self.training or not self._is_sampled(number):
+            return _pick(self._cluster_logits(number, embeddings), targets)
+        assert self.tail_samples is not None
+        hidden = self._cluster_input(number, embeddings)  # (n, d)
+        sampler = RankSampler(self.cutoffs[number], self.cutoffs[number + 1])
+        drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
+        # One look-up for both, so that the gradient is one sparse tensor.
+        vectors = self._word_vectors(number, torch.cat([drawn, targets]))  # (S + n, d)
+        of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
+        of_drawn = hidden @ vectors[: self.tail_samples].t()  # (n, S)
+        of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(of_drawn.dtype)
+        of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
+        return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)
+
+    # What a softmax with other weights does otherwise:
+
+    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(N, cutoffs[0] + clusters), given (N, D) vectors."""
+        return self.head(embeddings)
+
+    def _cluster_input(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
+        """What the words' vectors of a cluster are multiplied with."""
+        return self.tail[number].get_submodule("0")(embeddings)
+
+    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
+        """(n, cluster size), given (n, D) vectors."""
+        return self.tail[number](embeddings)
+
+    def _words_of(self, number: int) -> torch.nn.Linear:
+        return cast(torch.nn.Linear, self.tail[number].get_submodule("1"))
+
+    def _word_vectors(self, number: int, words: torch.Tensor) -> torch.Tensor:
+        """The vectors of words, counted within their cluster; the gradient is sparse."""
+        return torch.nn.functional.embedding(words, self._words_of(number).weight, sparse=True)
 
     def log_prob(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
@@ -183,10 +253,12 @@ class AdaptiveSoftmax(torch.nn.Module):
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
-            head = torch.log_softmax(self.head(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
+            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
             parts: List[torch.Tensor] = [head[:, : self.cutoffs[0]]]
-            for number, cluster in enumerate(self.tail):
-                inside = torch.log_softmax(cluster(embeddings), dim=-1)  # (N, cluster size)
+            for number in range(self.num_clusters):
+                inside = torch.log_softmax(
+                    self._cluster_logits(number, embeddings), dim=-1
+                )  # (N, cluster size)
                 parts.append(inside + head[:, self.cutoffs[0] + number].unsqueeze(1))
             return torch.cat(parts, dim=1)
 
@@ -206,13 +278,14 @@ class AdaptiveSoftmax(torch.nn.Module):
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
-            head = torch.log_softmax(self.head(embeddings), dim=-1)
+            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)
             best, words = head[:, : self.cutoffs[0]].max(dim=-1)  # (N,), (N,)
-            for number, cluster in enumerate(self.tail):
+            for number in range(self.num_clusters):
                 whole = head[:, self.cutoffs[0] + number]  # (N,)
                 rows = (whole > best).nonzero().squeeze(1)  # (n,)
                 if rows.numel():
-                    inside, members = torch.log_softmax(cluster(embeddings[rows]), dim=-1).max(dim=-1)
+                    logits = self._cluster_logits(number, embeddings[rows])
+                    inside, members = torch.log_softmax(logits, dim=-1).max(dim=-1)
                     inside = inside + whole[rows]
                     better = inside > best[rows]
                     best[rows[better]] = inside[better]

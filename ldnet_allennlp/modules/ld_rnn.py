@@ -1,13 +1,14 @@
 """The densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
 
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
-from ldnet_allennlp.modules.dense_rnn_stack import CELLS, DenseRnnStack, LayerState
+from ldnet_allennlp.modules.carried_states import CarryingEncoder, lengths_if_needed
+from ldnet_allennlp.modules.dense_rnn_stack import CELLS, DenseRnnStack
 
 
 def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
@@ -35,7 +36,7 @@ def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tens
 
 
 @Seq2SeqEncoder.register("ld_rnn")
-class LdRnn(Seq2SeqEncoder):
+class LdRnn(CarryingEncoder):
     """
     The densely connected recurrent network (LD-RNN) of LD-Net (Liu et al., EMNLP 2018, section 3.1-3.2;
     `model_word_ada/ldnet.py` of the original).
@@ -68,7 +69,8 @@ class LdRnn(Seq2SeqEncoder):
         then `[forward; backward]`, each with its own copy of the input, as AllenNLP's language model expects.
     stateful : `bool`, optional (default = `False`)
         Whether each call starts from the (detached) states in which the previous one ended, as for reading a
-        text in windows. `reset_states` starts anew. Not possible together with `bidirectional`.
+        text in windows. `reset_states` starts anew. With `bidirectional` the two directions read different places
+        of the text, and `read_windows` reads both; `forward` reads whole sentences then, and carries nothing.
 
     Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a probability outside [0, 1].
     """
@@ -86,7 +88,7 @@ class LdRnn(Seq2SeqEncoder):
         bidirectional: bool = False,
         stateful: bool = False,
     ) -> None:
-        super().__init__(stateful=stateful)
+        super().__init__(stateful=stateful, num_directions=2 if bidirectional else 1)
         if cell_type not in CELLS:
             raise ConfigurationError(
                 f"The cell_type of an ld_rnn is one of {', '.join(CELLS)}, but '{cell_type}' was found."
@@ -98,11 +100,6 @@ class LdRnn(Seq2SeqEncoder):
             )
         if not 0.0 <= dropout <= 1.0:
             raise ConfigurationError(f"dropout is a probability between 0 and 1, but it is {dropout}.")
-        if stateful and bidirectional:
-            raise ConfigurationError(
-                "An ld_rnn cannot be both stateful and bidirectional: its backward half would need the text "
-                "that comes after the window. Train one language model for each direction instead."
-            )
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.cell_type = cell_type
@@ -113,7 +110,6 @@ class LdRnn(Seq2SeqEncoder):
             DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout)
             for count in self.layer_counts
         )
-        self._layer_states: Optional[List[LayerState]] = None
 
     @overrides
     def get_input_dim(self) -> int:
@@ -126,24 +122,6 @@ class LdRnn(Seq2SeqEncoder):
     @overrides
     def is_bidirectional(self) -> bool:
         return self._bidirectional
-
-    @overrides
-    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
-        """
-        Forgets the states of a `stateful` encoder.
-
-        # Parameters
-
-        mask : `torch.BoolTensor`, optional
-            Shape (B,): which rows to reset. All, if not given.
-        """
-        if mask is None or self._layer_states is None:
-            self._layer_states = None
-            return
-        reset = mask.unsqueeze(-1)  # (B, 1)
-        self._layer_states = [
-            tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self._layer_states
-        ]
 
     def describe(self) -> Dict[str, Any]:
         """The constructor's arguments, without those that matter in training only."""
@@ -179,6 +157,53 @@ class LdRnn(Seq2SeqEncoder):
         `torch.Tensor`
             Shape (B, T, get_output_dim()); zeros at padded steps.
         """
+        direction_gates = gates if gates is not None else [None] * len(self.stacks)
+        outputs = self._read(0, inputs, mask, direction_gates[0], self.stateful and not self._bidirectional)
+        if self._bidirectional:
+            backward = self._read(1, inputs, mask, direction_gates[1], False)
+            outputs = torch.cat([outputs, backward], dim=-1)
+        return outputs
+
+    def read_windows(
+        self,
+        forward_inputs: torch.Tensor,
+        backward_inputs: torch.Tensor,
+        forward_mask: Optional[torch.BoolTensor] = None,
+        backward_mask: Optional[torch.BoolTensor] = None,
+    ) -> torch.Tensor:
+        """
+        One window of a text for each direction of a bidirectional encoder: the forward layers come from the start
+        of the text, the backward ones from its end. If it is `stateful`, each goes on where it stopped.
+
+        # Parameters
+
+        forward_inputs, backward_inputs : `torch.Tensor`
+            Shape (B, T, input_size) each, both in the natural order.
+        forward_mask, backward_mask : `torch.BoolTensor`, optional
+            Shape (B, T) each, `True` at real steps, which stand at the left of each row.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, get_output_dim()); zeros at padded steps. The two halves belong to different tokens.
+
+        Raises `ConfigurationError` if the encoder is not bidirectional.
+        """
+        if not self._bidirectional:
+            raise ConfigurationError("Only a bidirectional ld_rnn reads a window for each direction.")
+        forward = self._read(0, forward_inputs, forward_mask, None, self.stateful)
+        backward = self._read(1, backward_inputs, backward_mask, None, self.stateful)
+        return torch.cat([forward, backward], dim=-1)
+
+    def _read(
+        self,
+        direction: int,
+        inputs: torch.Tensor,
+        mask: Optional[torch.BoolTensor],
+        gates: Optional[torch.Tensor],
+        carry: bool,
+    ) -> torch.Tensor:
+        """The layers of one direction (0 forward, 1 backward), in the natural order."""
         if inputs.size(-1) != self.input_size:
             raise ConfigurationError(
                 f"The ld_rnn was built for vectors of size {self.input_size} (input_size), "
@@ -188,34 +213,19 @@ class LdRnn(Seq2SeqEncoder):
         if padding is not None:
             # Also before the layers: a NaN in a padded cell would come back through the gradients.
             inputs = inputs.masked_fill(padding, 0.0)
-        direction_gates = gates if gates is not None else [None] * len(self.stacks)
-        if self.stateful:
-            outputs, self._layer_states = self._run_stateful(inputs, mask, direction_gates[0])
+        if direction == 1:
+            row_lengths = _lengths(inputs, mask)
+            inputs = reverse_sequences(inputs, row_lengths)
+        if carry:
+            carried = self.carried[direction]
+            start = carried.for_batch(inputs.size(0))
+            outputs, final = self.stacks[direction](inputs, gates, start, lengths_if_needed(mask))
+            carried.keep(final)
         else:
-            outputs, _ = self.stacks[0](inputs, direction_gates[0])
-        if self._bidirectional:
-            lengths = _lengths(inputs, mask)
-            backward, _ = self.stacks[1](reverse_sequences(inputs, lengths), direction_gates[1])
-            outputs = torch.cat([outputs, reverse_sequences(backward, lengths)], dim=-1)
+            outputs, _ = self.stacks[direction](inputs, gates)
+        if direction == 1:
+            outputs = reverse_sequences(outputs, row_lengths)
         return outputs if padding is None else outputs.masked_fill(padding, 0.0)
-
-    def _run_stateful(
-        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor], gates: Optional[torch.Tensor]
-    ) -> Tuple[torch.Tensor, List[LayerState]]:
-        states = self._layer_states
-        if states and states[0][0].size(0) != inputs.size(0):
-            raise ConfigurationError(
-                f"The states of this stateful ld_rnn belong to a batch of {states[0][0].size(0)} streams, "
-                f"but the input has {inputs.size(0)}. Call reset_states() before the batch size changes."
-            )
-        lengths = None
-        if mask is not None:
-            row_lengths = mask.sum(dim=1).cpu()
-            # Packing costs time and is needed only where a row ends before the window does.
-            if int(row_lengths.min()) < mask.size(1):
-                lengths = row_lengths
-        outputs, final = self.stacks[0](inputs, gates, states, lengths)
-        return outputs, [tuple(tensor.detach() for tensor in state) for state in final]
 
 
 def _layer_counts(num_layers: Union[int, List[int]], bidirectional: bool) -> List[int]:

@@ -7,12 +7,13 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
+from ldnet_allennlp.modules.carried_states import CarryingEncoder, lengths_if_needed
 from ldnet_allennlp.modules.dense_rnn_stack import CELLS, LayerState, run_layer
 from ldnet_allennlp.modules.initialization import init_rnn_
 
 
 @Seq2SeqEncoder.register("stacked_rnn")
-class StackedRnn(Seq2SeqEncoder):
+class StackedRnn(CarryingEncoder):
     """
     Recurrent layers one upon the other, without the connections of an `LdRnn`: layer l reads layer l - 1, and
     the output is the top layer (`model_word_ada/basic.py` of the original LD-Net). `all_layers` gives every
@@ -73,7 +74,6 @@ class StackedRnn(Seq2SeqEncoder):
         self.dropout = torch.nn.Dropout(dropout)
         for layer in self.layers:
             init_rnn_(layer)
-        self._layer_states: Optional[List[LayerState]] = None
 
     @overrides
     def get_input_dim(self) -> int:
@@ -86,24 +86,6 @@ class StackedRnn(Seq2SeqEncoder):
     @overrides
     def is_bidirectional(self) -> bool:
         return False
-
-    @overrides
-    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
-        """
-        Forgets the states of a `stateful` encoder.
-
-        # Parameters
-
-        mask : `torch.BoolTensor`, optional
-            Shape (B,): which rows to reset. All, if not given.
-        """
-        if mask is None or self._layer_states is None:
-            self._layer_states = None
-            return
-        reset = mask.unsqueeze(-1)  # (B, 1)
-        self._layer_states = [
-            tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self._layer_states
-        ]
 
     def describe(self) -> Dict[str, Any]:
         """The constructor's arguments, without those that matter in training only."""
@@ -143,22 +125,15 @@ class StackedRnn(Seq2SeqEncoder):
         if padding is not None:
             # Also before the layers: a NaN in a padded cell would come back through the gradients.
             inputs = inputs.masked_fill(padding, 0.0)
-        states = self._layer_states if self.stateful else None
-        if states and states[0][0].size(0) != inputs.size(0):
-            raise ConfigurationError(
-                f"The states of this stateful stacked_rnn belong to a batch of {states[0][0].size(0)} streams, "
-                f"but the input has {inputs.size(0)}. Call reset_states() before the batch size changes."
-            )
-        lengths = None
-        if self.stateful and mask is not None:
-            lengths = mask.sum(dim=1).cpu()
+        states = self.carried[0].for_batch(inputs.size(0)) if self.stateful else None
+        lengths = lengths_if_needed(mask) if self.stateful else None
         outputs: List[torch.Tensor] = []
         final_states: List[LayerState] = []
         for number, layer in enumerate(self.layers):
             start = states[number] if states else None
             output, state = run_layer(layer, outputs[-1] if outputs else inputs, start, lengths)
             outputs.append(self.dropout(output))
-            final_states.append(tuple(tensor.detach() for tensor in state))
+            final_states.append(state)
         if self.stateful:
-            self._layer_states = final_states
+            self.carried[0].keep(final_states)
         return outputs if padding is None else [output.masked_fill(padding, 0.0) for output in outputs]

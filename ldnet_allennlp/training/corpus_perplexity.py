@@ -1,7 +1,7 @@
 """The perplexity of a whole corpus."""
 
 import math
-from typing import Union
+from typing import Tuple, Union
 
 import torch
 from allennlp.nn.util import dist_reduce_sum
@@ -44,6 +44,14 @@ class CorpusPerplexity(Metric):
         total_of_all, targets_of_all = dist_reduce_sum(counts).tolist()
         self._negative_log_likelihood += total_of_all
         self._num_targets += targets_of_all
+
+    def state(self) -> Tuple[float, float]:
+        """The sums so far, for a checkpoint."""
+        return self._negative_log_likelihood, self._num_targets
+
+    def set_state(self, state: Tuple[float, float]) -> None:
+        """Goes on counting from what `state` gave."""
+        self._negative_log_likelihood, self._num_targets = state
 
     @overrides
     def get_metric(self, reset: bool = False) -> float:

@@ -5,6 +5,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.rank_sampler import RankSampler
 from tests.common import REFERENCE, load_reference, reference_parameters
 
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
@@ -217,3 +218,61 @@ class TestErrors:
             softmax(vectors(3, 15), torch.zeros(3, dtype=torch.long))
         with pytest.raises(ConfigurationError, match="one target for each of the 3"):
             softmax(vectors(3), torch.zeros(4, dtype=torch.long))
+
+
+class TestTailSamples:
+    """Training steps that draw words of the clusters instead of using all."""
+
+    def test_estimates_the_sum_over_a_cluster_without_bias(self):
+        exact, sampled = make(), make(tail_samples=4)
+        x, targets = vectors(3), torch.tensor([14, 31, 49])
+        with torch.no_grad():
+            expected = exact.target_log_prob(x, targets)
+            head = (
+                exact.target_log_prob(x, torch.tensor([12, 30, 30]))
+                - exact.log_prob(x)[torch.arange(3), torch.tensor([12, 30, 30])]
+            )
+            assert head.abs().max() < 1e-12
+            draws = torch.stack([sampled.target_log_prob(x, targets) for _ in range(4000)])
+        # 1 / p(w | cluster) = Z / exp(logit), and Z is what is estimated.
+        inverse = (-draws).exp().mean(dim=0)
+        torch.testing.assert_close(inverse, (-expected).exp(), rtol=0.05, atol=0)
+        assert draws.std(dim=0).min() > 0.01
+
+    def test_many_samples_come_close_to_the_exact_loss(self):
+        x, targets = vectors(40), torch.arange(40) + 10
+        exact, sampled = (
+            make(num_words=500, cutoffs=(5, 40, 50)),
+            make(num_words=500, cutoffs=(5, 40, 50), tail_samples=449),
+        )
+        torch.manual_seed(0)
+        close(sampled(x, targets), exact(x, targets), 1.0)
+
+    def test_gradients_of_the_words_are_sparse_and_only_of_clusters_that_are_large(self):
+        softmax = make(tail_samples=10)
+        names = [name for name, _ in softmax.sampled_parameters()]
+        assert names == ["tail.1.1.weight", "tail.2.1.weight"]  # the first cluster has 7 words
+        softmax(vectors(4), torch.tensor([1, 6, 13, 40])).backward()
+        for name, parameter in softmax.named_parameters():
+            assert parameter.grad.is_sparse == (name in names), name
+
+    def test_evaluation_is_exact(self):
+        exact, sampled = make().eval(), make(tail_samples=2).eval()
+        x, targets = vectors(50), torch.arange(50)
+        close(sampled(x, targets), exact(x, targets))
+
+    def test_an_accidental_draw_of_the_target_does_not_count_twice(self):
+        # Two words in the cluster: whatever is drawn, the target counts once, and the other one once or more.
+        softmax = make(num_words=7, cutoffs=(5,), tail_samples=1)
+        x, targets = vectors(1), torch.tensor([5])
+        sampler = RankSampler(5, 7)
+        logits = softmax.tail[0](x)[0]
+        whole = softmax.log_prob(x)[0, 5] - torch.log_softmax(logits, 0)[0]
+        weight = logits[1] - sampler.log_prob(torch.tensor([1]))[0]
+        possible = {0.0, (logits[0] - torch.stack([logits[0], weight]).logsumexp(0)).item()}
+        found = {round((softmax(x, targets).neg() - whole).item(), 9) for _ in range(60)}
+        assert found == {round(value, 9) for value in possible}
+
+    def test_errors(self):
+        with pytest.raises(ConfigurationError, match=r"tail_samples .* at least 1, .* but it is 0"):
+            make(tail_samples=0)

@@ -53,7 +53,7 @@ class TestReference:
         assert encoder.cell_type == cell_type
         first, second = batch_first(arrays["x1"], dtype), batch_first(arrays["x2"], dtype)
         close(encoder(first), batch_first(arrays[f"y1_{suffix}"], dtype), tolerance)
-        for number, state in enumerate(encoder._layer_states):
+        for number, state in enumerate(encoder.carried[0].layers):
             for name, tensor in zip("hc", state):
                 expected = torch.as_tensor(arrays[f"state_after_1/{name}{number}_{suffix}"])
                 close(tensor, expected, tolerance)
@@ -233,7 +233,7 @@ class TestStateful:
         encoder(first)
         encoder(second).sum().backward()
         assert first.grad is None and second.grad.abs().min() > 0
-        assert not any(tensor.requires_grad for state in encoder._layer_states for tensor in state)
+        assert not any(tensor.requires_grad for state in encoder.carried[0].layers for tensor in state)
 
     def test_not_stateful_forgets(self):
         encoder, inputs = make(), random_inputs(2, 3)
@@ -274,9 +274,9 @@ class TestStateful:
     def test_states_follow_the_inputs_type(self, cell_type):
         encoder, inputs = make(cell_type, stateful=True).float(), random_inputs(2, 4).float()
         encoder(inputs)
-        state = copy.deepcopy(encoder._layer_states)
+        state = copy.deepcopy(encoder.carried[0].layers)
         expected = encoder(inputs)
-        encoder._layer_states = state
+        encoder.carried[0].layers = state
         close(encoder.double()(inputs.double()).float(), expected, 1e-6)
 
 
@@ -413,7 +413,6 @@ class TestConstruction:
             ({"num_layers": []}, r"but \[\] was found"),
             ({"dropout": 1.2}, "dropout is a probability between 0 and 1, but it is 1.2"),
             ({"layer_dropout": -0.5}, "layer_dropout is a probability between 0 and 1, but it is -0.5"),
-            ({"stateful": True, "bidirectional": True}, "both stateful and bidirectional"),
         ],
     )
     def test_errors(self, options, message):

@@ -47,7 +47,7 @@ class TestReferenceVectors:
             torch.testing.assert_close(found, truth, rtol=tolerance, atol=tolerance)
 
         check(encoder(first), "y1")
-        for number, state in enumerate(encoder._layer_states):
+        for number, state in enumerate(encoder.carried[0].layers):
             for letter, tensor in zip("hc", state):
                 truth = torch.as_tensor(arrays[f"state_after_1/{letter}{number}_{suffix}"]).to(dtype)
                 torch.testing.assert_close(tensor, truth, rtol=tolerance, atol=tolerance)
@@ -144,7 +144,7 @@ class TestStackedRnn:
         reset = encoder(inputs)
         encoder.reset_states()
         torch.testing.assert_close(reset[0], encoder(inputs)[0])
-        assert not torch.allclose(reset[1], encoder._layer_states[-1][0][1])
+        assert not torch.allclose(reset[1], encoder.carried[0].layers[-1][0][1])
 
     def test_another_number_of_streams_is_an_error(self):
         encoder = StackedRnn(3, 4, 1, stateful=True)

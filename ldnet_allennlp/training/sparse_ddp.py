@@ -1,0 +1,79 @@
+"""Distributed training with sparse gradients."""
+
+from typing import Any, List, Tuple
+
+import torch
+import torch.distributed as dist
+from allennlp.models import Model
+from allennlp.nn.parallel.ddp_accelerator import DdpAccelerator, DdpWrappedModel, TorchDdpAccelerator
+from overrides import overrides
+from torch.nn.parallel import DistributedDataParallel
+
+
+@DdpAccelerator.register("sparse_torch")
+class SparseTorchDdpAccelerator(TorchDdpAccelerator):
+    """
+    AllenNLP's "torch" accelerator for models with sparse gradients, with any backend: torch's
+    `DistributedDataParallel` sums sparse gradients with gloo (CPU) only, and refuses them with nccl (GPU). Here the
+    processes exchange the rows of their sparse gradients and `DistributedDataParallel` does the rest.
+
+    The exchange costs what the rows of all processes take, and does not grow with the vocabulary.
+
+    Registered as a `DdpAccelerator` with name "sparse_torch", with the parameters of "torch":
+    `"distributed": {"cuda_devices": [0, 1], "ddp_accelerator": {"type": "sparse_torch"}}`.
+    """
+
+    @overrides(check_signature=False)
+    def wrap_model(self, model: Model) -> Tuple[Model, DdpWrappedModel]:
+        if self.cuda_device != torch.device("cpu"):
+            model = model.cuda(self.cuda_device)
+        sparse = dict(sparse_parameters(model))
+        if sparse:
+            # Not the default group: its collectives belong to DistributedDataParallel, whose order is its own.
+            group = dist.new_group()
+            for parameter in sparse.values():
+                dist.broadcast(parameter.data, 0, group=group)  # what the wrapper does to its parameters
+                parameter.register_hook(_Exchange(group))
+            DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(sparse))
+        return super().wrap_model(model)
+
+
+def sparse_parameters(model: torch.nn.Module) -> List[Tuple[str, torch.nn.Parameter]]:
+    """The parameters of a model that get sparse gradients: those of embeddings and of sampled clusters of words."""
+    found = []
+    for prefix, module in model.named_modules():
+        prefix = prefix and prefix + "."
+        if getattr(module, "sparse", False) is True and isinstance(module.weight, torch.nn.Parameter):
+            found.append((prefix + "weight", module.weight))
+        elif hasattr(module, "sampled_parameters"):  # an adaptive softmax
+            found.extend((prefix + name, parameter) for name, parameter in module.sampled_parameters())
+    return found
+
+
+class _Exchange:
+    """A hook for a gradient that gives the mean of all processes' gradients in its place."""
+
+    def __init__(self, group: Any) -> None:
+        self.group = group
+
+    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
+        gradient = gradient.coalesce()
+        indices, values = gradient.indices(), gradient.values()  # (1, n), (n, ...)
+        world_size = dist.get_world_size(self.group)
+        counts = torch.zeros(world_size, dtype=torch.long, device=values.device)
+        counts[dist.get_rank(self.group)] = indices.size(1)
+        dist.all_reduce(counts, group=self.group)
+        rows_of_each: List[int] = counts.tolist()
+        most = max(rows_of_each)  # all have to send the same amount: the rest is padding
+        all_indices = self._gather(indices[0], most, rows_of_each)  # (rows of all,)
+        all_values = self._gather(values, most, rows_of_each)  # (rows of all, ...)
+        total = torch.sparse_coo_tensor(all_indices.unsqueeze(0), all_values / world_size, gradient.shape)
+        return total.coalesce()
+
+    def _gather(self, tensor: torch.Tensor, most: int, rows_of_each: List[int]) -> torch.Tensor:
+        padded = tensor.new_zeros(most, *tensor.shape[1:])
+        padded[: tensor.size(0)] = tensor
+        gathered = [torch.empty_like(padded) for _ in rows_of_each]
+        dist.all_gather(gathered, padded, group=self.group)
+        # In the same order in each process, so that all have the same sum.
+        return torch.cat([part[:count] for part, count in zip(gathered, rows_of_each)])

@@ -1,0 +1,30 @@
+// A small language model of 19th-century English novels (ELTeC, 13.4 million words), for two CPU cores.
+//
+//     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt"}' \
+//       allennlp train training_config/lm_eltec.jsonnet -s out/lm_forward --include-package ldnet_allennlp
+//     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt", "direction": "backward"}' \
+//       allennlp train training_config/lm_eltec.jsonnet -s out/lm_backward --include-package ldnet_allennlp
+//
+// Both can run at once, one on each core (OMP_NUM_THREADS=1).
+local lm = import 'lm.libsonnet';
+local settings = (import 'settings.libsonnet')(lm.defaults {
+  direction: 'forward',
+  num_layers: 5,
+  embedding_dim: 200,
+  hidden_size: 100,
+  projection_dim: 200,
+  cutoffs: [2000, 10000],
+  tail_samples: 1024,
+  // Slower than float32 on CPUs that only emulate it: set it to null there.
+  autocast: 'bfloat16',
+  learning_rate: 0.003,
+  num_epochs: 1,
+});
+
+lm.config(settings, settings.direction) + {
+  trainer+: {
+    // One pass over the text: the learning rate rises for 200 batches and falls to 0 at the end.
+    learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 200 },
+    checkpointer+: { save_every_num_seconds: 600 },
+  },
+}
