@@ -235,9 +235,69 @@ class TestStream:
             with pytest.raises(ConfigurationError, match=f"is {direction}, but that of its lm_stream"):
                 model(**batch)
 
-    def test_a_bidirectional_model_reads_sentences_only(self):
-        with pytest.raises(ConfigurationError, match="whole sentences"):
+    def test_both_directions_of_a_stream_are_two_models_with_shared_vectors(self):
+        both = make_model(bidirectional=True, stateful=True, projection_dim=5)
+        halves = {}
+        for number, direction in enumerate(("forward", "backward")):
+            half = make_model(stateful=True, direction=direction, projection_dim=5)
+            weights = {
+                name.replace(f"stacks.{number}.", "stacks.0."): value
+                for name, value in both.state_dict().items()
+                if f"stacks.{1 - number}." not in name
+            }
+            half.load_state_dict(weights)
+            halves[direction] = half
+        ids = random_stream(47)
+        for forward, backward in zip(windows(ids, 3, 4), windows(ids, 3, 4, backward=True)):
+            given = {"backward_source": backward["source"], "backward_targets": backward["targets"]}
+            outputs = both(**{**forward, **given, "direction": "bidirectional"})
+            expected = [halves["forward"](**forward), halves["backward"](**backward)]
+            close(outputs["loss"], sum(output["loss"] for output in expected) / 2)
+            vectors = [output["lm_embeddings"] for output in expected]
+            close(outputs["lm_embeddings"], torch.cat(vectors, dim=-1))
+        perplexities = both.get_metrics()
+        for direction, half in halves.items():
+            assert perplexities[f"{direction}_perplexity"] == pytest.approx(half.get_metrics()["perplexity"])
+
+    def test_a_bidirectional_model_needs_both_windows_and_an_ld_rnn(self):
+        with pytest.raises(ConfigurationError, match='needs the loader\'s direction "both"'):
             make_model(bidirectional=True)(**next(windows(random_stream(9), 1, 4)))
+        forward = next(windows(random_stream(9), 1, 4))
+        given = {"backward_source": forward["source"], "backward_targets": forward["targets"]}
+        lstm = LstmSeq2SeqEncoder(input_size=4, hidden_size=3, bidirectional=True)
+        with pytest.raises(
+            ConfigurationError, match="through an ld_rnn, but its contextualizer is a LstmSeq2SeqEncoder"
+        ):
+            make_model(bidirectional=True, contextualizer=lstm)(**{**forward, **given, "direction": None})
+
+    def test_bfloat16_reaches_all_but_the_softmax(self):
+        exact, rounded = (
+            make_model(stateful=True, projection_dim=5, autocast=name).float() for name in (None, "bfloat16")
+        )
+        seen = []
+        rounded._softmax_loss.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].dtype))
+        rounded._softmax_loss.head.register_forward_hook(
+            lambda module, inputs, output: seen.append(output.dtype)
+        )
+        for batch in windows(random_stream(40), 2, 5):
+            expected, outputs = exact(**batch), rounded(**batch)
+            torch.testing.assert_close(outputs["loss"], expected["loss"], rtol=0.02, atol=0)
+            assert outputs["lm_embeddings"].dtype == torch.float32
+            assert not torch.equal(outputs["lm_embeddings"], expected["lm_embeddings"])
+        outputs["loss"].backward()
+        assert set(seen) == {torch.bfloat16, torch.float32} and seen[0] == torch.bfloat16
+        with pytest.raises(ConfigurationError, match="null or 'bfloat16', but 'half'"):
+            make_model(autocast="half")
+
+    def test_tied_weights(self):
+        model = make_model(tie_weights=True, projection_dim=4)
+        ids = random_stream(20)
+        batch = next(windows(ids, 1, 19))
+        close(model(**batch)["loss"] * 19, brute_force_nll(model, ids))
+        with pytest.raises(ConfigurationError, match="size 4, and the softmax reads vectors of size 5"):
+            make_model(tie_weights=True, projection_dim=5)
+        with pytest.raises(ConfigurationError, match=r"each of the 31 words .* but one of 31 rows was found"):
+            make_model(tie_weights=True, projection_dim=4, spare_classes=1)
 
     def test_a_batch_without_targets_can_be_trained_on(self):
         """In a distributed training a process may run out of text one window before another."""
