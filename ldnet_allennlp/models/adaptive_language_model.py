@@ -90,6 +90,8 @@ class AdaptiveLanguageModel(LanguageModel):
     softmaxes.
     """
 
+    default_predictor = "adaptive_language_model"
+
     _softmax_loss: Optional[AdaptiveSoftmax]
 
     def __init__(

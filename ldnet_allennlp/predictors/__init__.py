@@ -1,1 +1,2 @@
+from ldnet_allennlp.predictors.language_model import LanguageModelPredictor
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
