@@ -1,4 +1,4 @@
-// What lm_forward.jsonnet and lm_backward.jsonnet have in common.
+// What the language models' configs (lm_*.jsonnet) have in common.
 {
   // What LDNET_SETTINGS may set, and the defaults.
   defaults: {
@@ -21,14 +21,27 @@
     tail_samples: null,
     // "bfloat16" for CPUs and GPUs that have it: all but the softmax in that precision.
     autocast: null,
+    // A directory in which the text is kept as ids, 4 bytes a token: for texts that do not fit into memory, and so
+    // that the next run need not count and look up all words again.
+    shards: null,
+    // Processes that count and look up words.
+    num_workers: 0,
+    // Rows and steps of a window. In distributed training each process reads that many rows.
     batch_size: 128,
     sequence_length: 20,
     learning_rate: 0.001,
     num_epochs: 10,
     patience: 3,
+    // null: the first GPU, if there is one. [0, 1, 2, 3] trains on four, [-1, -1] in two processes on the CPU.
+    gpus: null,
+    // More than one machine: {"num_nodes": 2, "primary_address": "10.0.0.1", "primary_port": 29500}, and
+    // `--node-rank` for allennlp train on each.
+    nodes: {},
   },
 
+  // direction: "forward", "backward", or "both" for one model with both directions.
   config(settings, direction):: {
+    local both = direction == 'both',
     local bound = std.sqrt(3 / settings.embedding_dim),
     dataset_reader: { type: 'lm_stream' },
     train_data_path: settings.train,
@@ -37,7 +50,8 @@
     vocabulary: { min_count: { tokens: settings.min_count } },
     model: {
       type: 'adaptive_language_model',
-      direction: direction,
+      direction: if both then 'forward' else direction,
+      bidirectional: both,
       text_field_embedder: {
         token_embedders: {
           // Sparse: a step costs what its own words cost, whatever the size of the vocabulary.
@@ -52,6 +66,7 @@
         num_layers: settings.num_layers,
         dropout: settings.dropout,
         layer_dropout: settings.layer_dropout,
+        bidirectional: both,
         stateful: true,
       },
       projection_dim: settings.projection_dim,
@@ -73,7 +88,13 @@
       direction: direction,
       batch_size: settings.batch_size,
       sequence_length: settings.sequence_length,
+      shards: settings.shards,
+      num_workers: settings.num_workers,
     },
+    [if settings.gpus != null && std.length(settings.gpus) > 1 then 'distributed']: {
+      cuda_devices: settings.gpus,
+      ddp_accelerator: { type: 'sparse_torch' },
+    } + settings.nodes,
     trainer: {
       optimizer: { type: 'lazy_adam', lr: settings.learning_rate, grad_norm: 5 },
       // "max": the trainer gives the scheduler the validation metric below, the perplexity's negative.
@@ -81,7 +102,9 @@
       num_epochs: settings.num_epochs,
       patience: settings.patience,
       validation_metric: '-perplexity',
-      checkpointer: { keep_most_recent_by_count: 1 },
+      // A run that was interrupted goes on with `allennlp train ... --recover`.
+      checkpointer: { type: 'lm_stream', keep_most_recent_by_count: 1 },
+      [if settings.gpus != null && std.length(settings.gpus) == 1 then 'cuda_device']: settings.gpus[0],
     },
     random_seed: 13370,
     numpy_seed: 1337,

@@ -25,6 +25,6 @@ lm.config(settings, settings.direction) + {
   trainer+: {
     // One pass over the text: the learning rate rises for 200 batches and falls to 0 at the end.
     learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 200 },
-    checkpointer+: { save_every_num_seconds: 600 },
+    checkpointer+: { save_every_num_batches: 1000 },
   },
 }

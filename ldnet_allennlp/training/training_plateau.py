@@ -82,8 +82,10 @@ class TrainingPlateau(TrainerCallback):
             return
         self.epochs_without_best += 1
         if self.epochs_without_best > self.patience:
-            self.epochs_without_best = 0
             self._lower(trainer)
+            # As the original: the perplexity with the lower rate is compared with itself only.
+            self.best = math.inf
+            self.epochs_without_best = 0
 
     def _lower(self, trainer: GradientDescentTrainer) -> None:
         groups = trainer.optimizer.param_groups
