@@ -17,7 +17,9 @@ from ldnet_allennlp.modules.fast_conditional_random_field import FastConditional
 
 
 class _LabelWeighted(FastConditionalRandomField):
-    """What the variants share. Each also inherits from AllenNLP's variant, whose constructor is the next one."""
+    """
+    What the variants share. Each also inherits from AllenNLP's variant, whose constructor is the next one.
+    """
 
     label_weights: torch.Tensor
 
@@ -39,15 +41,15 @@ class _LabelWeighted(FastConditionalRandomField):
         self, inputs: torch.Tensor, tags: torch.Tensor, mask: Optional[torch.Tensor] = None
     ) -> torch.Tensor:
         raise ConfigurationError(
-            "Label weights are defined for the log-likelihood only; the structured perceptron's loss needs a CRF "
-            "without label_weights."
+            "Label weights are defined for the log-likelihood only; the structured perceptron's loss needs a "
+            "CRF without label_weights."
         )
 
 
 class FastConditionalRandomFieldWeightEmission(_LabelWeighted, ConditionalRandomFieldWeightEmission):
     """
-    The fast form of AllenNLP's `ConditionalRandomFieldWeightEmission`: in the loss, the logits of each tag are
-    multiplied by the tag's weight. Decoding, marginals and `log_partition` know no weights.
+    The fast form of AllenNLP's `ConditionalRandomFieldWeightEmission`: in the loss, the logits of each tag
+    are multiplied by the tag's weight. Decoding, marginals and `log_partition` know no weights.
 
     # Parameters
 
@@ -68,9 +70,9 @@ class FastConditionalRandomFieldWeightEmission(_LabelWeighted, ConditionalRandom
 
 class FastConditionalRandomFieldWeightTrans(_LabelWeighted, ConditionalRandomFieldWeightTrans):
     """
-    The fast form of AllenNLP's `ConditionalRandomFieldWeightTrans`: in the loss, the logits of each tag and the
-    transitions from it are multiplied by the tag's weight. Decoding, marginals and `log_partition` know no
-    weights. The parameters are those of `FastConditionalRandomFieldWeightEmission`.
+    The fast form of AllenNLP's `ConditionalRandomFieldWeightTrans`: in the loss, the logits of each tag and
+    the transitions from it are multiplied by the tag's weight. Decoding, marginals and `log_partition` know
+    no weights. The parameters are those of `FastConditionalRandomFieldWeightEmission`.
     """
 
     @overrides

@@ -53,7 +53,9 @@ def step_mask(lengths: torch.Tensor, num_steps: int) -> torch.Tensor:
 
 
 def last_step(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """The index of the sentences' last steps in a tensor (T, B, ...); step T - 1 for a sentence without steps."""
+    """
+    The index of the sentences' last steps in a tensor (T, B, ...); step T - 1 for a sentence without steps.
+    """
     return lengths - 1, torch.arange(lengths.size(0), device=lengths.device)
 
 
@@ -63,19 +65,19 @@ def by_step(emissions: torch.Tensor) -> torch.Tensor:
     return emissions.new_empty(num_steps, batch_size, num_tags).copy_(emissions.transpose(0, 1))
 
 
-def by_tag(scores: torch.Tensor) -> torch.Tensor:
+def by_tag(emissions: torch.Tensor) -> torch.Tensor:
     """
-    Contiguous scores (T, B, N) as (T, N, P), P >= B, in the memory order for recursions over pairs of tags.
-    On a CPU the batch is best innermost, because then reductions over the previous tag are vectorised over
-    sentences, rows of zeros filling it up to whole blocks; for a handful of sentences the tags are best
-    innermost. The result may be a view of `scores`.
+    A copy of (B, T, N) as (T, N, P), P >= B, in the memory order for recursions over pairs of tags. On a CPU
+    the batch is best innermost, because then reductions over the previous tag are vectorised over sentences,
+    rows of zeros filling it up to whole blocks; for a handful of sentences the tags are best innermost.
     """
-    num_steps, batch_size, num_tags = scores.size()
+    batch_size, num_steps, num_tags = emissions.size()
     if batch_size < _MIN_BATCH_INNERMOST:
-        return scores.transpose(1, 2)
+        return by_step(emissions).transpose(1, 2)
     padded_size = -(-batch_size // _BATCH_BLOCK) * _BATCH_BLOCK
-    result = scores.new_zeros(num_steps, num_tags, padded_size)
-    result[:, :, :batch_size] = scores.transpose(1, 2)
+    result = emissions.new_empty(num_steps, num_tags, padded_size)
+    result[:, :, :batch_size].copy_(emissions.permute(1, 2, 0))
+    result[:, :, batch_size:].zero_()
     return result
 
 

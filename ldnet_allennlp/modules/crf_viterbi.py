@@ -2,12 +2,12 @@
 The scores of given tag sequences of a linear-chain CRF, its best and its k best sequences, for a whole batch
 at once.
 
-The search for the best sequence keeps only the scores of the recursion and finds each predecessor again on the
-way back: that costs an argmax over (B, N) a step instead of one over (B, N, N). The k best sequences need
+The search for the best sequence keeps only the scores of the recursion and finds each predecessor again on
+the way back: that costs an argmax over (B, N) a step instead of one over (B, N, N). The k best sequences need
 back-pointers.
 
-Scores of -inf forbid: a tag, a transition, a first or a last tag. A sequence returned with the score -inf stands
-for one that does not exist, and its tags mean nothing.
+Scores of -inf forbid: a tag, a transition, a first or a last tag. A sequence returned with the score -inf
+stands for one that does not exist, and its tags mean nothing.
 """
 
 import math
@@ -18,6 +18,12 @@ import torch
 
 from ldnet_allennlp.modules.crf_layout import by_step, by_tag, last_step, pair_space, step_mask
 
+# torch shares out element-wise work among threads from this size on (at::internal::GRAIN_SIZE). In a step of
+# the recursion, that costs more than it saves up to a few times this size.
+_MAX_SERIAL_SIZE = 32768
+_MAX_PIECES = 4
+# On the CPU, numpy is faster for fewer sentences than this (measured).
+_MIN_BATCH_FOR_TORCH = 16
 # From this many candidates on (over batch and tags), and for k small beside the number of tags, the k best
 # predecessors are sought in two rounds (measured).
 _MIN_CANDIDATES_FOR_TWO_ROUNDS = 20000
@@ -75,15 +81,18 @@ def best_sequences(
         Tags (B, T), 0 beyond a sentence's length, and the scores of the sequences (B,), 0 for a sentence of
         length 0.
     """
-    scores = by_step(emissions)
-    scores[0].add_(start)
-    if lengths is not None:
-        scores.masked_fill_(~step_mask(lengths, scores.size(0)).unsqueeze(2), 0.0)
     to_from = transitions.t().contiguous()  # to_from[j, i]: from tag i to tag j
-    best = _best_by_last_tag(scores, to_from)
+    scores = by_tag(emissions)  # (T, N, P)
+    best = scores[:, :, : emissions.size(0)].transpose(1, 2)  # (T, B, N), the same memory
+    best[0].add_(start)
+    if lengths is not None:
+        best.masked_fill_(~step_mask(lengths, best.size(0)).unsqueeze(2), 0.0)
+    on_cpu = scores.device.type == "cpu"
+    few = scores.size(2) < _MIN_BATCH_FOR_TORCH and scores[0].numel() * scores.size(1) <= _MAX_SERIAL_SIZE
+    (maximise_in_numpy if on_cpu and few else maximise_in_torch)(scores, to_from)
     at_end = best[-1] if lengths is None else best[last_step(lengths)]  # (B, N)
     final_scores, last_tags = (at_end + end).max(1)
-    trace_back = trace_back_in_numpy if best.device.type == "cpu" else trace_back_in_torch
+    trace_back = trace_back_in_numpy if on_cpu else trace_back_in_torch
     tags = trace_back(best, to_from, last_tags, lengths)  # (T, B)
     if lengths is not None:
         tags = tags.masked_fill(~step_mask(lengths, tags.size(0)), 0)
@@ -91,16 +100,43 @@ def best_sequences(
     return tags.t(), final_scores
 
 
-def _best_by_last_tag(scores: torch.Tensor, to_from: torch.Tensor) -> torch.Tensor:
-    """The score of the best sequence up to each step that ends in each tag, (T, B, N). Overwrites `scores`."""
-    best = by_tag(scores)  # (T, N, P)
-    pairs = pair_space(best)
-    transitions = to_from.unsqueeze(2)
-    steps = best.unbind(0)
-    for t, previous in enumerate(best.unsqueeze(1).unbind(0)[:-1], start=1):
-        torch.add(previous, transitions, out=pairs)
-        steps[t].add_(pairs.amax(1))
-    return best[:, :, : scores.size(1)].transpose(1, 2).contiguous()
+def maximise_in_torch(scores: torch.Tensor, to_from: torch.Tensor) -> None:
+    """
+    Makes of scores (T, N, P) those of the best sequences up to each step that end in each tag. `to_from` (N,
+    N) are the transitions (to, from).
+    """
+    pairs, transitions = pair_space(scores), to_from.unsqueeze(2)
+    highest = torch.empty_like(scores[0])  # (N, P)
+    pieces = [(transitions[part], pairs[part], highest[part]) for part in _serial_pieces(pairs)]
+    steps = scores.unbind(0)
+    for previous, current in zip(steps, steps[1:]):
+        for moves, space, result in pieces:
+            torch.add(previous, moves, out=space)
+            torch.amax(space, 1, out=result)
+        current.add_(highest)
+
+
+def _serial_pieces(pairs: torch.Tensor) -> List[slice]:
+    """Of a work space (N, N, P), the pieces of its first dimension to work on one after the other."""
+    num_tags = pairs.size(0)
+    length = num_tags
+    if _MAX_SERIAL_SIZE < pairs.numel() <= _MAX_PIECES * _MAX_SERIAL_SIZE:
+        length = max(1, _MAX_SERIAL_SIZE * num_tags // pairs.numel())
+    return [slice(first, first + length) for first in range(0, num_tags, length)]
+
+
+def maximise_in_numpy(scores: torch.Tensor, to_from: torch.Tensor) -> None:
+    """
+    `maximise_in_torch` for a few sentences on the CPU: numpy takes half the time, as the steps are small.
+    """
+    steps, transitions = scores.transpose(1, 2).numpy(), to_from.t().contiguous().numpy()
+    _, batch_size, num_tags = steps.shape
+    pairs = numpy.empty((batch_size, num_tags, num_tags), steps.dtype)  # (B, from, to)
+    highest = numpy.empty((batch_size, num_tags), steps.dtype)
+    for previous, current in zip(steps, steps[1:]):
+        numpy.add(previous[:, :, None], transitions, out=pairs)
+        numpy.maximum.reduce(pairs, axis=1, out=highest)
+        numpy.add(current, highest, out=current)
 
 
 def trace_back_in_torch(
@@ -108,8 +144,9 @@ def trace_back_in_torch(
 ) -> torch.Tensor:
     """
     The tags (T, B) of the best sequences. `best` (T, B, N) are the scores of the best sequences by last tag,
-    `to_from` (N, N) the transitions (to, from), `last_tags` (B,) the tags of the sentences' last steps; beyond
-    these the last tag is repeated. The same additions as on the way forward find the same maxima, bit by bit.
+    `to_from` (N, N) the transitions (to, from), `last_tags` (B,) the tags of the sentences' last steps;
+    beyond these the last tag is repeated. The same additions as on the way forward find the same maxima, bit
+    by bit.
     """
     num_steps = best.size(0)
     if lengths is None:
@@ -126,9 +163,11 @@ def trace_back_in_torch(
 def trace_back_in_numpy(
     best: torch.Tensor, to_from: torch.Tensor, last_tags: torch.Tensor, lengths: Optional[torch.Tensor]
 ) -> torch.Tensor:
-    """`trace_back_in_torch` for tensors on the CPU: numpy takes a third of the time, as the steps are small."""
+    """
+    `trace_back_in_torch` for tensors on the CPU: numpy takes a third of the time, as the steps are small.
+    """
     num_steps, batch_size, num_tags = best.size()
-    scores, rows, final = best.numpy(), to_from.numpy(), last_tags.numpy()
+    scores, rows, final = best.contiguous().numpy(), to_from.numpy(), last_tags.numpy()
     last = None if lengths is None else lengths.numpy() - 1
     candidates = numpy.empty((batch_size, num_tags), scores.dtype)
     tags = numpy.empty((num_steps, batch_size), numpy.int64)
@@ -157,8 +196,8 @@ def k_best_sequences(
     # Returns
 
     `Tuple[torch.Tensor, torch.Tensor]`
-        Tags (B, k, T) and scores (B, k). Where there are fewer than k sequences the rest has the score -inf. A
-        sentence of length 0 has one sequence, the empty one, with score 0.
+        Tags (B, k, T) and scores (B, k). Where there are fewer than k sequences the rest has the score -inf.
+        A sentence of length 0 has one sequence, the empty one, with score 0.
     """
     scores = by_step(emissions)
     num_steps, batch_size, num_tags = scores.size()
@@ -192,7 +231,9 @@ def k_best_sequences(
 
 
 def _k_best_predecessors(best: torch.Tensor, to_from: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-    """The k best scores that reach each tag from states (B, N, k), and the numbers of these states: (B, N, k)."""
+    """
+    The k best scores that reach each tag from states (B, N, k), and the numbers of these states: (B, N, k).
+    """
     batch_size, num_tags, k = best.size()
     size = batch_size, num_tags, num_tags
     if 3 * k > num_tags or best.numel() * num_tags < _MIN_CANDIDATES_FOR_TWO_ROUNDS:

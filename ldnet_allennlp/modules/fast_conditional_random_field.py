@@ -179,6 +179,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         best_score = self._path_score(inputs, scores, kept, kept.to_places(best[:, 0]))
         return (best_score - self._path_score(inputs, scores, kept, tags)).sum()
 
+    @torch.no_grad()
     @overrides
     def viterbi_tags(
         self, logits: torch.Tensor, mask: Optional[torch.BoolTensor] = None, top_k: Optional[int] = None
@@ -203,18 +204,21 @@ class FastConditionalRandomField(ConditionalRandomField):
         """
         kept, k = self._kept(logits, mask), 1 if top_k is None else top_k
         tags, scores = self._decode(logits, self._scores(constrained=True), kept, k)
-        impossible = (scores[:, 0] == -math.inf).nonzero().squeeze(1)
-        if impossible.numel() > 0:
+        path_scores = scores.tolist()
+        impossible = [b for b, best in enumerate(path_scores) if best[0] == -math.inf]
+        if impossible:
             some = KeptSteps(*(None if part is None else part[impossible] for part in kept))
             penalised = self._scores(constrained=True, forbidden=_PENALTY)
             tags[impossible], scores[impossible] = self._decode(logits[impossible], penalised, some, k)
+            path_scores = scores.tolist()
         lengths = [logits.size(1)] * logits.size(0) if kept.lengths is None else kept.lengths.tolist()
         decoded = []
-        for paths, path_scores, length in zip(tags.tolist(), scores.tolist(), lengths):
-            ranked = [(path[:length], score) for path, score in zip(paths, path_scores)]
+        for paths, scores_of_paths, length in zip(tags.tolist(), path_scores, lengths):
+            ranked = [(path[:length], score) for path, score in zip(paths, scores_of_paths)]
             decoded.append(ranked[:1] + [entry for entry in ranked[1:] if entry[1] != -math.inf])
         return [ranked[0] for ranked in decoded] if top_k is None else decoded
 
+    @torch.no_grad()
     def viterbi_paths(
         self, logits: torch.Tensor, mask: Optional[torch.Tensor] = None, top_k: Optional[int] = None
     ) -> Tuple[torch.Tensor, torch.Tensor]:
@@ -248,8 +252,8 @@ class FastConditionalRandomField(ConditionalRandomField):
         """Which steps count. Checks the sizes."""
         if logits.dim() != 3 or logits.size(2) != self.num_tags:
             raise ValueError(
-                f"The CRF was given logits of size {tuple(logits.size())}; with its num_tags of {self.num_tags} "
-                f"it expects (batch size, number of steps, {self.num_tags})."
+                f"The CRF was given logits of size {tuple(logits.size())}; with its num_tags of "
+                f"{self.num_tags} it expects (batch size, number of steps, {self.num_tags})."
             )
         if mask is None:
             return KeptSteps(None, None)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from ldnet_allennlp.modules import crf_forward_backward
+from ldnet_allennlp.modules import crf_recursions
 from ldnet_allennlp.modules.crf_forward_backward import LogLikelihood, token_marginals
 from tests.modules.crf_oracle import random_batch
 
@@ -12,7 +12,7 @@ WAYS = {"scaled": torch.float64, "logarithmic": None}
 
 
 def force(monkeypatch, way):
-    monkeypatch.setattr(crf_forward_backward, "_scaled_dtype", lambda *_: WAYS[way])
+    monkeypatch.setattr(crf_recursions, "_scaled_dtype", lambda *_: WAYS[way])
 
 
 def arguments(batch_size, num_steps, num_tags, ragged, seed=0, dtype=torch.float64):
@@ -75,7 +75,7 @@ def test_both_ways_agree(monkeypatch, batch_size, ragged):
     "spread, expected", [(20, "float32"), (200, "float64"), (2000, None), (math.nan, None)]
 )
 def test_the_way_follows_the_spread_of_the_transitions(spread, expected):
-    dtype = crf_forward_backward._scaled_dtype(torch.zeros(2, 3, 300), float(spread))
+    dtype = crf_recursions._scaled_dtype(torch.zeros(2, 3, 300), float(spread))
     assert dtype == (expected and getattr(torch, expected))
 
 
@@ -84,8 +84,9 @@ def test_the_way_follows_the_spread_of_the_transitions(spread, expected):
 @pytest.mark.parametrize("flush_denormal", [True, False])
 def test_nothing_that_matters_underflows(dtype, num_tags, flush_denormal, request):
     """
-    The hardest case for probabilities that may underflow: tag 0 is all but certain, then all but impossible, by a
-    factor of exp(-score), then certain again, and the way around that step through tag 1 takes two transitions.
+    The hardest case for probabilities that may underflow: tag 0 is all but certain, then all but impossible,
+    by a factor of exp(-score), then certain again, and the way around that step through tag 1 takes two
+    transitions.
     """
     if flush_denormal and not torch.set_flush_denormal(True):
         pytest.skip("this processor does not flush denormal numbers")

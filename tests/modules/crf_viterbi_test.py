@@ -5,9 +5,12 @@ import torch
 from torch.testing import assert_close
 
 from ldnet_allennlp.modules import crf_viterbi
+from ldnet_allennlp.modules.crf_layout import by_tag
 from ldnet_allennlp.modules.crf_viterbi import (
     best_sequences,
     k_best_sequences,
+    maximise_in_numpy,
+    maximise_in_torch,
     sequence_scores,
     trace_back_in_numpy,
     trace_back_in_torch,
@@ -25,7 +28,7 @@ def arguments(batch_size, num_steps, num_tags, seed=0, dtype=torch.float32):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("size", [(1, 1, 3), (5, 7, 4), (40, 9, 19), (6, 4, 105)], ids=str)
+@pytest.mark.parametrize("size", [(1, 1, 3), (5, 7, 4), (40, 9, 19), (128, 3, 19), (6, 4, 105)], ids=str)
 class TestBestSequences:
     def test_score_is_that_of_the_sequence(self, size, dtype):
         inputs = arguments(*size, dtype=dtype)
@@ -38,6 +41,19 @@ class TestBestSequences:
             tags, best = best_sequences(*scores, some)
             ranked_tags, ranked = k_best_sequences(*scores, some, 3)
             assert tags.equal(ranked_tags[:, 0]) and best.equal(ranked[:, 0])
+
+    def test_maximising_in_torch_and_in_numpy_is_the_same(self, size, dtype):
+        logits, transitions, *_ = arguments(*size, dtype=dtype)
+        transitions[0, -1] = -math.inf
+        logits = logits.nan_to_num(0.0)
+        in_torch, in_numpy = by_tag(logits), by_tag(logits)
+        maximise_in_torch(in_torch, transitions)
+        maximise_in_numpy(in_numpy, transitions)
+        assert in_torch.equal(in_numpy)
+        # The definition, at the second step.
+        if size[1] > 1:
+            expected = (logits[:, 0].unsqueeze(1) + transitions).max(2)[0] + logits[:, 1]
+            assert in_torch[1, :, : size[0]].t().equal(expected)
 
     def test_tracing_back_in_torch_and_in_numpy_is_the_same(self, size, dtype):
         logits, transitions, start, _, lengths = arguments(*size, dtype=dtype)
