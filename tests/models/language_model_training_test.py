@@ -1,6 +1,7 @@
 """Training language models on streams through AllenNLP's trainer: killed and recovered, and in several processes."""
 
 import json
+import math
 import os
 import signal
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
+from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
-import ldnet_allennlp  # noqa: F401
+from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 from tests.common import FIXTURES
 
 OVERRIDES = {
@@ -122,6 +124,36 @@ class TestRecover:
         (tmp_path / "run" / "config.json").write_text(json.dumps(written))
         train_model(Params(written), str(tmp_path / "run"), recover=True)
         assert (tmp_path / "run" / "metrics_epoch_1.json").exists()
+
+
+class TestBothDirections:
+    def test_one_model_reads_a_stream_from_both_ends_and_feeds_a_tagger(self, tmp_path):
+        params = config("forward")
+        params["model"]["bidirectional"] = True
+        params["model"]["contextualizer"]["bidirectional"] = True
+        params["data_loader"]["direction"] = "both"
+        metrics = train_model(params, str(tmp_path)).get_metrics()
+        assert metrics["perplexity"] >= 0
+        written = json.loads((tmp_path / "metrics.json").read_text())
+        directions = [written[f"best_validation_{side}_perplexity"] for side in ("forward", "backward")]
+        assert written["best_validation_perplexity"] == pytest.approx(
+            math.sqrt(directions[0] * directions[1])
+        )
+
+        archive = str(tmp_path / "model.tar.gz")
+        embedder = LdnetEmbedder.from_params(
+            Params({"bidirectional": {"pretrained_file": archive}}), vocab=Vocabulary()
+        ).eval()
+        model = load_archive(archive).model.eval()
+        words = torch.tensor([[2, 5, 9, 3]])
+        boundary = model.vocab.get_token_index("<eos>")
+        sentence = torch.cat([torch.tensor([[boundary]]), words, torch.tensor([[boundary]])], dim=1)
+        expected = model({"tokens": {"tokens": sentence}})["lm_embeddings"][
+            :, 1:-1
+        ]  # (1, 4, 2 * (D + 3 * H))
+        with torch.no_grad():
+            found = embedder(words)
+        torch.testing.assert_close(found, expected)
 
 
 class TestDistributed:
