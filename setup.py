@@ -23,6 +23,7 @@ setup(
         "torch>=1.10",
         "numpy",
         "overrides",
+        "filelock",
         "jsonnet>=0.17; sys_platform != 'win32'",
     ],
     extras_require={"plot": ["matplotlib"]},

@@ -1,33 +1,30 @@
 """Trains and evaluates language models on one long stream of tokens, in windows."""
 
 import logging
-import os
-import time
-from array import array
-from contextlib import contextmanager
-from itertools import islice
-from typing import Callable, Dict, Iterator, List, Optional, Sequence, Tuple
+from itertools import chain
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.tqdm import Tqdm
 from allennlp.common.util import is_distributed
 from allennlp.data import DataLoader, DatasetReader, Instance, Vocabulary
 from allennlp.data.data_loaders import TensorDict
 from overrides import overrides
 
 from ldnet_allennlp.data.corpus_files import PathOrPaths
+from ldnet_allennlp.data.lm_encoding import NAMESPACE, WordIds
+from ldnet_allennlp.data.lm_shards import Ids, ShardDirectory, encode_in_memory
 from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
-from ldnet_allennlp.data.lm_text import text_files
 from ldnet_allennlp.data.lm_windows import PADDING, StreamWindows, TokenStream
 
 logger = logging.getLogger(__name__)
 
-NAMESPACE = "tokens"
-DIRECTIONS = ("forward", "backward")
+# By the loader's option: the direction that the batches name, which is the model's.
+DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "bidirectional"}
 
-Window = Tuple[numpy.ndarray, numpy.ndarray, bool]
+# The ids and the targets of a direction.
+Window = Tuple[numpy.ndarray, numpy.ndarray]
 
 
 class TokenCounts(Instance):
@@ -52,17 +49,20 @@ class LmStreamLoader(DataLoader):
     side by side, `sequence_length` tokens at a time: truncated backpropagation through time with hidden states
     that a `stateful` contextualizer carries from window to window. Every token is a target exactly once.
 
-    The text becomes one array of ids, 4 bytes a token; no `Instance` is made. AllenNLP's `vocabulary` options
-    (`min_count`, `max_vocab_size`, `from_files` and so on) work as always, and it is sorted by falling
-    frequency, as the adaptive softmax wants it.
+    The text becomes ids, 4 bytes a token; no `Instance` is made. They are kept in memory, or, with `shards`, on
+    disk, where the next run finds them; then the memory that is needed does not grow with the text. AllenNLP's
+    `vocabulary` options (`min_count`, `max_vocab_size`, `from_files` and so on) work as always, and it is sorted
+    by falling frequency, as the adaptive softmax wants it.
 
     In a distributed training each process reads `batch_size` rows of its own: two processes do what one does
     with twice the batch size.
 
     A batch is `{"source": {"tokens": {"tokens": (B, T)}}, "targets": (B, T), "first_window": bool,
     "direction": str}`. Rows that end within the last window have the id and the target 0 after their end.
-    `first_window` says that the hidden states must start anew. What the loader of the original LD-Net
-    (`LargeDataset`) does otherwise: it drops what does not fill a window, and it starts anew at each file.
+    `first_window` says that the hidden states must start anew. With the direction "both" there are
+    `backward_source` and `backward_targets` as well, and the direction that the batch names is "bidirectional".
+    What the loader of the original LD-Net (`LargeDataset`) does otherwise: it drops what does not fill a window,
+    and it starts anew at each file.
 
     Registered as a `DataLoader` with name "lm_stream".
 
@@ -79,11 +79,14 @@ class LmStreamLoader(DataLoader):
         The steps T of a window. The published language models use 20.
     direction : `str`, optional (default = `"forward"`)
         "forward" or "backward": the model's direction. A backward window is given in its natural order, and
-        the model reverses it.
+        the model reverses it. "both", for a bidirectional model: the windows that a forward and a backward loader
+        would give at the same time, of the same rows.
     shuffle : `bool`, optional (default = `False`)
-        Whether the files are read in another order in each epoch. Each file stays contiguous.
+        Whether the files are read in another order in each epoch. Each file stays contiguous; but with `shards`,
+        the pieces of large files are put in another order, too (32 MiB of plain text, 16 million tokens of
+        compressed text), unless each file is a stream.
     seed : `int`, optional (default = `13370`)
-        What the order of the files follows from, with the epoch's number.
+        What that order follows from, with the epoch's number.
     one_stream_per_file : `bool`, optional (default = `False`)
         Whether each file is a stream of its own, as in the original: it is cut into `batch_size` rows, and the
         hidden states start anew with it. By default all files together are one stream.
@@ -92,9 +95,16 @@ class LmStreamLoader(DataLoader):
         start anew. For training only.
     max_batches : `int`, optional
         How many windows of the text are read at most.
+    shards : `str`, optional
+        A directory in which the ids (4 bytes a token) and the word counts are kept. Later runs and other processes
+        use what is there; it is made anew when the text, the options or the vocabulary have changed, and a message
+        in the log says so. Any number of texts have room in one directory.
+    num_workers : `int`, optional (default = `0`)
+        How many processes count the words and look them up. With 0 or 1, this one does. Each reads pieces of plain
+        text, or whole compressed files.
 
     Raises `ConfigurationError` for another reader or direction, for sizes below 1, for text that cannot be read,
-    and for a vocabulary without the boundary token.
+    for shards that cannot be written, and for a vocabulary without the boundary token.
     """
 
     def __init__(
@@ -109,6 +119,8 @@ class LmStreamLoader(DataLoader):
         one_stream_per_file: bool = False,
         batches_per_epoch: Optional[int] = None,
         max_batches: Optional[int] = None,
+        shards: Optional[str] = None,
+        num_workers: int = 0,
     ) -> None:
         if not isinstance(reader, LmStreamReader):
             raise ConfigurationError(
@@ -118,21 +130,20 @@ class LmStreamLoader(DataLoader):
         reader.check_stream_indexers()
         if direction not in DIRECTIONS:
             raise ConfigurationError(
-                f"The direction of an lm_stream data loader is forward or backward, but '{direction}' was found. "
-                f"A bidirectional language model reads whole sentences: use AllenNLP's own data loader, or train "
-                f"one language model for each direction."
+                f"The direction of an lm_stream data loader is forward, backward or both, but '{direction}' was "
+                f"found."
             )
-        for name, value in (
-            ("batch_size", batch_size),
-            ("sequence_length", sequence_length),
-            ("batches_per_epoch", batches_per_epoch),
-            ("max_batches", max_batches),
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("sequence_length", sequence_length, 1),
+            ("batches_per_epoch", batches_per_epoch, 1),
+            ("max_batches", max_batches, 1),
+            ("num_workers", num_workers, 0),
         ):
-            if value is not None and value < 1:
+            if value is not None and value < least:
                 raise ConfigurationError(
-                    f"{name} of an lm_stream data loader is at least 1, but it is {value}."
+                    f"{name} of an lm_stream data loader is at least {least}, but it is {value}."
                 )
-        text_files(data_path)  # a missing text should not wait until the first one is read
         self.reader = reader
         self.data_path = data_path
         self.batch_size = batch_size
@@ -143,52 +154,37 @@ class LmStreamLoader(DataLoader):
         self.one_stream_per_file = one_stream_per_file
         self.batches_per_epoch = batches_per_epoch
         self.max_batches = max_batches
+        self._text = reader.text(data_path, num_workers)
+        self._shards = None if shards is None else ShardDirectory(shards)
         self._vocab: Optional[Vocabulary] = None
         self._boundary = PADDING
-        self._files: List[numpy.ndarray] = []  # the ids of each file, int32
-        self._passes = 0
-        self._endless: Optional[Iterator[Window]] = None
+        # What is read in another order with `shuffle`: files, or parts of them.
+        self._units: List[List[Ids]] = []
+        # The next window: in which pass over the text, and where in it. And where the epoch began, or is to begin.
+        self._position = self._epoch_start = (0, 0)
         self._device: Optional[torch.device] = None
 
     @overrides
     def iter_instances(self) -> Iterator[Instance]:
         """One object with the counts of all tokens, from which a `Vocabulary` can be made."""
-        with _progress("counting", self.data_path) as (on_read, _):
-            yield TokenCounts(NAMESPACE, self.reader.count_tokens(self.data_path, on_read))
+        counts = self._text.count_tokens() if self._shards is None else self._shards.count_tokens(self._text)
+        yield TokenCounts(NAMESPACE, counts)
 
     @overrides
     def index_with(self, vocab: Vocabulary) -> None:
         """Looks up all tokens. Those that the vocabulary does not have become its unknown token."""
         if self._vocab is vocab:
             return
-        ids_of = vocab.get_token_to_index_vocabulary(NAMESPACE)
-        if self.reader.end_of_sentence not in ids_of:
-            raise ConfigurationError(
-                f"The vocabulary does not have the boundary token '{self.reader.end_of_sentence}' "
-                f"(end_of_sentence of the lm_stream reader). Was it made from another text, or is it cut by "
-                f"min_count or max_vocab_size? The vocabulary's option tokens_to_add can name it."
-            )
-        unknown = ids_of[vocab._oov_token]
-        table = _LookUp(unknown)
-        table.update((token.encode("utf-8"), number) for token, number in ids_of.items() if number != PADDING)
-        files: List[array] = []
-        with _progress("encoding", self.data_path) as (on_read, on_tokens):
-            end_of_line = f" {self.reader.end_of_sentence}\n".encode()
-            for number, lines in self.reader.blocks(self.data_path, on_read):
-                while len(files) <= number:
-                    files.append(array("i"))
-                tokens = end_of_line.join([*lines, b""]).split()
-                ids = numpy.fromiter(map(table.__getitem__, tokens), numpy.intc, len(tokens))
-                files[number].frombytes(ids.tobytes())
-                on_tokens(len(tokens))
-        if not files:
-            raise ConfigurationError(f"There is no token to read in {self.data_path} (max_instances is 0).")
-        self._files = [numpy.frombuffer(ids, dtype=numpy.intc) for ids in files]
-        self._boundary = ids_of[self.reader.end_of_sentence]
+        words = WordIds(vocab, self.reader.end_of_sentence)
+        if self._shards is None:
+            text = encode_in_memory(self._text, words)
+        else:
+            text = self._shards.encode(self._text, words)
+        self._units = text.files if self.one_stream_per_file else [[ids] for ids in chain(*text.files)]
+        self._boundary = words.boundary
         self._vocab = vocab
-        total = sum(map(len, self._files))
-        missed = sum(int((ids == unknown).sum()) for ids in self._files)
-        logger.info("%s: %d tokens, %.2f %% unknown", self.data_path, total, 100 * missed / total)
+        share = 100 * text.num_unknown / text.num_tokens
+        logger.info("%s: %d tokens, %.2f %% unknown", self.data_path, text.num_tokens, share)
 
     @overrides
     def set_target_device(self, device: torch.device) -> None:
@@ -198,101 +194,100 @@ class LmStreamLoader(DataLoader):
     def __len__(self) -> int:
         if self.batches_per_epoch is not None:
             return self.batches_per_epoch
-        windows = sum(map(len, self._streams(range(len(self._indexed())))))
-        return windows if self.max_batches is None else min(windows, self.max_batches)
+        return self._windows_of_pass()
 
     @overrides
     def __iter__(self) -> Iterator[TensorDict]:
-        self._indexed()
-        if self.batches_per_epoch is None:
-            windows = self._next_pass()
-        else:
-            if self._endless is None:
-                self._endless = self._all_passes()
-            windows = islice(self._endless, self.batches_per_epoch)
-        for number, (ids, targets, starts_anew) in enumerate(windows):
-            yield {
-                "source": {"tokens": {"tokens": self._tensor(ids)}},  # type: ignore[dict-item]
-                "targets": self._tensor(targets),
+        windows = self._windows_of_pass()
+        number_of_pass, first = self._position
+        if self.batches_per_epoch is None and first:
+            number_of_pass, first = number_of_pass + 1, 0  # the pass before this one was left unfinished
+        self._epoch_start = number_of_pass, first
+        left = self.batches_per_epoch or windows
+        starts_epoch = True
+        while left > 0:
+            for starts_stream, pair in self._pass(number_of_pass, first, min(windows, first + left)):
+                first, left = first + 1, left - 1
+                self._position = number_of_pass, first
                 # Validation may have come between this batch and the one before it.
-                "first_window": starts_anew or number == 0,  # type: ignore[dict-item]
-                "direction": self.direction,  # type: ignore[dict-item]
-            }
+                yield self._batch(pair, first_window=starts_stream or starts_epoch)
+                starts_epoch = False
+            if first >= windows:
+                number_of_pass, first = number_of_pass + 1, 0
+        self._position = self._epoch_start = number_of_pass, first
 
-    def _indexed(self) -> List[numpy.ndarray]:
+    def state_dict(self) -> Dict[str, Any]:
+        """
+        Where the epoch that is being read began; between two epochs, where the next one begins. A loader with the
+        same options and text that loads it reads that epoch from its beginning, as AllenNLP's trainer wants it when
+        it goes on with an interrupted one: it passes over the batches that were done.
+
+        # Returns
+
+        `Dict[str, Any]`
+            `passes`: how many passes over the text were complete. `windows`: how many windows of the next one were
+            read, which is 0 without `batches_per_epoch`.
+        """
+        passes, windows = self._epoch_start
+        return {"passes": passes, "windows": windows}
+
+    def load_state_dict(self, state: Dict[str, Any]) -> None:
+        """Starts the next epoch where `state_dict` says."""
+        self._position = self._epoch_start = state["passes"], state["windows"]
+
+    def _windows_of_pass(self) -> int:
         if self._vocab is None:
             raise ConfigurationError(
                 "An lm_stream data loader has no batches before index_with(vocab) is called."
             )
-        return self._files
+        windows = sum(len(stream[0]) for stream in self._streams(range(len(self._units))))
+        return windows if self.max_batches is None else min(windows, self.max_batches)
 
-    def _streams(self, order: Sequence[int]) -> Iterator[StreamWindows]:
-        """The windows of each stream, for the files in this order."""
-        files = [self._files[number] for number in order]
+    def _streams(self, order: Sequence[int]) -> Iterator[List[StreamWindows]]:
+        """The windows of each stream, for the units in this order: in one direction, or forward and backward."""
+        units = [self._units[number] for number in order]
         rank, world_size = 0, 1
         if is_distributed():
             rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        for pieces in [[ids] for ids in files] if self.one_stream_per_file else [files]:
-            yield StreamWindows(
-                TokenStream(self._boundary, pieces),
-                self.batch_size,
-                self.sequence_length,
-                backward=self.direction == "backward",
-                rank=rank,
-                world_size=world_size,
-            )
+        for pieces in units if self.one_stream_per_file else [list(chain(*units))]:
+            stream = TokenStream(self._boundary, pieces)
+            yield [
+                StreamWindows(stream, self.batch_size, self.sequence_length, backward, rank, world_size)
+                for backward in (False, True)
+                if self.direction in ("both", "backward" if backward else "forward")
+            ]
 
-    def _next_pass(self) -> Iterator[Window]:
-        """All windows of the text once, and whether a stream starts with them."""
-        order: Sequence[int] = range(len(self._files))
+    def _pass(self, number: int, first: int, end: int) -> Iterator[Tuple[bool, List[Window]]]:
+        """
+        Some windows of a pass over the text: whether a stream starts with them, and one for each direction. Those
+        before the first are not read.
+        """
+        order: Sequence[int] = range(len(self._units))
         if self.shuffle:
-            order = numpy.random.RandomState([self.seed, self._passes]).permutation(len(self._files)).tolist()
-        self._passes += 1
-        windows = (
-            (ids, targets, number == 0)
-            for stream in self._streams(order)
-            for number, (ids, targets) in enumerate(stream)
-        )
-        return islice(windows, self.max_batches)
+            order = numpy.random.RandomState([self.seed, number]).permutation(len(self._units)).tolist()
+        start = 0  # of the stream
+        for stream in self._streams(order):
+            length = len(stream[0])
+            skipped = min(length, max(0, first - start))
+            windows = zip(*(direction.windows(skipped) for direction in stream))
+            for position, pair in zip(range(skipped, min(length, end - start)), windows):
+                yield position == 0, list(pair)
+            start += length
 
-    def _all_passes(self) -> Iterator[Window]:
-        while True:
-            yield from self._next_pass()
+    def _batch(self, windows: List[Window], first_window: bool) -> TensorDict:
+        ids, targets = windows[0]
+        batch: Dict[str, Any] = {
+            "source": {"tokens": {"tokens": self._tensor(ids)}},
+            "targets": self._tensor(targets),
+            "first_window": first_window,
+            "direction": DIRECTIONS[self.direction],
+        }
+        if len(windows) > 1:
+            ids, targets = windows[1]
+            batch["backward_source"] = {"tokens": {"tokens": self._tensor(ids)}}
+            batch["backward_targets"] = self._tensor(targets)
+        return batch
 
     def _tensor(self, ids: numpy.ndarray) -> torch.Tensor:
         tensor = torch.from_numpy(numpy.ascontiguousarray(ids))
         return tensor if self._device is None else tensor.to(self._device, non_blocking=True)
-
-
-class _LookUp(Dict[bytes, int]):
-    """Ids by token; the unknown token's id for all that are not there."""
-
-    def __init__(self, unknown: int) -> None:
-        super().__init__()
-        self._unknown = unknown
-
-    def __missing__(self, token: bytes) -> int:
-        return self._unknown
-
-
-@contextmanager
-def _progress(
-    doing: str, data_path: PathOrPaths
-) -> Iterator[Tuple[Callable[[int], None], Callable[[int], None]]]:
-    """A bar over the bytes of the text that also shows tokens per second: how to tell it of bytes and tokens."""
-    files = text_files(data_path)
-    started, done = time.perf_counter(), 0
-    with Tqdm.tqdm(
-        total=sum(map(os.path.getsize, files)),
-        unit="B",
-        unit_scale=True,
-        desc=f"{doing} {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else ""),
-    ) as bar:
-
-        def on_tokens(count: int) -> None:
-            nonlocal done
-            done += count
-            rate = done / max(time.perf_counter() - started, 1e-9)
-            bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
-
-        yield bar.update, on_tokens

@@ -1,8 +1,6 @@
 """Text for language models, one sentence a line."""
 
-from collections import Counter
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple, Union
-from typing import Counter as CounterType
+from typing import Any, Dict, Iterable, List, Optional, Union
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance, Token, TokenIndexer
@@ -11,7 +9,7 @@ from allennlp.data.token_indexers import SingleIdTokenIndexer
 from overrides import overrides
 
 from ldnet_allennlp.data.corpus_files import PathOrPaths
-from ldnet_allennlp.data.lm_text import line_blocks, text_files
+from ldnet_allennlp.data.lm_encoding import StreamText
 
 
 @DatasetReader.register("lm_stream")
@@ -72,57 +70,17 @@ class LmStreamReader(DatasetReader):
                 f"AllenNLP's own data loader."
             )
 
-    def blocks(
-        self, data_path: PathOrPaths, on_read: Optional[Callable[[int], None]] = None
-    ) -> Iterator[Tuple[int, List[bytes]]]:
-        """
-        The sentences of a corpus, `max_instances` at most.
+    def text(self, data_path: PathOrPaths, num_workers: int = 0) -> StreamText:
+        """The text as a stream of tokens: `data_path` as in `text_files`, `num_workers` as in `StreamText`."""
+        return StreamText(data_path, self.end_of_sentence, self.max_instances, num_workers)
 
-        # Parameters
-
-        data_path, on_read
-            As in `text_files` and `line_blocks`.
-
-        # Returns
-
-        `Iterator[Tuple[int, List[bytes]]]`
-            Successive lines that have a token, and the number of their file (from 0) in `text_files`.
-
-        Raises `ConfigurationError` if there is no such file, or a file without a token.
-        """
-        left = self.max_instances
-        for number, path in enumerate(text_files(data_path)):
-            empty = True
-            for block in line_blocks(path, on_read):
-                lines = [line for line in block if line and not line.isspace()]
-                empty = empty and not lines
-                if left is not None:
-                    lines = lines[:left]
-                    left -= len(lines)
-                if lines:
-                    yield number, lines
-                if left == 0:
-                    return
-            if empty:
-                raise ConfigurationError(f"There is no token in the text '{path}'.")
-
-    def count_tokens(
-        self, data_path: PathOrPaths, on_read: Optional[Callable[[int], None]] = None
-    ) -> Dict[str, int]:
-        """
-        How often each token stands in the stream, boundaries included; arguments and errors as in `blocks`.
-        """
-        counts: CounterType[bytes] = Counter()
-        num_lines = 0
-        for _, lines in self.blocks(data_path, on_read):
-            num_lines += len(lines)
-            counts.update(b"\n".join(lines).split())
-        counts[self.end_of_sentence.encode("utf-8")] += num_lines
-        return {token.decode("utf-8"): count for token, count in counts.items()}
+    def count_tokens(self, data_path: PathOrPaths, num_workers: int = 0) -> Dict[str, int]:
+        """How often each token stands in the stream; arguments as in `text`, errors as in `StreamText`."""
+        return self.text(data_path, num_workers).count_tokens()
 
     @overrides(check_signature=False)
     def _read(self, file_path: PathOrPaths) -> Iterable[Instance]:
-        lines = (line for _, block in self.blocks(file_path) for line in block)
+        lines = (line for block in self.text(file_path).blocks() for line in block)
         for line in self.shard_iterable(lines):
             yield self.text_to_instance([token.decode("utf-8") for token in line.split()])
 

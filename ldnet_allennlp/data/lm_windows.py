@@ -2,31 +2,32 @@
 
 from bisect import bisect_right
 from itertools import accumulate
-from typing import Iterator, List, Sequence, Tuple
+from typing import Any, Iterator, List, Sequence, Tuple
 
 import numpy
 
 PADDING = 0
 
-# How many windows are copied out of the stream at once: the copies are long then, and few.
-WINDOWS_AT_ONCE = 64
+# How many tokens of a row are copied out of the stream at once: the copies, or reads from a disk, are long then, and
+# few. Those of 128 rows take 4 MB.
+TOKENS_AT_ONCE = 4096
 
 
 class TokenStream:
     """
     Several arrays of token ids read as one stream, with one token put before them all. Nothing is copied but
-    what is asked for, so the arrays may be memory maps.
+    what is asked for, so the arrays may be on disk.
 
     # Parameters
 
     first : `int`
         The id of the token that is read first: the boundary, which gives the first word its context.
     pieces : `Sequence[numpy.ndarray]`
-        Arrays of shape (n,).
+        Arrays of shape (n,), or what has a length and gives an array for a slice.
     """
 
-    def __init__(self, first: int, pieces: Sequence[numpy.ndarray]) -> None:
-        self._pieces = [numpy.array([first], dtype=numpy.int32)]
+    def __init__(self, first: int, pieces: Sequence[Any]) -> None:
+        self._pieces: List[Any] = [numpy.array([first], dtype=numpy.int32)]
         self._pieces.extend(piece for piece in pieces if len(piece))
         self._starts = [0, *accumulate(len(piece) for piece in self._pieces)]
 
@@ -100,14 +101,19 @@ class StreamWindows:
 
     def __iter__(self) -> Iterator[Tuple[numpy.ndarray, numpy.ndarray]]:
         """The ids and the targets of each window, int64 arrays of shape (B, T)."""
+        return self.windows()
+
+    def windows(self, first: int = 0) -> Iterator[Tuple[numpy.ndarray, numpy.ndarray]]:
+        """As iterating, from the window with the number `first` on: those before it are not read."""
         steps = self._steps
-        for done in range(0, self._full_windows, WINDOWS_AT_ONCE):
-            count = min(WINDOWS_AT_ONCE, self._full_windows - done)
+        most = max(1, TOKENS_AT_ONCE // steps)
+        for done in range(first, self._full_windows, most):
+            count = min(most, self._full_windows - done)
             tokens = self._tokens(done * steps, count * steps)  # (B, count * T + 1)
             order = range(count - 1, -1, -1) if self._backward else range(count)
             for number in order:
                 yield self._window(tokens[:, number * steps : (number + 1) * steps + 1])
-        if self._last_steps:
+        if self._last_steps and first < len(self):
             yield self._window(self._tokens(self._full_windows * steps, self._last_steps))
 
     def _tokens(self, done: int, steps: int) -> numpy.ndarray:

@@ -1,6 +1,7 @@
 import gzip
 from collections import Counter
 from itertools import chain
+from unittest.mock import patch
 
 import numpy
 import pytest
@@ -15,6 +16,7 @@ from allennlp.nn.util import get_text_field_mask
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ldnet_allennlp.data import lm_windows
 from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
 from ldnet_allennlp.data.lm_text import line_blocks, text_files
@@ -207,6 +209,12 @@ def streams(draw):
 class TestWindows:
     """Each token of a stream is unique here, so every step can be checked by its ids alone."""
 
+    @pytest.fixture(autouse=True, scope="class")
+    def few_tokens_at_once(self):
+        """So that these short streams are not read at once."""
+        with patch.object(lm_windows, "TOKENS_AT_ONCE", 10):
+            yield
+
     @settings(max_examples=300, deadline=None)
     @given(streams(), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(1, 3))
     def test_every_token_is_a_target_once(self, pieces, batch_size, steps, backward, world_size):
@@ -240,6 +248,14 @@ class TestWindows:
         assert all(shape == shapes[0] for shape in shapes)  # the processes stay in step
         assert all(rows <= batch_size and 1 <= width <= steps for rows, width in shapes[0])
         assert all(width == steps for _, width in shapes[0][:-1])
+
+    @settings(max_examples=50, deadline=None)
+    @given(streams(), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 99))
+    def test_starting_later_skips_windows(self, pieces, batch_size, steps, backward, first):
+        windows = StreamWindows(TokenStream(1, pieces), batch_size, steps, backward=backward)
+        expected = [(inputs.tolist(), targets.tolist()) for inputs, targets in windows]
+        found = [(inputs.tolist(), targets.tolist()) for inputs, targets in windows.windows(first)]
+        assert found == expected[first:]
 
     def test_processes_read_what_one_reads_with_all_rows(self):
         piece = numpy.arange(2, 90, dtype=numpy.int32)
@@ -438,8 +454,8 @@ class TestLoader:
             next(iter(make_loader(TRAIN, vocab=False)))
         with pytest.raises(ConfigurationError, match="index_with"):
             len(make_loader(TRAIN, vocab=False))
-        with pytest.raises(ConfigurationError, match="forward or backward, but 'both'"):
-            make_loader(TRAIN, direction="both")
+        with pytest.raises(ConfigurationError, match="forward, backward or both, but 'sideways'"):
+            make_loader(TRAIN, direction="sideways")
         for name in ("batch_size", "sequence_length", "batches_per_epoch", "max_batches"):
             with pytest.raises(ConfigurationError, match=f"{name} .* is 0"):
                 make_loader(TRAIN, **{name: 0})
