@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from ldnet_allennlp.commands.verification import difference
 from tests.common import FIXTURES, ROOT
 from tests.taggers import DEV, TAGGER, build_language_models, settings_for
 
@@ -74,7 +75,7 @@ def test_train_prune_and_predict(trained_here, elsewhere):
         done = allennlp(elsewhere, "predict", archive, "in.jsonl", *options)
         assert done.returncode == 0, done.stderr
         outputs.append([json.loads(line) for line in (elsewhere / output).read_text().splitlines()])
-    assert outputs[0] == outputs[1]
+    assert difference(*outputs) == ""  # probabilities may differ in their last digits
     assert [" ".join(output["words"]) for output in outputs[0]] == sentences
 
 

@@ -23,12 +23,16 @@ _EMPTY_NODE_ID = re.compile(r"[0-9]+\.[0-9]+")
 
 
 class Sentence(NamedTuple):
-    """One sentence: at least one word; the tags are `None` if the file has none. `lines` counts from 1."""
+    """
+    One sentence: at least one word; the tags are `None` if the file has none. `lines` counts from 1; `columns`
+    are all columns of each word.
+    """
 
     lines: List[int]
     words: List[str]
     tags: Optional[List[str]]
     extra: Dict[str, List[str]]
+    columns: List[List[str]]
 
 
 class ColumnFile:
@@ -145,7 +149,8 @@ class ColumnFile:
         self.has_tags = tags is not None
         self.num_sentences += 1
         self.num_words += len(rows)
-        return Sentence([row.line for row in rows], words, tags, layout.extra_values(rows, self.path))
+        extra = layout.extra_values(rows, self.path)
+        return Sentence([row.line for row in rows], words, tags, extra, [row.fields for row in rows])
 
     def _check_untagged(self, rows: List[Row]) -> None:
         for row in rows:

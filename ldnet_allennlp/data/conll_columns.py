@@ -1,5 +1,6 @@
 """Any CoNLL-like column file, in any span encoding, as AllenNLP instances."""
 
+import copy
 import itertools
 import logging
 import os
@@ -7,7 +8,7 @@ from typing import Any, Dict, Iterator, List, Optional, Sequence, Set, Tuple, Ty
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
-from allennlp.data.fields import MetadataField, SequenceLabelField, TextField
+from allennlp.data.fields import MetadataField, TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
 from overrides import overrides
 
@@ -15,6 +16,7 @@ from ldnet_allennlp.data.column_layout import ColumnLayout
 from ldnet_allennlp.data.conll_blocks import ColumnFile, Sentence
 from ldnet_allennlp.data.corpus_files import PathOrPaths, expand_paths
 from ldnet_allennlp.data.tag_detection import EncodingDetector
+from ldnet_allennlp.data.tag_field import TagField
 from ldnet_allennlp.data.tag_recoding import AUTO, RecodingOptions, TagRecoder
 
 logger = logging.getLogger(__name__)
@@ -124,7 +126,7 @@ class ConllColumnsReader(DatasetReader):
             encoding=encoding,
             labels=labels,
         )
-        reserved = sorted({"words", "file", "line"} & set(self.layout.extra))
+        reserved = sorted({"words", "file", "line", "gold_tags", "columns"} & set(self.layout.extra))
         if reserved:
             raise ConfigurationError(
                 f"Found the extra columns {', '.join(reserved)}, expected other names: the metadata of each "
@@ -133,6 +135,7 @@ class ConllColumnsReader(DatasetReader):
         self.recoding = RecodingOptions(label_encoding, target_label_encoding, on_invalid_tags)
         self.label_namespace = label_namespace
         self.end_token = end_token
+        self._keep_columns = False
         self._detected: Dict[Tuple[str, int, int], Optional[str]] = {}
         self._logged: Set[str] = set()
 
@@ -141,6 +144,8 @@ class ConllColumnsReader(DatasetReader):
         for sentence, recoder in self._share(self._sentences(expand_paths(file_path))):
             tags = None if sentence.tags is None else recoder.recode(sentence.tags, sentence.lines)
             metadata = {"file": recoder.path, "line": sentence.lines[0], **sentence.extra}
+            if self._keep_columns:
+                metadata["columns"] = sentence.columns
             yield self.text_to_instance(sentence.words, tags, metadata)
 
     @overrides(check_signature=False)
@@ -165,9 +170,10 @@ class ConllColumnsReader(DatasetReader):
         # Returns
 
         `Instance`
-            Fields `tokens`, `metadata` ("words", and from a file "file", "line" and the extra columns) and,
-            if there are tags, `tags`. Raises `ConfigurationError` for an empty sentence or another number of
-            tags than of words.
+            Fields `tokens`, `metadata` ("words", "gold_tags" if there are tags, and from a file "file", "line"
+            and the extra columns) and, if there are tags, `tags`: a `TagField`, which takes labels that are not
+            in the vocabulary. Raises `ConfigurationError` for an empty sentence or another number of tags than
+            of words.
         """
         if not tokens:
             raise ConfigurationError("Found a sentence without words, expected at least one word.")
@@ -176,16 +182,26 @@ class ConllColumnsReader(DatasetReader):
                 f"Found {len(tags)} tags for {len(tokens)} words, expected one tag a word."
             )
         text = TextField([Token(token) if isinstance(token, str) else token for token in tokens])
-        words = [token.text for token in text.tokens]
-        fields: Dict[str, Field] = {
-            "tokens": text,
-            "metadata": MetadataField({**(metadata or {}), "words": words}),
-        }
+        metadata = {**(metadata or {}), "words": [token.text for token in text.tokens]}
+        fields: Dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
         if tags is not None:
-            fields["tags"] = SequenceLabelField(list(tags), text, self.label_namespace)
+            metadata["gold_tags"] = list(tags)  # scores count those, too, that have no id
+            fields["tags"] = TagField(metadata["gold_tags"], text, self.label_namespace)
         if self.end_token is not None:
             fields["tokens"] = TextField([*text.tokens, Token(self.end_token)])
         return Instance(fields)
+
+    def for_prediction(self) -> "ConllColumnsReader":
+        """
+        A copy that reads no tags, whether there are any or not, and puts all columns of a sentence's words into
+        its metadata, under "columns": a list of strings a word.
+        """
+        reader = copy.copy(self)
+        reader.layout = copy.copy(self.layout)
+        reader.layout.labels = "ignored"
+        reader._keep_columns = True
+        reader._logged = set()
+        return reader
 
     @overrides
     def apply_token_indexers(self, instance: Instance) -> None:

@@ -1,8 +1,10 @@
 """The sequence labeller of LD-Net."""
 
+from contextlib import nullcontext
 from typing import Any, Dict, List, Optional, Tuple, cast
 
 import torch
+from allennlp.common import Lazy
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models.model import Model
@@ -15,12 +17,19 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
 from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
+from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
 from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.conditional_random_field import build_crf
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.sentence_character_lstm import CharacterStates
+from ldnet_allennlp.modules.span_probabilities import span_probabilities
+from ldnet_allennlp.modules.tagging_losses import TAGGING_LOSSES
+from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.span_f1 import SpanF1
+from ldnet_allennlp.training.unseen_labels import UnseenLabels
 
 
 @Model.register("ldnet_tagger")
@@ -31,7 +40,8 @@ class LdnetTagger(CrfTagger):
 
     It differs from `CrfTagger` in this: the loss is the mean over the sentences of a batch and not their sum,
     as in the original, so that learning rates and `lambda_0` mean the same for every batch size; training
-    steps do not decode; padded scores are not in the output; span F1 works with several workers.
+    steps do not decode; padded scores are not in the output; span F1 works with several workers; a true label
+    that is not in the vocabulary is left out of the loss and an error in the scores, if the reader has `TagField`s.
 
     Registered as a `Model` with name "ldnet_tagger".
 
@@ -45,12 +55,27 @@ class LdnetTagger(CrfTagger):
         Whether training steps decode too, for accuracy and F1 on the training data.
     return_logits : `bool`, optional (default = `False`)
         Whether `logits` and `mask` are part of the output, as in `CrfTagger`. They are padded, and large.
+    return_confidences : `bool`, optional (default = `False`)
+        Whether `confidences` are part of the output: the probability of each span of the `tags`, see
+        `span_probabilities`. Needs a `label_encoding`.
+    return_marginals : `bool`, optional (default = `False`)
+        Whether `marginals` are part of the output: the probability of each tag for each word.
+        All probabilities are those among the tag sequences that the constraints allow.
     boundary_tags : `List[str]`, optional
         The sentence boundaries as the original LD-Net has them, for models that `ldnet-convert` made: two tags
         of the label vocabulary, there "<s>" and "<eof>". The last token of each sentence is then no word but an
         end-of-sentence step (the reader's `end_token`), which the encoder reads, and which has the second tag
         and no place in the output; the first tag stands before the first word. Both are scored by transitions
         like any other tag, and there are no start and end transitions beside them. See `BoundaryTagCrf`.
+    loss : `str`, optional (default = `"negative_log_likelihood"`)
+        "negative_log_likelihood" of the CRF; "structured_perceptron", the score of the best tag sequence minus that
+        of the true one; or "softmax", the cross entropies of the tokens, summed over each sentence. See
+        `TAGGING_LOSSES`. With "softmax" there is no CRF: its transitions stay 0 and are not trained, so decoding
+        takes the best tag of each token, or, where it is constrained, the best allowed sequence of them.
+        Label weights belong to the first, boundary tags to the first two.
+    co_training : `CharacterCoTraining`, optional
+        Lets the character networks predict words beside, in training (LM-LSTM-CRF). Its loss is added to the
+        tagger's.
     """
 
     default_predictor = "ldnet_tagger"
@@ -77,9 +102,14 @@ class LdnetTagger(CrfTagger):
         weight_strategy: Optional[str] = None,
         decode_in_training: bool = False,
         return_logits: bool = False,
+        return_confidences: bool = False,
+        return_marginals: bool = False,
         boundary_tags: Optional[List[str]] = None,
+        loss: str = "negative_log_likelihood",
+        co_training: Optional[Lazy[CharacterCoTraining]] = None,
         **kwargs: Any,
     ) -> None:
+        _check_loss(loss, label_weights is not None, boundary_tags is not None)
         has_other_letters = label_encoding == "IOBES"
         if has_other_letters:
             label_encoding = "BIOUL"
@@ -103,6 +133,8 @@ class LdnetTagger(CrfTagger):
         )
         self.decode_in_training = decode_in_training
         self.return_logits = return_logits
+        self.return_confidences = return_confidences
+        self.return_marginals = return_marginals
         self.boundary_tags = boundary_tags or []
         constrained = (
             self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
@@ -116,10 +148,27 @@ class LdnetTagger(CrfTagger):
                 label_encoding=None if self.boundary_tags else label_encoding,
                 tags_to_spans_function=self._spans_with_ends if self.boundary_tags else None,
             )
+        self._unseen_labels = UnseenLabels()
         self._has_decoded = False
+        self.loss = loss
+        self.co_training = self._build_co_training(co_training)
+        self._lm_perplexity = CorpusPerplexity()
         # Only now: an initializer that reads a trained tagger's weights must meet the final modules.
         if initializer is not None:
             initializer(self)
+        if loss == "softmax":
+            for parameter in self.crf.parameters():
+                if parameter.requires_grad:  # all but the constraints
+                    parameter.requires_grad_(False).zero_()
+
+    def _build_co_training(
+        self, co_training: Optional[Lazy[CharacterCoTraining]]
+    ) -> Optional[CharacterCoTraining]:
+        if co_training is None:
+            return None
+        built = co_training.construct(vocab=self.vocab, text_field_embedder=self.text_field_embedder)
+        # With a weight of 0 its parameters would only be decayed by the optimizer.
+        return built if built.lambda_0 > 0 else None
 
     def _use_fast_crf(self, weight_strategy: Optional[str], letters_differ: bool) -> None:
         """Puts the batched CRF in the place of the one that `CrfTagger` made, with its parameters."""
@@ -163,6 +212,16 @@ class LdnetTagger(CrfTagger):
             ["O" if tag in self.boundary_tags else tag for tag in tags], self.label_encoding
         )
 
+    def _labels(self) -> List[str]:
+        """All tags, in the order of their ids."""
+        return [self.vocab.get_token_from_index(tag, self.label_namespace) for tag in range(self.num_tags)]
+
+    def _continues(self, device: torch.device) -> torch.Tensor:
+        """Whether the column's tag after the row's tag belongs to the same span. Shape (N, N)."""
+        labels = self._labels()
+        pairs = [[(0, 1) in [span[1:] for span in self.spans([a, b])] for b in labels] for a in labels]
+        return torch.tensor(pairs, device=device)
+
     def _spans_with_ends(
         self, tags: List[str], ignored: Optional[List[str]] = None
     ) -> List[Tuple[str, Tuple[int, int]]]:
@@ -187,7 +246,8 @@ class LdnetTagger(CrfTagger):
         tags : `torch.LongTensor`, optional
             Shape (B, T): the true tags.
         metadata : `List[Dict[str, Any]]`, optional
-            One dictionary a sentence, with its words under "words".
+            One dictionary a sentence, with its words under "words", and, where true tags are not in the vocabulary,
+            the true tags under "gold_tags".
         ignore_loss_on_o_tags : `bool`, optional
             Takes the place of the constructor's argument for this call.
 
@@ -196,10 +256,13 @@ class LdnetTagger(CrfTagger):
         `Dict[str, Any]`
             `tags`, a list of tag ids for each sentence, outside of training steps (or with
             `decode_in_training`); `loss`, a scalar, if `tags` are given; `words`, if `metadata` is given;
-            `top_k_tags` if `top_k` is above 1; `logits` (B, T, num_tags) and `mask` (B, T) if asked for.
+            `top_k_tags` and `top_k_probabilities` if `top_k` is above 1; `logits` (B, T, num_tags), `mask` (B, T),
+            `confidences` and `marginals`, lists for each sentence, if asked for.
         """
         mask = get_text_field_mask(tokens)
-        logits = self._score(tokens, mask)  # (B, T, num_tags)
+        active = self.co_training if self.training and tags is not None else None
+        with active.recording(self.text_field_embedder) if active else nullcontext([]) as states:
+            logits = self._score(tokens, mask)  # (B, T, num_tags)
         output: Dict[str, Any] = {}
         if self.return_logits:
             output.update(logits=logits, mask=mask)
@@ -210,13 +273,32 @@ class LdnetTagger(CrfTagger):
             output["tags"] = [paths[0][0] for paths in best_paths]
             if self.top_k > 1:
                 output["top_k_tags"] = best_paths
+                output["top_k_probabilities"] = sequence_probabilities(
+                    self.crf, logits, mask, cast(List[Decoded], best_paths)
+                )
+            self._add_probabilities(output, logits, mask)
         if tags is not None:
             output["loss"] = self._loss(logits, tags, mask, ignore_loss_on_o_tags)
+            if states:
+                output["loss"] = output["loss"] + self._co_training_loss(states[0], tokens)
             if "tags" in output:
-                self._update_metrics(output["tags"], tags, mask)
+                self._update_metrics(output["tags"], tags, mask, metadata)
         if metadata is not None:
             output["words"] = [sentence["words"] for sentence in metadata]
         return output
+
+    def _add_probabilities(self, output: Dict[str, Any], logits: torch.Tensor, mask: torch.Tensor) -> None:
+        if self.return_marginals:
+            output["marginals"] = tag_marginals(self.crf, logits, mask)
+        if self.return_confidences:
+            labels = self._labels()
+            spans = [
+                [(start, end) for _, start, end in self.spans([labels[tag] for tag in tags])]
+                for tags in output["tags"]
+            ]
+            output["confidences"] = span_probabilities(
+                self.crf, logits, mask, output["tags"], spans, self._continues(logits.device)
+            )
 
     def _score(self, tokens: TextFieldTensors, mask: torch.Tensor) -> torch.Tensor:
         """The score of each tag for each token. Shape (B, T, num_tags)."""
@@ -262,18 +344,37 @@ class LdnetTagger(CrfTagger):
         if ignore_loss_on_o_tags:
             outside = self.vocab.get_token_index("O", namespace=self.label_namespace)
             mask = mask & (tags != outside)
-        return -self.crf(logits, tags, mask) / logits.size(0)
+        # Labels that are not in the vocabulary (`TagField`) have ids below 0, and nothing to learn from.
+        mask, tags = mask & (tags >= 0), tags.clamp(min=0)
+        return TAGGING_LOSSES[self.loss](self.crf, logits, tags, mask) / logits.size(0)
 
-    def _update_metrics(self, predicted: List[List[int]], gold: torch.Tensor, mask: torch.Tensor) -> None:
+    def _co_training_loss(self, states: CharacterStates, tokens: TextFieldTensors) -> torch.Tensor:
+        assert self.co_training is not None
+        found = self.co_training(states, tokens)
+        self._lm_perplexity(found.negative_log_likelihood, found.num_targets)
+        return found.loss
+
+    def _update_metrics(
+        self,
+        predicted: List[List[int]],
+        gold: torch.Tensor,
+        mask: torch.Tensor,
+        metadata: Optional[List[Dict[str, Any]]] = None,
+    ) -> None:
         self._has_decoded = True
         flat = torch.tensor([tag for tags in predicted for tag in tags], device=gold.device)  # (words,)
         scores = torch.nn.functional.one_hot(flat.long(), self.num_tags)  # (words, num_tags)
         for metric in self.metrics.values():
             metric(scores, gold[mask])
         if self.calculate_span_f1:
-            self._f1_metric.add_tags(predicted, gold)
+            gold_tags = None if metadata is None else [sentence.get("gold_tags", ()) for sentence in metadata]
+            self._f1_metric.add_tags(predicted, gold, gold_tags)
         elif self._verbose_metrics:
-            self._f_beta_measure(scores, gold[mask])
+            self._f_beta_measure(scores, gold[mask], gold[mask] >= 0)
+        for row, step in ((gold < 0) & mask).nonzero().tolist():
+            sentence = metadata[row] if metadata is not None else {}
+            tag = sentence["gold_tags"][step] if "gold_tags" in sentence else "(unknown)"
+            self._unseen_labels([tag], sentence.get("file"))
 
     @overrides
     def get_regularization_penalty(self) -> Optional[torch.Tensor]:
@@ -294,7 +395,25 @@ class LdnetTagger(CrfTagger):
     @overrides
     def make_output_human_readable(self, output_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
         """Tag ids become tags; the output of a training step, which has none, stays as it is."""
-        return super().make_output_human_readable(output_dict) if "tags" in output_dict else output_dict
+        if "tags" in output_dict:
+            super().make_output_human_readable(output_dict)
+            in_words(output_dict, self._labels())
+        return output_dict
+
+    def _metrics_of_decoded(self, reset: bool) -> Dict[str, float]:
+        metrics: Dict[str, float] = {name: metric.get_metric(reset) for name, metric in self.metrics.items()}
+        if self.calculate_span_f1:
+            found = self._f1_metric.get_metric(reset)
+            averages = ("-overall", "-macro")
+            metrics.update(
+                {name: found[name] for name in found if self._verbose_metrics or name.endswith(averages)}
+            )
+        elif self._verbose_metrics:
+            metrics.update(self._f_beta_measure.get_metric(reset))
+        unseen = self._unseen_labels.get_metric(reset)
+        if unseen:
+            metrics["unseen_labels"] = float(unseen)
+        return metrics
 
     @overrides
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
@@ -302,14 +421,20 @@ class LdnetTagger(CrfTagger):
         # Returns
 
         `Dict[str, float]`
-            `accuracy` and span F1 of what was decoded, if anything was, and `kept_layers`, the number of gates
-            above 0, where gates are trained.
+            `accuracy` (of the words' tags) and span F1 (`-overall` and `-macro`, see `SpanF1`, and of each type if
+            `verbose_metrics`) of what was decoded, if anything was; `unseen_labels`, the number of words whose true
+            label is not in the vocabulary, if there are any: errors in all of these scores; `kept_layers`, the
+            number of gates above 0, where gates are trained; and `lm_perplexity`, the exact perplexity of the
+            words that were predicted in co-training, in both directions together.
         """
         metrics: Dict[str, float] = {}
         if self._has_decoded:
-            metrics.update(super().get_metrics(reset))
+            metrics.update(self._metrics_of_decoded(reset))
         if reset:
             self._has_decoded = False
+        perplexity = self._lm_perplexity.get_metric(reset)
+        if perplexity > 0:  # or nothing was predicted
+            metrics["lm_perplexity"] = perplexity
         gates = [
             module.gates
             for module in self.modules()
@@ -318,6 +443,23 @@ class LdnetTagger(CrfTagger):
         if gates:
             metrics["kept_layers"] = float(sum(int((values > 0).sum()) for values in gates))
         return metrics
+
+
+def _check_loss(loss: str, has_weights: bool, has_boundary_tags: bool) -> None:
+    if loss not in TAGGING_LOSSES:
+        raise ConfigurationError(
+            f"The loss of an ldnet_tagger is one of {', '.join(TAGGING_LOSSES)}, but it is '{loss}'."
+        )
+    if has_weights and loss != "negative_log_likelihood":
+        raise ConfigurationError(
+            f"The loss is '{loss}', and there are label_weights, which are weights of a CRF's log-likelihood: "
+            f"they need the loss 'negative_log_likelihood'."
+        )
+    if has_boundary_tags and loss == "softmax":
+        raise ConfigurationError(
+            "The loss is 'softmax', which has no transitions, but there are boundary_tags, which are scored by "
+            "transitions."
+        )
 
 
 def _in_letters_of_allennlp(tag: str) -> str:

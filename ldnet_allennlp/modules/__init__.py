@@ -1,4 +1,5 @@
 from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn

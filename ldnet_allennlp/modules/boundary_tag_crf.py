@@ -21,8 +21,9 @@ class BoundaryTags:
 class BoundaryTagCrf(FastConditionalRandomField):
     """
     A CRF without start and end transitions of its own: what comes before a sentence is the tag `start`, what
-    comes after it the tag `end`, and both are ordinary tags otherwise, also of words (`model_seq/crf.py` of the
-    original LD-Net, with its `<s>` and `<eof>`). One parameter serves both purposes, so it is trained as there.
+    comes after it the tag `end`, and both are ordinary tags otherwise, also of words (`model_seq/crf.py` of
+    the original LD-Net, with its `<s>` and `<eof>`). One parameter serves both purposes, so it is trained as
+    there.
 
     # Parameters
 

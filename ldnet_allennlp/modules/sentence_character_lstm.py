@@ -1,6 +1,7 @@
 """Character networks that run over whole sentences and are read at word boundaries."""
 
-from typing import List, NamedTuple, Optional, Tuple
+from contextlib import contextmanager
+from typing import Iterator, List, NamedTuple, Optional, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -39,6 +40,16 @@ class CharacterStates(NamedTuple):
     backward: torch.Tensor
     mask: torch.Tensor
 
+    def is_end(self) -> torch.Tensor:
+        """Which positions are end positions, if the states have them: the last of each sentence. (B, T or T + 1)"""
+        remaining = self.mask.long().flip(1).cumsum(1).flip(1)  # how many there are from each position on
+        return self.mask & (remaining == 1)
+
+    def without_end(self) -> "CharacterStates":
+        """The states of the words alone, (B, T, H), if an end position was appended."""
+        mask = self.mask & ~self.is_end()
+        return CharacterStates(self.forward[:, :-1], self.backward[:, :-1], mask[:, :-1])
+
 
 @TokenEmbedder.register("sentence_character_lstm")
 class SentenceCharacterLstm(TokenEmbedder):
@@ -75,7 +86,10 @@ class SentenceCharacterLstm(TokenEmbedder):
         If given, a linear layer without activation brings the 2 H values to this size (the original's
         `char_seq`).
     num_highway_layers : `int`, optional (default = `0`)
-        Highway layers on the 2 H values, as in LM-LSTM-CRF.
+        Highway layers on the 2 H values, as in LM-LSTM-CRF, where there is 1: those of the tagger. The states
+        that a language model reads (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has
+        its own. They are AllenNLP's, y = g * x + (1 - g) * relu(A x), with g = sigmoid(B x): what the original
+        computes, whose gate is our 1 - g. Gates start open (bias 1), the original's half open.
     dropout : `float`, optional (default = `0.0`)
         On the 2 H values before highway layers and projection.
     embedding_dropout : `float`, optional (default = `0.0`)
@@ -139,6 +153,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         self.cell_type = cell_type
         self.end_position = end_position
         self._vocab_namespace = vocab_namespace
+        self._recorded: Optional[List[CharacterStates]] = None
 
         self.embedding = Embedding(
             embedding_dim, num_embeddings=num_embeddings, vocab_namespace=vocab_namespace, vocab=vocab
@@ -188,7 +203,25 @@ class SentenceCharacterLstm(TokenEmbedder):
             Shape (B, T, D), or (B, T + 1, D) with `end_position: "append"`; D is `get_output_dim()`. Zero at
             padding.
         """
-        return self.combine(self.boundary_states(token_characters, self.end_position))
+        if self._recorded is None:
+            return self.combine(self.boundary_states(token_characters, self.end_position))
+        states = self.boundary_states(token_characters, self.end_position or "append")
+        self._recorded.append(states)
+        return self.combine(states.without_end() if self.end_position is None else states)
+
+    @contextmanager
+    def recording(self) -> Iterator[List[CharacterStates]]:
+        """
+        While the context lasts, each call adds its states to the list that the context gives: with end
+        positions, also where the constructor asks for none. What the calls return stays the same. So a language
+        model and a tagger share one pass of the networks.
+        """
+        recorded: List[CharacterStates] = []
+        self._recorded = recorded
+        try:
+            yield recorded
+        finally:
+            self._recorded = None
 
     def boundary_states(
         self, token_characters: torch.Tensor, end_position: Optional[str] = None

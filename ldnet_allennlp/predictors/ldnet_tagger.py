@@ -1,17 +1,27 @@
-"""Tags text that is split on white space, or given as tokens."""
+"""Tags sentences that are given as text, tokens or CoNLL columns."""
 
-from typing import Dict, List, Optional, cast
+import json
+from contextlib import contextmanager
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union, cast
 
 import numpy
-from allennlp.common.util import JsonDict, sanitize
-from allennlp.data import DatasetReader, Instance, Token
-from allennlp.data.fields import SequenceLabelField, TextField
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.util import JsonDict, lazy_groups_of, sanitize
+from allennlp.data import DatasetReader, Instance
+from allennlp.data.fields import MetadataField, SequenceLabelField, TextField
 from allennlp.models import Model
 from allennlp.predictors import Predictor
 from overrides import overrides
 
-from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
+from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.tag_schemes import Span, canonical_encoding, spans_from_tags, tags_from_spans
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, instance_of, words_of
+from ldnet_allennlp.predictors.tagger_outputs import OUTPUTS, column_lines, inline
+
+# Of what other taggers give out: padded tensors, which are cut to the sentence, and what is said once a batch.
+_PADDED = ("logits", "class_probabilities")
+_LEFT_OUT = ("mask", "loss", "confidences")
 
 
 @Predictor.register("ldnet_tagger")
@@ -19,9 +29,16 @@ class LdnetTaggerPredictor(Predictor):
     """
     A predictor for "ldnet_tagger", and for any other tagger whose reader takes a list of tokens.
 
-    Input, a JSON object a line: `{"sentence": "words between blanks"}` or `{"tokens": ["words", "as", "given"]}`.
-    Output: `words`, `tags`, and where the model knows its label encoding, `spans`: a list of
-    `{"type", "start", "end", "text"}`, where `end` is the position after the last word.
+    The options are those of `allennlp predict --predictor-args '{"output": "inline", "n_best": 3}'`, and of
+    `Predictor.from_path(archive, output="inline", n_best=3)`. The command's `--batch-size` is the window within
+    which sentences are sorted by length; they are computed in batches of `tokens_per_batch` and come back in the
+    order of the input. The command leaves blank lines out; with `--use-dataset-reader`, which CoNLL columns need,
+    this predictor reads the file itself: a blank line of text or JSON lines then gives an output without words.
+
+    An output is `{"words", "tags"}`, and, where the model knows its label encoding, `"spans"`: a list of `{"type",
+    "start", "end", "text", "confidence"}`, where `end` is the position after the last word and `confidence` the
+    probability of the span, see `span_probabilities`. All probabilities are those among the tag sequences that
+    the model's constraints allow.
 
     Registered as a `Predictor` with name "ldnet_tagger".
 
@@ -31,13 +48,76 @@ class LdnetTaggerPredictor(Predictor):
         The tagger.
     dataset_reader : `DatasetReader`
         Its reader, with a `text_to_instance(tokens)`.
+    frozen : `bool`, optional (default = `True`)
+        Whether the model is put into evaluation mode.
+    input : `str`, optional (default = `"auto"`)
+        "jsonl": `{"sentence": "words between blanks"}` or `{"tokens": ["words", "as", "given"]}` a line. "text": a
+        sentence a line, words between white space. "conll": files as the model's "conll_columns" reader takes them,
+        with tags or without; needs `--use-dataset-reader`. "auto": with `--use-dataset-reader` what the model's
+        reader reads; else JSON lines if the first line begins with "{", else text.
+    output : `str`, optional (default = `"json"`)
+        "json": an object a line. "inline": a line with `<TYPE> ... </TYPE>` around spans, see
+        `tagger_outputs.inline`. "conll": all columns of the input, or the word, and the predicted tag as the last
+        column, see `tagger_outputs.column_lines`.
+    tag_encoding : `str`, optional
+        The span encoding of the predicted tags in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO" where
+        the tags of the input are. By default the model's.
+    n_best : `int`, optional (default = `0`)
+        How many of the best tag sequences to give out, as `"n_best"`: a list of `{"tags", "score", "probability"}`,
+        best first; fewer where fewer are allowed.
+    marginals : `bool`, optional (default = `False`)
+        Whether to give out `"marginals"`: for each word a dictionary from tag to probability.
+    confidences : `bool`, optional (default = `True`)
+        Whether spans have a `"confidence"`. Only an "ldnet_tagger" gives these, `n_best` and `marginals`.
+    tokens_per_batch : `int`, optional (default = `1024`)
+        The most tokens, padding included, that are computed at once, unless one sentence has more.
 
-    Raises `ValueError` for an input that has neither a sentence nor tokens.
+    Raises `ConfigurationError` for options that the model or the reader cannot serve, and `ValueError` for an
+    input that has neither a sentence nor tokens.
     """
 
-    def __init__(self, model: Model, dataset_reader: DatasetReader) -> None:
-        super().__init__(model, dataset_reader)
+    def __init__(
+        self,
+        model: Model,
+        dataset_reader: DatasetReader,
+        frozen: bool = True,
+        input: str = "auto",
+        output: str = "json",
+        tag_encoding: Optional[str] = None,
+        n_best: int = 0,
+        marginals: bool = False,
+        confidences: bool = True,
+        tokens_per_batch: int = 1024,
+    ) -> None:
+        super().__init__(model, PredictionReader(dataset_reader, input), frozen)
         self._label_encoding: Optional[str] = getattr(model, "label_encoding", None)
+        if output not in OUTPUTS:
+            raise ConfigurationError(f"Found the output '{output}', expected one of {', '.join(OUTPUTS)}.")
+        if (output == "inline" or tag_encoding is not None) and self._label_encoding is None:
+            raise ConfigurationError(
+                f"The output '{output}' with the tag_encoding {tag_encoding!r} needs spans, but the model has no "
+                f"label_encoding."
+            )
+        if tag_encoding is not None:
+            try:
+                tag_encoding = canonical_encoding(tag_encoding)
+            except ValueError as error:
+                raise ConfigurationError(f"tag_encoding: {error}") from error
+        if (n_best > 0 or marginals) and not isinstance(model, LdnetTagger):
+            raise ConfigurationError(
+                f"n_best and marginals need a model of the type 'ldnet_tagger', but it is {type(model).__name__}."
+            )
+        if n_best < 0 or tokens_per_batch < 1:
+            raise ConfigurationError(
+                f"n_best is at least 0 and tokens_per_batch at least 1, but they are {n_best} and {tokens_per_batch}."
+            )
+        self._output = output
+        self._tag_encoding = tag_encoding
+        self._n_best = n_best
+        self._marginals = marginals
+        self._confidences = confidences and self._label_encoding is not None
+        self._tokens_per_batch = tokens_per_batch
+        self._lines = LineParser(input)
 
     def predict(self, sentence: str) -> JsonDict:
         """
@@ -55,32 +135,161 @@ class LdnetTaggerPredictor(Predictor):
         """
         return self.predict_json({"sentence": sentence})
 
+    def predict_sentences(
+        self, sentences: Iterable[Union[str, Sequence[str], JsonDict]], window: int = 1024
+    ) -> Iterator[JsonDict]:
+        """
+        Tags many sentences, in their order, and keeps no more than a window of them in memory.
+
+        # Parameters
+
+        sentences : `Iterable[Union[str, Sequence[str], JsonDict]]`
+            Texts, lists of words, or inputs as in JSON lines.
+        window : `int`, optional (default = `1024`)
+            How many are sorted by length at a time.
+
+        # Returns
+
+        `Iterator[JsonDict]`
+            An output for each, see the class.
+        """
+        for group in lazy_groups_of(map(_as_json, sentences), window):
+            yield from self.predict_batch_json(group)
+
+    def tag_file(self, input_path: str, output_path: str, window: int = 1024) -> int:
+        """
+        Tags a file of the kind `input` (with "auto", one that the model's reader reads) and writes `output`.
+
+        # Parameters
+
+        input_path : `str`
+            The file, plain or compressed.
+        output_path : `str`
+            Where to write to, in UTF-8.
+        window : `int`, optional (default = `1024`)
+            How many sentences are sorted by length at a time.
+
+        # Returns
+
+        `int`
+            The number of sentences.
+        """
+        number = 0
+        with open(output_path, "w", encoding="utf-8", newline="\n") as file:
+            for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
+                file.writelines(map(self.dump_line, self.predict_batch_instance(group)))
+                number += len(group)
+        return number
+
+    @overrides
+    def load_line(self, line: str) -> JsonDict:
+        """The input in the next line of the file that `allennlp predict` reads."""
+        if cast(PredictionReader, self._dataset_reader).kind == "conll":
+            raise ConfigurationError(
+                "The input 'conll' needs the option --use-dataset-reader: without it, allennlp predict reads "
+                "lines and leaves the empty ones out, which separate sentences."
+            )
+        return self._lines.parse(line)
+
+    @overrides
+    def dump_line(self, outputs: JsonDict) -> str:
+        if self._output == "inline":
+            return inline(outputs["words"], outputs["spans"])
+        if self._output == "conll":
+            reader = cast(PredictionReader, self._dataset_reader).reader
+            tabs = isinstance(reader, ConllColumnsReader) and reader.layout.separator == b"\t"
+            tags = outputs["tags"]
+            if self._tag_encoding is not None:
+                tags = tags_from_spans(self._spans(tags), len(tags), self._tag_encoding)
+            return column_lines(outputs["words"], tags, outputs.get("columns"), "\t" if tabs else " ")
+        return json.dumps(outputs) + "\n"
+
     @overrides
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
-        return self._dataset_reader.text_to_instance([Token(word) for word in _words(json_dict)])
-
-    @overrides
-    def predict_json(self, inputs: JsonDict) -> JsonDict:
-        return self.predict_batch_json([inputs])[0]
-
-    @overrides
-    def predict_batch_json(self, inputs: List[JsonDict]) -> List[JsonDict]:
-        """Like `predict` for many; a sentence without words gets an output without tags."""
-        outputs = [self._readable({"words": [], "tags": []}) for _ in inputs]
-        filled = [position for position, json_dict in enumerate(inputs) if _words(json_dict)]
-        if filled:
-            predicted = super().predict_batch_json([inputs[position] for position in filled])
-            for position, output in zip(filled, predicted):
-                outputs[position] = output
-        return outputs
+        return instance_of(words_of(json_dict), self._dataset_reader)
 
     @overrides
     def predict_instance(self, instance: Instance) -> JsonDict:
-        return self._readable(super().predict_instance(instance))
+        return self.predict_batch_instance([instance])[0]
 
     @overrides
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
-        return [self._readable(output) for output in super().predict_batch_instance(instances)]
+        """Like `predict` for many; a sentence without words gets an output without tags."""
+        outputs: List[JsonDict] = [{"tags": []} for _ in instances]
+        with self._asking():
+            for positions in self._batches(instances):
+                batch = [instances[position] for position in positions]
+                for instance in batch:
+                    self._dataset_reader.apply_token_indexers(instance)
+                for position, output in zip(positions, self._model.forward_on_instances(batch)):
+                    outputs[position] = cast(JsonDict, output)
+        return [self._readable(instance, output) for instance, output in zip(instances, outputs)]
+
+    def _batches(self, instances: List[Instance]) -> Iterator[List[int]]:
+        """The positions of the sentences with words, in batches of similar lengths."""
+        lengths = [len(cast(TextField, instance["tokens"])) for instance in instances]
+        batch: List[int] = []
+        for position in sorted(range(len(instances)), key=lambda position: lengths[position]):
+            # The longest comes last, and all are padded to it.
+            if batch and (len(batch) + 1) * lengths[position] > self._tokens_per_batch:
+                yield batch
+                batch = []
+            if lengths[position] > 0:
+                batch.append(position)
+        if batch:
+            yield batch
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Within it, the model gives out what this predictor needs."""
+        asked: Dict[str, Any] = {}
+        if isinstance(self._model, LdnetTagger):
+            asked = {
+                "return_confidences": self._confidences,
+                "return_marginals": self._marginals,
+                "top_k": max(self._model.top_k, self._n_best),
+            }
+        before = {name: getattr(self._model, name) for name in asked}
+        try:
+            for name, value in asked.items():
+                setattr(self._model, name, value)
+            yield
+        finally:
+            for name, value in before.items():
+                setattr(self._model, name, value)
+
+    def _readable(self, instance: Instance, found: JsonDict) -> JsonDict:
+        tags = found["tags"]
+        words, columns = _words_and_columns(instance, len(tags))
+        output: JsonDict = {"words": words, "tags": tags}
+        if self._label_encoding is not None:
+            confidences = found.get("confidences")
+            output["spans"] = [
+                {
+                    "type": label,
+                    "start": start,
+                    "end": end + 1,
+                    "text": " ".join(words[start : end + 1]),
+                    **({} if confidences is None else {"confidence": confidences[number]}),
+                }
+                for number, (label, start, end) in enumerate(self._spans(tags))
+            ]
+        if self._n_best:
+            output["n_best"] = found.pop("top_k_tags", [])[: self._n_best]
+        for name in found:
+            if name not in output and name not in _LEFT_OUT:
+                output[name] = found[name][: len(tags)] if name in _PADDED else found[name]
+        if self._marginals:
+            output.setdefault("marginals", [])
+        if self._output == "conll" and columns is not None:
+            output["columns"] = columns
+        return sanitize(output)
+
+    def _spans(self, tags: List[str]) -> List[Span]:
+        if isinstance(self._model, LdnetTagger):
+            return self._model.spans(tags)
+        assert self._label_encoding is not None
+        return spans_from_tags(tags, self._label_encoding)
 
     @overrides
     def predictions_to_labeled_instances(
@@ -90,46 +299,22 @@ class LdnetTaggerPredictor(Predictor):
         labeled = instance.duplicate()
         # There may be an end step after the words, which has no tag.
         words = TextField(cast(TextField, labeled["tokens"]).tokens[: len(outputs["tags"])])
-        labeled.add_field(
-            "tags",
-            SequenceLabelField(list(outputs["tags"]), words, _namespace(self._model)),
-            vocab=self._model.vocab,
-        )
+        namespace = getattr(self._model, "label_namespace", "labels")
+        labels = SequenceLabelField(list(outputs["tags"]), words, namespace)
+        labeled.add_field("tags", labels, vocab=self._model.vocab)
         return [labeled]
 
-    def _spans(self, tags: List[str]) -> List[Span]:
-        if isinstance(self._model, LdnetTagger):
-            return self._model.spans(tags)
-        assert self._label_encoding is not None
-        return spans_from_tags(tags, self._label_encoding)
 
-    def _readable(self, output: JsonDict) -> JsonDict:
-        if self._label_encoding is not None and "words" in output:
-            output["spans"] = [
-                {
-                    "type": label,
-                    "start": start,
-                    "end": end + 1,
-                    "text": " ".join(output["words"][start : end + 1]),
-                }
-                for label, start, end in self._spans(output["tags"])
-            ]
-        return sanitize(output)
+def _as_json(sentence: Union[str, Sequence[str], JsonDict]) -> JsonDict:
+    if isinstance(sentence, dict):
+        return sentence
+    return {"sentence": sentence} if isinstance(sentence, str) else {"tokens": list(sentence)}
 
 
-def _namespace(model: Model) -> str:
-    return getattr(model, "label_namespace", "labels")
-
-
-def _words(json_dict: JsonDict) -> List[str]:
-    expected = 'Each input was expected to be an object with a "sentence" (text) or "tokens" (a list)'
-    if not isinstance(json_dict, dict) or not {"sentence", "tokens"} & set(json_dict):
-        found = ", ".join(json_dict) if isinstance(json_dict, dict) else type(json_dict).__name__
-        raise ValueError(f"{expected}, but this was found: {found or 'an empty one'}.")
-    if "tokens" in json_dict:
-        if not isinstance(json_dict["tokens"], list):
-            raise ValueError(f"{expected}, but its tokens are: {json_dict['tokens']!r}.")
-        return [str(token) for token in json_dict["tokens"]]
-    if not isinstance(json_dict["sentence"], str):
-        raise ValueError(f"{expected}, but its sentence is: {json_dict['sentence']!r}.")
-    return json_dict["sentence"].split()
+def _words_and_columns(instance: Instance, number: int) -> Any:
+    """The words of a sentence, and all of their columns if its reader has put them into the metadata."""
+    metadata: Dict[str, Any] = {}
+    if isinstance(instance.fields.get("metadata"), MetadataField):
+        metadata = cast(MetadataField, instance["metadata"]).metadata
+    tokens = cast(TextField, instance["tokens"]).tokens[:number]
+    return metadata.get("words", [token.text for token in tokens]), metadata.get("columns")

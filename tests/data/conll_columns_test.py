@@ -63,6 +63,7 @@ class TestRead:
         assert instances[0]["metadata"].metadata == {
             "words": ["Do", "n't", "see", "#", "10 000", "trees"],
             "lemma": ["do", "not", "see", "#", "10 000", "tree"],
+            "gold_tags": ["AUX", "PART", "VERB", "SYM", "NUM", "NOUN"],
             "file": CONLLU,
             "line": 4,
         }
@@ -108,7 +109,14 @@ class TestRead:
         )
         (instance,) = reader.read(CONLL2003)
         assert isinstance(instance["tokens"]._token_indexers["characters"], TokenCharactersIndexer)
-        assert set(instance["metadata"].metadata) == {"words", "file", "line", "pos", "chunk"}
+        assert set(instance["metadata"].metadata) == {
+            "words",
+            "gold_tags",
+            "file",
+            "line",
+            "pos",
+            "chunk",
+        }
         vocabulary = Vocabulary.from_instances([instance])
         assert vocabulary.get_vocab_size("ner_tags") == 4
         instance.index_fields(vocabulary)
@@ -138,7 +146,11 @@ class TestTextToInstance:
         assert instance["metadata"].metadata == {"words": ["a", "b"]}
         instance = reader.text_to_instance(["a", "b"], ["I-X", "O"], {"id": 3})
         assert (words_of(instance), tags_of(instance)) == (["a", "b"], ["I-X", "O"])
-        assert instance["metadata"].metadata == {"words": ["a", "b"], "id": 3}
+        assert instance["metadata"].metadata == {
+            "words": ["a", "b"],
+            "gold_tags": ["I-X", "O"],
+            "id": 3,
+        }
         assert instance["tokens"]._token_indexers is None
         reader.apply_token_indexers(instance)
         assert isinstance(instance["tokens"].token_indexers["tokens"], SingleIdTokenIndexer)

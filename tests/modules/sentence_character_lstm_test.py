@@ -169,6 +169,38 @@ def test_combining_the_states_gives_the_output():
     assert states.forward[states.mask].all() and states.backward[states.mask].all()
 
 
+@pytest.mark.parametrize("end_position", [None, "append", "last_token"])
+def test_recording_gives_the_states_and_changes_nothing(end_position):
+    embedder = make(projection_dim=3, num_highway_layers=1, end_position=end_position)
+    token_characters = ragged(6)
+    before = embedder(token_characters)
+    with embedder.recording() as recorded:
+        assert torch.equal(embedder(token_characters), before)
+        torch.testing.assert_close(embedder(token_characters[:2]), before[:2], rtol=0, atol=1e-12)
+    expected = embedder.boundary_states(token_characters, end_position or "append")
+    assert len(recorded) == 2
+    for found, wanted in zip(recorded[0], expected):
+        assert torch.equal(found, wanted)
+    embedder(token_characters)
+    assert len(recorded) == 2
+    with pytest.raises(RuntimeError), embedder.recording():
+        raise RuntimeError
+    assert torch.equal(embedder(token_characters), before)
+
+
+def test_the_end_positions_are_those_behind_the_last_words():
+    token_characters = ragged(4)
+    states = make().boundary_states(token_characters, "append")
+    plain = make().boundary_states(token_characters)
+    words = states.without_end()
+    assert torch.equal(words.mask, plain.mask)
+    assert torch.equal(words.forward[plain.mask], plain.forward[plain.mask])
+    assert torch.equal(words.backward[plain.mask], plain.backward[plain.mask])
+    for sentence, ends in zip(token_characters, states.is_end()):
+        present = (sentence > 0).any(1).nonzero().flatten().tolist()
+        assert ends.nonzero().flatten().tolist() == [number + 1 for number in present[-1:]]
+
+
 # The original LD-Net
 
 
@@ -297,6 +329,19 @@ def test_any_text_gives_the_same_alone_and_in_a_batch_inside_a_text_field_embedd
     assert (
         by_word["cafe\u0301"] - embedder(tensors(["cafe n\u0303"], vocab, indexers))[0, 0]
     ).abs().max() > 1e-6
+
+
+def test_any_text_is_read_as_computed_by_hand(indexers):
+    """Each code point is a character: composed and decomposed letters, joiners and marks of direction differ."""
+    vocab = Vocabulary.from_instances(instances(TEXTS, indexers))
+    embedder = make(num_embeddings=vocab.get_vocab_size("token_characters"), projection_dim=3)
+    ids = tensors(TEXTS, vocab, indexers)["characters"]["token_characters"]
+    assert ids.shape[2] == 700
+    for text, sentence in zip(TEXTS, ids):
+        words = text.split(" ")
+        assert (sentence > 0).sum(1).tolist()[: len(words)] == [len(word) for word in words]
+    expected = torch.stack([by_hand(embedder, sentence) for sentence in ids])
+    torch.testing.assert_close(embedder(ids), expected, rtol=0, atol=1e-12)
 
 
 def test_a_list_of_text_fields_is_embedded_as_each_of_them(indexers):

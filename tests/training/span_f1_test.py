@@ -4,12 +4,14 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
+from allennlp.data.dataset_readers.dataset_utils.span_utils import InvalidTagSequence
 from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import BILOU
 
 from ldnet_allennlp.data.tag_schemes import tags_from_spans
 from ldnet_allennlp.training.span_f1 import SpanF1
+from tests.conlleval import conlleval
 from tests.processes import run_in_two_processes
 
 TYPES = ["PER", "LOC", "creative-work"]
@@ -68,7 +70,8 @@ def test_equals_allennlps_measure(encoding):
     mask = padded([[1] * len(tags) for tags in gold]).bool()
     scores = torch.nn.functional.one_hot(padded(to_ids(vocab, predicted)), vocab.get_vocab_size("labels"))
     theirs(scores.float(), padded(to_ids(vocab, gold)), mask)
-    assert ours.get_metric() == pytest.approx(theirs.get_metric(), abs=1e-9)
+    found = {name: value for name, value in ours.get_metric().items() if not name.endswith("-macro")}
+    assert found == pytest.approx(theirs.get_metric(), abs=1e-9)
     assert 0.2 < ours.get_metric()["f1-measure-overall"] < 0.9
 
 
@@ -87,8 +90,82 @@ def test_equals_seqeval(encoding):
     ):
         assert found[f"{name}-overall"] == pytest.approx(function(gold, predicted, **options), abs=1e-9)
     report = classification_report(gold, predicted, output_dict=True, **options)
-    for kind in TYPES:
-        assert found[f"f1-measure-{kind}"] == pytest.approx(report[kind]["f1-score"], abs=1e-9)
+    for name, kind in [("macro", "macro avg"), *((kind, kind) for kind in TYPES)]:
+        assert found[f"precision-{name}"] == pytest.approx(report[kind]["precision"], abs=1e-9)
+        assert found[f"recall-{name}"] == pytest.approx(report[kind]["recall"], abs=1e-9)
+        assert found[f"f1-measure-{name}"] == pytest.approx(report[kind]["f1-score"], abs=1e-9)
+
+
+def ill_formed_corpus(encoding, seed, sentences=60):
+    """Any tags in any order; predictions that agree for a part."""
+    generator = random.Random(seed)
+    tags = ["O", "O"] + [f"{letter}-{kind}" for kind in TYPES[:2] for letter in LETTERS[encoding]]
+    gold = [[generator.choice(tags) for _ in range(generator.randrange(1, 9))] for _ in range(sentences)]
+    predicted = [[tag if generator.random() < 0.8 else generator.choice(tags) for tag in row] for row in gold]
+    return predicted, gold
+
+
+@pytest.mark.parametrize("encoding", ["BIO", "IOB1", "BIOUL"])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("corpus", [random_corpus, ill_formed_corpus], ids=["well-formed", "ill-formed"])
+def test_equals_conlleval(encoding, seed, corpus):
+    vocab = vocabulary(encoding)
+    predicted, gold = corpus(encoding, seed=seed)
+    metric = SpanF1(vocab, "labels", label_encoding=encoding)
+    fill(metric, vocab, predicted, gold)
+    found, expected = metric.get_metric(), conlleval(zip(gold, predicted))
+    for name, values in [("overall", expected.overall), *expected.types.items()]:
+        assert [found[f"{key}-{name}"] for key in ("precision", "recall", "f1-measure")] == pytest.approx(
+            values, abs=1e-9
+        )
+    means = [sum(column) / len(expected.types) for column in zip(*expected.types.values())]
+    assert [found[f"{key}-macro"] for key in ("precision", "recall", "f1-measure")] == pytest.approx(means)
+    assert {name.split("-", 2)[-1] for name in found if "f1" in name} == {"overall", "macro", *expected.types}
+    assert 0.1 < found["f1-measure-overall"] < 0.9
+    # seqeval reads ill-formed sequences as conlleval does, too; its letters are those of IOBES.
+    spelt = [[[_as_iobes(tag, encoding) for tag in tags] for tags in rows] for rows in (gold, predicted)]
+    assert found["f1-measure-overall"] == pytest.approx(f1_score(*spelt), abs=1e-9)
+
+
+def _as_iobes(tag, encoding):
+    return tag.translate({ord("L"): "E", ord("U"): "S"}) if encoding == "BIOUL" and tag[1:2] == "-" else tag
+
+
+@pytest.mark.parametrize("encoding", ["BIO", "BIOUL"])
+def test_where_allennlps_measure_differs(encoding):
+    """It reads ill-formed BIO as conlleval does, and does not read ill-formed BIOUL."""
+    vocab = vocabulary(encoding)
+    predicted, gold = ill_formed_corpus(encoding, seed=9)
+    theirs = SpanBasedF1Measure(vocab, "labels", label_encoding=encoding)
+    mask = padded([[1] * len(tags) for tags in gold]).bool()
+    scores = torch.nn.functional.one_hot(padded(to_ids(vocab, predicted)), vocab.get_vocab_size("labels"))
+    inputs = scores.float(), padded(to_ids(vocab, gold)), mask
+    if encoding == "BIOUL":
+        with pytest.raises(InvalidTagSequence):
+            theirs(*inputs)
+        return
+    theirs(*inputs)
+    expected = conlleval(zip(gold, predicted)).overall
+    assert theirs.get_metric()["f1-measure-overall"] == pytest.approx(expected[2], abs=1e-9)
+
+
+def test_true_tags_that_the_vocabulary_does_not_have():
+    """They count as spans that were not found; the scores are those of a vocabulary that has them."""
+    predicted, gold = random_corpus("BIO", seed=4)
+    predicted = [["O" if tag.endswith("LOC") else tag for tag in tags] for tags in predicted]
+    expected = SpanF1(vocabulary("BIO"), "labels", label_encoding="BIO")
+    fill(expected, vocabulary("BIO"), predicted, gold)
+    vocab = Vocabulary()
+    vocab.add_tokens_to_namespace({tag for tags in predicted for tag in tags}, "labels")
+    known = vocab.get_token_to_index_vocabulary("labels")
+    assert "B-LOC" not in known
+    ids = padded([[known.get(tag, -1) for tag in tags] for tags in gold])
+    metric = SpanF1(vocab, "labels", label_encoding="BIO")
+    metric.add_tags(to_ids(vocab, predicted), ids, gold)
+    assert metric.get_metric() == pytest.approx(expected.get_metric())
+    assert metric.get_metric()["recall-LOC"] == 0.0
+    with pytest.raises(ValueError, match=r'Found the tag id -1.*"gold_tags"'):
+        metric.add_tags(to_ids(vocab, predicted), ids)
 
 
 def test_ill_formed_sequences_are_read_as_by_conlleval():
@@ -154,7 +231,7 @@ def check_worker(rank, world_size, expected):
     found = metric.get_metric(reset=True)
     assert found == pytest.approx(expected, abs=1e-12)
     nothing = metric.get_metric()
-    assert nothing == {"precision-overall": 0.0, "recall-overall": 0.0, "f1-measure-overall": 0.0}
+    assert set(nothing.values()) == {0.0} and len(nothing) == 6
 
 
 def test_two_workers_equal_one():

@@ -1,0 +1,79 @@
+"""Counts the words whose true label is not in the vocabulary."""
+
+import logging
+from collections import Counter
+from typing import Counter as CounterType
+from typing import List, Optional, Sequence, Set, Tuple
+
+import torch.distributed as dist
+from allennlp.common.util import is_distributed
+from allennlp.training.metrics import Metric
+from overrides import overrides
+
+logger = logging.getLogger(__name__)
+
+_Key = Tuple[str, str]
+
+
+@Metric.register("unseen_labels")
+class UnseenLabels(Metric):
+    """
+    Counts the words whose true label no training sentence had, which no model can get right, by file and label.
+    What was counted is logged when it is reset, that is once for each pass over a data set; the same counts are
+    logged once only.
+    """
+
+    supports_distributed = True
+
+    def __init__(self) -> None:
+        self._counts: CounterType[_Key] = Counter()
+        self._logged: Set[Tuple[_Key, int]] = set()
+
+    @overrides(check_signature=False)  # AllenNLP's take tensors
+    def __call__(self, labels: Sequence[str], file: Optional[str] = None) -> None:  # type: ignore[override]
+        """
+        # Parameters
+
+        labels : `Sequence[str]`
+            The labels of a sentence that are not in the vocabulary.
+        file : `str`, optional
+            Where the sentence comes from, if that is known.
+        """
+        self._counts.update((file or "", label) for label in labels)
+
+    @overrides
+    def get_metric(self, reset: bool = False) -> int:
+        """
+        # Returns
+
+        `int`
+            The number of words, over all workers if `reset` is True.
+        """
+        if not reset:
+            return sum(self._counts.values())
+        counts = self._counts
+        if is_distributed():
+            gathered: List = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, dict(counts))
+            counts = sum((Counter(worker) for worker in gathered), Counter())
+        if not is_distributed() or dist.get_rank() == 0:
+            self._log(counts)
+        self.reset()
+        return sum(counts.values())
+
+    def _log(self, counts: CounterType[_Key]) -> None:
+        for key, number in sorted(counts.items()):
+            if (key, number) not in self._logged:
+                self._logged.add((key, number))
+                file, label = key
+                logger.warning(
+                    "%sthe label %r of %d word%s is not in the vocabulary: these are counted as errors.",
+                    f"{file}: " if file else "",
+                    label,
+                    number,
+                    "" if number == 1 else "s",
+                )
+
+    @overrides
+    def reset(self) -> None:
+        self._counts = Counter()
