@@ -81,7 +81,7 @@ def _measure(
     from ldnet_allennlp.modules.multiply_adds import multiply_adds
 
     loaded = load_archive(str(archive(out, model)), cuda_device=-1)
-    predictor = Predictor.from_archive(loaded, "ldnet_tagger")
+    predictor = Predictor.from_archive(loaded, "ldnet_tagger", extra_args={"confidences": False})
     embedders = [module for module in loaded.model.modules() if isinstance(module, LdnetEmbedder)]
     kept = sum(len(numbers) for embedder in embedders for numbers in embedder.kept_layers().values())
     there = sum(len(numbers) for embedder in embedders for numbers in embedder.all_layers().values())

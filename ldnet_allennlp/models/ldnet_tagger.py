@@ -9,7 +9,6 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models.model import Model
 from allennlp.modules import FeedForward, Seq2SeqEncoder, TextFieldEmbedder
-from allennlp.modules.conditional_random_field import allowed_transitions
 from allennlp.nn import InitializerApplicator
 from allennlp.nn.util import get_text_field_mask
 from allennlp.training.metrics import CategoricalAccuracy
@@ -18,9 +17,8 @@ from overrides import overrides
 
 from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
-from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.models.tagger_crf import batched_crf
 from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
-from ldnet_allennlp.modules.conditional_random_field import build_crf
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
@@ -139,7 +137,14 @@ class LdnetTagger(CrfTagger):
         constrained = (
             self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
         )
-        self._use_fast_crf(weight_strategy, has_other_letters and constrained)
+        self.crf = batched_crf(
+            self.crf,
+            self._labels(),
+            iobes=has_other_letters and constrained,
+            label_weights=getattr(self, "label_weights", None),
+            weight_strategy=weight_strategy,
+            boundary_tags=boundary_tags,
+        )
         self.metrics = {"accuracy": CategoricalAccuracy()}
         if self.calculate_span_f1:
             self._f1_metric = SpanF1(
@@ -169,42 +174,6 @@ class LdnetTagger(CrfTagger):
         built = co_training.construct(vocab=self.vocab, text_field_embedder=self.text_field_embedder)
         # With a weight of 0 its parameters would only be decayed by the optimizer.
         return built if built.lambda_0 > 0 else None
-
-    def _use_fast_crf(self, weight_strategy: Optional[str], letters_differ: bool) -> None:
-        """Puts the batched CRF in the place of the one that `CrfTagger` made, with its parameters."""
-        slow = self.crf
-        num_tags = self.num_tags
-        if letters_differ:
-            # AllenNLP knows this encoding under other letters only.
-            labels = self.vocab.get_index_to_token_vocabulary(self.label_namespace)
-            spelt = {number: _in_letters_of_allennlp(tag) for number, tag in labels.items()}
-            constraints: Optional[List[Tuple[int, int]]] = allowed_transitions("BIOUL", spelt)
-        else:
-            allowed = slow._constraint_mask.nonzero(as_tuple=False).tolist()
-            unconstrained = len(allowed) == (num_tags + 2) ** 2
-            constraints = None if unconstrained else [(before, after) for before, after in allowed]
-        if self.boundary_tags:
-            self.crf = BoundaryTagCrf(num_tags, self._boundary_ids(), constraints)
-            return
-        self.crf = build_crf(
-            num_tags,
-            constraints=constraints,
-            include_start_end_transitions=self.include_start_end_transitions,
-            label_weights=getattr(self, "label_weights", None),
-            weight_strategy=weight_strategy,
-        )
-        self.crf.load_state_dict({**slow.state_dict(), "_constraint_mask": self.crf._constraint_mask})
-
-    def _boundary_ids(self) -> BoundaryTags:
-        known = self.vocab.get_token_to_index_vocabulary(self.label_namespace)
-        if len(self.boundary_tags) != 2 or not set(self.boundary_tags) <= set(known):
-            raise ConfigurationError(
-                f"boundary_tags are two tags of the vocabulary's namespace '{self.label_namespace}', which has "
-                f"{', '.join(known) or 'none'}, but they are {self.boundary_tags}."
-            )
-        if getattr(self, "label_weights", None) is not None:
-            raise ConfigurationError("There are label_weights and boundary_tags: a CRF has either, not both.")
-        return BoundaryTags(*(known[tag] for tag in self.boundary_tags))
 
     def spans(self, tags: List[str]) -> List[Span]:
         """The spans of predicted tags in the model's `label_encoding`; a boundary tag of a word is none."""
@@ -460,8 +429,3 @@ def _check_loss(loss: str, has_weights: bool, has_boundary_tags: bool) -> None:
             "The loss is 'softmax', which has no transitions, but there are boundary_tags, which are scored by "
             "transitions."
         )
-
-
-def _in_letters_of_allennlp(tag: str) -> str:
-    letter, separator, label = tag.partition("-")
-    return {"E": "L", "S": "U"}.get(letter, letter) + separator + label

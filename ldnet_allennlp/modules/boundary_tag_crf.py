@@ -52,12 +52,12 @@ class BoundaryTagCrf(FastConditionalRandomField):
         self.boundary_tags = boundary_tags
 
     @overrides
-    def _scores(
+    def scores(
         self, constrained: bool = False, forbidden: float = float("-inf")
     ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         start = self.transitions[self.boundary_tags.start]  # (N,), to the first tag
         end = self.transitions[:, self.boundary_tags.end]  # (N,), from the last tag
-        transitions, _, _ = super()._scores(constrained, forbidden)
+        transitions, _, _ = super().scores(constrained, forbidden)
         if constrained:
             barred, tags = self._constraint_mask == 0, slice(self.num_tags)
             start = start.masked_fill(barred[self.num_tags, tags], forbidden)

@@ -96,7 +96,7 @@ class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFi
         if mask is not None:
             tags = tags.masked_fill(~mask.to(torch.bool), 0)
         weights = self.label_weights
-        transitions, start, end = self._scores()
+        transitions, start, end = self.scores()
         weighted = transitions * weights.unsqueeze(1), start, end
         score = self._path_score(inputs * weights, weighted, kept, tags)
         minus_log_z = self._log_likelihood(inputs, (transitions, start, end), kept)

@@ -77,7 +77,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         """
         kept = self._kept(inputs, mask)
         logits, transitions = self._weighted(inputs)
-        _, start, end = self._scores()
+        _, start, end = self.scores()
         return self._log_likelihood(logits, (transitions, start, end), kept, tags).sum()
 
     def log_partition(
@@ -101,7 +101,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         `torch.Tensor`
             (B,), differentiable; -inf where no sequence is allowed.
         """
-        return -self._log_likelihood(logits, self._scores(constrained), self._kept(logits, mask))
+        return -self._log_likelihood(logits, self.scores(constrained), self._kept(logits, mask))
 
     def path_score(
         self, logits: torch.Tensor, tags: torch.Tensor, mask: Optional[torch.Tensor] = None
@@ -124,7 +124,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         `torch.Tensor`
             (B,), differentiable.
         """
-        return self._path_score(logits, self._scores(), self._kept(logits, mask), tags)
+        return self._path_score(logits, self.scores(), self._kept(logits, mask), tags)
 
     def marginals(
         self, logits: torch.Tensor, mask: Optional[torch.Tensor] = None, constrained: bool = False
@@ -148,7 +148,7 @@ class FastConditionalRandomField(ConditionalRandomField):
             allowed.
         """
         kept = self._kept(logits, mask)
-        logits, scores = self._in_one_type(kept.to_front(logits.detach()), self._scores(constrained))
+        logits, scores = self._in_one_type(kept.to_front(logits.detach()), self.scores(constrained))
         if logits.numel() == 0:
             return logits
         return kept.to_places(token_marginals(logits, *scores, kept.lengths))
@@ -174,7 +174,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         `torch.Tensor`
             (), the sum over the batch; 0 if every sentence's best sequence is `tags`.
         """
-        kept, scores = self._kept(inputs, mask), self._scores()
+        kept, scores = self._kept(inputs, mask), self.scores()
         best, _ = self._decode(inputs, scores, kept, top_k=1)
         best_score = self._path_score(inputs, scores, kept, kept.to_places(best[:, 0]))
         return (best_score - self._path_score(inputs, scores, kept, tags)).sum()
@@ -203,12 +203,12 @@ class FastConditionalRandomField(ConditionalRandomField):
             best first. The tags are those of the steps that are not masked.
         """
         kept, k = self._kept(logits, mask), 1 if top_k is None else top_k
-        tags, scores = self._decode(logits, self._scores(constrained=True), kept, k)
+        tags, scores = self._decode(logits, self.scores(constrained=True), kept, k)
         path_scores = scores.tolist()
         impossible = [b for b, best in enumerate(path_scores) if best[0] == -math.inf]
         if impossible:
             some = KeptSteps(*(None if part is None else part[impossible] for part in kept))
-            penalised = self._scores(constrained=True, forbidden=_PENALTY)
+            penalised = self.scores(constrained=True, forbidden=_PENALTY)
             tags[impossible], scores[impossible] = self._decode(logits[impossible], penalised, some, k)
             path_scores = scores.tolist()
         lengths = [logits.size(1)] * logits.size(0) if kept.lengths is None else kept.lengths.tolist()
@@ -243,7 +243,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         """
         kept = self._kept(logits, mask)
         tags, scores = self._decode(
-            logits, self._scores(constrained=True), kept, 1 if top_k is None else top_k
+            logits, self.scores(constrained=True), kept, 1 if top_k is None else top_k
         )
         tags = torch.stack([kept.to_places(path) for path in tags.unbind(1)], dim=1)
         return (tags[:, 0], scores[:, 0]) if top_k is None else (tags, scores)
@@ -264,8 +264,11 @@ class FastConditionalRandomField(ConditionalRandomField):
             )
         return KeptSteps.from_mask(mask.to(torch.bool))
 
-    def _scores(self, constrained: bool = False, forbidden: float = -math.inf) -> _Scores:
-        """The parameters; if `constrained`, with `forbidden` in place of those of forbidden transitions."""
+    def scores(self, constrained: bool = False, forbidden: float = -math.inf) -> _Scores:
+        """
+        The scores of transitions (N, N), from row to column, of starting (N,) and of ending (N,) with each tag: the
+        parameters; if `constrained`, with `forbidden` in place of those of forbidden transitions.
+        """
         transitions: torch.Tensor = self.transitions
         start: torch.Tensor
         end: torch.Tensor

@@ -66,7 +66,7 @@ def span_probabilities(
     if not rows:
         return [[] for _ in spans]
     # A private method, but of the same package: the CRF's subclasses have parameters of different kinds.
-    transitions, start, end = (part.detach().double() for part in crf._scores(constrained=True))
+    transitions, start, end = (part.detach().double() for part in crf.scores(constrained=True))
     kept = mask[rows].to(torch.bool)
     lengths = kept.sum(1)
     steps = int(lengths.max())

@@ -1,6 +1,7 @@
 """Tags sentences that are given as text, tokens or CoNLL columns."""
 
 import json
+import os
 from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union, cast
 
@@ -165,7 +166,7 @@ class LdnetTaggerPredictor(Predictor):
         input_path : `str`
             The file, plain or compressed.
         output_path : `str`
-            Where to write to, in UTF-8.
+            Where to write to, in UTF-8. The file appears when it is complete.
         window : `int`, optional (default = `1024`)
             How many sentences are sorted by length at a time.
 
@@ -175,10 +176,16 @@ class LdnetTaggerPredictor(Predictor):
             The number of sentences.
         """
         number = 0
-        with open(output_path, "w", encoding="utf-8", newline="\n") as file:
-            for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
-                file.writelines(map(self.dump_line, self.predict_batch_instance(group)))
-                number += len(group)
+        unfinished = f"{output_path}.unfinished"
+        try:
+            with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
+                for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
+                    file.writelines(map(self.dump_line, self.predict_batch_instance(group)))
+                    number += len(group)
+            os.replace(unfinished, output_path)
+        finally:
+            if os.path.exists(unfinished):
+                os.remove(unfinished)
         return number
 
     @overrides

@@ -337,3 +337,13 @@ def test_wnut17(tagging, tmp_path):
     found = (tmp_path / "out").read_bytes().decode("utf-8").split("\n")
     given = [line.split("\t") for line in path.read_bytes().decode("utf-8").split("\n") if line.strip()]
     assert [line.split(" ")[:2] for line in found if line] == given
+
+
+def test_an_error_leaves_no_half_written_file(tagging, tmp_path):
+    path, out = tmp_path / "in.jsonl", tmp_path / "out.jsonl"
+    path.write_text('{"sentence": "python"}\n{"sentence": "the list"}\n{"sentence"\n')
+    out.write_text("from an earlier run\n")
+    predictor = LdnetTaggerPredictor(tagging._model, tagging._dataset_reader.reader, input="jsonl")
+    with pytest.raises(ConfigurationError, match="line 3"):
+        predictor.tag_file(str(path), str(out), window=1)
+    assert out.read_text() == "from an earlier run\n" and len(list(tmp_path.iterdir())) == 2
