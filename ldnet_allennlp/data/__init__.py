@@ -1,3 +1,4 @@
+from ldnet_allennlp.data import transformer_tokenizers
 from ldnet_allennlp.data.conll_columns import ConllColumnsReader
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
 from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader

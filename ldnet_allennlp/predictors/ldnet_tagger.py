@@ -266,7 +266,8 @@ class LdnetTaggerPredictor(Predictor):
                 setattr(self._model, name, value)
 
     def _readable(self, instance: Instance, found: JsonDict) -> JsonDict:
-        tags = found["tags"]
+        # Some taggers (allennlp-models' `simple_tagger`) tag the padding, too.
+        tags = found["tags"][: len(cast(TextField, instance["tokens"]))]
         words, columns = _words_and_columns(instance, len(tags))
         output: JsonDict = {"words": words, "tags": tags}
         if self._label_encoding is not None:

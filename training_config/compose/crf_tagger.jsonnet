@@ -1,0 +1,63 @@
+// allennlp-models' `crf_tagger` with our language models' layers (`ldnet`) beside word vectors.
+//
+//     LDNET_SETTINGS='{"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}' \
+//       allennlp train training_config/compose/crf_tagger.jsonnet -s out/crf_tagger --include-package ldnet_allennlp
+//     allennlp predict out/crf_tagger/model.tar.gz sentences.jsonl \
+//       --predictor ldnet_tagger --include-package ldnet_allennlp
+//
+// (Its own predictor, which is the default, wants a spaCy model.)
+// Its loss has no penalty for the layers' gates, so that it cannot select layers. `ldnet_tagger` can, and takes this
+// archive as it is: it has the same parameters (-o '{"model.type": "ldnet_tagger"}'). `allennlp ldnet-prune` cuts
+// layers whose gate is 0 out of archives of either.
+//
+// Hardware: one CPU core and 2 GiB of memory.
+// Score: F1 3.7 on test (dev 6.8) on WNUT-17, with "learning_rate": 0.003, "num_epochs": 4, "batch_size": 10 and the
+// defaults, and the language models of OpenStax of transformer.jsonnet: 1.2 minutes of CPU time on one core, one seed
+// (13370), the last epoch the best, far from converged: training F1 is 39.6. Measured by benchmarks/compositions.py.
+local experiment = import 'experiment.libsonnet';
+local settings = (import '../settings.libsonnet')(experiment.defaults {
+  // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
+  lm_forward: 'out/lm_forward/model.tar.gz',
+  lm_backward: 'out/lm_backward/model.tar.gz',
+  min_count: 2,
+  word_dim: 100,
+  // What the language models' layers are projected to.
+  projection_dim: 100,
+  word_hidden: 100,
+  dropout: 0.3,
+});
+
+experiment.config(settings, '+f1-measure-overall') {
+  dataset_reader: {
+    type: 'conll_columns',
+    target_label_encoding: 'BIOUL',
+    token_indexers: {
+      tokens: { type: 'single_id', lowercase_tokens: true },
+      ldnet: { type: 'ldnet' },
+    },
+  },
+  vocabulary: { min_count: { tokens: settings.min_count } },
+  model: {
+    type: 'crf_tagger',
+    label_encoding: 'BIOUL',
+    dropout: settings.dropout,
+    text_field_embedder: {
+      token_embedders: {
+        tokens: { type: 'embedding', embedding_dim: settings.word_dim },
+        ldnet: {
+          type: 'ldnet',
+          forward: { pretrained_file: settings.lm_forward },
+          backward: { pretrained_file: settings.lm_backward },
+          projection_dim: settings.projection_dim,
+          dropout: settings.dropout,
+        },
+      },
+    },
+    encoder: {
+      type: 'lstm',
+      input_size: settings.word_dim + settings.projection_dim,
+      hidden_size: settings.word_hidden,
+      bidirectional: true,
+    },
+  },
+}
