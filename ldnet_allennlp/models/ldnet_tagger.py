@@ -18,6 +18,7 @@ from overrides import overrides
 from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
 from ldnet_allennlp.models.tagger_crf import batched_crf
+from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.layer_selection import LayerSelection
@@ -295,7 +296,8 @@ class LdnetTagger(CrfTagger):
                 "step, but one has a single token. Set the reader's end_token."
             )
         rows = torch.arange(logits.size(0), device=logits.device)
-        end_scores = logits[rows, steps - 1, self._boundary_ids().end]  # (B,)
+        end = cast(BoundaryTagCrf, self.crf).boundary_tags.end
+        end_scores = logits[rows, steps - 1, end]  # (B,)
         numbers = torch.arange(logits.size(1) - 1, device=logits.device)
         is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
         logits = logits[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)
