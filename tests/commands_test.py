@@ -14,7 +14,7 @@ from tests.taggers import DEV, TAGGER, build_language_models, settings_for
 
 @pytest.fixture(scope="module")
 def elsewhere(tmp_path_factory):
-    """A directory in which `ldnet-prune` is known: AllenNLP looks for commands in this file only."""
+    """A directory in which our commands are known: AllenNLP looks for commands in this file only."""
     folder = tmp_path_factory.mktemp("elsewhere")
     (folder / ".allennlp_plugins").write_text("ldnet_allennlp\n")
     return folder
@@ -77,6 +77,16 @@ def test_train_prune_and_predict(trained_here, elsewhere):
         outputs.append([json.loads(line) for line in (elsewhere / output).read_text().splitlines()])
     assert difference(*outputs) == ""  # probabilities may differ in their last digits
     assert [" ".join(output["words"]) for output in outputs[0]] == sentences
+
+
+def test_report(trained_here, elsewhere):
+    """The table alone is on standard output."""
+    options = ("--threads", "1", "--passes", "1", "--json", "report.json")
+    done = allennlp(elsewhere, "ldnet-report", "ner", *options)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[:3] == ["ner", "model", "LdnetTagger"]
+    found = json.loads((elsewhere / "report.json").read_text())
+    assert found["archives"][0]["words_per_second"] > 0 and found["threads"] == 1
 
 
 def test_evaluate(trained_here, elsewhere):

@@ -27,16 +27,21 @@ def read_archive(path: str) -> Archive:
 
     Raises `ConfigurationError` if there is none at `path`, or if the file is damaged.
     """
-    if not os.path.exists(path):
-        raise ConfigurationError(
-            f"No archive was found at '{path}': a model.tar.gz or the directory of a training was expected."
-        )
+    check_is_there(path)
     try:
         return load_archive(path)
     except (tarfile.TarError, EOFError, zlib.error) as error:
         raise ConfigurationError(
             f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {error}"
         ) from error
+
+
+def check_is_there(path: str) -> None:
+    """Raises `ConfigurationError` if there is no archive at `path`."""
+    if not os.path.exists(path):
+        raise ConfigurationError(
+            f"No archive was found at '{path}': a model.tar.gz or the directory of a training was expected."
+        )
 
 
 def archive_path(path: str) -> str:
@@ -112,3 +117,19 @@ def without_progress_messages() -> Iterator[None]:
         yield
     finally:
         root.setLevel(level)
+
+
+@contextlib.contextmanager
+def replacing(path: str) -> Iterator[str]:
+    """
+    A context that gives a path beside `path`, with the same ending, to write to. What was written takes the place of
+    `path` when the context ends, and is removed if it ends with an error.
+    """
+    folder, name = os.path.split(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    workplace = tempfile.mkdtemp(prefix=".writing-", dir=folder)
+    try:
+        yield os.path.join(workplace, name)
+        os.replace(os.path.join(workplace, name), path)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)

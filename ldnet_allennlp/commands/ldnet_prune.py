@@ -2,15 +2,18 @@
 `allennlp ldnet-prune`: cuts the layers that layer selection has switched off out of a trained model.
 
     allennlp ldnet-prune ner_select/model.tar.gz pruned/model.tar.gz
+    allennlp ldnet-prune ner_select/model.tar.gz pruned/ --keep 2 --keep-words words.txt --fold
+    allennlp ldnet-prune ner_select/model.tar.gz pruned/ --keep forward:1,3 backward:2
 """
 
 import argparse
 import copy
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Set
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader
 from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from overrides import overrides
@@ -23,17 +26,20 @@ from ldnet_allennlp.commands.archives import (
     without_progress_messages,
     write_archive,
 )
+from ldnet_allennlp.commands.component_costs import component_costs
+from ldnet_allennlp.commands.kept_words import KeptWords, read_words
+from ldnet_allennlp.commands.layer_choice import Layers, choose_layers, cut_gates, shown_layers
 from ldnet_allennlp.commands.verification import TOLERANCE, difference, generated_sentences, outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.multiply_adds import multiply_adds
 
 
 @Subcommand.register("ldnet-prune")
 class LdnetPrune(Subcommand):
     """
-    Cuts every layer whose gate is 0 out of the language models in an archive (any model with an "ldnet" token
-    embedder), checks that the outputs stay the same, and writes an ordinary archive.
+    Cuts every layer whose gate is 0, or that the user does not name, out of the language models in an archive (any
+    model with an "ldnet" token embedder), checks that the outputs stay the same (as with those gates at 0), and
+    writes an ordinary archive.
     """
 
     @overrides
@@ -50,6 +56,25 @@ class LdnetPrune(Subcommand):
             help="a text file, one sentence a line, words between blanks, to check on; otherwise sentences are "
             "made of the language model's words",
         )
+        subparser.add_argument(
+            "--keep",
+            nargs="+",
+            metavar="LAYERS",
+            help="what to keep: a number N, for the N layers with the largest gates of both directions together, or "
+            "layers by name, numbered from 1: forward:1,3 backward:2. The others are cut even if their gate is above "
+            "0, which may change tags; by default those whose gate is 0 are cut, which does not",
+        )
+        subparser.add_argument(
+            "--keep-words",
+            metavar="FILE",
+            help="a file of words, one a line: the vectors of all other words are dropped from the language models, "
+            "to which these are unknown words then. Sentences of the kept words are tagged as before",
+        )
+        subparser.add_argument(
+            "--fold",
+            action="store_true",
+            help="multiply the gates of the layers that are left into the weights that read them",
+        )
         subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
         subparser.set_defaults(func=prune_from_args)
         return subparser
@@ -60,7 +85,15 @@ def prune_from_args(args: argparse.Namespace) -> None:
     try:
         sentences = read_sentences(args.sentences) if args.sentences else None
         with without_progress_messages():
-            report = prune_archive(args.archive, args.output, sentences, args.force)
+            report = prune_archive(
+                args.archive,
+                args.output,
+                sentences,
+                args.force,
+                keep=args.keep,
+                keep_words=read_words(args.keep_words) if args.keep_words else None,
+                fold=args.fold,
+            )
         print("\n".join(report))
     except (ConfigurationError, OSError) as error:
         raise SystemExit(f"ldnet-prune: {error}") from error
@@ -76,7 +109,13 @@ def read_sentences(path: str) -> List[List[str]]:
 
 
 def prune_archive(
-    source: str, output: str, sentences: Optional[List[List[str]]] = None, force: bool = False
+    source: str,
+    output: str,
+    sentences: Optional[List[List[str]]] = None,
+    force: bool = False,
+    keep: Optional[List[str]] = None,
+    keep_words: Optional[Set[str]] = None,
+    fold: bool = False,
 ) -> List[str]:
     """
     Writes a pruned copy of an archive.
@@ -91,14 +130,20 @@ def prune_archive(
         The sentences to check on; otherwise they are made up.
     force : `bool`, optional (default = `False`)
         Whether `output` may be replaced.
+    keep : `List[str]`, optional
+        The layers to keep, as `choose_layers` reads them; by default those whose gate is above 0.
+    keep_words : `Set[str]`, optional
+        The words that the language models keep, see `KeptWords`; by default all.
+    fold : `bool`, optional (default = `False`)
+        Whether the gates of the layers that are left go into the weights that read them, and are 1 then.
 
     # Returns
 
     `List[str]`
         What was done, in lines for the user.
 
-    Raises `ConfigurationError` if there is nothing to prune in the archive, if `output` exists, or if the
-    pruned model's outputs differ: then nothing is written.
+    Raises `ConfigurationError` if there is nothing to prune in the archive, if `keep` or `keep_words` do not fit it,
+    if `output` exists, or if the pruned model's outputs differ: then nothing is written.
     """
     target = archive_path(output)
     if os.path.exists(target) and not force:
@@ -111,15 +156,23 @@ def prune_archive(
             f"'{source}' was expected to hold a model with an ldnet token embedder, but its "
             f"{type(model).__name__} has none: there is nothing to prune."
         )
-    if sentences is None:
-        sentences = generated_sentences(model.vocab, embedders[0].namespace)
-    words = [word for sentence in sentences for word in sentence]
-    characters = sum(map(len, words)) / len(words)
+    words = None if keep_words is None else KeptWords(model.vocab, embedders, reader, keep_words)
+    sentences = _sentences_to_check(sentences, model, embedders[0].namespace, words)
+    characters = sum(len(word) for sentence in sentences for word in sentence) / sum(map(len, sentences))
 
     report = [_describe("before", model, embedders, characters)]
+    if keep is None:
+        kept = [embedder.kept_layers() for embedder in embedders]
+    else:
+        kept = choose_layers(embedders, keep)
+    told = _switch_off(model, reader, sentences, embedders, kept)
     before = outputs_of(model, reader, sentences)
-    for embedder in embedders:
-        embedder.prune()
+    for embedder, layers in zip(embedders, kept):
+        embedder.prune(layers)
+        if fold:
+            embedder.fold_gates()
+    if words is not None:
+        told += words.drop_others()
     _check_same(before, outputs_of(model, reader, sentences))
     config = pruned_config(archive.config.as_dict(quiet=True), embedders)
     for embedder in embedders:
@@ -131,6 +184,7 @@ def prune_archive(
 
     write_archive(target, model, config, check)
     report.append(_describe("after", model, embedders, characters))
+    report += told
     report.append(f"Checked on {len(sentences)} sentences: same tags, scores within {TOLERANCE:g}.")
     report.append(f"Written to {target} ({os.path.getsize(target) / 2**20:.1f} MiB).")
     return report
@@ -187,15 +241,49 @@ def _check_same(before: List[Dict[str, Any]], after: List[Dict[str, Any]]) -> No
         raise ConfigurationError(f"The pruned model does not say the same, so nothing was written: {found}")
 
 
-def _describe(moment: str, model: Model, embedders: List[LdnetEmbedder], characters_per_word: float) -> str:
-    layers = ", ".join(
-        f"{direction} {numbers}"
-        for embedder in embedders
-        for direction, numbers in embedder.all_layers().items()
+def _sentences_to_check(
+    given: Optional[List[List[str]]], model: Model, namespace: str, words: Optional[KeptWords]
+) -> List[List[str]]:
+    """Of the given sentences those whose words are kept, or, if there are none, generated ones."""
+    allowed = None if words is None else words.reads_the_same
+    found = [sentence for sentence in given or [] if allowed is None or all(map(allowed, sentence))]
+    return found or generated_sentences(model.vocab, namespace, allowed=allowed)
+
+
+def _switch_off(
+    model: Model,
+    reader: DatasetReader,
+    sentences: List[List[str]],
+    embedders: List[LdnetEmbedder],
+    kept: List[Layers],
+) -> List[str]:
+    """Sets the gates of the layers that are to be cut to 0, and tells what changes if any were above."""
+    switched_off = sum(
+        len(set(numbers) - set(layers[name]))
+        for embedder, layers in zip(embedders, kept)
+        for name, numbers in embedder.kept_layers().items()
     )
-    cost = multiply_adds(model, characters_per_word) / 1e6
+    if not switched_off:
+        return []
+    before = outputs_of(model, reader, sentences)
+    cut_gates(embedders, kept)
+    after = outputs_of(model, reader, sentences)
+    pairs = [
+        pair
+        for first, second in zip(before, after)
+        for pair in zip(first.get("tags", []), second.get("tags", []))
+    ]
+    changed = sum(first != second for first, second in pairs)
+    tags = f", which changes {changed} of {len(pairs)} tags of the sentences below" if pairs else ""
+    return [f"Of the layers cut, {switched_off} had gates above 0{tags}."]
+
+
+def _describe(moment: str, model: Model, embedders: List[LdnetEmbedder], characters_per_word: float) -> str:
+    layers = ", ".join(shown_layers(embedder.all_layers()) for embedder in embedders)
+    costs = component_costs(model, characters_per_word)
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    without = " (not all is counted: see ldnet-report)" if costs.not_counted else ""
     return (
-        f"{moment + ':':8} {cost:.2f} M multiply-adds a word, {parameters:.2f} M parameters, "
-        f"language model layers {layers}"
+        f"{moment + ':':8} {costs.total / 1e6:.2f} M multiply-adds a word{without}, {parameters:.2f} M parameters, "
+        f"language model layers: {layers}"
     )

@@ -2,7 +2,7 @@
 
 import inspect
 import random
-from typing import Any, Dict, List
+from typing import Any, Callable, Dict, List, Optional
 
 import numpy
 from allennlp.common.checks import ConfigurationError
@@ -15,7 +15,9 @@ from ldnet_allennlp.data.language_model_vocabulary import words_namespace, words
 TOLERANCE = 1e-5
 
 
-def generated_sentences(vocab: Vocabulary, namespace: str, seed: int = 13) -> List[List[str]]:
+def generated_sentences(
+    vocab: Vocabulary, namespace: str, seed: int = 13, allowed: Optional[Callable[[str], bool]] = None
+) -> List[List[str]]:
     """
     Sentences of random words of a language model's vocabulary, of 1 to 40 words, with unknown words in them.
 
@@ -27,8 +29,16 @@ def generated_sentences(vocab: Vocabulary, namespace: str, seed: int = 13) -> Li
         The `namespace` of its "ldnet" token embedder.
     seed : `int`
         The same seed gives the same sentences.
+    allowed : `Callable[[str], bool]`, optional
+        Which of the words to use.
     """
-    words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()] or ["word"]
+    words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()]
+    return random_sentences([word for word in words if allowed is None or allowed(word)], seed)
+
+
+def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
+    """Sentences as `generated_sentences` makes them, of these words."""
+    words = words or ["word"]
     generator = random.Random(seed)
     lengths = [1, 2, 3, 5, 8, 13, 21, 40] * 2
     return [
@@ -56,16 +66,23 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
     if before is not None:
         setattr(model, "return_logits", True)  # noqa: B010, of a tagger that has it
     try:
-        instances = [_instance_of(reader, words) for words in sentences]
-        for instance in instances:
-            reader.apply_token_indexers(instance)
+        instances = [instance_of(reader, words) for words in sentences]
         return [sanitize(output) for output in model.forward_on_instances(instances)]
     finally:
         if before is not None:
             setattr(model, "return_logits", before)  # noqa: B010
 
 
-def _instance_of(reader: DatasetReader, words: List[str]) -> Instance:
+def instance_of(reader: DatasetReader, words: List[str]) -> Instance:
+    """
+    A sentence as an instance with the reader's indexers. Raises `ConfigurationError` as `outputs_of` does.
+    """
+    instance = _without_indexers(reader, words)
+    reader.apply_token_indexers(instance)
+    return instance
+
+
+def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
     parameters = list(inspect.signature(reader.text_to_instance).parameters.values())
     needed = [
         parameter.name
@@ -76,12 +93,12 @@ def _instance_of(reader: DatasetReader, words: List[str]) -> Instance:
     if len(needed) > 1 or not parameters:
         raise ConfigurationError(
             f"The reader ({type(reader).__name__}) was expected to make an instance of words alone, but its "
-            f"text_to_instance needs: {', '.join(needed) or 'nothing'}. So the model cannot be checked."
+            f"text_to_instance needs: {', '.join(needed) or 'nothing'}. So the model cannot be run on sentences."
         )
     annotation = str(parameters[0].annotation)
     if annotation in (str(str), "str"):  # as of text classification
         return reader.text_to_instance(" ".join(words))
-    if annotation.endswith("List[str]"):
+    if "List[str]" in annotation and "Token" not in annotation:
         return reader.text_to_instance(words)
     return reader.text_to_instance([Token(word) for word in words])
 

@@ -35,6 +35,8 @@ class LanguageModelLayers(torch.nn.Module):
         Whether the gates, and the language model itself, are trained.
     mixture : `bool`
         Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
+    unpruned_layers : `List[int]`, optional
+        How many layers each direction had before pruning; as many as `layers` tell of, if it is not known.
 
     Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
     asked for.
@@ -53,6 +55,7 @@ class LanguageModelLayers(torch.nn.Module):
         train_gates: bool,
         requires_grad: bool,
         mixture: bool = False,
+        unpruned_layers: Optional[List[int]] = None,
     ) -> None:
         super().__init__()
         self.direction = direction
@@ -63,6 +66,13 @@ class LanguageModelLayers(torch.nn.Module):
             raise ConfigurationError(
                 f"The {direction} language model has {encoder.layer_counts} layers a direction, but the "
                 f"numbers of {[len(numbers) for numbers in self.layers]} layers are given."
+            )
+        told = [max(numbers, default=-1) + 1 for numbers in self.layers]
+        self.unpruned_layers = unpruned_layers or told
+        if len(self.unpruned_layers) != len(told) or any(map(int.__lt__, self.unpruned_layers, told)):
+            raise ConfigurationError(
+                f"The {direction} language model had at least {told} layers a direction before pruning, as its layers' "
+                f"numbers tell, but unpruned_layers is {unpruned_layers}."
             )
         # NaN until real weights come in: `_check_weights` can tell that they did.
         self.embedding = torch.nn.Embedding.from_pretrained(
@@ -100,6 +110,8 @@ class LanguageModelLayers(torch.nn.Module):
             "boundary": self.boundary,
             "layers": self.layers,
         }
+        if self.unpruned_layers != self.selection.encoder.layer_counts:
+            description["unpruned_layers"] = self.unpruned_layers
         if isinstance(self.selection, StackedLayers) and self.selection.mixture is not None:
             description["mixture"] = True
         return description
@@ -148,6 +160,19 @@ class LanguageModelLayers(torch.nn.Module):
         self.selection = selection.train(self.training)
         self.layers = [sorted(wanted) for wanted in keep]
         return columns
+
+    def fold_gates(self) -> torch.Tensor:
+        """
+        Multiplies the gates into the weights of the layers that read them, in place; the gates are 1 then.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (output size,): what the output is to be multiplied with to be what it was.
+        """
+        if isinstance(self.selection, StackedLayers):
+            return torch.ones(self.get_output_dim(), device=self.selection.gates.device)
+        return self.selection.fold_gates()
 
     def _check_weights(self) -> None:
         if not self._checked and bool(torch.isnan(self.embedding.weight[0]).any()):

@@ -56,6 +56,8 @@ class LanguageModelSource(FromParams):
         language model was trained with is the default. An empty string stands for none.
     layers : `List[List[int]]`, optional
         Which layers of the unpruned language model, from 0, a pruned `contextualizer` kept: one list a stack.
+    unpruned_layers : `List[int]`, optional
+        How many layers each stack of the unpruned language model had. Reports show it.
     mixture : `bool`, optional (default = `False`)
         For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers, with trained weights,
         and not its top layer. See `StackedLayers`.
@@ -68,6 +70,7 @@ class LanguageModelSource(FromParams):
         boundary: Optional[str] = None,
         layers: Optional[List[List[int]]] = None,
         mixture: bool = False,
+        unpruned_layers: Optional[List[int]] = None,
     ) -> None:
         if contextualizer is not None and not isinstance(contextualizer, READABLE):
             raise ConfigurationError(
@@ -79,6 +82,7 @@ class LanguageModelSource(FromParams):
         self.boundary = boundary
         self.layers = layers
         self.mixture = mixture
+        self.unpruned_layers = unpruned_layers
 
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:

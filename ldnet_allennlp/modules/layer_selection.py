@@ -190,6 +190,28 @@ class LayerSelection(Seq2SeqEncoder):
         pruned.train(self.training)
         return PrunedLayers(pruned, torch.cat(gates).detach(), torch.cat(columns))
 
+    def fold_gates(self) -> torch.Tensor:
+        """
+        Multiplies each gate into the input weights of the later layers that read its layer, and makes it 1, in place.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (output size,): what the output is to be multiplied with to be what it was before, the gate for each
+            column of a layer and 1 for the input's.
+        """
+        input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
+        factors = []
+        with torch.no_grad():
+            for stack, gates in zip(self.encoder.stacks, self.direction_gates()):
+                # (D + layers * H,): layer l reads the first D + (l - 1) * H of these columns.
+                columns = torch.cat([gates.new_ones(input_size), gates.repeat_interleave(hidden_size)])
+                for layer in stack.layers:
+                    layer.all_weights[0][0].mul_(columns[: layer.input_size])  # the input weights
+                factors.append(columns)
+            self.gates.fill_(1.0)
+        return torch.cat(factors)
+
     def _columns(self, layers: List[int]) -> torch.Tensor:
         """The columns of one direction's output that hold the input and these layers."""
         input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size

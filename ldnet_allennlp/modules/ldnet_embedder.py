@@ -119,6 +119,7 @@ class LdnetEmbedder(TokenEmbedder):
                 boundary_id=_boundary_id(vocab, words, boundary, direction),
                 boundary=boundary,
                 layers=sources[direction].layers,
+                unpruned_layers=sources[direction].unpruned_layers,
                 mixture=sources[direction].mixture,
                 train_gates=lambda_0 is not None,
                 requires_grad=requires_grad,
@@ -248,7 +249,7 @@ class LdnetEmbedder(TokenEmbedder):
         kept = {}
         for model in self.language_models.values():
             for name, numbers, layers in zip(
-                _stack_names(model.direction), model.layers, model.selection.kept_layers()
+                stack_names(model.direction), model.layers, model.selection.kept_layers()
             ):
                 kept[name] = [numbers[layer] for layer in layers]
         return kept
@@ -258,7 +259,7 @@ class LdnetEmbedder(TokenEmbedder):
         return {
             name: numbers
             for model in self.language_models.values()
-            for name, numbers in zip(_stack_names(model.direction), model.layers)
+            for name, numbers in zip(stack_names(model.direction), model.layers)
         }
 
     def prune(self, keep: Optional[Dict[str, List[int]]] = None) -> None:
@@ -277,7 +278,7 @@ class LdnetEmbedder(TokenEmbedder):
         columns, offset = [], 0
         for model in self.language_models.values():
             size = model.get_output_dim()
-            wanted = [keep.get(name, []) for name in _stack_names(model.direction)]
+            wanted = [keep.get(name, []) for name in stack_names(model.direction)]
             columns.append(offset + model.prune(wanted))
             offset += size
         if self.projection is not None:
@@ -285,6 +286,22 @@ class LdnetEmbedder(TokenEmbedder):
                 weight = self.projection.weight[:, torch.cat(columns)].clone()
             self.projection.weight = torch.nn.Parameter(weight, self.projection.weight.requires_grad)
             self.projection.in_features = weight.size(1)
+
+    def fold_gates(self) -> None:
+        """
+        Multiplies each gate into the weights that read its layer, in place: the later layers' and the projection's.
+        The gates are 1 then, and the vectors are the same as before.
+
+        Raises `ConfigurationError` if there is no projection: what reads the layers then is not known here.
+        """
+        if self.projection is None:
+            raise ConfigurationError(
+                f"The gates of the ldnet token embedder '{self.namespace}' cannot be folded into the weights that read "
+                f"its layers: it has no projection (projection_dim), so these weights are another module's."
+            )
+        factors = [model.fold_gates() for model in self.language_models.values()]
+        with torch.no_grad():
+            self.projection.weight.mul_(torch.cat(factors))
 
     def _check_layers(self, keep: Dict[str, List[int]]) -> None:
         """Before anything is cut: an embedder that is pruned by half is of no use."""
@@ -317,5 +334,6 @@ def _boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], dir
     return vocab.get_token_index(boundary, namespace)
 
 
-def _stack_names(direction: str) -> List[str]:
+def stack_names(direction: str) -> List[str]:
+    """The names of a language model's stacks: a bidirectional one has two."""
     return ["forward", "backward"] if direction == "bidirectional" else [direction]

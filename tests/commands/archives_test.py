@@ -12,6 +12,7 @@ from ldnet_allennlp.commands.archives import (
     find_sections,
     read_archive,
     remove_namespace,
+    replacing,
     write_archive,
 )
 from tests.taggers import build_tagger, tagger_params
@@ -90,6 +91,22 @@ def test_archive_path(tmp_path):
     assert archive_path(str(tmp_path)) == str(tmp_path / "model.tar.gz")
     assert archive_path("new/") == os.path.join("new/", "model.tar.gz")
     assert archive_path("new.tar.gz") == "new.tar.gz"
+
+
+def test_a_file_is_replaced_when_all_is_written(tmp_path):
+    path = tmp_path / "new" / "report.svg"
+    for text in ("first", "second"):
+        with replacing(str(path)) as place:
+            assert place.endswith("report.svg")
+            with open(place, "w") as file:
+                file.write(text)
+            assert text == "first" or path.read_text() == "first"
+        assert path.read_text() == text
+    with pytest.raises(OSError), replacing(str(path)) as place:
+        with open(place, "w") as file:
+            file.write("half")
+        raise OSError
+    assert path.read_text() == "second" and os.listdir(str(tmp_path / "new")) == ["report.svg"]
 
 
 def test_find_sections():

@@ -431,3 +431,24 @@ class TestPrune:
         assert empty.kept_layers() == [[]] and empty.prune().columns.tolist() == [0, 1, 2, 3]
         (empty(inputs, mask).sum() + empty.penalty()).backward()
         assert empty.gates.grad.shape == (0,)
+
+
+class TestFoldGates:
+    @pytest.mark.parametrize("cell_type", ["lstm", "gru", "rnn"])
+    @pytest.mark.parametrize("bidirectional", [False, True])
+    def test_the_output_times_the_factors_is_what_it_was(self, cell_type, bidirectional):
+        gates = [0.7, 0.0, 1.0, 0.4] * (2 if bidirectional else 1)
+        selection = make(4, cell_type, gates, bidirectional=bidirectional)
+        inputs, mask = random_inputs(), mask_of([6, 4, 1])
+        before = selection(inputs, mask)
+        factors = selection.fold_gates()
+        assert selection.gates.tolist() == [1.0] * len(gates)
+        assert factors.shape == (selection.get_output_dim(),)
+        close(selection(inputs, mask) * factors, before)
+        assert sorted(set(factors.tolist())) == [0.0, 0.4, 0.7, 1.0]
+
+    def test_gates_of_1_change_nothing(self):
+        selection = make()
+        before = {name: value.clone() for name, value in selection.state_dict().items()}
+        assert selection.fold_gates().eq(1).all()
+        assert all(torch.equal(value, before[name]) for name, value in selection.state_dict().items())

@@ -233,3 +233,55 @@ def test_numbers_of_other_layers_than_there_are():
         ConfigurationError, match=r"has \[3\] layers a direction, but the numbers of \[2\] layers"
     ):
         LanguageModelLayers("forward", LdRnn(4, 3, 3), 9, None, None, [[0, 2]], False, False)
+
+
+@pytest.mark.parametrize("names", SOURCES)
+@pytest.mark.parametrize("prunes", [False, True])
+def test_folded_gates_are_in_the_weights(archives, names, prunes):  # noqa: F811
+    embedder = build(archives, names, projection_dim=3)
+    before = read(embedder, archives, names)
+    if prunes:
+        embedder.prune()
+    embedder.fold_gates()
+    close(read(embedder, archives, names), before)
+    assert embedder.gates().eq(1).all()
+
+
+def test_gates_are_not_folded_without_a_projection(archives):  # noqa: F811
+    embedder = build(archives)
+    gates = embedder.gates()
+    with pytest.raises(ConfigurationError, match=r"it has no projection \(projection_dim\)"):
+        embedder.fold_gates()
+    assert torch.equal(embedder.gates(), gates)
+
+
+def test_how_many_layers_there_were_is_kept(archives):  # noqa: F811
+    embedder = build(archives)
+    assert "unpruned_layers" not in embedder.describe()["forward"]
+    embedder.prune({"forward": [1], "backward": []})
+    assert embedder.describe()["forward"]["unpruned_layers"] == [4]
+    embedder.prune({"forward": [], "backward": []})
+    assert embedder.describe()["forward"]["unpruned_layers"] == [4]
+
+
+@pytest.mark.parametrize("unpruned, expected", [(None, [3]), ([7], [7]), ([2], None), ([3, 3], None)])
+def test_how_many_layers_there_were_is_at_least_what_is_left(unpruned, expected):
+    options = {
+        "num_words": 3,
+        "boundary_id": None,
+        "boundary": None,
+        "train_gates": False,
+        "requires_grad": False,
+    }
+
+    def make():
+        layers = [[0, 2]]
+        return LanguageModelLayers(
+            "forward", LdRnn(2, 2, 2), layers=layers, unpruned_layers=unpruned, **options
+        )
+
+    if expected is None:
+        with pytest.raises(ConfigurationError, match=r"at least \[3\] layers a direction before pruning"):
+            make()
+    else:
+        assert make().unpruned_layers == expected

@@ -8,11 +8,11 @@ import pytest
 import torch
 from allennlp.common import Params
 from allennlp.data import Vocabulary
-from allennlp.modules import Seq2SeqEncoder, TimeDistributed
+from allennlp.modules import ConditionalRandomField, ScalarMix, Seq2SeqEncoder, TimeDistributed
 from allennlp.modules.token_embedders import TokenEmbedder
 
 from ldnet_allennlp.modules.ld_rnn import LdRnn
-from ldnet_allennlp.modules.multiply_adds import multiply_adds, rnn_multiply_adds
+from ldnet_allennlp.modules.multiply_adds import count_multiply_adds, multiply_adds, rnn_multiply_adds
 
 CHARACTERS = 4.4  # the mean length of a word in English newswire
 
@@ -89,3 +89,28 @@ def test_the_published_taggers():
     assert published_tagger(10, 10) == pytest.approx(51, rel=0.05)
     assert published_tagger(1, 1) < 0.1 * published_tagger(10, 10)
     assert published_tagger(1, 1) - published_tagger(0, 0) == pytest.approx(2 * 0.72 + 0.06)
+
+
+def test_quantized_layers_cost_as_many_products():
+    lstm, linear = torch.nn.LSTM(7, 5, bidirectional=True), torch.nn.Linear(10, 3)
+    model = torch.nn.ModuleList([lstm, linear])
+    quantized = torch.quantization.quantize_dynamic(model, {torch.nn.LSTM, torch.nn.Linear})
+    assert type(quantized[0]) is not torch.nn.LSTM and type(quantized[1]) is not torch.nn.Linear
+    assert count_multiply_adds(quantized) == count_multiply_adds(model) == (2 * 4 * 5 * 12 + 30, [])
+
+
+@pytest.mark.parametrize(
+    "module", [torch.nn.Conv1d(3, 2, 2), torch.nn.MultiheadAttention(4, 2), torch.nn.Bilinear(3, 2, 4)]
+)
+def test_what_is_not_known_is_named(module):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Sequential(module))
+    counted, not_counted = count_multiply_adds(model, name="model")
+    assert counted == 12
+    assert not_counted == [
+        f"model.1.0 ({type(module).__name__}): how often its weights are used is not known"
+    ]
+
+
+def test_norms_and_mixtures_are_free():
+    model = torch.nn.Sequential(torch.nn.LayerNorm(4), ScalarMix(3), ConditionalRandomField(5))
+    assert count_multiply_adds(model) == (0.0, [])

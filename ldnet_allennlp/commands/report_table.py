@@ -1,0 +1,121 @@
+"""The table that `ldnet-report` prints."""
+
+import os
+from typing import Any, Callable, Dict, List, Optional, Sequence
+
+Report = Dict[str, Any]
+
+
+def short_names(paths: Sequence[str]) -> List[str]:
+    """
+    What archives are called: a `model.tar.gz` after its directory, another file without its ending; by their whole
+    paths if two would be called the same.
+    """
+    names = []
+    for path in paths:
+        folder, name = os.path.split(os.path.abspath(path))
+        name = os.path.basename(folder) if name == "model.tar.gz" else name
+        names.append(name[: -len(".tar.gz")] if name.endswith(".tar.gz") else name)
+    return names if len(set(names)) == len(names) else list(paths)
+
+
+def shortened(number: float) -> str:
+    """12,345,678 as "12.35 M", and what is below a tenth of a million in thousands."""
+    if number >= 1e5:
+        return f"{number / 1e6:.2f} M"
+    return f"{number / 1e3:.1f} k" if number else "0"
+
+
+def in_mebibytes(size: Optional[int]) -> str:
+    """Bytes as "1.5 MiB"."""
+    return "-" if size is None else f"{size / 2**20:.1f} MiB"
+
+
+def kept_layers(layers: Dict[str, Any]) -> List[int]:
+    """The numbers of the layers of one direction that are there and have no gate of 0."""
+    return [number for number, gate in zip(layers["layers"], layers["gates"]) if gate is None or gate > 0]
+
+
+def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
+    """
+    The reports side by side, a column each, in aligned lines; then each one's layers, and what was not counted.
+
+    # Parameters
+
+    reports : `Sequence[Report]`
+        What `report_of` gives.
+    names : `Sequence[str]`
+        The columns' heads.
+    """
+    rows = [["", *names]]
+
+    def add(label: str, cell: Callable[[Report], str]) -> None:
+        rows.append([label, *(cell(report) for report in reports)])
+
+    def union(key: str) -> List[str]:
+        return list(dict.fromkeys(name for report in reports for name in report[key]))
+
+    add("model", lambda report: report["model"])
+    for direction in union("layers"):
+        add(f"layers, {direction}", lambda report: _count_of(report["layers"].get(direction)))  # noqa: B023
+    add("parameters", lambda report: shortened(report["parameters"]))
+    add("multiply-adds a word", lambda report: shortened(report["multiply_adds"]))
+    for part in union("components"):
+        add(f"  {part}", lambda report: _cost_of(report["components"].get(part)))  # noqa: B023
+    add("embeddings", lambda report: in_mebibytes(report["embedding_bytes"]))
+    add("all weights", lambda report: in_mebibytes(report["total_bytes"]))
+    add("archive", lambda report: in_mebibytes(report["archive_bytes"]))
+    add("words/second", lambda report: _speed_of(report["words_per_second"]))
+    lines = _aligned(rows)
+    for title, found in (
+        ("Layers and their gates (- is cut):", [_layer_rows(report) for report in reports]),
+        ("Not counted:", [[[text] for text in report["not_counted"]] for report in reports]),
+        (
+            "Not measured:",
+            [[[report["not_measured"]]] if "not_measured" in report else [] for report in reports],
+        ),
+    ):
+        told = [[f"  {name}", *row] for name, own in zip(names, found) for row in own]
+        if told:
+            lines += ["", title, *_aligned(told, left=True)]
+    return lines
+
+
+def _count_of(layers: Optional[Dict[str, Any]]) -> str:
+    return "-" if layers is None else f"{len(kept_layers(layers))} of {layers['unpruned']}"
+
+
+def _cost_of(cost: Optional[float]) -> str:
+    return "-" if cost is None else shortened(cost)
+
+
+def _speed_of(speed: Optional[float]) -> str:
+    return "-" if speed is None else f"{speed:,.0f}"
+
+
+def _layer_rows(report: Report) -> List[List[str]]:
+    rows = []
+    for direction, layers in report["layers"].items():
+        gates = dict(zip(layers["layers"], layers["gates"]))
+        cells = []
+        for number in range(1, layers["unpruned"] + 1):
+            if number not in gates:
+                cells.append(f"{number}: -")
+            else:
+                gate = gates[number]
+                cells.append(f"{number}" if gate is None else f"{number}: {gate:.3g}")
+        rows.append([direction, "  ".join(cells) or "none"])
+    return rows
+
+
+def _aligned(rows: List[List[str]], left: bool = False) -> List[str]:
+    """Lines of the rows: the first column to the left, the others too, or to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for row in rows:
+        cells = [
+            cell.ljust(width) if left or not number else cell.rjust(width)
+            for number, (cell, width) in enumerate(zip(row, widths))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines

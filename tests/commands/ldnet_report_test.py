@@ -1,0 +1,131 @@
+import argparse
+import json
+import os
+
+import pytest
+import torch
+from allennlp.models.archival import load_archive
+
+from ldnet_allennlp.commands.component_costs import component_costs
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.ldnet_report import LdnetReport, report
+from ldnet_allennlp.commands.report_table import table
+from tests.taggers import DEV, gated_archive
+
+GATES = [0.7, 0.0, 1.0, 0.0, 0.0, 0.4, 0.0, 0.0]
+
+
+@pytest.fixture(scope="module")
+def archives(language_models, tmp_path_factory):
+    """A gated tagger and the one that is pruned of it."""
+    folder = tmp_path_factory.mktemp("archives")
+    gated = gated_archive(folder / "gated.tar.gz", language_models, GATES)
+    prune_archive(gated, str(folder / "pruned.tar.gz"))
+    return [gated, str(folder / "pruned.tar.gz")]
+
+
+def run(*arguments):
+    """As the command line does, in this process."""
+    parser = argparse.ArgumentParser()
+    LdnetReport().add_subparser(parser.add_subparsers())
+    args = parser.parse_args(["ldnet-report", *arguments])
+    args.func(args)
+
+
+def words_in(path):
+    """The words of a CoNLL file, a list a sentence."""
+    blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
+    return [[line.split()[0] for line in block.splitlines()] for block in blocks]
+
+
+def test_the_command(archives, tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    file, plot = tmp_path / "new" / "report.json", tmp_path / "report.svg"
+    threads = torch.get_num_threads()
+    run(
+        *archives,
+        "--json",
+        str(file),
+        "--plot",
+        str(plot),
+        "--threads",
+        "1",
+        "--passes",
+        "1",
+        "--text",
+        str(DEV),
+    )
+    assert torch.get_num_threads() == threads
+    printed = capsys.readouterr().out.splitlines()
+    found = json.loads(file.read_text())
+    assert printed[: len(table(found["archives"], ["gated", "pruned"]))] == table(
+        found["archives"], ["gated", "pruned"]
+    )
+    words = [word for sentence in words_in(DEV) for word in sentence]
+    assert found["num_words"] == len(words) and found["text"] == str(DEV) and found["threads"] == 1
+    assert found["characters_per_word"] == pytest.approx(sum(map(len, words)) / len(words))
+    assert f"1 thread, batches of 32, median of 1 pass over {len(words)} words ({DEV})" in printed[-1]
+    for path, one in zip(archives, found["archives"]):
+        costs = component_costs(load_archive(path).model, found["characters_per_word"])
+        assert one["multiply_adds"] == pytest.approx(costs.total) and one["words_per_second"] > 0
+    before, after = found["archives"]
+    for key in ("multiply_adds", "parameters", "total_bytes", "archive_bytes"):
+        assert after[key] < before[key]
+    assert ">gated<" in plot.read_text(encoding="utf-8") and sorted(os.listdir(str(tmp_path / "new"))) == [
+        "report.json"
+    ]
+
+
+def test_the_length_of_words(archives, tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("a list of\n\nthe thing\n")
+    found = report(archives[:1], text=str(text), passes=0)
+    assert found["characters_per_word"] == 15 / 5 and found["num_words"] == 5
+    assert report(archives[:1], characters_per_word=8.0, passes=0)["characters_per_word"] == 8.0
+
+
+@pytest.mark.parametrize("name, text_format", [("text.conll", "auto"), ("text", "conll")])
+def test_columns(archives, language_models, tmp_path, name, text_format):
+    """By the tagger's reader, or, for a language model, whose reader reads lines, the first column."""
+    path = tmp_path / name
+    path.write_text(DEV.read_text(encoding="utf-8"), encoding="utf-8")
+    for archive in (archives[0], language_models.lm_forward):
+        found = report([archive], text=str(path), text_format=text_format, passes=0)
+        assert found["num_words"] == sum(map(len, words_in(DEV)))
+    found = report([archives[0]], text=str(path), text_format="plain", passes=0)
+    assert found["num_words"] == len(DEV.read_text(encoding="utf-8").split())
+
+
+def test_taggers_and_language_models_are_measured_on_the_same(archives, language_models):
+    found = report([archives[1], language_models.lm_backward], passes=1)
+    assert all(one["words_per_second"] > 0 for one in found["archives"])
+    assert found["text"] is None and found["num_words"] > 2000
+
+
+def test_errors_are_told_in_a_line_before_the_work(archives, tmp_path, monkeypatch):
+    empty = tmp_path / "empty.txt"
+    empty.write_text("\n")
+    for options, message in [
+        ((str(tmp_path / "none"),), "No archive was found"),
+        (("--plot", "x.pdf"), "expected to be a .png or a .svg file"),
+        (("--text", str(empty)), "was expected to have a sentence a line, but it has none"),
+        (("--text", str(tmp_path / "missing.conll")), "missing.conll' was not found"),
+        (("--text", str(empty), "--text-format", "conll"), "found no sentence"),
+    ]:
+        with pytest.raises(SystemExit, match=f"ldnet-report: .*{message}"):
+            run(archives[0], *options, "--passes", "0")
+
+
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("--threads", "0"),
+        ("--passes", "-1"),
+        ("--characters-per-word", "x"),
+        ("--characters-per-word", "nan"),
+    ],
+)
+def test_numbers_that_cannot_be(archives, option, value, capsys):
+    with pytest.raises(SystemExit):
+        run(archives[0], option, value)
+    assert f"was expected, but '{value}' was found" in capsys.readouterr().err
