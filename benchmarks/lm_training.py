@@ -154,6 +154,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--vocabularies", type=int, nargs="+", default=[33_000, 200_000, 793_470])
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--hidden", type=int, default=150)
     parser.add_argument("--embedding", type=int, default=300)
@@ -177,7 +178,7 @@ def main() -> None:
         **{name: value for name, value in vars(arguments).items() if name not in ("measure", "json")},
     }
     print(json.dumps(setting))
-    cases = [(way, size) for size in arguments.vocabularies for way in WAYS]
+    cases = [(way, size) for size in arguments.vocabularies for way in arguments.ways]
     results: Dict[Any, Dict[str, Any]] = {}
     shuffled = random.Random(arguments.seed)
     options = [
@@ -204,17 +205,17 @@ def main() -> None:
         f"{'vocabulary':>10}  {'way':<18}{'ms a step':>10}{'tokens/s':>10}{'MB':>8}   time, memory against sparse"
     )
     for size in arguments.vocabularies:
-        ours = results["sparse", size]
-        for way in WAYS:
+        first = results[arguments.ways[0], size]
+        for way in arguments.ways:
             result = results[way, size]
             if not result["seconds"]:
                 print(f"{size:>10}  {way:<18} not run: it needs {result['needs_gigabytes']:.0f} GB")
                 continue
             median = statistics.median(result["seconds"])
-            times = median / statistics.median(ours["seconds"])
+            times = median / statistics.median(first["seconds"])
             print(
                 f"{size:>10}  {way:<18}{median * 1e3:>10.0f}{BATCH_SIZE * STEPS / median:>10.0f}"
-                f"{result['megabytes']:>8.0f}   {times:.2f}x, {result['megabytes'] / ours['megabytes']:.2f}x"
+                f"{result['megabytes']:>8.0f}   {times:.2f}x, {result['megabytes'] / first['megabytes']:.2f}x"
             )
     if arguments.json:
         written = {"setting": setting, "results": list(results.values())}
