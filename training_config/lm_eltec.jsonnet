@@ -5,7 +5,11 @@
 //     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt", "direction": "backward"}' \
 //       allennlp train training_config/lm_eltec.jsonnet -s out/lm_backward --include-package ldnet_allennlp
 //
-// Both can run at once, one on each core (OMP_NUM_THREADS=1).
+// Both can run at once, one on each core (OMP_NUM_THREADS=1). {"direction": "both"} trains one model of both directions.
+//
+// Hardware: one CPU core (here with AVX-512 and bfloat16) and 1 GiB of memory for each.
+// Score: perplexity on test 82.7 forward and 83.1 backward (on valid 72.2 and 73.6; novels that were not trained on, with
+// 50,177 words), after 14 million tokens: 32 minutes of CPU time each, 45 minutes on the clock of a busy machine.
 local lm = import 'lm.libsonnet';
 local settings = (import 'settings.libsonnet')(lm.defaults {
   direction: 'forward',
