@@ -7,9 +7,9 @@ same softmax, and allennlp-models' `LanguageModel` (sampled softmax, one instanc
 All have the sizes of training_config/lm_eltec.jsonnet: the LD-RNN as it stands there; the hidden size of the two LSTMs
 (2 layers) is chosen so that the recurrent layers, with the projection after them, have as many parameters. Each is
 trained with one thread until the process has used that much CPU time, data loading included (CPU time and not wall
-time, so that other work on the machine does not matter); the learning rate rises for 200 steps and falls to 0 with the
-time that is left. Perplexities are of the whole held-out texts, every token once, the boundary after each sentence
-included, with the same vocabulary; the exact softmax is used for all.
+time, so that other work on the machine does not matter); the learning rate rises in the first twentieth of the time
+and falls to 0 with what is left of it. Perplexities are of the whole held-out texts, every token once, the boundary
+after each sentence included, with the same vocabulary; the exact softmax is used for all.
 """
 
 import argparse
@@ -42,7 +42,7 @@ from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader  # noqa: E402
 from ldnet_allennlp.data.lm_stream_reader import LmStreamReader  # noqa: E402
 
 EMBEDDING_DIM, HIDDEN_SIZE, NUM_LAYERS, PROJECTION_DIM = 200, 100, 5, 200
-LEARNING_RATE, WARMUP_STEPS, SAMPLES = 0.003, 200, 1024
+LEARNING_RATE, WARMUP, SAMPLES = 0.003, 0.05, 1024
 
 
 def lstm_parameters(input_size: int, hidden_size: int) -> int:
@@ -156,7 +156,7 @@ def train(name: str, vocab: Vocabulary, arguments: argparse.Namespace) -> Dict[s
         if used >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * min((steps + 1) / WARMUP_STEPS, 1 - used)
+            group["lr"] = LEARNING_RATE * min(max(used, 0.01 * WARMUP) / WARMUP, 1 - used)
         optimizer.zero_grad()
         outputs = model(**batch)
         outputs["loss"].backward()
