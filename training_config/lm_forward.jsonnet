@@ -6,9 +6,9 @@
 //
 // Hardware: the published sizes, which are the defaults, want a GPU; two CPU cores do for
 // {"num_layers": 4, "hidden_size": 100, "projection_dim": 200} and a few million words.
-// It departs from the published settings in three points that suit smaller texts: words are kept from 3
-// occurrences on, the learning rate falls when the perplexity on held-out text (and not on the training text)
-// stops falling, and so does training stop.
+// It departs from the published settings (lm_one_billion.jsonnet) in two points that suit smaller texts: the learning
+// rate falls when the perplexity on held-out text (and not on the training text) stops falling, and so does training
+// stop.
 local lm = import 'lm.libsonnet';
 
 lm.config((import 'settings.libsonnet')(lm.defaults), 'forward')
