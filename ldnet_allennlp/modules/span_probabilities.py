@@ -65,7 +65,7 @@ def span_probabilities(
     rows = [row for row, found in enumerate(spans) if found]
     if not rows:
         return [[] for _ in spans]
-    # A private method, but of the same package: the CRF's subclasses have parameters of different kinds.
+    # Not the parameters themselves: the CRF's subclasses have different ones.
     transitions, start, end = (part.detach().double() for part in crf.scores(constrained=True))
     kept = mask[rows].to(torch.bool)
     lengths = kept.sum(1)
