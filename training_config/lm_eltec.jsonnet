@@ -8,8 +8,10 @@
 // Both can run at once, one on each core (OMP_NUM_THREADS=1). {"direction": "both"} trains one model of both directions.
 //
 // Hardware: one CPU core (here with AVX-512 and bfloat16) and 1 GiB of memory for each.
-// Score: perplexity on test 82.7 forward and 83.1 backward (on valid 72.2 and 73.6; novels that were not trained on, with
-// 50,177 words), after 14 million tokens: 32 minutes of CPU time each, 45 minutes on the clock of a busy machine.
+// Score: perplexity on test 82.7 forward and 83.1 backward (novels that were not trained on, 50,177 words), after one pass
+// over 14 million tokens, which took 47 and 44 minutes on one core each of a busy machine:
+//     allennlp evaluate out/lm_forward/model.tar.gz eltec/test.txt --include-package ldnet_allennlp \
+//       -o '{"data_loader.batch_size": 8}' --batch-weight-key batch_weight
 local lm = import 'lm.libsonnet';
 local settings = (import 'settings.libsonnet')(lm.defaults {
   direction: 'forward',

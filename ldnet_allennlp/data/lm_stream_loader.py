@@ -160,8 +160,9 @@ class LmStreamLoader(DataLoader):
         self._boundary = PADDING
         # What is read in another order with `shuffle`: files, or parts of them.
         self._units: List[List[Ids]] = []
-        # The next window: in which pass over the text, and where in it. And where the epoch began, or is to begin.
-        self._position = self._epoch_start = (0, 0)
+        # The next window: in which pass over the text, and where in it. A run that is recovered comes to the place
+        # where it stopped by itself, since AllenNLP's trainer goes through the batches that were done once more.
+        self._position = (0, 0)
         self._device: Optional[torch.device] = None
 
     @overrides
@@ -202,7 +203,6 @@ class LmStreamLoader(DataLoader):
         number_of_pass, first = self._position
         if self.batches_per_epoch is None and first:
             number_of_pass, first = number_of_pass + 1, 0  # the pass before this one was left unfinished
-        self._epoch_start = number_of_pass, first
         left = self.batches_per_epoch or windows
         starts_epoch = True
         while left > 0:
@@ -214,26 +214,7 @@ class LmStreamLoader(DataLoader):
                 starts_epoch = False
             if first >= windows:
                 number_of_pass, first = number_of_pass + 1, 0
-        self._position = self._epoch_start = number_of_pass, first
-
-    def state_dict(self) -> Dict[str, Any]:
-        """
-        Where the epoch that is being read began; between two epochs, where the next one begins. A loader with the
-        same options and text that loads it reads that epoch from its beginning, as AllenNLP's trainer wants it when
-        it goes on with an interrupted one: it passes over the batches that were done.
-
-        # Returns
-
-        `Dict[str, Any]`
-            `passes`: how many passes over the text were complete. `windows`: how many windows of the next one were
-            read, which is 0 without `batches_per_epoch`.
-        """
-        passes, windows = self._epoch_start
-        return {"passes": passes, "windows": windows}
-
-    def load_state_dict(self, state: Dict[str, Any]) -> None:
-        """Starts the next epoch where `state_dict` says."""
-        self._position = self._epoch_start = state["passes"], state["windows"]
+        self._position = number_of_pass, first
 
     def _windows_of_pass(self) -> int:
         if self._vocab is None:
