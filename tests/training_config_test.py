@@ -125,7 +125,7 @@ def test_selection_starts_from_the_trained_tagger(workshop):
     folders = [workshop.run(name) for name in ("ner", "ner_select")]
     before, after = (load_archive(str(folder / "model.tar.gz")).model for folder in folders)
     assert count_kept_layers(before) == 0  # none is trained
-    assert count_kept_layers(after) == 6 and ldnet_embedder(after).lambda_1 == 6
+    assert count_kept_layers(after) == 6 and ldnet_embedder(after).budget.lambda_1 == 6
     frozen = [name for name, parameter in before.named_parameters() if not parameter.requires_grad]
     weights = [name for name in frozen if not name.endswith("gates")]
     assert len(weights) > 20

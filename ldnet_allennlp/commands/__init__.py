@@ -1,3 +1,5 @@
+from ldnet_allennlp.commands.ldnet_compress import LdnetCompress
 from ldnet_allennlp.commands.ldnet_convert import LdnetConvert
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
 from ldnet_allennlp.commands.ldnet_report import LdnetReport
+from ldnet_allennlp.commands.ldnet_sweep import LdnetSweep

@@ -4,11 +4,10 @@ import contextlib
 import logging
 import os
 import shutil
-import tarfile
 import tempfile
-import zlib
-from typing import Any, Callable, Dict, Iterator, Optional
+from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
+import numpy
 import torch
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
@@ -17,23 +16,24 @@ from allennlp.data import Vocabulary
 from allennlp.models.archival import CONFIG_NAME, Archive, archive_model, load_archive
 from allennlp.models.model import Model
 
+from ldnet_allennlp.data.archive_files import load_checked_archive
+
 _WEIGHTS = "weights.th"
 _META = "meta.json"
+_PARTS = (CONFIG_NAME, _WEIGHTS, _META, "vocabulary")
+ARRAY_ENDING = ".npy"
+
+Weights = Mapping[str, torch.Tensor]
 
 
 def read_archive(path: str) -> Archive:
     """
     Loads an archive, `model.tar.gz` or a serialization directory.
 
-    Raises `ConfigurationError` if there is none at `path`, or if the file is damaged.
+    Raises `ConfigurationError` if there is none at `path`, or if it is damaged or hostile, see `load_checked_archive`.
     """
     check_is_there(path)
-    try:
-        return load_archive(path)
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        raise ConfigurationError(
-            f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {error}"
-        ) from error
+    return load_checked_archive(path)
 
 
 def check_is_there(path: str) -> None:
@@ -54,6 +54,7 @@ def write_archive(
     model: Model,
     config: Dict[str, Any],
     check: Optional[Callable[[Archive], None]] = None,
+    weights: Optional[Weights] = None,
 ) -> None:
     """
     Writes a model as an archive: beside its place first, and checked by loading it, then renamed.
@@ -69,23 +70,90 @@ def write_archive(
     check : `Callable[[Archive], None]`, optional
         Is called with what was written, loaded again, before it is put in its place. If it raises, nothing
         is written.
+    weights : `Weights`, optional
+        What is written as the model's state instead of it.
     """
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    # In the same folder: a rename is atomic only within one file system.
-    workplace = tempfile.mkdtemp(prefix=".archive-", dir=folder)
-    try:
-        Params(dict(config)).to_file(os.path.join(workplace, CONFIG_NAME))
-        torch.save(model.state_dict(), os.path.join(workplace, _WEIGHTS))
-        model.vocab.save_to_files(os.path.join(workplace, "vocabulary"))
-        Meta.new().to_file(os.path.join(workplace, _META))
+    with _beside(path) as workplace:
+        _write_parts(workplace, model, config, weights)
         written = archive_model(workplace, _WEIGHTS, archive_path=os.path.join(workplace, "model.tar.gz"))
         archive = load_archive(written)
         if check is not None:
             check(archive)
         os.replace(written, path)
+
+
+def write_directory(
+    path: str,
+    model: Model,
+    config: Dict[str, Any],
+    check: Optional[Callable[[Archive], None]] = None,
+    weights: Optional[Weights] = None,
+    arrays: Optional[Dict[str, numpy.ndarray]] = None,
+) -> None:
+    """
+    Writes a model as a directory that AllenNLP loads like an archive, in the same way as `write_archive`.
+
+    # Parameters
+
+    path : `str`
+        The directory. An old one is replaced if it is a directory that this function wrote.
+    model, config, check, weights
+        As in `write_archive`.
+    arrays : `Dict[str, numpy.ndarray]`, optional
+        Are saved beside, each in the file that its key names.
+
+    Raises `ConfigurationError` if there is something else at `path`.
+    """
+    path = os.path.abspath(path)
+    check_is_replaceable(path)
+    with _beside(path) as workplace:
+        written = os.path.join(workplace, "model")
+        os.mkdir(written)
+        _write_parts(written, model, config, weights)
+        for name, array in (arrays or {}).items():
+            numpy.save(os.path.join(written, name), array, allow_pickle=False)
+        archive = load_archive(written)
+        if check is not None:
+            check(archive)
+        if os.path.exists(path):
+            # There is no exchange of two directories in one step: for a moment there is none.
+            os.rename(path, os.path.join(workplace, "old"))
+        os.rename(written, path)
+
+
+def check_is_replaceable(path: str) -> None:
+    """Raises `ConfigurationError` if there is something at `path` that is no directory of a model alone."""
+    if not os.path.exists(path):
+        return
+    if not os.path.isdir(path):
+        raise ConfigurationError(f"A directory was to be written to '{path}', but there is a file.")
+    others = [
+        name for name in sorted(os.listdir(path)) if name not in _PARTS and not name.endswith(ARRAY_ENDING)
+    ]
+    if others:
+        raise ConfigurationError(
+            f"The directory '{path}' was to be replaced by that of a model, but it has other things in it: "
+            f"{', '.join(others[:5])}. Give another output."
+        )
+
+
+@contextlib.contextmanager
+def _beside(path: str) -> Iterator[str]:
+    """A new folder in that of `path`: a rename is atomic only within one file system."""
+    folder = os.path.dirname(os.path.abspath(path))
+    os.makedirs(folder, exist_ok=True)
+    workplace = tempfile.mkdtemp(prefix=".archive-", dir=folder)
+    try:
+        yield workplace
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
+
+
+def _write_parts(folder: str, model: Model, config: Dict[str, Any], weights: Optional[Weights]) -> None:
+    Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
+    torch.save(model.state_dict() if weights is None else weights, os.path.join(folder, _WEIGHTS))
+    model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
+    Meta.new().to_file(os.path.join(folder, _META))
 
 
 def remove_namespace(vocab: Vocabulary, namespace: str) -> None:

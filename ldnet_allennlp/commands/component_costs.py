@@ -1,6 +1,6 @@
 """What each part of a model costs a word."""
 
-from typing import Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import torch
 from allennlp.models.model import Model
@@ -13,6 +13,7 @@ from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.multiply_adds import Count, count_multiply_adds
+from ldnet_allennlp.modules.quantized_layers import QuantizedRnn
 from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
 
 Part = Tuple[str, torch.nn.Module]
@@ -121,6 +122,8 @@ def _stacks(encoder: torch.nn.Module, direction: str, prefix: str) -> Iterator[P
 
 
 def _encoder_name(encoder: torch.nn.Module) -> str:
-    rnns = [module for module in encoder.modules() if isinstance(module, torch.nn.RNNBase)]
+    rnns: List[Any] = [
+        module for module in encoder.modules() if isinstance(module, (torch.nn.RNNBase, QuantizedRnn))
+    ]
     is_plain = len(rnns) == 1 and rnns[0].mode == "LSTM" and rnns[0].bidirectional
     return "BiLSTM" if is_plain else "encoder"

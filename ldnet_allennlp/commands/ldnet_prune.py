@@ -27,6 +27,7 @@ from ldnet_allennlp.commands.archives import (
     write_archive,
 )
 from ldnet_allennlp.commands.component_costs import component_costs
+from ldnet_allennlp.commands.compression import check_is_whole
 from ldnet_allennlp.commands.kept_words import KeptWords, read_words
 from ldnet_allennlp.commands.layer_choice import Layers, choose_layers, cut_gates, shown_layers
 from ldnet_allennlp.commands.verification import TOLERANCE, difference, generated_sentences, outputs_of
@@ -156,6 +157,7 @@ def prune_archive(
             f"'{source}' was expected to hold a model with an ldnet token embedder, but its "
             f"{type(model).__name__} has none: there is nothing to prune."
         )
+    check_is_whole(model, source)
     words = None if keep_words is None else KeptWords(model.vocab, embedders, reader, keep_words)
     sentences = _sentences_to_check(sentences, model, embedders[0].namespace, words)
     characters = sum(len(word) for sentence in sentences for word in sentence) / sum(map(len, sentences))
@@ -190,6 +192,33 @@ def prune_archive(
     return report
 
 
+def described_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dict[str, Any]:
+    """
+    The config of a model whose weights come from its archive: its language models are described as they are now.
+
+    # Parameters
+
+    config : `Dict[str, Any]`
+        The config of the model. It is not changed.
+    embedders : `List[LdnetEmbedder]`
+        The model's embedders, in the order in which they stand in it.
+
+    Raises `ConfigurationError` if the embedders' sections cannot be told.
+    """
+    config = copy.deepcopy(config)
+    sections = list(find_sections(config["model"], "ldnet"))
+    if len(sections) != len(embedders):
+        raise ConfigurationError(
+            f"The model has {len(embedders)} ldnet token embedders, but {len(sections)} were found in its config. A "
+            f"model that was loaded with from_archive does not say how it is built: give the archive that it was "
+            f"loaded from."
+        )
+    for section, embedder in zip(sections, embedders):
+        section.update(embedder.describe())
+    config["model"].pop("initializer", None)
+    return config
+
+
 def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dict[str, Any]:
     """
     The config of a pruned model: its language models are described as they are now, and what only layer
@@ -204,20 +233,15 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
 
     Raises `ConfigurationError` if the embedders' sections cannot be told.
     """
-    config = copy.deepcopy(config)
-    sections = list(find_sections(config["model"], "ldnet"))
-    if len(sections) != len(embedders):
-        raise ConfigurationError(
-            f"The model has {len(embedders)} ldnet token embedders, but {len(sections)} were found in its "
-            f"config. A model that was loaded with from_archive does not say how it is built: prune the "
-            f"archive that it was loaded from."
-        )
-    for section, embedder in zip(sections, embedders):
-        section.update(embedder.describe())
-        section.pop("lambda_0", None)
-        section.pop("lambda_1", None)
-    # These weights come from the archive.
-    config["model"].pop("initializer", None)
+    config = described_config(config, embedders)
+    for section in find_sections(config["model"], "ldnet"):
+        for option in ("lambda_0", "lambda_1", "max_multiply_adds"):
+            section.pop(option, None)
+    regularizer = config["model"].get("regularizer")
+    if regularizer is not None:
+        regularizer["regexes"] = [
+            pair for pair in regularizer["regexes"] if not _is_of_type(pair[1], "layer_selection")
+        ]
     trainer = config.get("trainer", {})
     wrapper = trainer.get("optimizer")  # a section or, without options, a name
     if isinstance(wrapper, dict) and wrapper.get("type") == "proximal":
@@ -227,12 +251,14 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
         trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
     if "callbacks" in trainer:
         trainer["callbacks"] = [
-            callback
-            for callback in trainer["callbacks"]
-            if callback != "layer_selection"
-            and not (isinstance(callback, dict) and callback.get("type") == "layer_selection")
+            callback for callback in trainer["callbacks"] if not _is_of_type(callback, "layer_selection")
         ]
     return config
+
+
+def _is_of_type(section: Any, name: str) -> bool:
+    """Whether a section of a config, which without options may be just a name, is of a registered type."""
+    return (section.get("type") if isinstance(section, dict) else section) == name
 
 
 def _check_same(before: List[Dict[str, Any]], after: List[Dict[str, Any]]) -> None:

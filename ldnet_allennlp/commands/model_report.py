@@ -18,7 +18,9 @@ from ldnet_allennlp.data.language_model_vocabulary import has_words, words_names
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder, stack_names
+from ldnet_allennlp.modules.quantized_layers import quantized_layers
 from ldnet_allennlp.modules.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.word_vectors import WordVectors
 
 _SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
 
@@ -52,7 +54,8 @@ def report_of(
     `Dict[str, Any]`
         `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (a
         word, of all that was counted), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`
-        and `total_bytes` (of all weights, as they are in memory), `archive_bytes` (`None` if there is no file),
+        and `total_bytes` (of all weights, as they are in memory), `bytes_by_dtype` (the same by the kind of number),
+        `mapped_bytes` (those that lie in files that are mapped into memory), `archive_bytes` (see there),
         `words_per_second` (`None` if it was not measured), `not_measured` (why, if so).
     """
     model = archive.model
@@ -63,18 +66,24 @@ def report_of(
             speed = words_per_second(model, archive.validation_dataset_reader, sentences, batch_size, passes)
         except ConfigurationError as error:
             reason = str(error.message)
-    file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
+    weights = [*model.parameters(), *model.buffers()]
+    mapped = [
+        part.weight for part in model.modules() if isinstance(part, WordVectors) and part.file is not None
+    ]
     return {
         "archive": path,
         "model": type(model).__name__,
         "layers": layers_of(model),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters())
+        + sum(layer.num_weights() for layer in quantized_layers(model)),
         "multiply_adds": costs.total,
         "components": costs.components,
         "not_counted": costs.not_counted,
         "embedding_bytes": _bytes(embedding_weights(model)),
-        "total_bytes": _bytes([*model.parameters(), *model.buffers()]),
-        "archive_bytes": os.path.getsize(file) if os.path.exists(file) else None,
+        "total_bytes": _bytes(weights),
+        "bytes_by_dtype": bytes_by_dtype(model),
+        "mapped_bytes": _bytes(mapped),
+        "archive_bytes": archive_bytes(path),
         "words_per_second": speed,
         **({} if speed is not None else {"not_measured": reason}),
     }
@@ -146,6 +155,31 @@ def sentences_for(archive: Archive) -> List[List[str]]:
     namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]
     words = next((_words(vocab, namespace) for namespace in namespaces if has_words(vocab, namespace)), [])
     return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]
+
+
+def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
+    """The bytes of a model's weights in memory, by the kind of number ("float32"), the most first."""
+    weights = [*model.parameters(), *model.buffers()]
+    kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
+    found = {
+        name: _bytes([tensor for tensor in weights if tensor.dtype == kind]) for name, kind in kinds.items()
+    }
+    return {name: size for name, size in sorted(found.items(), key=lambda pair: -pair[1]) if size}
+
+
+def archive_bytes(path: str) -> Optional[int]:
+    """
+    The size of an archive, or of the archive in the directory of a training, or, where that is the model itself
+    (`write_directory`), of all files in it; `None` if there is none of them.
+    """
+    file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
+    if os.path.exists(file):
+        return os.path.getsize(file)
+    if not os.path.exists(os.path.join(path, "weights.th")):
+        return None
+    return sum(
+        os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names
+    )
 
 
 def _words(vocab: Vocabulary, namespace: str) -> List[str]:

@@ -64,9 +64,19 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
         add(f"  {part}", lambda report: _cost_of(report["components"].get(part)))  # noqa: B023
     add("embeddings", lambda report: in_mebibytes(report["embedding_bytes"]))
     add("all weights", lambda report: in_mebibytes(report["total_bytes"]))
+    # Of more than 0.0 MiB: masks and the like are not worth a line.
+    kinds = [
+        kind
+        for kind in union("bytes_by_dtype")
+        if any(report["bytes_by_dtype"].get(kind, 0) >= 0.05 * 2**20 for report in reports)
+    ]
+    for kind in kinds if len(kinds) > 1 else []:
+        add(f"  {kind}", lambda report: in_mebibytes(report["bytes_by_dtype"].get(kind)))  # noqa: B023
+    if any(report["mapped_bytes"] for report in reports):
+        add("  mapped from files", lambda report: in_mebibytes(report["mapped_bytes"]))
     add("archive", lambda report: in_mebibytes(report["archive_bytes"]))
     add("words/second", lambda report: _speed_of(report["words_per_second"]))
-    lines = _aligned(rows)
+    lines = aligned(rows)
     for title, found in (
         ("Layers and their gates (- is cut):", [_layer_rows(report) for report in reports]),
         ("Not counted:", [[[text] for text in report["not_counted"]] for report in reports]),
@@ -77,7 +87,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     ):
         told = [[f"  {name}", *row] for name, own in zip(names, found) for row in own]
         if told:
-            lines += ["", title, *_aligned(told, left=True)]
+            lines += ["", title, *aligned(told, left=True)]
     return lines
 
 
@@ -108,7 +118,7 @@ def _layer_rows(report: Report) -> List[List[str]]:
     return rows
 
 
-def _aligned(rows: List[List[str]], left: bool = False) -> List[str]:
+def aligned(rows: List[List[str]], left: bool = False) -> List[str]:
     """Lines of the rows: the first column to the left, the others too, or to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []

@@ -55,7 +55,7 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
 
     model : `Model`
     reader : `DatasetReader`
-        Makes an instance of a list of tokens, of words, or of a text, and of nothing else.
+        Makes an instance of a list of tokens, of words, or of a text, and of nothing else but parts of speech.
     sentences : `List[List[str]]`
         The words of each sentence.
 
@@ -84,12 +84,19 @@ def instance_of(reader: DatasetReader, words: List[str]) -> Instance:
 
 def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
     parameters = list(inspect.signature(reader.text_to_instance).parameters.values())
-    needed = [
-        parameter.name
+    required = [
+        parameter
         for parameter in parameters
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
+    # Of a parser: every word gets the tag X, which stands for other parts of speech in Universal Dependencies.
+    tags = {
+        parameter.name: ["X"] * len(words)
+        for parameter in required[1:]
+        if "pos" in parameter.name and "List[str]" in str(parameter.annotation)
+    }
+    needed = [parameter.name for parameter in required if parameter.name not in tags]
     if len(needed) > 1 or not parameters:
         raise ConfigurationError(
             f"The reader ({type(reader).__name__}) was expected to make an instance of words alone, but its "
@@ -99,7 +106,7 @@ def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
     if annotation in (str(str), "str"):  # as of text classification
         return reader.text_to_instance(" ".join(words))
     if "List[str]" in annotation and "Token" not in annotation:
-        return reader.text_to_instance(words)
+        return reader.text_to_instance(words, **tags)
     return reader.text_to_instance([Token(word) for word in words])
 
 

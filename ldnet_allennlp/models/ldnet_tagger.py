@@ -21,8 +21,7 @@ from ldnet_allennlp.models.tagger_crf import batched_crf
 from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.layer_selection import LayerSelection
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.selecting_modules import selecting_modules, selection_metrics
 from ldnet_allennlp.modules.sentence_character_lstm import CharacterStates
 from ldnet_allennlp.modules.span_probabilities import span_probabilities
 from ldnet_allennlp.modules.tagging_losses import TAGGING_LOSSES
@@ -356,11 +355,9 @@ class LdnetTagger(CrfTagger):
         as `reg_loss`.
         """
         penalty = super().get_regularization_penalty()
-        for module in self.modules():
-            own = isinstance(module, LayerSelection) and module.lambda_0 > 0
-            addition = module.penalty() if own or isinstance(module, LdnetEmbedder) else None
-            if addition is not None:
-                penalty = addition if penalty is None else penalty + addition
+        for module in selecting_modules(self):
+            own = module.penalty()
+            penalty = own if penalty is None or own is None else penalty + own
         return penalty
 
     @overrides
@@ -394,8 +391,8 @@ class LdnetTagger(CrfTagger):
         `Dict[str, float]`
             `accuracy` (of the words' tags) and span F1 (`-overall` and `-macro`, see `SpanF1`, and of each type if
             `verbose_metrics`) of what was decoded, if anything was; `unseen_labels`, the number of words whose true
-            label is not in the vocabulary, if there are any: errors in all of these scores; `kept_layers`, the
-            number of gates above 0, where gates are trained; and `lm_perplexity`, the exact perplexity of the
+            label is not in the vocabulary, if there are any: errors in all of these scores; where gates are
+            trained, `kept_layers`, `kept_multiply_adds` and the gates themselves (see `metrics_of_stacks`); and `lm_perplexity`, the exact perplexity of the
             words that were predicted in co-training, in both directions together.
         """
         metrics: Dict[str, float] = {}
@@ -406,13 +403,7 @@ class LdnetTagger(CrfTagger):
         perplexity = self._lm_perplexity.get_metric(reset)
         if perplexity > 0:  # or nothing was predicted
             metrics["lm_perplexity"] = perplexity
-        gates = [
-            module.gates
-            for module in self.modules()
-            if isinstance(module, LayerSelection) and module.gates.requires_grad
-        ]
-        if gates:
-            metrics["kept_layers"] = float(sum(int((values > 0).sum()) for values in gates))
+        metrics.update(selection_metrics(self))
         return metrics
 
 

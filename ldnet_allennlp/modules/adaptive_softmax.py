@@ -8,6 +8,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
+from ldnet_allennlp.modules.linear_log_prob import LinearLogProb
 from ldnet_allennlp.modules.rank_sampler import RankSampler
 
 
@@ -31,6 +32,8 @@ class AdaptiveSoftmax(torch.nn.Module):
 
     The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary
     needs it, and mixing precisions in the two levels is an error in torch's own module (pytorch issue 44724).
+    Only in training, and where the input vectors are in bfloat16 already, the matrix products are, too; the
+    exponentials and sums over words are not.
 
     # Parameters
 
@@ -183,14 +186,15 @@ class AdaptiveSoftmax(torch.nn.Module):
                 f"targets have the shape {tuple(targets.shape)}."
             )
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
-            embeddings = embeddings.to(self.head.weight.dtype)
+            if not (self.training and embeddings.dtype == torch.bfloat16):
+                embeddings = embeddings.to(self.head.weight.dtype)
             clusters = [
                 (targets >= first) & (targets < last) for first, last in zip(self.cutoffs, self.cutoffs[1:])
             ]
             head_targets = targets
             for number, members in enumerate(clusters):
                 head_targets = head_targets.masked_fill(members, self.cutoffs[0] + number)
-            log_prob = _pick(self._head_logits(embeddings), head_targets)  # (N,)
+            log_prob = LinearLogProb.apply(embeddings, *self._head_weights(), head_targets)  # (N,)
             for number, members in enumerate(clusters):
                 # Empty clusters are computed, too: this costs nothing and puts them into the graph.
                 rows = members.nonzero().squeeze(1)  # (n,)
@@ -205,9 +209,10 @@ class AdaptiveSoftmax(torch.nn.Module):
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            return _pick(self._cluster_logits(number, embeddings), targets)
+            hidden = self._cluster_input(number, embeddings)  # (n, d)
+            return LinearLogProb.apply(hidden, self._cluster_weight(number), None, targets)
         assert self.tail_samples is not None
-        hidden = self._cluster_input(number, embeddings)  # (n, d)
+        hidden = self._cluster_input(number, embeddings).to(self.head.weight.dtype)  # (n, d)
         sampler = RankSampler(self.cutoffs[number], self.cutoffs[number + 1])
         drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
         # One look-up for both, so that the gradient is one sparse tensor.
@@ -220,17 +225,18 @@ class AdaptiveSoftmax(torch.nn.Module):
 
     # What a softmax with other weights does otherwise:
 
-    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """(N, cutoffs[0] + clusters), given (N, D) vectors."""
-        return self.head(embeddings)
+    def _head_weights(self) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        """(cutoffs[0] + clusters, D), and the bias of as many entries."""
+        return self.head.weight, self.head.bias
 
     def _cluster_input(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
         """What the words' vectors of a cluster are multiplied with."""
-        return self.tail[number].get_submodule("0")(embeddings)
+        weight = cast(torch.nn.Linear, self.tail[number].get_submodule("0")).weight
+        return torch.nn.functional.linear(embeddings, weight.to(embeddings.dtype))
 
-    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
-        """(n, cluster size), given (n, D) vectors."""
-        return self.tail[number](embeddings)
+    def _cluster_weight(self, number: int) -> torch.Tensor:
+        """(cluster size, size of `_cluster_input`)."""
+        return self._words_of(number).weight
 
     def _words_of(self, number: int) -> torch.nn.Linear:
         return cast(torch.nn.Linear, self.tail[number].get_submodule("1"))
@@ -238,6 +244,16 @@ class AdaptiveSoftmax(torch.nn.Module):
     def _word_vectors(self, number: int, words: torch.Tensor) -> torch.Tensor:
         """The vectors of words, counted within their cluster; the gradient is sparse."""
         return torch.nn.functional.embedding(words, self._words_of(number).weight, sparse=True)
+
+    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(N, cutoffs[0] + clusters), given (N, D) vectors."""
+        return torch.nn.functional.linear(embeddings, *self._head_weights())
+
+    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
+        """(n, cluster size), given (n, D) vectors."""
+        return torch.nn.functional.linear(
+            self._cluster_input(number, embeddings), self._cluster_weight(number)
+        )
 
     def log_prob(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
@@ -295,11 +311,6 @@ class AdaptiveSoftmax(torch.nn.Module):
     @overrides
     def extra_repr(self) -> str:
         return f"num_words={self.num_words}, embedding_dim={self.embedding_dim}, cutoffs={self.cutoffs}"
-
-
-def _pick(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """The log-softmax of (n, C) logits at one (n,) target a row."""
-    return -torch.nn.functional.cross_entropy(logits, targets, reduction="none")
 
 
 def _checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> List[int]:

@@ -1,5 +1,6 @@
 """One frozen language model inside a tagger: its word vectors and its gated layers."""
 
+import os
 from typing import Any, Dict, List, Optional, Union
 
 import torch
@@ -11,6 +12,7 @@ from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.word_vectors import WordVectors
 
 
 class LanguageModelLayers(torch.nn.Module):
@@ -37,6 +39,8 @@ class LanguageModelLayers(torch.nn.Module):
         Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
     unpruned_layers : `List[int]`, optional
         How many layers each direction had before pruning; as many as `layers` tell of, if it is not known.
+    embedding_dtype, embedding_file
+        How the word vectors are stored, and the path of the file that they are in, see `WordVectors`.
 
     Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
     asked for.
@@ -56,6 +60,8 @@ class LanguageModelLayers(torch.nn.Module):
         requires_grad: bool,
         mixture: bool = False,
         unpruned_layers: Optional[List[int]] = None,
+        embedding_dtype: str = "float32",
+        embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         self.direction = direction
@@ -75,10 +81,8 @@ class LanguageModelLayers(torch.nn.Module):
                 f"numbers tell, but unpruned_layers is {unpruned_layers}."
             )
         # NaN until real weights come in: `_check_weights` can tell that they did.
-        self.embedding = torch.nn.Embedding.from_pretrained(
-            torch.full((num_words, encoder.get_input_dim()), float("nan")),
-            freeze=not requires_grad,
-            padding_idx=0,
+        self.embedding = WordVectors(
+            num_words, encoder.get_input_dim(), embedding_dtype, embedding_file, trainable=requires_grad
         )
         if isinstance(encoder, StackedRnn):
             self.selection = StackedLayers(encoder, mixture, freeze_encoder=not requires_grad)
@@ -114,6 +118,10 @@ class LanguageModelLayers(torch.nn.Module):
             description["unpruned_layers"] = self.unpruned_layers
         if isinstance(self.selection, StackedLayers) and self.selection.mixture is not None:
             description["mixture"] = True
+        if self.embedding.dtype != "float32":
+            description["embedding_dtype"] = self.embedding.dtype
+        if self.embedding.file is not None:
+            description["embedding_file"] = os.path.basename(self.embedding.file)
         return description
 
     def prune(self, keep: List[List[int]]) -> torch.Tensor:

@@ -1,16 +1,17 @@
 """Where a tagger gets a frozen language model from: an archive, or a description of one."""
 
+import os
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.models.archival import load_archive
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp.modules.token_embedders import Embedding
 from allennlp_models.lm.models.language_model import LanguageModel
 
+from ldnet_allennlp.data.archive_files import load_checked_archive
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.stacked_rnn import StackedRnn
@@ -61,6 +62,14 @@ class LanguageModelSource(FromParams):
     mixture : `bool`, optional (default = `False`)
         For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers, with trained weights,
         and not its top layer. See `StackedLayers`.
+    embedding_dtype : `str`, optional (default = `"float32"`)
+        How the word vectors are stored, in memory and in archives: "float32" or, in half the space, "float16".
+    embedding_file : `str`, optional
+        The name of a file beside the config, in the model's directory, whose word vectors are mapped into memory. See
+        `WordVectors`. `ldnet-compress` writes it.
+
+    Raises `ConfigurationError` if the contextualizer is of another kind, or if `embedding_file` is not the name of a
+    file, or is given with a `pretrained_file`.
     """
 
     def __init__(
@@ -71,7 +80,16 @@ class LanguageModelSource(FromParams):
         layers: Optional[List[List[int]]] = None,
         mixture: bool = False,
         unpruned_layers: Optional[List[int]] = None,
+        embedding_dtype: str = "float32",
+        embedding_file: Optional[str] = None,
     ) -> None:
+        if embedding_file is not None and (
+            pretrained_file is not None or os.path.basename(embedding_file) != embedding_file
+        ):
+            raise ConfigurationError(
+                f"The embedding_file of a language model is the name of a file in the model's directory, without a "
+                f"pretrained_file beside it, but it is '{embedding_file}' and the pretrained_file is {pretrained_file}."
+            )
         if contextualizer is not None and not isinstance(contextualizer, READABLE):
             raise ConfigurationError(
                 f"The contextualizer of a language model for the ldnet token embedder is an ld_rnn or a "
@@ -83,6 +101,8 @@ class LanguageModelSource(FromParams):
         self.layers = layers
         self.mixture = mixture
         self.unpruned_layers = unpruned_layers
+        self.embedding_dtype = embedding_dtype
+        self.embedding_file = embedding_file
 
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:
@@ -98,7 +118,7 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     token embedder can use.
     """
     try:
-        archive = load_archive(archive_path)
+        archive = load_checked_archive(archive_path)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"The language model '{archive_path}' (pretrained_file of an ldnet token embedder) was not found: "

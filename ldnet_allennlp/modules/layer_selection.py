@@ -1,39 +1,17 @@
 """Gates that choose layers of an `ld_rnn`, and the cut that follows the choice."""
 
-from typing import List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
+from ldnet_allennlp.modules.layer_budget import GatedStack, LayerBudget
 from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.modules.multiply_adds import recurrent_gates
 
-
-def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
-    """
-    The regularizer of layer selection (LD-Net, section 3.3; `prune_sparse_seq.py` of the original):
-    `lambda_0 * sum z(1-z)`, which drives each gate to 0 or 1, plus `lambda_0 * sum_{z>0} z` while more than
-    `lambda_1` gates are above 0.
-
-    # Parameters
-
-    gates : `torch.Tensor`
-        Shape (number of gates,): the gates of all directions together.
-    lambda_0 : `float`
-        The weight.
-    lambda_1 : `float`
-        The layer budget.
-
-    # Returns
-
-    `torch.Tensor`
-        A scalar with a gradient to every gate.
-    """
-    positive = gates > 0
-    over_budget = (positive.sum() > lambda_1).to(gates.dtype)
-    # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
-    return lambda_0 * ((gates * (1 - gates)).sum() + over_budget * (gates * positive).sum())
+DIRECTIONS = ("forward", "backward")
 
 
 class PrunedLayers(NamedTuple):
@@ -55,7 +33,7 @@ class LayerSelection(Seq2SeqEncoder):
     An `ld_rnn` with one gate a layer (LD-Net, section 3.3; `model_seq/sparse_lm.py` of the original): layer
     l gives z_l * h_l, both to the later layers and in the output. All gates start at 1.
 
-    Training drives gates to exactly 0 with `selection_penalty` in the loss and the "proximal" optimizer,
+    Training drives gates to exactly 0 with a penalty (`selection_penalty`) in the loss and the "proximal" optimizer,
     which clamps them to [0, 1] after each step. `prune` then cuts the layers whose gate is 0.
 
     Registered as a `Seq2SeqEncoder` with name "layer_selection".
@@ -67,21 +45,24 @@ class LayerSelection(Seq2SeqEncoder):
     lambda_0 : `float`, optional (default = `0.0`)
         The weight of the penalty on this encoder's own gates, at least 0. Leave it at 0 where a wrapper takes
         the penalty over several encoders together, as the "ldnet" token embedder does.
-    lambda_1 : `int`, optional (default = `0`)
-        The layer budget, at least 0.
+    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
+    max_multiply_adds : `float`, optional
+        The budget, see `LayerBudget`. Multiply-adds are those of the layers.
     train_gates : `bool`, optional (default = `True`)
         Whether the gates have gradients.
     freeze_encoder : `bool`, optional (default = `True`)
         Whether the encoder's own weights stay as they are. The published method never trains them.
 
-    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, or if `lambda_0` or `lambda_1` is negative.
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, or if the budget is none
+    that can be kept.
     """
 
     def __init__(
         self,
         encoder: Seq2SeqEncoder,
         lambda_0: float = 0.0,
-        lambda_1: int = 0,
+        lambda_1: Union[int, Dict[str, int]] = 0,
+        max_multiply_adds: Optional[float] = None,
         train_gates: bool = True,
         freeze_encoder: bool = True,
     ) -> None:
@@ -91,18 +72,16 @@ class LayerSelection(Seq2SeqEncoder):
                 f"layer_selection chooses among the layers of an ld_rnn, "
                 f"but its encoder is a {type(encoder).__name__}."
             )
-        if lambda_0 < 0 or lambda_1 < 0:
-            raise ConfigurationError(
-                f"The penalty's weight lambda_0 and the layer budget lambda_1 are at least 0, "
-                f"but they are {lambda_0} and {lambda_1}."
-            )
+        if lambda_0 < 0:
+            raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
         self.encoder = encoder
         self.lambda_0 = lambda_0
-        self.lambda_1 = lambda_1
+        self.budget = LayerBudget(lambda_1, max_multiply_adds)
         self.gates = torch.nn.Parameter(torch.ones(sum(encoder.layer_counts)), requires_grad=train_gates)
         if freeze_encoder:
             for parameter in encoder.parameters():
                 parameter.requires_grad_(False)
+        self.budget.check(self.gated_stacks())
 
     @overrides
     def get_input_dim(self) -> int:
@@ -148,9 +127,33 @@ class LayerSelection(Seq2SeqEncoder):
             for gates in self.direction_gates()
         ]
 
+    def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> List[GatedStack]:
+        """
+        Each direction's gates with what its layers cost.
+
+        # Parameters
+
+        names : `Sequence[str]`, optional
+            What the directions are called.
+        projection_dim : `int`, optional (default = `0`)
+            The size of what the output is projected to, where that is to be counted.
+        """
+        size, gates_of_cell = self.encoder.hidden_size, recurrent_gates(self.encoder.cell_type)
+        own = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
+        return [
+            GatedStack(
+                name,
+                gates,
+                layer_cost=own,
+                pair_cost=gates_of_cell * size * size,
+                fixed_cost=self.encoder.input_size * projection_dim,
+            )
+            for name, gates in zip(names, self.direction_gates())
+        ]
+
     def penalty(self) -> torch.Tensor:
-        """`selection_penalty` of this encoder's own gates. A scalar."""
-        return selection_penalty(self.gates, self.lambda_0, self.lambda_1)
+        """The penalty (see `LayerBudget`) on this encoder's own gates. A scalar."""
+        return self.budget.penalty(self.gated_stacks(), self.lambda_0)
 
     def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
         """

@@ -1,6 +1,7 @@
 """Contextual token vectors from frozen language models, with a gate for each of their layers."""
 
-from typing import Any, Dict, List, Optional, Tuple
+import os
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -25,7 +26,9 @@ from ldnet_allennlp.modules.language_model_source import (
     build_contextualizer,
     read_language_model,
 )
-from ldnet_allennlp.modules.layer_selection import selection_penalty
+from ldnet_allennlp.modules.layer_budget import GatedStack, LayerBudget
+from ldnet_allennlp.modules.layer_selection import LayerSelection
+from ldnet_allennlp.modules.multiply_adds import multiply_adds
 from ldnet_allennlp.modules.stacked_layers import StackedLayers
 
 DIRECTIONS = ("forward", "backward", "bidirectional")
@@ -64,15 +67,19 @@ class LdnetEmbedder(TokenEmbedder):
         The weight of the penalty of layer selection, at least 0. If it is given, the gates are trained: with a
         model whose loss has the penalty in it ("ldnet_tagger") and the "proximal" optimizer. For a mixture of the
         layers of a "stacked_rnn" it is the weight of the mixture's regularizer, see `StackedLayers`.
-    lambda_1 : `int`, optional (default = `0`)
-        The layer budget of all language models together, at least 0.
+    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
+        The layer budget: of all language models together, or of each direction (`{"forward": 2, "backward": 1}`).
+    max_multiply_adds : `float`, optional
+        Instead of `lambda_1`: what the language models with their projection may cost, in multiply-adds a word.
     requires_grad : `bool`, optional (default = `False`)
         Whether the language models' own weights are trained, too. The published method never does.
     namespace : `str`, optional (default = `"ldnet"`)
         The prefix of the namespaces in the vocabulary; the indexer's `namespace` must be the same.
+    serialization_dir : `str`, optional
+        Given by AllenNLP: the model's directory, where an `embedding_file` of a source lies.
 
     Raises `ConfigurationError` if there is no language model or one of the wrong direction or kind, if sizes
-    do not match, or if `lambda_0` or `lambda_1` is negative.
+    do not match, if `lambda_0` is negative, or if the budget is negative, is given twice, or cannot be kept.
     """
 
     def __init__(
@@ -85,9 +92,11 @@ class LdnetEmbedder(TokenEmbedder):
         activation: Optional[Activation] = None,
         dropout: float = 0.0,
         lambda_0: Optional[float] = None,
-        lambda_1: int = 0,
+        lambda_1: Union[int, Dict[str, int]] = 0,
+        max_multiply_adds: Optional[float] = None,
         requires_grad: bool = False,
         namespace: str = "ldnet",
+        serialization_dir: Optional[str] = None,
     ) -> None:
         super().__init__()
         given = dict(zip(DIRECTIONS, (forward, backward, bidirectional)))
@@ -97,14 +106,11 @@ class LdnetEmbedder(TokenEmbedder):
                 f"The ldnet token embedder takes a forward and a backward language model, one of these, or one "
                 f"bidirectional one, but it was given: {', '.join(sources) or 'none'}."
             )
-        if (lambda_0 or 0) < 0 or lambda_1 < 0:
-            raise ConfigurationError(
-                f"The penalty's weight lambda_0 and the layer budget lambda_1 are at least 0, "
-                f"but they are {lambda_0} and {lambda_1}."
-            )
+        if (lambda_0 or 0) < 0:
+            raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
         self.namespace = namespace
         self.lambda_0 = lambda_0
-        self.lambda_1 = lambda_1
+        self.budget = LayerBudget(lambda_1, max_multiply_adds)
         architecture, pretrained = self._resolve(vocab, sources)
         # One `LanguageModelLayers` for each source, in the order of DIRECTIONS. (A module of the name "forward"
         # would be in torch's way.)
@@ -121,6 +127,8 @@ class LdnetEmbedder(TokenEmbedder):
                 layers=sources[direction].layers,
                 unpruned_layers=sources[direction].unpruned_layers,
                 mixture=sources[direction].mixture,
+                embedding_dtype=sources[direction].embedding_dtype,
+                embedding_file=_in_folder(serialization_dir, sources[direction].embedding_file),
                 train_gates=lambda_0 is not None,
                 requires_grad=requires_grad,
             )
@@ -133,6 +141,7 @@ class LdnetEmbedder(TokenEmbedder):
         if projection_dim is not None:
             self.projection = torch.nn.Linear(self._layers_dim(), projection_dim)
             init_linear_(self.projection)
+        self.budget.check(self.gated_stacks())
 
     def _resolve(
         self, vocab: Vocabulary, sources: Dict[str, LanguageModelSource]
@@ -228,6 +237,18 @@ class LdnetEmbedder(TokenEmbedder):
         """The gates of all language models together. Shape (number of layers,)."""
         return torch.cat([model.selection.gates for model in self.language_models.values()])
 
+    def gated_stacks(self) -> List[GatedStack]:
+        """Each direction's gates with what its layers cost, the projection included. A "stacked_rnn" has no gates."""
+        projection_dim = 0 if self.projection is None else self.projection.out_features
+        stacks = []
+        for model in self.language_models.values():
+            if isinstance(model.selection, LayerSelection):
+                stacks += model.selection.gated_stacks(stack_names(model.direction), projection_dim)
+            else:
+                cost = int(multiply_adds(model.selection)) + model.get_output_dim() * projection_dim
+                stacks.append(GatedStack(model.direction, model.selection.gates, 0, 0, fixed_cost=cost))
+        return stacks
+
     def penalty(self) -> Optional[torch.Tensor]:
         """
         The penalty of layer selection over all gates, plus `lambda_0` times the regularizers of the mixtures, a
@@ -235,7 +256,7 @@ class LdnetEmbedder(TokenEmbedder):
         """
         if self.lambda_0 is None:
             return None
-        penalty = selection_penalty(self.gates(), self.lambda_0, self.lambda_1)
+        penalty = self.budget.penalty(self.gated_stacks(), self.lambda_0)
         for model in self.language_models.values():
             if isinstance(model.selection, StackedLayers):
                 penalty = penalty + self.lambda_0 * model.selection.regularizer()
@@ -321,6 +342,10 @@ class LdnetEmbedder(TokenEmbedder):
     def describe(self) -> Dict[str, Any]:
         """The sources of the language models as they are now, for a config."""
         return {model.direction: model.describe() for model in self.language_models.values()}
+
+
+def _in_folder(folder: Optional[str], name: Optional[str]) -> Optional[str]:
+    return None if name is None else os.path.join(folder or "", name)
 
 
 def _boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:

@@ -39,7 +39,7 @@ from allennlp.modules.token_embedders import (
 
 PUBLISHED_CHARACTERS_PER_WORD = 8.0
 
-_GATES = {"LSTM": 4, "GRU": 3, "RNN_TANH": 1, "RNN_RELU": 1}
+_CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}  # by torch's name of the mode
 _EMBEDDINGS = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
 _OVER_WORD_PIECES = (PretrainedTransformerEmbedder, PretrainedTransformerMismatchedEmbedder)
 
@@ -54,6 +54,11 @@ class Count(NamedTuple):
     """The parts with weights of which it is not known how often they are used: name, class and why."""
 
 
+def recurrent_gates(cell_type: str) -> int:
+    """The number of matrices, each for input and state, of a cell: 4 of an "lstm", 3 of a "gru", 1 of an "rnn"."""
+    return {"lstm": 4, "gru": 3, "rnn": 1}[cell_type]
+
+
 def rnn_multiply_adds(rnn: Any) -> int:
     """
     The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` for every layer and direction.
@@ -63,7 +68,7 @@ def rnn_multiply_adds(rnn: Any) -> int:
     directions = 2 if rnn.bidirectional else 1
     total, input_size = 0, rnn.input_size
     for _ in range(rnn.num_layers):
-        total += directions * _GATES[rnn.mode] * rnn.hidden_size * (input_size + rnn.hidden_size)
+        total += directions * recurrent_gates(_CELLS[rnn.mode]) * rnn.hidden_size * (input_size + rnn.hidden_size)
         input_size = directions * rnn.hidden_size
     return total
 
@@ -152,4 +157,4 @@ def _count_over_characters(module: TokenCharactersEncoder, characters: float, na
 
 def _is_rnn(module: Any) -> bool:
     # By what it has, and not by its class, as linear layers, too: torch's quantized modules are of others.
-    return getattr(module, "mode", None) in _GATES
+    return getattr(module, "mode", None) in _CELLS

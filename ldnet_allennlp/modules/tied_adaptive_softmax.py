@@ -63,17 +63,16 @@ class TiedAdaptiveSoftmax(AdaptiveSoftmax):
         return []  # all of them are the embedding's
 
     @overrides
-    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
-        logits = torch.cat([embeddings @ self._rows(0, self.cutoffs[0]).t(), self.head(embeddings)], dim=1)
-        return logits if self.bias is None else logits + self.bias
+    def _head_weights(self) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        return torch.cat([self._rows(0, self.cutoffs[0]), self.head.weight]), self.bias
 
     @overrides
     def _cluster_input(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
         return embeddings
 
     @overrides
-    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
-        return embeddings @ self._rows(self.cutoffs[number], self.cutoffs[number + 1]).t()
+    def _cluster_weight(self, number: int) -> torch.Tensor:
+        return self._rows(self.cutoffs[number], self.cutoffs[number + 1])
 
     @overrides
     def _word_vectors(self, number: int, words: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.training.optimizers import Optimizer
 from overrides import overrides
 
+_MOMENTA = ("momentum_buffer", "exp_avg")
+
 
 @Optimizer.register("proximal")
 class ProximalOptimizer(Optimizer):
@@ -20,8 +22,9 @@ class ProximalOptimizer(Optimizer):
     group of batches, before the moving average and the checkpoint, and what a gradient scaler leaves out when
     gradients overflowed. All workers of a distributed run clamp the same values.
 
-    The wrapped optimizer's momentum of a gate is left alone, as in the original: a gate at 0 whose gradient
-    turns can come back as soon as the momentum has turned too.
+    The wrapped optimizer's momentum of a gate is left alone, as in the original: a gate that reached 0 with momentum
+    stays there until its gradient has pointed up for a while (with a momentum of 0.9, about ten steps), so that noise
+    does not bring it back. With `reset_momentum` it can come back in the next step.
 
     Registered as an `Optimizer` with name "proximal".
 
@@ -35,6 +38,8 @@ class ProximalOptimizer(Optimizer):
         Handed on to `optimizer`.
     gates : `str`, optional (default = `"(^|\\.)gates$"`)
         A regular expression that finds the gates by parameter name.
+    reset_momentum : `bool`, optional (default = `False`)
+        Whether a gate that is clamped loses its momentum (`momentum_buffer` of SGD, `exp_avg` of Adam).
 
     Raises `ConfigurationError` if no parameter matches `gates`.
     """
@@ -45,7 +50,9 @@ class ProximalOptimizer(Optimizer):
         optimizer: Lazy[Optimizer],
         parameter_groups: Optional[List[Tuple[List[str], Dict[str, Any]]]] = None,
         gates: str = r"(^|\.)gates$",
+        reset_momentum: bool = False,
     ) -> None:
+        self._reset_momentum = reset_momentum
         self._gates = [parameter for name, parameter in model_parameters if re.search(gates, name)]
         if not self._gates:
             raise ConfigurationError(
@@ -74,8 +81,17 @@ class ProximalOptimizer(Optimizer):
         # Some of AllenNLP's own optimizers take no closure.
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
         for gates in self._gates:
+            if self._reset_momentum:
+                self._stop(gates, (gates < 0.0) | (gates > 1.0))
             gates.clamp_(0.0, 1.0)
         return loss
+
+    def _stop(self, gates: torch.Tensor, clamped: torch.Tensor) -> None:
+        """Sets the momentum of what is to be clamped to 0."""
+        state = self.optimizer.state.get(gates, {})
+        for name in _MOMENTA:
+            if state.get(name) is not None:
+                state[name].masked_fill_(clamped, 0.0)
 
     @overrides(check_signature=False)
     def zero_grad(self, set_to_none: bool = False) -> None:

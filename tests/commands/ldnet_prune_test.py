@@ -252,7 +252,7 @@ def test_not_a_model_with_the_embedder(language_models, tmp_path):
 
 def test_a_config_that_does_not_show_the_embedder(gated):
     embedders = [ldnet_embedder(load_archive(gated).model)]
-    with pytest.raises(ConfigurationError, match="prune the archive that it was loaded from"):
+    with pytest.raises(ConfigurationError, match="give the archive that it was loaded from"):
         pruned_config({"model": {"type": "from_archive", "archive_file": "x"}}, embedders)
 
 

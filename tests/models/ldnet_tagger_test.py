@@ -12,7 +12,7 @@ from allennlp.nn.util import get_text_field_mask
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.layer_selection import selection_penalty
+from ldnet_allennlp.modules.layer_budget import kept_multiply_adds, selection_penalty
 from tests.processes import run_in_two_processes
 from tests.taggers import (
     TAGGER,
@@ -212,7 +212,11 @@ def test_the_penalty(language_models):
     set_gates(tagger.embedder, gates)
     expected = 0.3 * (sum(gate * (1 - gate) for gate in gates) + sum(gates))
     assert tagger.model.get_regularization_penalty().item() == pytest.approx(expected, rel=1e-6)
-    assert tagger.model.get_metrics() == {"kept_layers": 6.0}
+    metrics = tagger.model.get_metrics()
+    shown = [metrics.pop(f"_gates/{name}_{layer}") for name in ("forward", "backward") for layer in range(1, 5)]
+    assert shown == pytest.approx(gates)
+    cost = kept_multiply_adds(tagger.embedder.gated_stacks()).item()
+    assert metrics == {"kept_layers": 6.0, "kept_multiply_adds": pytest.approx(cost / 1e6)}
     assert build(language_models).model.get_regularization_penalty() is None
 
 
@@ -232,7 +236,9 @@ def test_the_penalty_of_a_gated_encoder_and_a_regularizer(language_models):
     expected = selection_penalty(own, 0.5, 1).item() + 0.3 * 8 * 0.25
     expected += 0.1 * tagger.model.tag_projection_layer._module.weight.pow(2).sum().item()
     assert tagger.model.get_regularization_penalty().item() == pytest.approx(expected, rel=1e-6)
-    assert tagger.model.get_metrics() == {"kept_layers": 10.0}
+    metrics = tagger.model.get_metrics()
+    assert metrics["kept_layers"] == 10.0
+    assert len([name for name in metrics if name.startswith("_gates/")]) == 10
 
 
 def test_starts_from_a_trained_taggers_weights(language_models, trained):

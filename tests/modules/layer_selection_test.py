@@ -9,7 +9,8 @@ from allennlp.modules.seq2seq_encoders import PassThroughEncoder, Seq2SeqEncoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.modules.layer_selection import LayerSelection, selection_penalty
+from ldnet_allennlp.modules.layer_budget import selection_penalty
+from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
 from tests.common import REFERENCE, load_reference, reference_parameters
 from tests.modules.reference_encoder import batch_first, build_encoder, stack_parameters
@@ -178,7 +179,7 @@ class TestPenalty:
         selection = set_gates(LayerSelection(encoder, lambda_0=0.5, lambda_1=2), [1.0, 0.4, 0.0, 0.2])
         expected = 0.5 * (0.4 * 0.6 + 0.2 * 0.8) + 0.5 * 1.6  # 3 gates above 0, of both directions
         assert selection.penalty().item() == pytest.approx(expected)
-        selection.lambda_1 = 3
+        selection.budget.lambda_1 = 3
         assert selection.penalty().item() == pytest.approx(0.5 * (0.4 * 0.6 + 0.2 * 0.8))
 
     def test_weight_zero_is_still_in_the_graph(self):
@@ -286,7 +287,7 @@ class TestGates:
         original = make([2, 1], bidirectional=True, gates=[0.3, 0.0, 0.6])
         selection = Seq2SeqEncoder.from_params(Params(parameters)).double()
         assert isinstance(selection, LayerSelection)
-        assert (selection.lambda_0, selection.lambda_1) == (0.1, 2)
+        assert (selection.lambda_0, selection.budget.lambda_1) == (0.1, 2)
         assert selection.gates.tolist() == [1.0, 1.0, 1.0]
         selection.load_state_dict(original.state_dict())
         inputs, mask = random_inputs(), mask_of([6, 3, 0])
@@ -311,9 +312,9 @@ class TestGates:
     def test_errors(self):
         with pytest.raises(ConfigurationError, match="encoder is a PassThroughEncoder"):
             LayerSelection(PassThroughEncoder(4))
-        with pytest.raises(ConfigurationError, match=r"at least 0, but they are -0.1 and 3"):
+        with pytest.raises(ConfigurationError, match=r"lambda_0 is at least 0, but it is -0.1"):
             LayerSelection(LdRnn(4, 3, 2), lambda_0=-0.1, lambda_1=3)
-        with pytest.raises(ConfigurationError, match=r"at least 0, but they are 0.1 and -3"):
+        with pytest.raises(ConfigurationError, match=r"lambda_1 is at least 0, .* it is -3"):
             LayerSelection(LdRnn(4, 3, 2), lambda_0=0.1, lambda_1=-3)
 
 

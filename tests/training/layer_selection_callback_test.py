@@ -11,13 +11,9 @@ from allennlp.training.metric_tracker import MetricTracker
 
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn
-from ldnet_allennlp.training.layer_selection_callback import (
-    GATES_FILE,
-    BudgetedMetricTracker,
-    LayerSelectionCallback,
-    count_kept_layers,
-    gates_of,
-)
+from ldnet_allennlp.modules.selecting_modules import count_kept_layers
+from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
+from ldnet_allennlp.training.layer_selection_callback import GATES_FILE, LayerSelectionCallback, gates_of
 from tests.taggers import ldnet_embedder, tagger_params
 
 NO_TRAINING = {"trainer.optimizer.optimizer.lr": 0.0}
@@ -34,7 +30,7 @@ class Epochs:
 
     def __init__(self, budget, patience=None, model=None):
         self.model = model or selection([1.0] * 6)
-        self.tracker = BudgetedMetricTracker(MetricTracker("+f1", patience), self.model, budget)
+        self.tracker = BudgetedMetricTracker(MetricTracker("+f1", patience), self.model, Promise(budget, []))
 
     def add(self, kept, score):
         self.model.gates.data = torch.tensor([1.0] * kept + [0.0] * (6 - kept))
@@ -51,7 +47,7 @@ def test_an_epoch_over_budget_is_never_the_best():
     assert not epochs.add(3, 0.99).is_best_so_far() and epochs.tracker.best_epoch == 2
     assert not epochs.add(1, 0.2).is_best_so_far() and epochs.tracker.best_epoch == 2
     assert epochs.add(0, 0.4).is_best_so_far() and epochs.tracker.best_epoch == 5
-    assert epochs.tracker.fewest_layers == 0
+    assert epochs.tracker.least["kept_layers"] == 0
 
 
 def test_patience_counts_from_the_first_epoch_within_budget():
@@ -80,7 +76,7 @@ def test_takes_over_the_state_and_the_signs_of_several_metrics():
     before = MetricTracker(["+f1", "-loss"], patience=4)
     before.add_metrics({"f1": 0.5, "loss": 0.1})
     before.add_metrics({"f1": 0.5, "loss": 0.2})
-    after = BudgetedMetricTracker(before, selection([1.0, 0.0]), budget=1)
+    after = BudgetedMetricTracker(before, selection([1.0, 0.0]), Promise(1, []))
     assert after.state_dict() == before.state_dict() and after.tracked_metrics == before.tracked_metrics
     assert after._patience == 4
     after.add_metrics({"f1": 0.5, "loss": 0.05})
@@ -100,6 +96,7 @@ def trainer_for(model, validation=True):
         _pytorch_model=model,
         _validation_data_loader=[] if validation else None,
         _metric_tracker=MetricTracker("+f1"),
+        _start_after_epochs_completed=0,
     )
 
 
@@ -107,7 +104,11 @@ def trainer_for(model, validation=True):
 def test_the_budget_is_the_models_unless_given(tmp_path, budget, wanted):
     trainer = trainer_for(selection([1.0] * 4, lambda_0=0.1, lambda_1=3))
     LayerSelectionCallback(str(tmp_path), budget=budget).on_start(trainer)
-    assert trainer._metric_tracker.budget == wanted
+    promise = trainer._metric_tracker.promise
+    for kept in range(5):
+        trainer._pytorch_model.gates.data = torch.tensor([1.0] * kept + [0.0] * (4 - kept))
+        assert promise.holds(trainer._pytorch_model) == (kept <= wanted)
+    assert str(promise) == f"{wanted} layers"
 
 
 def test_no_gates(tmp_path):
@@ -119,6 +120,11 @@ def test_no_gates(tmp_path):
 def test_no_validation_data(tmp_path):
     with pytest.raises(ConfigurationError, match="validation_data_path was expected"):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0]), validation=False))
+
+
+def test_no_budget(tmp_path):
+    with pytest.raises(ConfigurationError, match="Give the callback a budget"):
+        LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0])))
 
 
 def test_a_negative_budget(tmp_path):
@@ -134,7 +140,7 @@ def test_the_fewest_layers_survive_a_checkpoint(tmp_path):
     again = LayerSelectionCallback(str(tmp_path), budget=1)
     again.load_state_dict(callback.state_dict())
     again.on_start(trainer_for(selection([1.0, 1.0, 1.0])))
-    with pytest.raises(ConfigurationError, match=r"No epoch kept at most 1 layers.* The fewest were 2"):
+    with pytest.raises(ConfigurationError, match=r"budget of 1 layers.* fewest layers .* are 2,"):
         again.on_end(trainer, metrics={}, epoch=0)
 
 
@@ -145,11 +151,73 @@ def test_an_interrupted_training_shows_its_own_error(tmp_path):
     callback.on_end(trainer, metrics=None, epoch=None)
 
 
+SCHEDULE = {"lambda_0": [(1, 0.0), (3, 0.4)], "lambda_1": [(0, 4), (4, 1)]}
+
+
+class TestSchedule:
+    @pytest.mark.parametrize("start", [0, 2])  # 2: a training that is recovered
+    def test_values_of_each_epoch(self, tmp_path, start):
+        trainer = trainer_for(selection([1.0] * 4, lambda_0=0.7, lambda_1=3))
+        trainer._start_after_epochs_completed = start
+        callback = LayerSelectionCallback(str(tmp_path), schedule=SCHEDULE)
+        callback.on_start(trainer)
+        model = trainer._pytorch_model
+        found = []
+        for epoch in range(start, 6):
+            found.append((pytest.approx(model.lambda_0), model.budget.lambda_1))
+            callback.on_epoch(trainer, {}, epoch)
+        expected = [(0.0, 4), (0.0, 4), (0.2, 3), (0.4, 2), (0.4, 1), (0.4, 1)]
+        assert expected[start:] == found
+
+    def test_the_last_budget_counts(self, tmp_path):
+        trainer = trainer_for(selection([1.0, 1.0, 0.0, 0.0], lambda_0=0.7, lambda_1=3))
+        LayerSelectionCallback(str(tmp_path), schedule=SCHEDULE).on_start(trainer)
+        trainer._metric_tracker.add_metrics({"f1": 0.5})  # two layers, within the first budgets
+        assert trainer._metric_tracker.best_epoch is None
+
+    def test_multiply_adds(self, tmp_path):
+        model = selection([1.0] * 4, lambda_0=0.7, max_multiply_adds=100)
+        points = {"max_multiply_adds": [(0, 300), (2, 100)]}
+        callback = LayerSelectionCallback(str(tmp_path), schedule=points)
+        trainer = trainer_for(model)
+        callback.on_start(trainer)
+        assert model.budget.max_multiply_adds == 300
+        callback.on_epoch(trainer, {}, 0)
+        assert model.budget.max_multiply_adds == 200
+        # A layer costs 4 * 2 * (3 + 2) = 40, and 16 for each earlier one.
+        for kept, expected in ((2, True), (3, False)):
+            model.gates.data = torch.tensor([1.0] * kept + [0.0] * (4 - kept))
+            assert trainer._metric_tracker.promise.holds(model) is expected
+
+    @pytest.mark.parametrize(
+        "schedule, message",
+        [
+            ({"lambda_2": [(0, 1)]}, "'lambda_2' was found"),
+            ({"lambda_0": []}, "pairs of epoch and value"),
+            ({"lambda_0": [(2, 1), (2, 0)]}, "rising epochs"),
+            ({"lambda_0": [(0, -1)]}, "at least 0"),
+            ({"max_multiply_adds": [(0, 10)]}, "is a number of layers"),
+        ],
+    )
+    def test_errors(self, tmp_path, schedule, message):
+        with pytest.raises(ConfigurationError, match=message):
+            LayerSelectionCallback(str(tmp_path), schedule=schedule).on_start(
+                trainer_for(selection([1.0], lambda_0=0.1))
+            )
+
+    @pytest.mark.parametrize("budget", [{"lambda_1": {"forward": 1}}, {"max_multiply_adds": 5}])
+    def test_layers_of_another_kind_of_budget(self, tmp_path, budget):
+        with pytest.raises(ConfigurationError, match="layers of all directions together, but"):
+            LayerSelectionCallback(str(tmp_path), schedule={"lambda_1": [(0, 1)]}).on_start(
+                trainer_for(selection([1.0], lambda_0=0.1, **budget))
+            )
+
+
 def test_training_ends_with_an_error_if_no_epoch_came_within_budget(tmp_path, language_models):
     ldnet = "model.text_field_embedder.token_embedders.ldnet"
     overrides = {f"{ldnet}.lambda_0": 1e-9, f"{ldnet}.lambda_1": 0, **NO_TRAINING}
     params = tagger_params(language_models, "select", overrides)
-    with pytest.raises(ConfigurationError, match=r"No epoch kept at most 0 layers.*The fewest were 8"):
+    with pytest.raises(ConfigurationError, match=r"budget of 0 layers.*fewest layers .* are 8,"):
         train_model(params, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "model.tar.gz").exists()
     assert not (tmp_path / "run" / "best.th").exists()
@@ -203,7 +271,7 @@ def test_a_recovered_training_goes_on_with_the_budget(tmp_path, language_models)
     overrides = {"data_loader": {"batch_size": 10, "shuffle": False}}
     train_model(tagger_params(language_models, "select", overrides, **params), str(tmp_path / "once"))
     folder = str(tmp_path / "twice")
-    with pytest.raises(ConfigurationError, match="No epoch kept"):
+    with pytest.raises(ConfigurationError, match="No epoch came within"):
         train_model(
             tagger_params(language_models, "select", overrides, **{**params, "num_epochs": 2}), folder
         )

@@ -1,0 +1,104 @@
+"""The corpora of the results, and how they are split where their makers did not."""
+
+import gzip
+import hashlib
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+
+class Corpus(NamedTuple):
+    """Where train, dev and test are, below the folder of the data, and what a tagger's config says for them."""
+
+    files: Sequence[str]
+    """Train, dev and test; or fewer, which `split` then divides."""
+    overrides: Dict[str, Any]
+    english: bool = True
+    """Whether the language models and the word vectors are of its language."""
+    is_train: Callable[[int], bool] = lambda digit: True
+    """Of sentences whose words hash to so many tenths; see `split`."""
+    is_dev: Callable[[int], bool] = lambda digit: False
+
+
+POS = {
+    "dataset_reader.layout": "conllu",
+    "dataset_reader.label_encoding": None,
+    "dataset_reader.target_label_encoding": None,
+    "model.label_encoding": None,
+    "model.calculate_span_f1": False,
+    "trainer.validation_metric": "+accuracy",
+}
+UNER = {
+    "dataset_reader.layout": "conllu",
+    "dataset_reader.column_names": ["id", "form", "ner", "nested", "annotator"],
+    "dataset_reader.tag_column": "ner",
+}
+CORPORA = {
+    "wnut17": Corpus(
+        (
+            "ner/wnut17/wnut17train.conll",
+            "ner/wnut17/emerging.dev.conll",
+            "ner/wnut17/emerging.test.annotated",
+        ),
+        {},
+    ),
+    "wikigold": Corpus(
+        ("ner/wikigold/wikigold.conll.txt",),
+        {},
+        is_train=lambda digit: digit < 8,
+        is_dev=lambda digit: digit == 8,
+    ),
+    "sec_filings": Corpus(
+        ("ner/sec_filings/FIN5.txt", "ner/sec_filings/FIN3.txt"),
+        {},
+        is_train=lambda digit: digit < 9,
+        is_dev=lambda digit: digit == 9,
+    ),
+    "uner_danish_ddt": Corpus(
+        tuple(f"ner/uner_danish_ddt/da_ddt-ud-{split}.iob2" for split in ("train", "dev", "test")),
+        UNER,
+        english=False,
+    ),
+    "ud_english_ewt": Corpus(
+        tuple(f"pos/ud_english_ewt/en_ewt-ud-{split}.conllu.gz" for split in ("train", "dev", "test")), POS
+    ),
+}
+
+
+def paths_of(name: str, data: Path, folder: Path) -> Dict[str, str]:
+    """
+    The settings `train`, `dev` and `test` of a corpus; what has no split of its own is split into files in `folder`.
+    """
+    corpus = CORPORA[name]
+    paths = [data / file for file in corpus.files]
+    if len(paths) < 3:
+        paths = split(paths, corpus, folder / name)
+    return {split: str(path) for split, path in zip(("train", "dev", "test"), paths)}
+
+
+def split(paths: List[Path], corpus: Corpus, folder: Path) -> List[Path]:
+    """
+    Divides the sentences of the first file into train, dev and, if there is no second file, test, by the last decimal
+    digit of the SHA-1 of their words with blanks between. So equal sentences stand on one side.
+    """
+    parts: Dict[str, List[str]] = {"train": [], "dev": [], "test": []}
+    for block in read_text(paths[0]).split("\n\n"):
+        rows = [row for row in block.split("\n") if row.strip() and not row.startswith("-DOCSTART-")]
+        if rows:
+            words = " ".join(row.split()[0] for row in rows)
+            digit = int(hashlib.sha1(words.encode("utf-8")).hexdigest(), 16) % 10
+            name = "train" if corpus.is_train(digit) else "dev" if corpus.is_dev(digit) else "test"
+            parts[name].append("\n".join(rows) + "\n")
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for name, sentences in parts.items():
+        if sentences:
+            written.append(folder / f"{name}.conll")
+            written[-1].write_text("\n".join(sentences), encoding="utf-8")
+    return [*written, *paths[1:]]
+
+
+def read_text(path: Path) -> str:
+    """A plain or gzip text."""
+    opener = gzip.open if path.suffix == ".gz" else open
+    with opener(path, "rt", encoding="utf-8", newline="\n") as file:
+        return str(file.read())

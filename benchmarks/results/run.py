@@ -1,0 +1,211 @@
+"""
+Trains and scores the taggers of the results page, one cell (corpus, row, seed) after the other:
+
+    OMP_NUM_THREADS=1 python benchmarks/results/run.py out/results --lm-forward out/lm_forward/model.tar.gz \\
+        --lm-backward out/lm_backward/model.tar.gz --corpora wnut17 --rows vanilla unpruned layers-2 --seeds 1 2 3
+
+A cell that is done is not done again, and a training that was interrupted goes on. Each finished cell is a line of
+`benchmarks/results/results.jsonl`: scores, layers, multiply-adds, sizes, and the commit, config, settings and seed that
+made it. `benchmarks/results/speed.py` measures the archives, and `benchmarks/results/tables.py` makes table and plot.
+
+Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
+selection that goes on from the unpruned tagger of the same seed, and pruning; `elmo`, a mixture of the layers of stacked
+language models (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for in the
+folder of the variable LDNET_DATA, by default ../shared/data.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+warnings.filterwarnings("ignore")
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from allennlp.commands.train import train_model  # noqa: E402
+from allennlp.common import Params  # noqa: E402
+from allennlp.common.params import with_overrides  # noqa: E402
+from corpora import CORPORA, paths_of  # noqa: E402
+
+import ldnet_allennlp  # noqa: E402, F401
+from ldnet_allennlp.commands.archives import read_archive  # noqa: E402
+from ldnet_allennlp.commands.model_report import report_of  # noqa: E402
+from ldnet_allennlp.commands.report_table import kept_layers  # noqa: E402
+from ldnet_allennlp.commands.selection_config import selection_config  # noqa: E402
+from ldnet_allennlp.commands.sweep_points import make_point, scores_of  # noqa: E402
+from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder  # noqa: E402
+
+DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
+RESULTS = Path(__file__).resolve().parent / "results.jsonl"
+VECTORS = "vectors/eltec_openstax.50d.txt.gz"
+
+# Chosen on the development data of WNUT-17 with seed 1, and the same for every corpus and row.
+SETTINGS: Dict[str, Any] = {
+    "word_dim": 50,
+    "char_hidden": 100,
+    "word_hidden": 150,
+    "dropout": 0.4,
+    "batch_size": 16,
+    "num_epochs": 10,
+    "patience": None,
+}
+OPTIMIZER = {"type": "adam", "lr": 0.005}
+SCHEDULER = {"type": "linear_with_warmup", "warmup_steps": 100}
+SELECTION = {"epochs": 5, "lr": 0.002, "lambda_0": 0.1}
+CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
+CHARACTERS = 8.0  # a word, for multiply-adds: as the paper's figures have it
+
+
+def main() -> None:
+    """Runs the cells that are asked for and not done."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--corpora", nargs="+", choices=list(CORPORA), default=["wnut17"])
+    parser.add_argument("--rows", nargs="+", default=["vanilla", "unpruned", "layers-6", "layers-2"])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    for name in ("lm-forward", "lm-backward", "elmo-forward", "elmo-backward"):
+        parser.add_argument(f"--{name}", help="an archive")
+    args = parser.parse_args()
+    print(f"python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
+    for corpus in args.corpora:
+        for seed in args.seeds:
+            for row in args.rows:
+                if CORPORA[corpus].english or row in ("vanilla", "co-training"):
+                    run_cell(args, corpus, row, seed)
+
+
+def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None:
+    """Trains, scores and counts one tagger, unless that is done, and adds its line to the results."""
+    folder = args.out / corpus / row / str(seed)
+    cell = folder / "cell.json"
+    if not cell.exists():
+        started, before = time.time(), resource.getrusage(resource.RUSAGE_SELF)
+        config = cell_config(args, corpus, row, seed)
+        if row in CONFIGS:
+            archive, scores = train(folder, config)
+        else:
+            point = make_point(str(folder), config)
+            archive, scores = point["archive"], point["scores"]
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        found = report_of(archive, read_archive(archive), [], CHARACTERS, passes=0)
+        line = {
+            "corpus": corpus,
+            "row": row,
+            "seed": seed,
+            "scores": scores,
+            "layers": {name: kept_layers(stack) for name, stack in found["layers"].items()},
+            "multiply_adds": found["multiply_adds"],
+            "parameters": found["parameters"],
+            "archive_bytes": found["archive_bytes"],
+            "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1),
+            "seconds": round(time.time() - started, 1),
+            "config": CONFIGS.get(row, "ner + layer selection"),
+            "settings": {**SETTINGS, "optimizer": OPTIMIZER, **({} if row in CONFIGS else SELECTION)},
+            "commit": commit(),
+            "torch": torch.__version__,
+        }
+        cell.write_text(json.dumps({"line": line, "archive": os.path.relpath(archive, args.out)}))
+    line = json.loads(cell.read_text())["line"]
+    add_to_results(line)
+    print(
+        corpus, row, seed, line["scores"], line["layers"], f"{line['multiply_adds'] / 1e6:.3f} M", flush=True
+    )
+
+
+def train(folder: Path, config: Dict[str, Any]) -> Any:
+    """A training of its own."""
+    archive = folder / "model.tar.gz"
+    if not archive.exists():
+        goes_on = folder.is_dir() and any(folder.glob("training_state_*"))
+        train_model(Params(json.loads(json.dumps(config))), str(folder), recover=goes_on, force=not goes_on)
+    return str(archive), scores_of(str(archive), config)
+
+
+def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> Dict[str, Any]:
+    """The config of a cell."""
+    seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
+    if row not in CONFIGS:
+        return {**select_config(args.out / corpus / "unpruned" / str(seed), row), **seeds}
+    settings = {**SETTINGS, **paths_of(corpus, DATA, args.out / "data")}
+    settings["vectors"] = str(DATA / VECTORS) if CORPORA[corpus].english else None
+    kind = "elmo" if row == "elmo" else "lm"
+    if row in ("unpruned", "elmo"):
+        settings["lm_forward"] = getattr(args, f"{kind}_forward")
+        settings["lm_backward"] = getattr(args, f"{kind}_backward")
+    overrides: Dict[str, Any] = {**seeds, **CORPORA[corpus].overrides}
+    overrides.update({"trainer.optimizer": OPTIMIZER, "trainer.learning_rate_scheduler": SCHEDULER})
+    if row == "elmo":
+        ldnet = "model.text_field_embedder.token_embedders.ldnet"
+        overrides.update({f"{ldnet}.{way}.mixture": True for way in ("forward", "backward")})
+    params = Params.from_file(
+        str(ROOT / "training_config" / f"{CONFIGS[row]}.jsonnet"),
+        json.dumps(overrides),
+        {"LDNET_SETTINGS": json.dumps(settings)},
+    )
+    return dict(params.as_dict(quiet=True))
+
+
+def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
+    """Layer selection that goes on from a tagger."""
+    kind, _, number = row.rpartition("-")
+    if kind not in ("layers", "multiply-adds") or not number.isdecimal():
+        raise SystemExit(f"There is no row {row}.")
+    archive = read_archive(str(unpruned / "model.tar.gz"))
+    embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
+    layers: Optional[int] = int(number) if kind == "layers" else None
+    config = selection_config(
+        archive.config.as_dict(quiet=True),
+        embedders,
+        str(unpruned / "vocabulary"),
+        str(unpruned / "best.th"),
+        SELECTION["lambda_0"],
+        layers,
+        float(number) if layers is None else None,
+        int(SELECTION["epochs"]),
+    )
+    return dict(with_overrides(config, {"trainer.optimizer.optimizer.lr": SELECTION["lr"]}))
+
+
+def add_to_results(line: Dict[str, Any]) -> None:
+    """Puts a cell's line into the file of results, in the place of an older one."""
+    lines: List[Dict[str, Any]] = []
+    if RESULTS.exists():
+        lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
+    key = ("corpus", "row", "seed")
+    lines = [other for other in lines if any(other[name] != line[name] for name in key)] + [line]
+    lines.sort(key=lambda other: (other["corpus"], other["row"], other["seed"]))
+    beside = RESULTS.with_suffix(".new")
+    beside.write_text("".join(json.dumps(other) + "\n" for other in lines), encoding="utf-8")
+    os.replace(beside, RESULTS)
+
+
+def commit() -> str:
+    """The commit of this checkout, with a + if files of the package have been changed since."""
+
+    def git(*command: str) -> str:
+        return subprocess.run(
+            ["git", *command], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short", "HEAD") + (
+            "+" if git("status", "--porcelain", "ldnet_allennlp") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+if __name__ == "__main__":
+    main()

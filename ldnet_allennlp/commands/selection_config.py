@@ -1,0 +1,89 @@
+"""The config that goes on from a trained tagger with layer selection."""
+
+import copy
+from typing import Any, Dict, List, Optional
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.commands.archives import find_sections
+from ldnet_allennlp.commands.ldnet_prune import described_config
+from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+
+
+def selection_config(
+    config: Dict[str, Any],
+    embedders: List[LdnetEmbedder],
+    vocabulary: str,
+    weights: str,
+    lambda_0: float,
+    lambda_1: Optional[int] = None,
+    max_multiply_adds: Optional[float] = None,
+    num_epochs: Optional[int] = None,
+) -> Dict[str, Any]:
+    """
+    What `training_config/ner_select.jsonnet` makes of a tagger's settings, made of its config.
+
+    # Parameters
+
+    config : `Dict[str, Any]`
+        The config that the tagger was trained with. It is not changed.
+    embedders : `List[LdnetEmbedder]`
+        The tagger's embedders, in the order in which they stand in it.
+    vocabulary, weights : `str`
+        The directory of its vocabulary, and the file of its weights.
+    lambda_0 : `float`
+        The weight of the penalty.
+    lambda_1 : `int`, optional
+    max_multiply_adds : `float`, optional
+        The budget, one of the two, see `LayerBudget`.
+    num_epochs : `int`, optional
+        As in `config`, if not given.
+
+    # Returns
+
+    `Dict[str, Any]`
+        Without patience: a selection stops when its epochs are over.
+
+    Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
+    trained on is not in the config.
+    """
+    name = config["model"].get("type")
+    if name != "ldnet_tagger":
+        raise ConfigurationError(
+            f"Layers are selected by the loss of an ldnet_tagger, but the archive holds a {name}. (A crf_tagger's "
+            f"archive is one of an ldnet_tagger, too, if its config says so.)"
+        )
+    missing = [key for key in ("train_data_path", "validation_data_path", "trainer") if not config.get(key)]
+    if missing:
+        raise ConfigurationError(
+            f"The config of the tagger was expected to say what it was trained on, but it has no "
+            f"{' and no '.join(missing)}."
+        )
+    config = described_config(copy.deepcopy(config), embedders)
+    config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
+    config["model"]["initializer"] = {
+        "regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]
+    }
+    budget = {"lambda_1": lambda_1} if lambda_1 is not None else {"max_multiply_adds": max_multiply_adds}
+    for section in find_sections(config["model"], "ldnet"):
+        section.pop("lambda_1", None)
+        section.pop("max_multiply_adds", None)
+        section.update(lambda_0=lambda_0, **budget)
+    _select(config["trainer"], num_epochs)
+    return config
+
+
+def _select(trainer: Dict[str, Any], num_epochs: Optional[int]) -> None:
+    """Adds to a trainer's section what selection needs, in place."""
+    optimizer = trainer.get("optimizer", "sgd")
+    if not (isinstance(optimizer, dict) and optimizer.get("type") == "proximal"):
+        trainer["optimizer"] = {"type": "proximal", "optimizer": optimizer}
+        if isinstance(optimizer, dict) and "parameter_groups" in optimizer:
+            trainer["optimizer"]["parameter_groups"] = optimizer.pop("parameter_groups")
+    callbacks = trainer.get("callbacks") or []
+    names = [callback if isinstance(callback, str) else callback.get("type") for callback in callbacks]
+    if "layer_selection" not in names:
+        trainer["callbacks"] = [*callbacks, "layer_selection"]
+    if num_epochs is not None:
+        trainer["num_epochs"] = num_epochs
+    trainer.pop("patience", None)

@@ -1,0 +1,165 @@
+"""How many layers, or how much computing, layer selection may leave, and the penalty that leads there."""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+import torch
+from allennlp.common.checks import ConfigurationError
+
+
+class GatedStack(NamedTuple):
+    """The gates of one direction of an `LdRnn`, and what its layers cost a word in multiply-adds."""
+
+    name: str
+    """ "forward" or "backward"."""
+
+    gates: torch.Tensor
+    """Shape (number of layers,)."""
+
+    layer_cost: int
+    """A layer, without what it reads of other layers, and its columns in the projection."""
+
+    pair_cost: int
+    """A layer's input weights for one earlier layer."""
+
+    fixed_cost: int = 0
+    """What is left if no layer is."""
+
+
+def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
+    """
+    The regularizer of layer selection (LD-Net, section 3.3; `prune_sparse_seq.py` of the original):
+    `lambda_0 * sum z(1-z)`, which drives each gate to 0 or 1, plus `lambda_0 * sum_{z>0} z` while more than
+    `lambda_1` gates are above 0.
+
+    # Parameters
+
+    gates : `torch.Tensor`
+        Shape (number of gates,): the gates of all directions together.
+    lambda_0 : `float`
+        The weight.
+    lambda_1 : `float`
+        The layer budget.
+
+    # Returns
+
+    `torch.Tensor`
+        A scalar with a gradient to every gate.
+    """
+    return gate_penalty(gates, lambda_0, (gates > 0).sum() > lambda_1)
+
+
+def gate_penalty(gates: torch.Tensor, lambda_0: float, is_over_budget: torch.Tensor) -> torch.Tensor:
+    """`selection_penalty` where `is_over_budget`, a scalar, tells whether too much is left."""
+    # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
+    over = is_over_budget.to(gates.dtype)
+    return lambda_0 * ((gates * (1 - gates)).sum() + over * (gates * (gates > 0)).sum())
+
+
+def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
+    """
+    The multiply-adds a word of what is left once the layers whose gate is 0 are cut: a layer reads the input, itself
+    and what is kept of the layers before it. A scalar on the gates' device.
+    """
+    total = torch.zeros((), device=stacks[0].gates.device if stacks else None)
+    for stack in stacks:
+        kept = (stack.gates.detach() > 0).to(total.dtype)  # (layers,)
+        pairs = kept.sum() * (kept.sum() - 1) / 2
+        total = total + stack.fixed_cost + stack.layer_cost * kept.sum() + stack.pair_cost * pairs
+    return total
+
+
+class LayerBudget:
+    """
+    What layer selection may leave: a number of layers, of all directions together or of each one, or a number of
+    multiply-adds a word.
+
+    # Parameters
+
+    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
+        The layers of all directions together, at least 0; or those of each, for example
+        `{"forward": 2, "backward": 1}`.
+    max_multiply_adds : `float`, optional
+        The multiply-adds a word that what is left may cost, at least 0, instead of `lambda_1`.
+
+    Raises `ConfigurationError` if one of them is negative, or if both are given.
+    """
+
+    def __init__(
+        self, lambda_1: Union[int, Dict[str, int]] = 0, max_multiply_adds: Optional[float] = None
+    ) -> None:
+        layers = list(lambda_1.values()) if isinstance(lambda_1, dict) else [lambda_1]
+        if any(number < 0 for number in layers):
+            raise ConfigurationError(
+                f"The layer budget lambda_1 is at least 0, for each direction, but it is {lambda_1}."
+            )
+        if max_multiply_adds is not None and max_multiply_adds < 0:
+            raise ConfigurationError(
+                f"The budget max_multiply_adds is at least 0, but it is {max_multiply_adds}."
+            )
+        if max_multiply_adds is not None and lambda_1:
+            raise ConfigurationError(
+                f"The budget is either a number of layers or of multiply-adds, but both are given: lambda_1 is "
+                f"{lambda_1} and max_multiply_adds {max_multiply_adds}."
+            )
+        self.lambda_1 = lambda_1
+        self.max_multiply_adds = max_multiply_adds
+
+    def check(self, stacks: Sequence[GatedStack]) -> None:
+        """Raises `ConfigurationError` if these directions are not those of the budget, or can never keep it."""
+        names = [stack.name for stack in stacks]
+        least = sum(stack.fixed_cost for stack in stacks)
+        if self.max_multiply_adds is not None and self.max_multiply_adds < least:
+            raise ConfigurationError(
+                f"The budget max_multiply_adds is {self.max_multiply_adds:g}, but without any gated layer the language "
+                f"models with their projection still cost {least} multiply-adds a word."
+            )
+        if isinstance(self.lambda_1, dict) and sorted(self.lambda_1) != sorted(names):
+            raise ConfigurationError(
+                f"lambda_1 gives a layer budget for {' and '.join(self.lambda_1) or 'no direction'}, but it was "
+                f"expected for {' and '.join(names)}, the directions of the language models."
+            )
+
+    def penalty(self, stacks: Sequence[GatedStack], lambda_0: float) -> torch.Tensor:
+        """`selection_penalty` over all gates, or, with a budget for each direction, the sum over directions."""
+        if isinstance(self.lambda_1, dict):
+            penalties = [
+                selection_penalty(stack.gates, lambda_0, self.lambda_1[stack.name]) for stack in stacks
+            ]
+            return torch.stack(penalties).sum()
+        gates = torch.cat([stack.gates for stack in stacks])
+        if self.max_multiply_adds is not None:
+            return gate_penalty(gates, lambda_0, kept_multiply_adds(stacks) > self.max_multiply_adds)
+        return selection_penalty(gates, lambda_0, self.lambda_1)
+
+    def allows(self, stacks: Sequence[GatedStack]) -> bool:
+        """Whether what is left is within the budget."""
+        if self.max_multiply_adds is not None:
+            return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
+        kept: Dict[str, int] = {}
+        for stack in stacks:
+            kept[stack.name] = kept.get(stack.name, 0) + int((stack.gates > 0).sum())
+        if isinstance(self.lambda_1, dict):
+            return all(count <= self.lambda_1[name] for name, count in kept.items())
+        return sum(kept.values()) <= self.lambda_1
+
+    def __str__(self) -> str:
+        if self.max_multiply_adds is not None:
+            return f"{self.max_multiply_adds / 1e6:g} M multiply-adds a word"
+        if isinstance(self.lambda_1, dict):
+            return " and ".join(f"{number} {name} layers" for name, number in self.lambda_1.items())
+        return f"{self.lambda_1} layers"
+
+
+def metrics_of_stacks(stacks: Sequence[GatedStack]) -> Dict[str, float]:
+    """
+    What is left, for a model's metrics: `kept_layers`; `kept_multiply_adds`, in millions a word; and each gate, as
+    `_gates/forward_1`. (AllenNLP's progress bar leaves out names that begin with an underscore; its logs have them.)
+    """
+    values: List[List[float]] = [stack.gates.tolist() for stack in stacks]
+    metrics = {
+        "kept_layers": float(sum(gate > 0 for gates in values for gate in gates)),
+        "kept_multiply_adds": float(kept_multiply_adds(stacks)) / 1e6,
+    }
+    for stack, gates in zip(stacks, values):
+        metrics.update({f"_gates/{stack.name}_{layer}": gate for layer, gate in enumerate(gates, start=1)})
+    return metrics

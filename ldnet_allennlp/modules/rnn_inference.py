@@ -1,0 +1,137 @@
+"""Recurrent layers where no gradient is wanted: the same values as `torch.nn.LSTM`'s, with less work."""
+
+from typing import Any, List, Optional, Sequence, Tuple
+
+import torch
+
+# One layer's hidden state: (h,) for GRU and plain RNN, (h, c) for LSTM, each of shape (B, H).
+LayerState = Tuple[torch.Tensor, ...]
+
+# torch's own LSTM for CPUs (oneDNN) brings the weights into its own layout at each call and copies its input: from
+# here on, in input sizes for each hidden unit, one product for the inputs of all steps and a loop are faster.
+_LOOP_FROM = 4
+
+
+def needs_graph(module: torch.nn.Module, *inputs: Optional[torch.Tensor]) -> bool:
+    """Whether autograd must see what a module does with these inputs."""
+    if not torch.is_grad_enabled():
+        return False
+    return any(tensor is not None and tensor.requires_grad for tensor in (*inputs, *module.parameters()))
+
+
+def run_dense_layers(
+    layers: Sequence[Any],
+    inputs: torch.Tensor,
+    gates: Optional[torch.Tensor] = None,
+    states: Optional[List[LayerState]] = None,
+) -> Tuple[torch.Tensor, List[LayerState]]:
+    """
+    A densely connected stack in one buffer: each layer reads its first columns and writes the next ones.
+
+    # Parameters
+
+    layers : `Sequence[torch.nn.RNNBase]`
+        One-layer networks, batch first, as in `DenseRnnStack`.
+    inputs : `torch.Tensor`
+        Shape (T, B, D), time first.
+    gates : `torch.Tensor`, optional
+        Shape (number of layers,).
+    states : `List[LayerState]`, optional
+        What each layer starts from; zeros if not given.
+
+    # Returns
+
+    `Tuple[torch.Tensor, List[LayerState]]`
+        The outputs, shape (T, B, D + number of layers * H), and the state of each layer after the last step.
+    """
+    steps, rows, size = inputs.shape
+    width = size + sum(layer.hidden_size for layer in layers)
+    buffer = inputs.new_empty((steps, rows, width))
+    buffer[:, :, :size] = inputs
+    final_states = []
+    for number, layer in enumerate(layers):
+        read, place = buffer[:, :, :size], buffer[:, :, size : size + layer.hidden_size]
+        start = states[number] if states is not None else None
+        if _loop_is_faster(layer, read):
+            state = _run_lstm_loop(layer, buffer.view(-1, width)[:, :size], start, place)
+        else:
+            output, state = _run_module(layer, read, start)
+            place.copy_(output)
+        if gates is not None:
+            place.mul_(gates[number])
+        final_states.append(state)
+        size += layer.hidden_size
+    return buffer, final_states
+
+
+def _loop_is_faster(layer: Any, read: torch.Tensor) -> bool:
+    return (
+        type(layer) is torch.nn.LSTM
+        and read.device.type == "cpu"
+        and read.dtype == layer.weight_ih_l0.dtype == torch.float32
+        and not torch.is_autocast_enabled()
+        and not torch.is_autocast_cpu_enabled()
+        and layer.bias
+        and read.size(2) >= _LOOP_FROM * layer.hidden_size
+        and read.size(0) > 0
+        and read.size(1) > 0
+    )
+
+
+def _run_module(
+    layer: Any, read: torch.Tensor, start: Optional[LayerState]
+) -> Tuple[torch.Tensor, LayerState]:
+    """The layer itself, time first. Outputs (T, B, H)."""
+    hidden = None
+    if start is not None:
+        batched = tuple(tensor.to(read).unsqueeze(0).contiguous() for tensor in start)  # each (1, B, H)
+        hidden = batched if len(batched) == 2 else batched[0]
+    output, final = layer(read.transpose(0, 1), hidden)
+    final = final if isinstance(final, tuple) else (final,)
+    return output.transpose(0, 1), tuple(tensor.squeeze(0) for tensor in final)
+
+
+def _run_lstm_loop(
+    layer: Any, columns: torch.Tensor, start: Optional[LayerState], place: torch.Tensor
+) -> LayerState:
+    """Reads (T * B, size) and writes (T, B, H), which may be columns of one buffer."""
+    steps, rows, _ = place.shape
+    bias = layer.bias_ih_l0 + layer.bias_hh_l0
+    # The matrix product reads the columns of the buffer in place.
+    gates = torch.addmm(bias, columns, layer.weight_ih_l0.t()).view(steps, rows, -1)  # (T, B, 4 H)
+    if start is None:
+        start = tuple(columns.new_zeros((rows, layer.hidden_size)) for _ in range(2))
+    cell = _lstm_steps(gates, layer.weight_hh_l0.t(), start[0], start[1], place)
+    return place[-1].clone(), cell
+
+
+def _lstm_steps_in_python(
+    gates: torch.Tensor, recurrent: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, place: torch.Tensor
+) -> torch.Tensor:
+    """
+    The recurrence of an LSTM. `gates` (T, B, 4 H) are the products with the inputs and the biases, in torch's order
+    (input gate, forget gate, candidate, output gate), and are written over; `recurrent` is (H, 4 H). Outputs go into
+    `place` (T, B, H); the last cell state is returned.
+    """
+    size = hidden.size(1)
+    for step in range(gates.size(0)):
+        at_step = gates[step].addmm_(hidden, recurrent)  # (B, 4 H)
+        in_and_forget = at_step[:, : 2 * size].sigmoid_()
+        candidate = at_step[:, 2 * size : 3 * size].tanh_()
+        out_gate = at_step[:, 3 * size :].sigmoid_()
+        cell = torch.addcmul(in_and_forget[:, size:] * cell, in_and_forget[:, :size], candidate)
+        hidden = place[step].copy_(cell.tanh().mul_(out_gate))
+    return cell
+
+
+# Scripted at its first use: then it holds Python's lock no longer than a single operation does.
+_scripted: List[Any] = []
+
+
+def _lstm_steps(
+    gates: torch.Tensor, recurrent: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, place: torch.Tensor
+) -> torch.Tensor:
+    if not _scripted:
+        _scripted.append(torch.jit.script(_lstm_steps_in_python))
+    with torch.jit.optimized_execution(False):
+        return _scripted[0](gates, recurrent, hidden, cell, place)

@@ -1,0 +1,78 @@
+"""Chooses the best epoch among those that keep a budget."""
+
+import logging
+from typing import Dict, List, NamedTuple, Optional, Tuple
+
+import torch
+from allennlp.training.metric_tracker import MetricTracker
+from overrides import overrides
+
+from ldnet_allennlp.modules.layer_budget import LayerBudget
+from ldnet_allennlp.modules.selecting_modules import (
+    Selecting,
+    count_kept_layers,
+    selection_metrics,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Promise(NamedTuple):
+    """What the model that is kept must satisfy."""
+
+    layers: Optional[int]
+    """The number of layers in the whole model, or `None`: then the budget of each module counts."""
+
+    budgets: List[Tuple[Selecting, LayerBudget]]
+
+    def holds(self, model: torch.nn.Module) -> bool:
+        """Whether what is left is within the budget."""
+        if self.layers is not None:
+            return count_kept_layers(model) <= self.layers
+        return all(budget.allows(module.gated_stacks()) for module, budget in self.budgets)
+
+    def __str__(self) -> str:
+        if self.layers is not None:
+            return f"{self.layers} layers"
+        return " + ".join(str(budget) for _, budget in self.budgets)
+
+
+class BudgetedMetricTracker(MetricTracker):
+    """
+    A `MetricTracker` to which an epoch over budget is never the best.
+
+    Patience counts from the first epoch within the budget on.
+
+    # Parameters
+
+    tracker : `MetricTracker`
+        The tracker to take over from, with its state.
+    model : `torch.nn.Module`
+        The model whose gates count.
+    promise : `Promise`
+        The budget.
+    """
+
+    def __init__(self, tracker: MetricTracker, model: torch.nn.Module, promise: Promise) -> None:
+        names = [f"{'+' if factor > 0 else '-'}{name}" for factor, name in tracker.tracked_metrics]
+        super().__init__(names, tracker._patience)
+        self.load_state_dict(tracker.state_dict())
+        self.model = model
+        self.promise = promise
+        self.least: Dict[str, float] = {}  # of all epochs so far: the fewest layers, the fewest multiply-adds
+
+    @overrides
+    def add_metrics(self, metrics: Dict[str, float]) -> None:
+        left = selection_metrics(self.model)
+        for name in ("kept_layers", "kept_multiply_adds"):
+            self.least[name] = min(left[name], self.least.get(name, left[name]))
+        if self.promise.holds(self.model):
+            super().add_metrics(metrics)
+            return
+        logger.info(
+            "%d layers are kept, the budget is %s: not a candidate.", left["kept_layers"], self.promise
+        )
+        self._is_best_so_far = False
+        self._epoch_number += 1
+        if self.best_epoch is not None:
+            self._epochs_with_no_improvement += 1

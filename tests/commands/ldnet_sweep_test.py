@@ -1,0 +1,148 @@
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from allennlp.commands.evaluate import evaluate_from_archive
+from allennlp.commands.train import train_model
+from allennlp.common.checks import ConfigurationError
+from allennlp.models.archival import load_archive
+
+from ldnet_allennlp.commands.ldnet_sweep import RESULTS_FILE, sweep
+from ldnet_allennlp.commands.sweep_points import Budget
+from ldnet_allennlp.commands.sweep_table import count_layers, draw_sweep, sweep_table
+from tests.taggers import DEV, ldnet_embedder, tagger_params
+
+SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "passes": 1, "threads": 1}
+METRIC = "f1-measure-overall"
+
+
+@pytest.fixture(scope="module")
+def tagger(tmp_path_factory, language_models):
+    """A tagger without gates that is trained, whose language models' archives are gone."""
+    folder = tmp_path_factory.mktemp("tagger") / "run"
+    params = tagger_params(language_models, "ner", num_epochs=4, learning_rate=0.05)
+    params["test_data_path"] = str(DEV)
+    train_model(params, str(folder))
+    return str(folder / "model.tar.gz")
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, tagger):
+    folder = tmp_path_factory.mktemp("sweep") / "out"
+    return folder, sweep(tagger, str(folder), [Budget(layers=4), Budget(layers=1)], also=[tagger], **SETTINGS)
+
+
+def test_every_point_is_an_archive_within_its_budget(swept):
+    folder, result = swept
+    assert [point["name"] for point in result["points"]][2:] == ["layers-4", "layers-1"]
+    assert result["missed"] == {}
+    for name, budget in (("layers-4", 4), ("layers-1", 1)):
+        archive = str(folder / name / "pruned" / "model.tar.gz")
+        embedder = ldnet_embedder(load_archive(archive).model)
+        assert sum(map(len, embedder.all_layers().values())) <= budget
+        point = next(point for point in result["points"] if point["name"] == name)
+        assert point["archive"] == archive and count_layers(point) <= budget
+        assert point["scores"]["dev"] == evaluate_from_archive(archive, str(DEV))[METRIC]
+    costs = [point["report"]["multiply_adds"] for point in result["points"]]
+    assert costs[0] == costs[1] > costs[2] > costs[3]
+    assert json.loads((folder / RESULTS_FILE).read_text())["points"] == result["points"]
+
+
+def test_each_selection_starts_from_the_tagger(swept, tagger):
+    folder, result = swept
+    assert result["points"][0]["name"] == "unpruned"
+    assert result["points"][0]["scores"]["test"] == evaluate_from_archive(tagger, str(DEV))[METRIC]
+    first = json.loads((folder / "layers-1" / "metrics_epoch_0.json").read_text())
+    alone = json.loads((Path(tagger).parent / "metrics.json").read_text())
+    assert first["training_loss"] - first["training_reg_loss"] < alone["training_loss"] * 1.2
+
+
+def test_what_is_done_is_not_done_again(swept, tagger):
+    folder, result = swept
+    trained = folder / "layers-4" / "model.tar.gz"
+    stamp = trained.stat().st_mtime_ns
+    again = sweep(tagger, str(folder), [Budget(layers=4)], **SETTINGS)
+    assert trained.stat().st_mtime_ns == stamp
+    assert again["points"][1]["scores"] == result["points"][2]["scores"]
+
+
+def test_an_interrupted_training_goes_on(swept, tagger):
+    """As after a kill: the last epoch's checkpoint is there, and neither the archive nor what follows it."""
+    folder, result = swept
+    point = folder / "layers-1"
+    shutil.rmtree(point / "pruned")
+    for name in ("point.json", "model.tar.gz", "metrics.json"):
+        (point / name).unlink()
+    epochs = (point / "metrics_epoch_3.json").stat().st_mtime_ns
+    again = sweep(tagger, str(folder), [Budget(layers=1)], **SETTINGS)
+    assert again["points"][1]["scores"] == result["points"][3]["scores"]
+    assert (point / "metrics_epoch_3.json").stat().st_mtime_ns == epochs
+    # Killed before there was a checkpoint: from the start.
+    for name in os.listdir(point):
+        if name != "config.json":
+            path = point / name
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    again = sweep(tagger, str(folder), [Budget(layers=1)], **SETTINGS)
+    assert count_layers(again["points"][1]) <= 1
+
+
+def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
+    options = {**SETTINGS, "lambda_0": 1e-9, "num_epochs": 1}
+    result = sweep(tagger, str(tmp_path / "out"), [Budget(layers=2)], **options)
+    assert [point["name"] for point in result["points"]] == ["unpruned"]
+    assert "No epoch came within the budget of 2 layers" in result["missed"]["layers-2"]
+
+
+def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):
+    overrides = json.dumps({"trainer.optimizer.optimizer.lr": 0.04})
+    result = sweep(
+        tagger, str(tmp_path / "out"), [Budget(multiply_adds=1500)], overrides=overrides, **SETTINGS
+    )
+    parts = result["points"][1]["report"]["components"]
+    assert sum(cost for name, cost in parts.items() if name.startswith("LM ")) <= 1500
+    config = json.loads((tmp_path / "out" / "multiply-adds-1500" / "config.json").read_text())
+    assert config["trainer"]["optimizer"]["optimizer"]["lr"] == 0.04
+
+
+def test_the_table_and_the_picture(swept, tmp_path):
+    _, result = swept
+    lines = sweep_table(result)
+    assert lines[0].split() == [
+        "layers",
+        "dev",
+        METRIC,
+        "test",
+        METRIC,
+        "multiply-adds",
+        "words/s",
+        "archive",
+    ]
+    assert [line.split()[0] for line in lines[1:5]] == ["unpruned", "run", "layers-4", "layers-1"]
+    panels = draw_sweep(result).axes
+    assert len(panels) == 2
+    for panel in panels:
+        texts = [text.get_text() for text in panel.texts]
+        assert texts == ["8", "run", *(str(count_layers(point)) for point in result["points"][2:])]
+        scores = [line.get_ydata()[0] for line in panel.lines]
+        assert scores == [point["scores"]["test"] for point in result["points"]]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({**SETTINGS, "lambda_0": 2.0}, "lambda_0 was 3.0"),
+        ({**SETTINGS, "num_epochs": 3}, "epochs was 10"),
+    ],
+)
+def test_other_settings(swept, tagger, change, message):
+    folder, _ = swept
+    with pytest.raises(ConfigurationError, match=message):
+        sweep(tagger, str(folder), [Budget(layers=4)], **change)
+
+
+def test_a_directory_with_something_else(tagger, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ConfigurationError, match="holds neither"):
+        sweep(tagger, str(tmp_path), [Budget(layers=4)], **SETTINGS)
