@@ -120,6 +120,21 @@ def test_the_language_models_read_in_opposite_directions(workshop):
         assert model.direction == direction
 
 
+def test_the_options_of_selection(workshop, tmp_path):
+    """A budget in multiply-adds that falls, and gates that learn faster: within two batches some are gone."""
+    options = {"max_multiply_adds": 1000, "gate_learning_rate": 1e4, "lambda_0": 0.5}
+    points = {"max_multiply_adds": [[0, 2000], [5, 1000]]}
+    settings = {**workshop.settings("ner_select"), **options, "schedule": points}
+    params = load("ner_select", settings)
+    assert params["trainer"]["callbacks"].pop()["schedule"] == points
+    params["trainer"]["callbacks"] = []  # whether the budget is kept is not the question
+    train_model(params, str(tmp_path / "run"))
+    before = ldnet_embedder(load_archive(str(workshop.run("ner") / "model.tar.gz")).model)
+    after = ldnet_embedder(load_archive(str(tmp_path / "run" / "model.tar.gz")).model)
+    assert after.budget.max_multiply_adds == 1000
+    assert (after.gates() - before.gates()).abs().max() > 0.1
+
+
 def test_selection_starts_from_the_trained_tagger(workshop):
     """And leaves the language models in it as they are, without their archives."""
     folders = [workshop.run(name) for name in ("ner", "ner_select")]

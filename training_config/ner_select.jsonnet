@@ -15,6 +15,13 @@ local settings = (import 'settings.libsonnet')(library.defaults {
   // The weight of the penalty, and the number of layers of both directions that may be left.
   lambda_0: 0.05,
   lambda_1: 2,
+  // Instead of lambda_1: multiply-adds a word of what is left of the language models and their projection.
+  max_multiply_adds: null,
+  // Of the gates, which have a longer way to go than weights; null: as the others'.
+  gate_learning_rate: null,
+  // Points [epoch, value] of lambda_0, lambda_1 or max_multiply_adds, linear between them; null: as they stand above.
+  // With {"lambda_1": [[0, 16], [4, 2]]} layers go step by step, and not all gates fall together.
+  schedule: null,
 });
 local ner = library.config(settings);
 
@@ -28,7 +35,8 @@ ner {
           forward: {},
           backward: {},
           lambda_0: settings.lambda_0,
-          lambda_1: settings.lambda_1,
+          [if settings.max_multiply_adds == null then 'lambda_1']: settings.lambda_1,
+          [if settings.max_multiply_adds != null then 'max_multiply_adds']: settings.max_multiply_adds,
         },
       },
     },
@@ -38,7 +46,13 @@ ner {
     },
   },
   trainer+: {
-    optimizer: { type: 'proximal', optimizer: ner.trainer.optimizer },
-    callbacks: ['layer_selection'],
+    optimizer: {
+      type: 'proximal',
+      optimizer: ner.trainer.optimizer,
+      [if settings.gate_learning_rate != null then 'parameter_groups']: [
+        [['(^|\\.)gates$'], { lr: settings.gate_learning_rate }],
+      ],
+    },
+    callbacks: [{ type: 'layer_selection', [if settings.schedule != null then 'schedule']: settings.schedule }],
   },
 }

@@ -9,9 +9,9 @@ A cell that is done is not done again, and a training that was interrupted goes 
 made it. `benchmarks/results/speed.py` measures the archives, and `benchmarks/results/tables.py` makes table and plot.
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
-selection that goes on from the unpruned tagger of the same seed, and pruning; `elmo`, a mixture of the layers of stacked
-language models (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for in the
-folder of the variable LDNET_DATA, by default ../shared/data.
+selection that goes on from the unpruned tagger of the same seed, and pruning; `elmo`, a mixture of the layers of
+stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for
+in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -61,7 +61,7 @@ SETTINGS: Dict[str, Any] = {
 }
 OPTIMIZER = {"type": "adam", "lr": 0.005}
 SCHEDULER = {"type": "linear_with_warmup", "warmup_steps": 100}
-SELECTION = {"epochs": 5, "lr": 0.002, "lambda_0": 0.1}
+SELECTION = {"epochs": 7, "lr": 0.002, "gate_learning_rate": 0.03, "lambda_0": 0.1}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 CHARACTERS = 8.0  # a word, for multiply-adds: as the paper's figures have it
 
@@ -174,6 +174,7 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
         layers,
         float(number) if layers is None else None,
         int(SELECTION["epochs"]),
+        SELECTION["gate_learning_rate"],
     )
     return dict(with_overrides(config, {"trainer.optimizer.optimizer.lr": SELECTION["lr"]}))
 

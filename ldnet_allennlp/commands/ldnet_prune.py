@@ -215,6 +215,8 @@ def described_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> 
         )
     for section, embedder in zip(sections, embedders):
         section.update(embedder.describe())
+        for option in ("cache", "cache_dtype"):  # a directory of the machine that trained it
+            section.pop(option, None)
     config["model"].pop("initializer", None)
     return config
 
@@ -240,7 +242,7 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
     regularizer = config["model"].get("regularizer")
     if regularizer is not None:
         regularizer["regexes"] = [
-            pair for pair in regularizer["regexes"] if not _is_of_type(pair[1], "layer_selection")
+            pair for pair in regularizer["regexes"] if not is_of_type(pair[1], "layer_selection")
         ]
     trainer = config.get("trainer", {})
     wrapper = trainer.get("optimizer")  # a section or, without options, a name
@@ -251,12 +253,12 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
         trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
     if "callbacks" in trainer:
         trainer["callbacks"] = [
-            callback for callback in trainer["callbacks"] if not _is_of_type(callback, "layer_selection")
+            callback for callback in trainer["callbacks"] if not is_of_type(callback, "layer_selection")
         ]
     return config
 
 
-def _is_of_type(section: Any, name: str) -> bool:
+def is_of_type(section: Any, name: str) -> bool:
     """Whether a section of a config, which without options may be just a name, is of a registered type."""
     return (section.get("type") if isinstance(section, dict) else section) == name
 

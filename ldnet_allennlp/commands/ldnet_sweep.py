@@ -66,6 +66,13 @@ class LdnetSweep(Subcommand):
             "--epochs", type=int, help="of each selection, by default as many as the tagger's"
         )
         subparser.add_argument(
+            "--gate-learning-rate",
+            type=float,
+            metavar="RATE",
+            help="of the gates, which have a longer way to go than weights: ten times the others' is a good start with "
+            "Adam (default: as the others')",
+        )
+        subparser.add_argument(
             "-o",
             "--overrides",
             default="",
@@ -103,6 +110,7 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             budgets,
             lambda_0=args.lambda_0,
             num_epochs=args.epochs,
+            gate_learning_rate=args.gate_learning_rate,
             overrides=args.overrides,
             also=args.also,
             threads=args.threads,
@@ -127,6 +135,7 @@ def sweep(
     budgets: List[Budget],
     lambda_0: float = 0.05,
     num_epochs: Optional[int] = None,
+    gate_learning_rate: Optional[float] = None,
     overrides: str = "",
     also: Optional[List[str]] = None,
     threads: Optional[int] = None,
@@ -142,7 +151,7 @@ def sweep(
     output : `str`
         The directory to write, or one of an interrupted or smaller sweep with the same settings.
     budgets : `List[Budget]`
-    lambda_0, num_epochs, overrides, also, threads, passes
+    lambda_0, num_epochs, gate_learning_rate, overrides, also, threads, passes
         See the command's `--help`.
 
     # Returns
@@ -155,8 +164,14 @@ def sweep(
     Raises `ConfigurationError` if the tagger's layers cannot be selected, or if `output` has a sweep with other
     settings.
     """
-    settings = {"lambda_0": lambda_0, "epochs": num_epochs, "overrides": parse_overrides(overrides)}
-    _check_settings(output, {"archive": os.path.abspath(source), **settings})
+    settings: Dict[str, Any] = {
+        "archive": os.path.abspath(source),
+        "lambda_0": lambda_0,
+        "epochs": num_epochs,
+        "gate_learning_rate": gate_learning_rate,
+        "overrides": parse_overrides(overrides),
+    }
+    _check_settings(output, settings)
     with without_progress_messages():
         archive = read_archive(source)
     model, config = archive.model, archive.config.as_dict(quiet=True)
@@ -165,7 +180,15 @@ def sweep(
     vocabulary, weights = os.path.join(start, "vocabulary"), os.path.join(start, "weights.th")
     configs = {
         budget: selection_config(
-            config, embedders, vocabulary, weights, lambda_0, budget.layers, budget.multiply_adds, num_epochs
+            config,
+            embedders,
+            vocabulary,
+            weights,
+            lambda_0,
+            budget.layers,
+            budget.multiply_adds,
+            num_epochs,
+            gate_learning_rate,
         )
         for budget in budgets
     }

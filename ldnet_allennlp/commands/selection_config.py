@@ -6,7 +6,8 @@ from typing import Any, Dict, List, Optional
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.archives import find_sections
-from ldnet_allennlp.commands.ldnet_prune import described_config
+from ldnet_allennlp.commands.ldnet_prune import described_config, is_of_type
+from ldnet_allennlp.modules.layer_budget import kept_multiply_adds
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 
 
@@ -19,6 +20,7 @@ def selection_config(
     lambda_1: Optional[int] = None,
     max_multiply_adds: Optional[float] = None,
     num_epochs: Optional[int] = None,
+    gate_learning_rate: Optional[float] = None,
 ) -> Dict[str, Any]:
     """
     What `training_config/ner_select.jsonnet` makes of a tagger's settings, made of its config.
@@ -37,12 +39,15 @@ def selection_config(
     max_multiply_adds : `float`, optional
         The budget, one of the two, see `LayerBudget`.
     num_epochs : `int`, optional
+    gate_learning_rate : `float`, optional
         As in `config`, if not given.
 
     # Returns
 
     `Dict[str, Any]`
-        Without patience: a selection stops when its epochs are over.
+        Without patience: a selection stops when its epochs are over. The budget falls to what is given in the first
+        half of the epochs, from four fifths of what there is: in steps, so that layers are compared once others have
+        gone, and not all gates fall together.
 
     Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
     trained on is not in the config.
@@ -69,21 +74,32 @@ def selection_config(
         section.pop("lambda_1", None)
         section.pop("max_multiply_adds", None)
         section.update(lambda_0=lambda_0, **budget)
-    _select(config["trainer"], num_epochs)
+    trainer = config["trainer"]
+    trainer["num_epochs"] = num_epochs = num_epochs or trainer.get(
+        "num_epochs", 20
+    )  # 20 is AllenNLP's own default
+    trainer.pop("patience", None)
+    _wrap_optimizer(trainer, gate_learning_rate)
+    stacks = [stack for embedder in embedders for stack in embedder.gated_stacks()]
+    layers, cost = sum(len(stack.gates) for stack in stacks), float(kept_multiply_adds(stacks))
+    (name, last), whole = next(iter(budget.items())), layers if lambda_1 is not None else cost
+    points = [[0, 0.8 * whole], [num_epochs // 2, last]]
+    callbacks = [
+        callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
+    ]
+    callback = (
+        {"type": "layer_selection", "schedule": {name: points}} if num_epochs > 1 else "layer_selection"
+    )
+    trainer["callbacks"] = [*callbacks, callback]
     return config
 
 
-def _select(trainer: Dict[str, Any], num_epochs: Optional[int]) -> None:
-    """Adds to a trainer's section what selection needs, in place."""
+def _wrap_optimizer(trainer: Dict[str, Any], gate_learning_rate: Optional[float]) -> None:
     optimizer = trainer.get("optimizer", "sgd")
-    if not (isinstance(optimizer, dict) and optimizer.get("type") == "proximal"):
-        trainer["optimizer"] = {"type": "proximal", "optimizer": optimizer}
-        if isinstance(optimizer, dict) and "parameter_groups" in optimizer:
-            trainer["optimizer"]["parameter_groups"] = optimizer.pop("parameter_groups")
-    callbacks = trainer.get("callbacks") or []
-    names = [callback if isinstance(callback, str) else callback.get("type") for callback in callbacks]
-    if "layer_selection" not in names:
-        trainer["callbacks"] = [*callbacks, "layer_selection"]
-    if num_epochs is not None:
-        trainer["num_epochs"] = num_epochs
-    trainer.pop("patience", None)
+    if not is_of_type(optimizer, "proximal"):
+        optimizer = {"type": "proximal", "optimizer": optimizer}
+        if isinstance(optimizer["optimizer"], dict) and "parameter_groups" in optimizer["optimizer"]:
+            optimizer["parameter_groups"] = optimizer["optimizer"].pop("parameter_groups")
+    if gate_learning_rate is not None:
+        optimizer.setdefault("parameter_groups", []).append([["(^|\\.)gates$"], {"lr": gate_learning_rate}])
+    trainer["optimizer"] = optimizer

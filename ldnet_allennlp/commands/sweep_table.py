@@ -38,8 +38,8 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
 def names_of(points: List[Point]) -> List[str]:
     """Of budgets their names, of other archives short ones."""
     given = [point["name"] for point in points if point["name"] == point["archive"]]
-    short = dict(zip(given, short_names(given)))
-    return [short.get(point["name"], point["name"]) for point in points]
+    short: Dict[str, str] = dict(zip(given, short_names(given)))
+    return [short.get(point["name"]) or str(point["name"]) for point in points]
 
 
 def count_layers(point: Point) -> int:

@@ -59,6 +59,14 @@ def test_each_selection_starts_from_the_tagger(swept, tagger):
     assert first["training_loss"] - first["training_reg_loss"] < alone["training_loss"] * 1.2
 
 
+def test_the_budget_falls_in_the_first_half(swept):
+    folder, _ = swept
+    records = [json.loads(line) for line in (folder / "layers-1" / "gates.jsonl").read_text().splitlines()]
+    budgets = [record["penalties"][0]["budget"] for record in records]
+    # 0.8 * 8 = 6.4 layers at first; rounded up.
+    assert budgets == ["7 layers", "6 layers", "5 layers", "4 layers", "3 layers", *["1 layers"] * 5][: len(budgets)]
+
+
 def test_what_is_done_is_not_done_again(swept, tagger):
     folder, result = swept
     trained = folder / "layers-4" / "model.tar.gz"
@@ -97,13 +105,13 @@ def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
 
 def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):
     overrides = json.dumps({"trainer.optimizer.optimizer.lr": 0.04})
-    result = sweep(
-        tagger, str(tmp_path / "out"), [Budget(multiply_adds=1500)], overrides=overrides, **SETTINGS
-    )
+    options = {**SETTINGS, "overrides": overrides, "gate_learning_rate": 0.06}
+    result = sweep(tagger, str(tmp_path / "out"), [Budget(multiply_adds=1500)], **options)
     parts = result["points"][1]["report"]["components"]
     assert sum(cost for name, cost in parts.items() if name.startswith("LM ")) <= 1500
     config = json.loads((tmp_path / "out" / "multiply-adds-1500" / "config.json").read_text())
     assert config["trainer"]["optimizer"]["optimizer"]["lr"] == 0.04
+    assert config["trainer"]["optimizer"]["parameter_groups"] == [[["(^|\\.)gates$"], {"lr": 0.06}]]
 
 
 def test_the_table_and_the_picture(swept, tmp_path):

@@ -1,0 +1,139 @@
+"""
+Makes the table and the plot of the results page of `results.jsonl` and `speed.json`:
+
+    python benchmarks/results/tables.py --plot docs/results
+
+prints a table in Markdown for each corpus, and writes `docs/results_CORPUS.svg`: F1 (or accuracy) on test against
+multiply-adds and, where they were measured, against words a second.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION
+
+HERE = Path(__file__).resolve().parent
+NAMES = {
+    "vanilla": "no language model",
+    "unpruned": "all layers",
+    "elmo": "ELMo-style mixture",
+    "co-training": "co-trained characters (LM-LSTM-CRF)",
+}
+Cells = List[Dict[str, Any]]
+
+
+def main() -> None:
+    """Prints the tables and writes the plots."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--plot", help="the beginning of the pictures' names")
+    args = parser.parse_args()
+    lines = [json.loads(line) for line in (HERE / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    path = HERE / "speed.json"
+    speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    for corpus in dict.fromkeys(line["corpus"] for line in lines):
+        rows = rows_of([line for line in lines if line["corpus"] == corpus])
+        own = speeds.get(corpus, {}).get("words_per_second", {})
+        print(f"\n{corpus}\n")
+        print("\n".join(table(rows, own)))
+        if args.plot:
+            draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
+
+
+def rows_of(cells: Cells) -> Dict[str, Cells]:
+    """The cells of each row, the dearest row first."""
+    rows: Dict[str, Cells] = {}
+    for cell in cells:
+        rows.setdefault(cell["row"], []).append(cell)
+    return dict(sorted(rows.items(), key=lambda row: -mean(row[1], "multiply_adds")))
+
+
+def mean(cells: Cells, name: str) -> float:
+    """Of a number that all cells have."""
+    return statistics.mean(float(cell[name]) for cell in cells)
+
+
+def score(cells: Cells, split: str) -> str:
+    """Mean and standard deviation over seeds, in percent."""
+    values = [100 * cell["scores"][split] for cell in cells]
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.1f}{spread}"
+
+
+def table(rows: Dict[str, Cells], speeds: Dict[str, float]) -> List[str]:
+    """Lines of Markdown."""
+    lines = [
+        "| tagger | layers kept | dev | test | multiply-adds a word | words/s | archive | seeds |",
+        "|---" * 8 + "|",
+    ]
+    for row, cells in rows.items():
+        kept = [sum(map(len, cell["layers"].values())) for cell in cells]
+        speed = f"{speeds[row]:,.0f}" if row in speeds else "-"
+        lines.append(
+            f"| {name_of(row)} | {', '.join(map(str, kept)) if len(set(kept)) > 1 else kept[0]} "
+            f"| {score(cells, 'dev')} | {score(cells, 'test')} | {mean(cells, 'multiply_adds') / 1e6:.2f} M "
+            f"| {speed} | {mean(cells, 'archive_bytes') / 2**20:.1f} MiB | {len(cells)} |"
+        )
+    return lines
+
+
+def name_of(row: str) -> str:
+    """What a row is called in a table."""
+    kind, _, number = row.rpartition("-")
+    if kind == "layers":
+        return f"at most {number} layer{'' if number == '1' else 's'}"
+    if kind == "multiply-adds":
+        return f"at most {float(number) / 1e6:g} M in the language models"
+    return NAMES[row]
+
+
+def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
+    """Mean scores on test with their standard deviation, against costs."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none"}):
+        costs: List[Dict[str, Optional[float]]] = [
+            {row: mean(cells, "multiply_adds") / 1e6 for row, cells in rows.items()},
+            {row: speeds[row] / 1e3 if row in speeds else None for row in rows},
+        ]
+        figure = Figure(figsize=(10.4, 4.0), layout="constrained")
+        for number, values in enumerate(costs):
+            panel = figure.add_subplot(1, 2, number + 1)
+            for row, cells in rows.items():
+                value, scores = values[row], [100 * cell["scores"]["test"] for cell in cells]
+                if value is None:
+                    continue
+                spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
+                colour = VERMILLION if row in NAMES else BLUE
+                panel.errorbar([value], [statistics.mean(scores)], [spread], fmt="o", color=colour, capsize=3)
+                kind, _, layers = row.rpartition("-")
+                label = layers if kind == "layers" else name_of(row)
+                panel.annotate(
+                    label,
+                    (value, statistics.mean(scores)),
+                    textcoords="offset points",
+                    xytext=(6, 5),
+                    fontsize=9,
+                )
+            panel.margins(0.2)
+            panel.grid(alpha=0.3)
+            panel.set_xlabel(
+                ("multiply-adds a word, millions", "thousand words a second, one thread")[number]
+            )
+            panel.set_ylabel("score on test, %")
+        figure.suptitle(
+            f"{corpus}: score against cost (numbers: layer budgets; bars: one standard deviation)"
+        )
+    return figure
+
+
+if __name__ == "__main__":
+    main()
