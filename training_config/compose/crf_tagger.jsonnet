@@ -6,9 +6,9 @@
 //       --predictor ldnet_tagger --include-package ldnet_allennlp
 //
 // (Its own predictor, which is the default, wants a spaCy model.)
-// Its loss has no penalty for the layers' gates, so that it cannot select layers. `ldnet_tagger` can, and takes this
-// archive as it is: it has the same parameters (-o '{"model.type": "ldnet_tagger"}'). `allennlp ldnet-prune` cuts
-// layers whose gate is 0 out of archives of either.
+// Its loss has no penalty for the layers' gates; the "layer_selection" regularizer adds one (docs/layer_selection.md).
+// `ldnet_tagger` has one, and takes this archive as it is: it has the same parameters (-o '{"model.type":
+// "ldnet_tagger"}'). `allennlp ldnet-prune` cuts layers whose gate is 0 out of archives of either.
 //
 // Hardware: one CPU core and 2 GiB of memory.
 // Score: F1 3.7 on test (dev 6.8) on WNUT-17, with "learning_rate": 0.003, "num_epochs": 4, "batch_size": 10 and the
