@@ -3,8 +3,6 @@
 import contextlib
 import logging
 import os
-import shutil
-import tempfile
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
 
 import numpy
@@ -17,9 +15,11 @@ from allennlp.models.archival import CONFIG_NAME, Archive, archive_model, load_a
 from allennlp.models.model import Model
 
 from ldnet_allennlp.data.archive_files import load_checked_archive
+from ldnet_allennlp.data.workplaces import save, workplace
 
 _WEIGHTS = "weights.th"
 _META = "meta.json"
+_PREFIX = ".archive-"
 _PARTS = (CONFIG_NAME, _WEIGHTS, _META, "vocabulary")
 ARRAY_ENDING = ".npy"
 
@@ -72,10 +72,12 @@ def write_archive(
         is written.
     weights : `Weights`, optional
         What is written as the model's state instead of it.
+
+    Raises `OSError` if it cannot be written.
     """
-    with _beside(path) as workplace:
-        _write_parts(workplace, model, config, weights)
-        written = archive_model(workplace, _WEIGHTS, archive_path=os.path.join(workplace, "model.tar.gz"))
+    with workplace(path, _PREFIX) as folder:
+        _write_parts(folder, model, config, weights)
+        written = archive_model(folder, _WEIGHTS, archive_path=os.path.join(folder, "model.tar.gz"))
         archive = load_archive(written)
         if check is not None:
             check(archive)
@@ -102,12 +104,12 @@ def write_directory(
     arrays : `Dict[str, numpy.ndarray]`, optional
         Are saved beside, each in the file that its key names.
 
-    Raises `ConfigurationError` if there is something else at `path`.
+    Raises `ConfigurationError` if there is something else at `path`, and `OSError` if it cannot be written.
     """
     path = os.path.abspath(path)
     check_is_replaceable(path)
-    with _beside(path) as workplace:
-        written = os.path.join(workplace, "model")
+    with workplace(path, _PREFIX) as folder:
+        written = os.path.join(folder, "model")
         os.mkdir(written)
         _write_parts(written, model, config, weights)
         for name, array in (arrays or {}).items():
@@ -117,7 +119,7 @@ def write_directory(
             check(archive)
         if os.path.exists(path):
             # There is no exchange of two directories in one step: for a moment there is none.
-            os.rename(path, os.path.join(workplace, "old"))
+            os.rename(path, os.path.join(folder, "old"))
         os.rename(written, path)
 
 
@@ -137,21 +139,9 @@ def check_is_replaceable(path: str) -> None:
         )
 
 
-@contextlib.contextmanager
-def _beside(path: str) -> Iterator[str]:
-    """A new folder in that of `path`: a rename is atomic only within one file system."""
-    folder = os.path.dirname(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    workplace = tempfile.mkdtemp(prefix=".archive-", dir=folder)
-    try:
-        yield workplace
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
-
-
 def _write_parts(folder: str, model: Model, config: Dict[str, Any], weights: Optional[Weights]) -> None:
     Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
-    torch.save(model.state_dict() if weights is None else weights, os.path.join(folder, _WEIGHTS))
+    save(model.state_dict() if weights is None else weights, os.path.join(folder, _WEIGHTS))
     model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
     Meta.new().to_file(os.path.join(folder, _META))
 
@@ -193,11 +183,7 @@ def replacing(path: str) -> Iterator[str]:
     A context that gives a path beside `path`, with the same ending, to write to. What was written takes the place of
     `path` when the context ends, and is removed if it ends with an error.
     """
-    folder, name = os.path.split(os.path.abspath(path))
-    os.makedirs(folder, exist_ok=True)
-    workplace = tempfile.mkdtemp(prefix=".writing-", dir=folder)
-    try:
-        yield os.path.join(workplace, name)
-        os.replace(os.path.join(workplace, name), path)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+    with workplace(path, ".writing-") as folder:
+        place = os.path.join(folder, os.path.basename(path))
+        yield place
+        os.replace(place, path)

@@ -237,7 +237,7 @@ def pruned_config(config: Dict[str, Any], embedders: List[LdnetEmbedder]) -> Dic
     """
     config = described_config(config, embedders)
     for section in find_sections(config["model"], "ldnet"):
-        for option in ("lambda_0", "lambda_1", "max_multiply_adds"):
+        for option in ("lambda_0", "lambda_1", "max_multiply_adds", "over_budget_weight"):
             section.pop(option, None)
     regularizer = config["model"].get("regularizer")
     if regularizer is not None:

@@ -73,6 +73,14 @@ class LdnetSweep(Subcommand):
             "Adam (default: as the others')",
         )
         subparser.add_argument(
+            "--over-budget-weight",
+            type=float,
+            default=1.0,
+            metavar="WEIGHT",
+            help="of the penalty while over budget; above 1 (as published) also layers fall that the tagger's loss "
+            "holds at a gate of exactly 1",
+        )
+        subparser.add_argument(
             "-o",
             "--overrides",
             default="",
@@ -111,6 +119,7 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             lambda_0=args.lambda_0,
             num_epochs=args.epochs,
             gate_learning_rate=args.gate_learning_rate,
+            over_budget_weight=args.over_budget_weight,
             overrides=args.overrides,
             also=args.also,
             threads=args.threads,
@@ -136,6 +145,7 @@ def sweep(
     lambda_0: float = 0.05,
     num_epochs: Optional[int] = None,
     gate_learning_rate: Optional[float] = None,
+    over_budget_weight: float = 1.0,
     overrides: str = "",
     also: Optional[List[str]] = None,
     threads: Optional[int] = None,
@@ -151,7 +161,7 @@ def sweep(
     output : `str`
         The directory to write, or one of an interrupted or smaller sweep with the same settings.
     budgets : `List[Budget]`
-    lambda_0, num_epochs, gate_learning_rate, overrides, also, threads, passes
+    lambda_0, num_epochs, gate_learning_rate, over_budget_weight, overrides, also, threads, passes
         See the command's `--help`.
 
     # Returns
@@ -169,6 +179,7 @@ def sweep(
         "lambda_0": lambda_0,
         "epochs": num_epochs,
         "gate_learning_rate": gate_learning_rate,
+        "over_budget_weight": over_budget_weight,
         "overrides": parse_overrides(overrides),
     }
     _check_settings(output, settings)
@@ -189,6 +200,7 @@ def sweep(
             budget.multiply_adds,
             num_epochs,
             gate_learning_rate,
+            over_budget_weight,
         )
         for budget in budgets
     }

@@ -21,6 +21,7 @@ def selection_config(
     max_multiply_adds: Optional[float] = None,
     num_epochs: Optional[int] = None,
     gate_learning_rate: Optional[float] = None,
+    over_budget_weight: float = 1.0,
 ) -> Dict[str, Any]:
     """
     What `training_config/ner_select.jsonnet` makes of a tagger's settings, made of its config.
@@ -41,6 +42,8 @@ def selection_config(
     num_epochs : `int`, optional
     gate_learning_rate : `float`, optional
         As in `config`, if not given.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        See `LayerBudget`.
 
     # Returns
 
@@ -73,7 +76,7 @@ def selection_config(
     for section in find_sections(config["model"], "ldnet"):
         section.pop("lambda_1", None)
         section.pop("max_multiply_adds", None)
-        section.update(lambda_0=lambda_0, **budget)
+        section.update(lambda_0=lambda_0, over_budget_weight=over_budget_weight, **budget)
     trainer = config["trainer"]
     trainer["num_epochs"] = num_epochs = num_epochs or trainer.get(
         "num_epochs", 20

@@ -48,10 +48,12 @@ def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> 
     return gate_penalty(gates, lambda_0, (gates > 0).sum() > lambda_1)
 
 
-def gate_penalty(gates: torch.Tensor, lambda_0: float, is_over_budget: torch.Tensor) -> torch.Tensor:
-    """`selection_penalty` where `is_over_budget`, a scalar, tells whether too much is left."""
+def gate_penalty(
+    gates: torch.Tensor, lambda_0: float, is_over_budget: torch.Tensor, over_budget_weight: float = 1.0
+) -> torch.Tensor:
+    """`selection_penalty` where `is_over_budget`, a scalar, tells whether too much is left; see `LayerBudget`."""
     # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
-    over = is_over_budget.to(gates.dtype)
+    over = over_budget_weight * is_over_budget.to(gates.dtype)
     return lambda_0 * ((gates * (1 - gates)).sum() + over * (gates * (gates > 0)).sum())
 
 
@@ -80,12 +82,19 @@ class LayerBudget:
         `{"forward": 2, "backward": 1}`.
     max_multiply_adds : `float`, optional
         The multiply-adds a word that what is left may cost, at least 0, instead of `lambda_1`.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        The weight of the penalty's second term, which counts while over budget, in units of `lambda_0`. At 1, as
+        published, the two terms cancel out at gates of exactly 1: layers that the loss wants to keep there stay,
+        whatever `lambda_0` is. Above 1 they fall.
 
-    Raises `ConfigurationError` if one of them is negative, or if both are given.
+    Raises `ConfigurationError` if one of them is negative, or if both budgets are given.
     """
 
     def __init__(
-        self, lambda_1: Union[int, Dict[str, int]] = 0, max_multiply_adds: Optional[float] = None
+        self,
+        lambda_1: Union[int, Dict[str, int]] = 0,
+        max_multiply_adds: Optional[float] = None,
+        over_budget_weight: float = 1.0,
     ) -> None:
         layers = list(lambda_1.values()) if isinstance(lambda_1, dict) else [lambda_1]
         if any(number < 0 for number in layers):
@@ -96,6 +105,8 @@ class LayerBudget:
             raise ConfigurationError(
                 f"The budget max_multiply_adds is at least 0, but it is {max_multiply_adds}."
             )
+        if over_budget_weight < 0:
+            raise ConfigurationError(f"over_budget_weight is at least 0, but it is {over_budget_weight}.")
         if max_multiply_adds is not None and lambda_1:
             raise ConfigurationError(
                 f"The budget is either a number of layers or of multiply-adds, but both are given: lambda_1 is "
@@ -103,6 +114,7 @@ class LayerBudget:
             )
         self.lambda_1 = lambda_1
         self.max_multiply_adds = max_multiply_adds
+        self.over_budget_weight = over_budget_weight
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
         """Raises `ConfigurationError` if these directions are not those of the budget, or can never keep it."""
@@ -120,16 +132,19 @@ class LayerBudget:
             )
 
     def penalty(self, stacks: Sequence[GatedStack], lambda_0: float) -> torch.Tensor:
-        """`selection_penalty` over all gates, or, with a budget for each direction, the sum over directions."""
+        """The penalty over all gates, or, with a budget for each direction, the sum over directions. A scalar."""
         if isinstance(self.lambda_1, dict):
-            penalties = [
-                selection_penalty(stack.gates, lambda_0, self.lambda_1[stack.name]) for stack in stacks
-            ]
-            return torch.stack(penalties).sum()
+            return torch.stack(
+                [self._layers_penalty(stack.gates, lambda_0, self.lambda_1[stack.name]) for stack in stacks]
+            ).sum()
         gates = torch.cat([stack.gates for stack in stacks])
-        if self.max_multiply_adds is not None:
-            return gate_penalty(gates, lambda_0, kept_multiply_adds(stacks) > self.max_multiply_adds)
-        return selection_penalty(gates, lambda_0, self.lambda_1)
+        if self.max_multiply_adds is None:
+            return self._layers_penalty(gates, lambda_0, self.lambda_1)
+        is_over = kept_multiply_adds(stacks) > self.max_multiply_adds
+        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight)
+
+    def _layers_penalty(self, gates: torch.Tensor, lambda_0: float, layers: int) -> torch.Tensor:
+        return gate_penalty(gates, lambda_0, (gates > 0).sum() > layers, self.over_budget_weight)
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:
         """Whether what is left is within the budget."""

@@ -48,6 +48,8 @@ class LayerSelection(Seq2SeqEncoder):
     lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
     max_multiply_adds : `float`, optional
         The budget, see `LayerBudget`. Multiply-adds are those of the layers.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        See `LayerBudget`.
     train_gates : `bool`, optional (default = `True`)
         Whether the gates have gradients.
     freeze_encoder : `bool`, optional (default = `True`)
@@ -63,6 +65,7 @@ class LayerSelection(Seq2SeqEncoder):
         lambda_0: float = 0.0,
         lambda_1: Union[int, Dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
+        over_budget_weight: float = 1.0,
         train_gates: bool = True,
         freeze_encoder: bool = True,
     ) -> None:
@@ -76,7 +79,7 @@ class LayerSelection(Seq2SeqEncoder):
             raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
         self.encoder = encoder
         self.lambda_0 = lambda_0
-        self.budget = LayerBudget(lambda_1, max_multiply_adds)
+        self.budget = LayerBudget(lambda_1, max_multiply_adds, over_budget_weight)
         self.gates = torch.nn.Parameter(torch.ones(sum(encoder.layer_counts)), requires_grad=train_gates)
         if freeze_encoder:
             for parameter in encoder.parameters():

@@ -1,7 +1,8 @@
 """Contextual token vectors from frozen language models, with a gate for each of their layers."""
 
 import os
-from typing import Any, Dict, List, Optional, Tuple, Union
+from functools import partial
+from typing import Any, Callable, Dict, List, Optional, Tuple, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -27,9 +28,12 @@ from ldnet_allennlp.modules.language_model_source import (
     read_language_model,
 )
 from ldnet_allennlp.modules.layer_budget import GatedStack, LayerBudget
+from ldnet_allennlp.modules.layer_cache import LayerCache
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.multiply_adds import multiply_adds
+from ldnet_allennlp.modules.rnn_inference import needs_graph
 from ldnet_allennlp.modules.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.worker_threads import run_in_threads
 
 DIRECTIONS = ("forward", "backward", "bidirectional")
 
@@ -71,15 +75,24 @@ class LdnetEmbedder(TokenEmbedder):
         The layer budget: of all language models together, or of each direction (`{"forward": 2, "backward": 1}`).
     max_multiply_adds : `float`, optional
         Instead of `lambda_1`: what the language models with their projection may cost, in multiply-adds a word.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        The weight of the penalty while over budget, see `LayerBudget`.
     requires_grad : `bool`, optional (default = `False`)
         Whether the language models' own weights are trained, too. The published method never does.
     namespace : `str`, optional (default = `"ldnet"`)
         The prefix of the namespaces in the vocabulary; the indexer's `namespace` must be the same.
+    cache : `str`, optional
+        A directory in which training keeps what the language models say about each sentence, so that later epochs,
+        and later trainings with the same language models, need not compute it: see `LayerCache`. Language models,
+        gates and mixtures that are trained have none. A model that was loaded and not trained does not use it.
+    cache_dtype : `str`, optional (default = `"float32"`)
+        The cache's numbers: "float32", or "float16" for half the space.
     serialization_dir : `str`, optional
         Given by AllenNLP: the model's directory, where an `embedding_file` of a source lies.
 
     Raises `ConfigurationError` if there is no language model or one of the wrong direction or kind, if sizes
-    do not match, if `lambda_0` is negative, or if the budget is negative, is given twice, or cannot be kept.
+    do not match, if `lambda_0` is negative, if the budget is negative, is given twice, or cannot be kept, or if there
+    is a `cache` of what is trained.
     """
 
     def __init__(
@@ -94,8 +107,11 @@ class LdnetEmbedder(TokenEmbedder):
         lambda_0: Optional[float] = None,
         lambda_1: Union[int, Dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
+        over_budget_weight: float = 1.0,
         requires_grad: bool = False,
         namespace: str = "ldnet",
+        cache: Optional[str] = None,
+        cache_dtype: str = "float32",
         serialization_dir: Optional[str] = None,
     ) -> None:
         super().__init__()
@@ -108,9 +124,21 @@ class LdnetEmbedder(TokenEmbedder):
             )
         if (lambda_0 or 0) < 0:
             raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+        trained = {
+            "lambda_0": lambda_0 is not None,
+            "requires_grad": requires_grad,
+            "mixture": any(source.mixture for source in sources.values()),
+        }
+        if cache is not None and any(trained.values()):
+            raise ConfigurationError(
+                f"The cache of an ldnet token embedder keeps vectors that are the same in each epoch, but they change "
+                f"in training with {' and '.join(name for name, given in trained.items() if given)}: give no cache."
+            )
+        self._cache = None if cache is None else LayerCache(cache, cache_dtype)
+        self._has_trained = False
         self.namespace = namespace
         self.lambda_0 = lambda_0
-        self.budget = LayerBudget(lambda_1, max_multiply_adds)
+        self.budget = LayerBudget(lambda_1, max_multiply_adds, over_budget_weight)
         architecture, pretrained = self._resolve(vocab, sources)
         # One `LanguageModelLayers` for each source, in the order of DIRECTIONS. (A module of the name "forward"
         # would be in torch's way.)
@@ -224,14 +252,52 @@ class LdnetEmbedder(TokenEmbedder):
             Shape (B, T, get_output_dim()).
         """
         mask = token_ids != 0
-        layers = []
-        for model in self.language_models.values():
-            own = model.direction == "backward" and backward_token_ids is not None
-            layers.append(model(backward_token_ids if own else token_ids, mask))
+        models = list(self.language_models.values())
+        ids = [
+            backward_token_ids
+            if model.direction == "backward" and backward_token_ids is not None
+            else token_ids
+            for model in models
+        ]
+        if self._is_projected_at_once():
+            assert self.projection is not None
+            weights = self.projection.weight.split([model.get_output_dim() for model in models], dim=1)
+            parts = self._run(
+                [partial(models[n].project, ids[n], mask, weights[n]) for n in range(len(models))]
+            )
+            projected = torch.stack(parts).sum(dim=0)
+            return self.activation(projected + self.projection.bias)
+        layers = self._run([partial(self._layers_of, models[n], ids[n], mask) for n in range(len(models))])
         outputs = self.dropout(torch.cat(layers, dim=-1))  # (B, T, sum of D + L * H)
         if self.projection is not None:
             outputs = self.activation(self.projection(outputs))
         return outputs
+
+    def _is_projected_at_once(self) -> bool:
+        """Whether the layers themselves are of no use: nothing is trained, and nothing stands before the projection."""
+        cached = self._cache is not None and self._has_trained
+        return (
+            type(self.projection) is torch.nn.Linear
+            and not self.training
+            and not cached
+            and not needs_graph(self)
+        )
+
+    def _run(self, functions: List[Callable[[], torch.Tensor]]) -> List[torch.Tensor]:
+        """Lets the language models read: on a CPU each on its own threads, if they need no autograd."""
+        on_cpu = self.language_models[next(iter(self.language_models))].selection.gates.device.type == "cpu"
+        if on_cpu and self._cache is None and not needs_graph(self.language_models):
+            return run_in_threads(functions)
+        return [function() for function in functions]
+
+    def _layers_of(
+        self, model: LanguageModelLayers, token_ids: torch.Tensor, mask: torch.Tensor
+    ) -> torch.Tensor:
+        # Validation is a part of training, too. What is only predicted is not worth a place on disk.
+        self._has_trained = self._has_trained or self.training
+        if self._cache is None or not self._has_trained:
+            return model(token_ids, mask)
+        return self._cache.read(model, token_ids, mask)
 
     def gates(self) -> torch.Tensor:
         """The gates of all language models together. Shape (number of layers,)."""

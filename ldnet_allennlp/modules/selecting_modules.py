@@ -1,6 +1,6 @@
 """What of a model takes part in layer selection."""
 
-from typing import Dict, Iterator, List, Union
+from typing import Dict, Iterator, List, Set, Union
 
 import torch
 
@@ -49,7 +49,7 @@ def selection_metrics(model: torch.nn.Module) -> Dict[str, float]:
 
 
 def _trained_stacks(model: torch.nn.Module) -> Iterator[GatedStack]:
-    in_embedders = set()
+    in_embedders: Set[torch.nn.Module] = set()
     for module in model.modules():
         if isinstance(module, LdnetEmbedder):
             in_embedders.update(part.selection for part in module.language_models.values())

@@ -118,9 +118,14 @@ class LayerSelectionCallback(TrainerCallback):
         for module in self._modules:
             module.lambda_0 = now.get("lambda_0", module.lambda_0)
             if "lambda_1" in now:
-                module.budget = LayerBudget(math.ceil(now["lambda_1"]))
+                module.budget = LayerBudget(
+                    math.ceil(now["lambda_1"]), over_budget_weight=module.budget.over_budget_weight
+                )
             if "max_multiply_adds" in now:
-                module.budget = LayerBudget(max_multiply_adds=now["max_multiply_adds"])
+                module.budget = LayerBudget(
+                    max_multiply_adds=now["max_multiply_adds"],
+                    over_budget_weight=module.budget.over_budget_weight,
+                )
 
     @overrides
     def state_dict(self) -> Dict[str, Any]:
@@ -170,8 +175,8 @@ class LayerSelectionCallback(TrainerCallback):
         raise ConfigurationError(
             f"No epoch came within the budget of {self._tracker.promise}, so no model was saved as the best. The "
             f"fewest layers that were kept are {least['kept_layers']:.0f}, and the fewest multiply-adds a word "
-            f"{least['kept_multiply_adds']:.2f} M. Train for more epochs, raise lambda_0 or the learning rate of the "
-            f"gates, or allow more (lambda_1, max_multiply_adds)."
+            f"{least['kept_multiply_adds']:.2f} M. Train for more epochs, raise lambda_0, over_budget_weight or "
+            f"the learning rate of the gates, or allow more (lambda_1, max_multiply_adds)."
         )
 
 

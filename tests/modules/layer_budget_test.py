@@ -66,6 +66,22 @@ class TestPenalty:
         assert within == pytest.approx(0.3 * (0.25 + 2 * 0.1875))
         assert beyond == pytest.approx(within + 0.3 * 2.5)
 
+    @pytest.mark.parametrize("budget", [{"lambda_1": 1}, {"max_multiply_adds": 40}])
+    def test_gates_of_one_have_a_slope_only_above_the_published_weight(self, budget):
+        gates = torch.ones(3, requires_grad=True)
+        stacks = [GatedStack("forward", gates, 20, 3)]
+        for weight, slope in ((1.0, 0.0), (2.5, 0.3 * 1.5)):
+            gates.grad = None
+            LayerBudget(**budget, over_budget_weight=weight).penalty(stacks, 0.3).backward()
+            assert gates.grad.tolist() == pytest.approx([slope] * 3)
+            gates.grad = None
+            with torch.no_grad():
+                gates[1:] = 0.0  # within the budget the weight does not count
+            LayerBudget(**budget, over_budget_weight=weight).penalty(stacks, 0.3).backward()
+            assert gates.grad.tolist() == pytest.approx([-0.3, 0.3, 0.3])
+            with torch.no_grad():
+                gates.fill_(1.0)
+
 
 class TestAllows:
     @pytest.mark.parametrize(
