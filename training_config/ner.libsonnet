@@ -22,6 +22,9 @@
     word_hidden: 150,
     dropout: 0.5,
     batch_size: 10,
+    // "sgd" as published: with momentum 0.9, a rate that falls as 1 / (1 + 0.05 epochs). Or "adam", with a rate that
+    // falls to 0 in the last epoch: 0.005 and 10 epochs learn WNUT-17 in a few minutes.
+    optimizer: 'sgd',
     learning_rate: 0.015,
     num_epochs: 100,
     patience: 15,
@@ -93,8 +96,16 @@
       batch_sampler: { type: 'bucket', batch_size: 32, sorting_keys: ['tokens'], padding_noise: 0 },
     },
     trainer: {
-      optimizer: { type: 'sgd', lr: settings.learning_rate, momentum: 0.9 },
-      learning_rate_scheduler: { type: 'inverse_time', decay: 0.05 },
+    } + {
+      sgd: {
+        optimizer: { type: 'sgd', lr: settings.learning_rate, momentum: 0.9 },
+        learning_rate_scheduler: { type: 'inverse_time', decay: 0.05 },
+      },
+      adam: {
+        optimizer: { type: 'adam', lr: settings.learning_rate },
+        learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 100 },
+      },
+    }[settings.optimizer] + {
       grad_norm: 5,
       num_epochs: settings.num_epochs,
       patience: settings.patience,

@@ -59,9 +59,9 @@ SETTINGS: Dict[str, Any] = {
     "batch_size": 16,
     "num_epochs": 10,
     "patience": None,
+    "optimizer": "adam",
+    "learning_rate": 0.005,
 }
-OPTIMIZER = {"type": "adam", "lr": 0.005}
-SCHEDULER = {"type": "linear_with_warmup", "warmup_steps": 100}
 SELECTION = {"epochs": 7, "lr": 0.002, "gate_learning_rate": 0.03, "lambda_0": 0.1}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
@@ -116,7 +116,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
             "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1),
             "seconds": round(time.time() - started, 1),
             "config": CONFIGS.get(row, "ner + layer selection"),
-            "settings": {**SETTINGS, "optimizer": OPTIMIZER, **({} if row in CONFIGS else SELECTION)},
+            "settings": {**SETTINGS, **({} if row in CONFIGS else SELECTION)},
             "commit": commit(),
             "torch": torch.__version__,
         }
@@ -149,7 +149,6 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
         settings["lm_forward"] = getattr(args, f"{kind}_forward")
         settings["lm_backward"] = getattr(args, f"{kind}_backward")
     overrides: Dict[str, Any] = {**seeds, **CORPORA[corpus].overrides}
-    overrides.update({"trainer.optimizer": OPTIMIZER, "trainer.learning_rate_scheduler": SCHEDULER})
     if row == "elmo":
         ldnet = "model.text_field_embedder.token_embedders.ldnet"
         overrides.update({f"{ldnet}.{way}.mixture": True for way in ("forward", "backward")})
