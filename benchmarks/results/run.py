@@ -62,7 +62,7 @@ SETTINGS: Dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 0.005,
 }
-SELECTION = {"epochs": 7, "lr": 0.002, "gate_learning_rate": 0.03, "lambda_0": 0.1}
+SELECTION = {"epochs": 8, "lr": 0.002, "gate_learning_rate": 0.01, "lambda_0": 0.05}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
 

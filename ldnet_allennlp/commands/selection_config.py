@@ -86,7 +86,7 @@ def selection_config(
     stacks = [stack for embedder in embedders for stack in embedder.gated_stacks()]
     layers, cost = sum(len(stack.gates) for stack in stacks), float(kept_multiply_adds(stacks))
     (name, last), whole = next(iter(budget.items())), layers if lambda_1 is not None else cost
-    points = [[0, 0.8 * whole], [num_epochs // 2, last]]
+    points = [[0, max(0.8 * whole, last)], [num_epochs // 2, last]]
     callbacks = [
         callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
     ]
