@@ -1,10 +1,42 @@
-"""Packaging of ldnet_allennlp. The pinned environment that it is tested in is requirements/requirements.txt."""
+"""
+Packaging of ldnet_allennlp.
 
+Python 3.11 to 3.13: install requirements/requirements.txt and then this package, both without dependencies, because
+AllenNLP's own pins do not install there. Python 3.8 to 3.10: `pip install .` takes AllenNLP's pins and the bounds
+below, which AllenNLP 2.10.1 lacks. README.md has the commands.
+"""
+
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
+
+# What was released after AllenNLP's last release and does not fit it, or writes warnings into every command.
+FORGOTTEN_BOUNDS = [
+    "numpy<2",  # spaCy 3.3, thinc 8.0 and torch 1.12 are compiled for numpy 1
+    "setuptools<80.9",  # allennlp_models and wandb import pkg_resources: 80.9 warns of it, 81 is without it
+    "typing_extensions<4.6",  # pydantic 1.8, which spaCy 3.3 wants, cannot read later ones on Python 3.8 and 3.9
+    "pyarrow<21",  # datasets 2.10 uses PyExtensionType
+    "google-api-core<2.26",  # later ones warn of the Python in use, on each start; so do the next two
+    "google-auth<2.42",
+    "cryptography<44",
+    "boto3>=1.26",  # or a resolver goes back to 2018
+]
+
+
+class BuildWithConfigs(build_py):
+    """Puts `training_config/` beside the modules, so that who installs a wheel has the configs, too."""
+
+    def run(self) -> None:
+        super().run()
+        if not getattr(self, "editable_mode", False):  # an editable install reads the checkout's
+            target = Path(self.build_lib) / "ldnet_allennlp" / "training_config"
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(ROOT / "training_config", target)
+
 
 setup(
     name="ldnet-allennlp",
@@ -16,17 +48,23 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["ldnet_allennlp", "ldnet_allennlp.*"]),
     package_data={"ldnet_allennlp": ["py.typed"]},
+    cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.8",
     install_requires=[
         "allennlp>=2.10.1,<2.11",
         "allennlp-models>=2.10.1,<2.11",
         "torch>=1.10",
+        "torchvision",
         "numpy",
         "overrides",
         "filelock",
         "jsonnet>=0.17; sys_platform != 'win32'",
+        *(f"{bound}; python_version < '3.11'" for bound in FORGOTTEN_BOUNDS),
     ],
-    extras_require={"plot": ["matplotlib"]},
+    extras_require={
+        "plot": ["matplotlib"],
+        "test": ["pytest", "pytest-xdist", "hypothesis", "seqeval", "pytorch-crf", "matplotlib"],
+    },
     classifiers=[
         "Development Status :: 4 - Beta",
         "Intended Audience :: Science/Research",

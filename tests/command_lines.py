@@ -10,7 +10,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional, Sequence
+from typing import Any, Callable, NamedTuple, Optional
 
 import torch
 from allennlp import commands
@@ -47,10 +47,23 @@ def allennlp(
     before : `Callable[[], None]`, optional
         Is called in its process before it starts: to limit what it may do, or to put something in its way.
     """
+
+    def command() -> None:
+        if folder is not None:
+            os.chdir(folder)
+        sys.argv = ["allennlp", *(str(argument) for argument in arguments)]
+        commands.import_plugins = lambda: None  # this package is imported; the others take long
+        if before is not None:
+            before()
+        commands.main()
+
+    return in_a_process(command)
+
+
+def in_a_process(function: Callable[[], None]) -> Outcome:
+    """Calls a function in a process of its own."""
     pipes = [os.pipe(), os.pipe()]
-    process = multiprocessing.get_context("fork").Process(
-        target=_run, args=([str(argument) for argument in arguments], folder, before, pipes)
-    )
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(function, pipes))
     process.start()
     for _, end in pipes:
         os.close(end)
@@ -66,19 +79,14 @@ def _read(end: int) -> str:
         return stream.read()
 
 
-def _run(arguments: Sequence[str], folder: Any, before: Any, pipes: Any) -> None:
+def _run(function: Callable[[], None], pipes: Any) -> None:
     torch.set_num_threads(1)
     # The lock of this process's bars is shared with all its children, so that none could print after one was killed.
     tqdm.set_lock(threading.RLock())
     for (_, end), descriptor in zip(pipes, (1, 2)):
         os.dup2(end, descriptor)
     sys.stdout, sys.stderr = (os.fdopen(descriptor, "w", encoding="utf-8") for descriptor in (1, 2))
-    for _, end in pipes:
-        os.close(end)
-    if folder is not None:
-        os.chdir(folder)
-    sys.argv = ["allennlp", *arguments]
-    commands.import_plugins = lambda: None  # this package is imported; the others take long
-    if before is not None:
-        before()
-    commands.main()
+    for ours, theirs in pipes:
+        os.close(ours)
+        os.close(theirs)
+    function()

@@ -18,7 +18,7 @@ from tests.command_lines import allennlp
 from tests.common import FIXTURES, ROOT
 from tests.training_config_test import LM, NER
 
-PAGES = ["README.md", "docs/layer_selection.md"]
+PAGES = ["README.md", "docs/layer_selection.md"]  # the others want corpora of their own
 SMALL_LM = {key: value for key, value in LM.items() if key not in ("train", "valid")}
 SMALL_NER = {key: value for key, value in NER.items() if key not in ("train", "dev", "test")}
 # What makes an environment is run by .ci/run, from an empty one; these come from elsewhere.

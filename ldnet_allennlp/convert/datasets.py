@@ -7,13 +7,12 @@ as U+FFFD, and counted.
 """
 
 import os
-import shutil
-import tempfile
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
+from ldnet_allennlp.data.workplaces import workplace
 
 _SPLITS = ("train", "dev", "test")
 _LOST = "\ufffd"
@@ -74,18 +73,13 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
             + (f", of which {lost} could not be recovered in full" if lost else "")
             + "."
         )
-    parent = os.path.dirname(os.path.abspath(output))
-    os.makedirs(parent, exist_ok=True)
-    workplace = tempfile.mkdtemp(prefix=".dataset-", dir=parent)
-    try:
+    with workplace(os.path.abspath(output), ".dataset-") as folder:
         for split, text in texts.items():
-            with open(os.path.join(workplace, split), "w", encoding="utf-8") as file:
+            with open(os.path.join(folder, split), "w", encoding="utf-8") as file:
                 file.write(text)
         os.makedirs(output, exist_ok=True)
         for split, path in targets.items():
-            os.replace(os.path.join(workplace, split), path)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+            os.replace(os.path.join(folder, split), path)
     return report
 
 

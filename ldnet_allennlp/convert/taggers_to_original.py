@@ -99,6 +99,8 @@ def tagger_checkpoint(model: LdnetTagger, reader: DatasetReader) -> Dict[str, An
 
 
 def _reasons(model: LdnetTagger, reader: DatasetReader) -> List[str]:
+    if quantized_layers(model):
+        return ["its weights are int8 (give the archive that ldnet-compress made it from)"]
     reasons = []
     if not isinstance(model.crf, BoundaryTagCrf):
         reasons.append(

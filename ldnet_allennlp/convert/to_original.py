@@ -4,16 +4,14 @@ import collections
 import json
 import os
 import pickle
-import shutil
-import tempfile
 from typing import Any, Callable, Dict, List
 
-import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive
 
 from ldnet_allennlp.convert.language_models_to_original import language_model_files
 from ldnet_allennlp.convert.taggers_to_original import tagger_checkpoint
+from ldnet_allennlp.data.workplaces import save, workplace
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 
@@ -59,16 +57,11 @@ def write_original(archive: Archive, output: str) -> List[str]:
 
 def _write_all(writers: Dict[str, Callable[[str], None]]) -> None:
     """Writes all files beside their places first, and then puts them there."""
-    folder = os.path.dirname(os.path.abspath(next(iter(writers))))
-    os.makedirs(folder, exist_ok=True)
-    workplace = tempfile.mkdtemp(prefix=".original-", dir=folder)
-    try:
+    with workplace(next(iter(writers)), ".original-") as folder:
         for number, write in enumerate(writers.values()):
-            write(os.path.join(workplace, str(number)))
+            write(os.path.join(folder, str(number)))
         for number, path in enumerate(writers):
-            os.replace(os.path.join(workplace, str(number)), path)
-    finally:
-        shutil.rmtree(workplace, ignore_errors=True)
+            os.replace(os.path.join(folder, str(number)), path)
 
 
 def _saver(checkpoint: Dict[str, Any]) -> Callable[[str], None]:
@@ -76,9 +69,7 @@ def _saver(checkpoint: Dict[str, Any]) -> Callable[[str], None]:
         (name, tensor.detach().cpu().float().clone()) for name, tensor in checkpoint["model"].items()
     )
     # torch 0.4.1 reads the old container only.
-    return lambda path: torch.save(
-        {**checkpoint, "model": weights}, path, _use_new_zipfile_serialization=False
-    )
+    return lambda path: save({**checkpoint, "model": weights}, path, _use_new_zipfile_serialization=False)
 
 
 def _pickler(data: Any) -> Callable[[str], None]:

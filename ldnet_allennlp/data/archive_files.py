@@ -10,7 +10,7 @@ import tarfile
 import tempfile
 import zipfile
 import zlib
-from typing import Any, BinaryIO, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Tuple
 
 import torch
 from allennlp.common import FromParams
@@ -20,8 +20,15 @@ from allennlp.common.registrable import Registrable
 from allennlp.models.archival import CONFIG_NAME, Archive, get_weights_path, load_archive
 
 _ZIP_MAGIC = b"PK\x03\x04"
+_BLOCK = 1 << 20
 # What the weights of a model need beside numbers. `torch.load` before 2.6 would call anything else that is named.
-_REBUILDING = ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3", "_rebuild_parameter", "_rebuild_qtensor")
+_REBUILDING = (
+    "_rebuild_tensor",
+    "_rebuild_tensor_v2",
+    "_rebuild_tensor_v3",
+    "_rebuild_parameter",
+    "_rebuild_qtensor",
+)
 
 
 def load_checked_archive(path: str) -> Archive:
@@ -57,6 +64,8 @@ def _extract(path: str, resolved: str, folder: str) -> None:
         with tarfile.open(resolved, "r:gz") as archive:
             for member in archive:
                 _extract_member(path, archive, member, folder)
+            while archive.fileobj.read(_BLOCK):  # type: ignore[union-attr]
+                pass  # only at the end of the file is its checksum compared
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ConfigurationError(
             f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {error}"
@@ -124,8 +133,9 @@ def _check_weights(path: str) -> None:
                 _Names(file).load()
             return
         with zipfile.ZipFile(file) as archive:
-            names = [name.lower() for name in archive.namelist()]  # torch's reader takes capitals for small letters
-            pickles = [name for name in archive.namelist() if name.endswith(".pkl")]
+            # In small letters: torch's reader takes capitals for them.
+            names = [name.lower() for name in archive.namelist()]
+            pickles = [name for name in archive.namelist() if name.lower().endswith(".pkl")]
             if len(pickles) != 1 or len(set(names)) != len(names) or not pickles[0].endswith("/data.pkl"):
                 raise pickle.UnpicklingError(f"the weights have the parts {', '.join(names)[:200]}")
             with archive.open(pickles[0]) as part:

@@ -22,6 +22,7 @@ from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.selecting_modules import selecting_modules, selection_metrics
+from ldnet_allennlp.modules.rnn_inference import encode
 from ldnet_allennlp.modules.sentence_character_lstm import CharacterStates
 from ldnet_allennlp.modules.span_probabilities import span_probabilities
 from ldnet_allennlp.modules.tagging_losses import TAGGING_LOSSES
@@ -134,6 +135,8 @@ class LdnetTagger(CrfTagger):
         self.return_confidences = return_confidences
         self.return_marginals = return_marginals
         self.boundary_tags = boundary_tags or []
+        # The precision of the networks below the CRF in prediction; the predictor sets it.
+        self.autocast: Optional[torch.dtype] = None
         constrained = (
             self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
         )
@@ -271,15 +274,18 @@ class LdnetTagger(CrfTagger):
 
     def _score(self, tokens: TextFieldTensors, mask: torch.Tensor) -> torch.Tensor:
         """The score of each tag for each token. Shape (B, T, num_tags)."""
-        vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
-        if self.dropout:
-            vectors = self.dropout(vectors)
-        encoded = self.encoder(vectors, mask)  # (B, T, encoder's output size)
-        if self.dropout:
-            encoded = self.dropout(encoded)
-        if self._feedforward is not None:
-            encoded = self._feedforward(encoded)
-        return self.tag_projection_layer(encoded)
+        with _autocast(self.autocast, mask.device):
+            vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
+            if self.dropout:
+                vectors = self.dropout(vectors)
+            encoded = encode(self.encoder, vectors, mask)  # (B, T, encoder's output size)
+            if self.dropout:
+                encoded = self.dropout(encoded)
+            if self._feedforward is not None:
+                encoded = self._feedforward(encoded)
+            logits = self.tag_projection_layer(encoded)
+        # The CRF adds scores up: not in half precision.
+        return logits.float() if self.autocast is not None else logits
 
     def _without_end_step(
         self, logits: torch.Tensor, mask: torch.BoolTensor
@@ -405,6 +411,10 @@ class LdnetTagger(CrfTagger):
             metrics["lm_perplexity"] = perplexity
         metrics.update(selection_metrics(self))
         return metrics
+
+
+def _autocast(dtype: Optional[torch.dtype], device: torch.device) -> Any:
+    return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 
 def _check_loss(loss: str, has_weights: bool, has_boundary_tags: bool) -> None:

@@ -6,6 +6,7 @@ from typing import Any, Dict, List, Optional, Union
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
+from torch.nn import functional
 
 from ldnet_allennlp.modules.language_model_source import PretrainedLanguageModel
 from ldnet_allennlp.modules.layer_selection import LayerSelection
@@ -13,6 +14,9 @@ from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.word_vectors import WordVectors
+
+# Of how many positions `project` has the layers in memory. At the published size, 13 kB a position.
+_POSITIONS = 2048
 
 
 class LanguageModelLayers(torch.nn.Module):
@@ -216,6 +220,49 @@ class LanguageModelLayers(torch.nn.Module):
         else:
             outputs = self._read(token_ids, mask)
         return outputs
+
+    @torch.no_grad()
+    def project(
+        self, token_ids: torch.LongTensor, mask: torch.BoolTensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        """
+        `forward` times a matrix, without autograd, for prediction: the boundary is read once for all sentences, and
+        of a long sentence only a part of the layers is in memory at a time.
+
+        # Parameters
+
+        token_ids, mask
+            As in `forward`.
+        weight : `torch.Tensor`
+            Shape (P, output size).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, P); zeros at padded steps.
+        """
+        encoder = self.selection.encoder
+        rows, steps = token_ids.shape
+        alone = isinstance(encoder, LdRnn) and not encoder.is_bidirectional() and not encoder.stateful
+        if not alone or self.training or rows * steps == 0:
+            return functional.linear(self(token_ids, mask), weight)
+        self._check_weights()
+        lengths = mask.sum(dim=1)
+        if self.direction == "backward":
+            token_ids = reverse_sequences(token_ids, lengths)
+        stack, gates = encoder.stacks[0], self.selection.gates
+        states = None
+        if self.boundary_id is not None:
+            _, of_one = stack.read(self.embedding(token_ids.new_full((1, 1), self.boundary_id)), gates)
+            states = [tuple(tensor.expand(rows, -1) for tensor in state) for state in of_one]
+        parts = []
+        for ids in token_ids.t().split(max(1, _POSITIONS // rows)):  # (t, B)
+            layers, states = stack.read(self.embedding(ids), gates, states)  # (t, B, output size)
+            parts.append(functional.linear(layers, weight))
+        projected = torch.cat(parts).transpose(0, 1)  # (B, T, P)
+        if self.direction == "backward":
+            projected = reverse_sequences(projected, lengths)
+        return projected.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _read(
         self,

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union, cast
 
 import numpy
+import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict, lazy_groups_of, sanitize
 from allennlp.data import DatasetReader, Instance
@@ -17,8 +18,11 @@ from overrides import overrides
 from ldnet_allennlp.data.conll_columns import ConllColumnsReader
 from ldnet_allennlp.data.tag_schemes import Span, canonical_encoding, spans_from_tags, tags_from_spans
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.predictors.tagger_batches import TaggerBatches
 from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, instance_of, words_of
 from ldnet_allennlp.predictors.tagger_outputs import OUTPUTS, column_lines, inline
+
+AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Of what other taggers give out: padded tensors, which are cut to the sentence, and what is said once a batch.
 _PADDED = ("logits", "class_probabilities")
@@ -72,6 +76,12 @@ class LdnetTaggerPredictor(Predictor):
         Whether spans have a `"confidence"`. Only an "ldnet_tagger" gives these, `n_best` and `marginals`.
     tokens_per_batch : `int`, optional (default = `1024`)
         The most tokens, padding included, that are computed at once, unless one sentence has more.
+    workers : `int`, optional (default = `4`)
+        The most batches that are computed at a time on a CPU, each by one of torch's threads or more: with less than
+        torch has threads, each gets several. Memory grows with them. Only an "ldnet_tagger" has more than one.
+    autocast : `str`, optional
+        "bfloat16" or "float16": the networks below the CRF compute in that precision. "bfloat16" is faster on CPUs
+        that have it (AVX512_BF16, AMX) and GPUs; scores change in their third digit, tags seldom. "ldnet_tagger" only.
 
     Raises `ConfigurationError` for options that the model or the reader cannot serve, and `ValueError` for an
     input that has neither a sentence nor tokens.
@@ -89,6 +99,8 @@ class LdnetTaggerPredictor(Predictor):
         marginals: bool = False,
         confidences: bool = True,
         tokens_per_batch: int = 1024,
+        workers: int = 4,
+        autocast: Optional[str] = None,
     ) -> None:
         super().__init__(model, PredictionReader(dataset_reader, input), frozen)
         self._label_encoding: Optional[str] = getattr(model, "label_encoding", None)
@@ -112,12 +124,20 @@ class LdnetTaggerPredictor(Predictor):
             raise ConfigurationError(
                 f"n_best is at least 0 and tokens_per_batch at least 1, but they are {n_best} and {tokens_per_batch}."
             )
+        if workers < 1:
+            raise ConfigurationError(f"There must be at least 1 of the workers, but {workers} was found.")
+        if autocast is not None and (autocast not in AUTOCAST_TYPES or not isinstance(model, LdnetTagger)):
+            raise ConfigurationError(
+                f"autocast is one of {', '.join(AUTOCAST_TYPES)} and for a model of the type 'ldnet_tagger', but "
+                f"{autocast!r} was found for a {type(model).__name__}."
+            )
         self._output = output
         self._tag_encoding = tag_encoding
         self._n_best = n_best
         self._marginals = marginals
         self._confidences = confidences and self._label_encoding is not None
-        self._tokens_per_batch = tokens_per_batch
+        self._autocast = None if autocast is None else AUTOCAST_TYPES[autocast]
+        self._tagger_batches = TaggerBatches(model, self._dataset_reader, tokens_per_batch, workers)
         self._lines = LineParser(input)
 
     def predict(self, sentence: str) -> JsonDict:
@@ -222,29 +242,9 @@ class LdnetTaggerPredictor(Predictor):
     @overrides
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
         """Like `predict` for many; a sentence without words gets an output without tags."""
-        outputs: List[JsonDict] = [{"tags": []} for _ in instances]
         with self._asking():
-            for positions in self._batches(instances):
-                batch = [instances[position] for position in positions]
-                for instance in batch:
-                    self._dataset_reader.apply_token_indexers(instance)
-                for position, output in zip(positions, self._model.forward_on_instances(batch)):
-                    outputs[position] = cast(JsonDict, output)
+            outputs = self._tagger_batches.outputs(instances)
         return [self._readable(instance, output) for instance, output in zip(instances, outputs)]
-
-    def _batches(self, instances: List[Instance]) -> Iterator[List[int]]:
-        """The positions of the sentences with words, in batches of similar lengths."""
-        lengths = [len(cast(TextField, instance["tokens"])) for instance in instances]
-        batch: List[int] = []
-        for position in sorted(range(len(instances)), key=lambda position: lengths[position]):
-            # The longest comes last, and all are padded to it.
-            if batch and (len(batch) + 1) * lengths[position] > self._tokens_per_batch:
-                yield batch
-                batch = []
-            if lengths[position] > 0:
-                batch.append(position)
-        if batch:
-            yield batch
 
     @contextmanager
     def _asking(self) -> Iterator[None]:
@@ -255,6 +255,7 @@ class LdnetTaggerPredictor(Predictor):
                 "return_confidences": self._confidences,
                 "return_marginals": self._marginals,
                 "top_k": max(self._model.top_k, self._n_best),
+                "autocast": self._autocast,
             }
         before = {name: getattr(self._model, name) for name in asked}
         try:
@@ -286,12 +287,14 @@ class LdnetTaggerPredictor(Predictor):
             output["n_best"] = found.pop("top_k_tags", [])[: self._n_best]
         for name in found:
             if name not in output and name not in _LEFT_OUT:
-                output[name] = found[name][: len(tags)] if name in _PADDED else found[name]
+                output[name] = sanitize(
+                    found[name][: len(tags)] if name in _PADDED else found[name]
+                )
         if self._marginals:
             output.setdefault("marginals", [])
         if self._output == "conll" and columns is not None:
             output["columns"] = columns
-        return sanitize(output)
+        return output
 
     def _spans(self, tags: List[str]) -> List[Span]:
         if isinstance(self._model, LdnetTagger):

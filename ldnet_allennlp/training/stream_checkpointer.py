@@ -29,12 +29,23 @@ class StreamCheckpointer(Checkpointer):
     A checkpoint that was being written when the run was killed is passed over, and removed, in favour of the one
     before it.
 
+    It serves for taggers as well: AllenNLP's own cannot recover from a checkpoint that was not written to its end.
+
     Registered as a `Checkpointer` with name "lm_stream". Its parameters are those of AllenNLP's: set
     `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an epoch.
     """
 
     @overrides
     def save_checkpoint(self, trainer: Trainer) -> None:
+        try:
+            self._save(trainer)
+        except (OSError, RuntimeError) as error:  # torch's for a full disk is a RuntimeError
+            raise OSError(
+                f"A checkpoint could not be written to '{self._serialization_dir}' (is the disk full?): {error}. When "
+                f"there is room, `allennlp train` with --recover goes on from the one before."
+            ) from error
+
+    def _save(self, trainer: Trainer) -> None:
         assert isinstance(trainer, GradientDescentTrainer)
         if self._serialization_dir is not None:
             state: Dict[str, Any] = {"random": _random_state()}

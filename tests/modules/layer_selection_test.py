@@ -195,7 +195,7 @@ class TestGates:
         inputs, mask = random_inputs(), mask_of([6, 3, 0])
         output = selection(inputs, mask)
         selection.reset_states()
-        close(output, selection.encoder(inputs, mask), 0)
+        close(output, selection.encoder(inputs, mask))
         assert selection.get_input_dim() == 4
         assert selection.get_output_dim() == output.size(-1)
         assert selection.is_bidirectional() is bool(options.get("bidirectional"))

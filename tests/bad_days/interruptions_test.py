@@ -1,0 +1,190 @@
+"""`kill -9` at the worst moments, and then the same command again: it succeeds, and no remains are left."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from allennlp.models.archival import load_archive
+from allennlp.training.callbacks import TrainerCallback
+
+from ldnet_allennlp.commands import archives
+from ldnet_allennlp.convert import datasets, to_original
+from ldnet_allennlp.data import lm_encoding, lm_prepared
+from tests.bad_days.configs import language_model_config, tagger_config, write_config
+from tests.command_lines import allennlp
+from tests.common import REFERENCE
+from tests.taggers import gated_archive
+
+CHECKPOINTS = REFERENCE / "i_checkpoints"
+
+
+def die(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@TrainerCallback.register("die_in_this_test")
+class Die(TrainerCallback):
+    """Ends the process after a batch of an epoch."""
+
+    epoch = -1  # not an option: the config of a run that is recovered must be the same
+
+    def on_batch(self, trainer, inputs, outputs, metrics, epoch, batch_number, is_training, **kwargs):
+        if is_training and epoch == self.epoch and batch_number == 2:
+            die()
+
+
+def killed_in(module, name):
+    """What makes a process die when it calls a function."""
+    return lambda: setattr(module, name, die)
+
+
+def weights_of(archive: Path):
+    return load_archive(str(archive)).model.state_dict()
+
+
+def same(first: Path, second: Path) -> bool:
+    one, two = weights_of(first), weights_of(second)
+    return set(one) == set(two) and all(torch.equal(one[name], two[name]) for name in one)
+
+
+@pytest.fixture(scope="module")
+def gated(tmp_path_factory, language_models) -> Path:
+    path = tmp_path_factory.mktemp("gated") / "model.tar.gz"
+    return Path(gated_archive(path, language_models, [1.0, 0.0] * 4))
+
+
+class TestShards:
+    @pytest.mark.parametrize(
+        "moment",
+        [(lm_encoding.WordIds, "__missing__"), (lm_prepared, "_write_index"), (lm_prepared, "_sha256")],
+    )
+    def test_killed_while_they_are_prepared(self, tmp_path, moment):
+        """The directory of the training is AllenNLP's: it asks for --recover."""
+        shards = tmp_path / "shards"
+        config = language_model_config(shards=str(shards))
+        config["vocabulary"] = {"min_count": {"tokens": 2}}  # so that some words are unknown
+        command = ("train", write_config(tmp_path / "c.json", config), "-s", tmp_path / "out")
+        assert allennlp(*command, before=killed_in(*moment)).status == -signal.SIGKILL
+        assert any(name.startswith(lm_prepared.UNFINISHED) for name in os.listdir(shards))
+        again = allennlp(*command)
+        assert again.status == 1 and "Specify --recover" in again.message
+        assert allennlp(*command, "--recover").status == 0
+        whole = allennlp("train", tmp_path / "c.json", "-s", tmp_path / "whole")
+        assert whole.status == 0
+        assert same(tmp_path / "out" / "model.tar.gz", tmp_path / "whole" / "model.tar.gz")
+        names = sorted(os.listdir(shards))
+        assert [name.split(".")[-1] for name in names if name != ".lock"] == ["counts", "ids", "ids"]
+
+
+class TestTagger:
+    @pytest.fixture(scope="class")
+    def config(self):
+        config = tagger_config()
+        config["data_loader"]["shuffle"] = False
+        config["trainer"].update(callbacks=["die_in_this_test"], checkpointer={"type": "lm_stream"})
+        return config
+
+    @pytest.fixture(scope="class")
+    def whole(self, config, tmp_path_factory):
+        """The archive of a training that was not interrupted."""
+        folder = tmp_path_factory.mktemp("whole")
+        assert allennlp("train", write_config(folder / "c.json", config), "-s", folder / "out").status == 0
+        return folder / "out" / "model.tar.gz"
+
+    @pytest.mark.parametrize("moment", ["first epoch", "second epoch", "checkpoint", "archive"])
+    def test_killed_and_recovered_it_is_as_if_nothing_had_happened(self, config, whole, tmp_path, moment):
+        out = tmp_path / "out"
+
+        def before():
+            if "epoch" in moment:
+                Die.epoch = ["first epoch", "second epoch"].index(moment)
+            elif moment == "checkpoint":
+                write_half_of(lambda path: "training_state_e2" in path)
+            else:
+                write_half_of(lambda path: path.endswith("model.tar.gz"))
+
+        command = ("train", write_config(tmp_path / "c.json", config), "-s", out)
+        assert allennlp(*command, before=before).status == -signal.SIGKILL
+        refused = allennlp(*command)
+        assert refused.status == 1 and f"({out}) already exists and is not empty" in refused.message
+        assert allennlp(*command, "--recover").status == 0
+        assert same(out / "model.tar.gz", whole)
+        assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
+
+
+def write_half_of(is_it):
+    """Makes the process die in the middle of a file of torch's, or of an archive."""
+    save, tar = torch.save, archives.archive_model.__globals__["tarfile"].open
+
+    def save_half(data, path, *arguments, **options):
+        save(data, path, *arguments, **options)
+        cut(str(path))
+
+    def cut(path):
+        if is_it(path):
+            os.truncate(path, os.path.getsize(path) // 2)
+            die()
+
+    def open_and_die(path, *arguments, **options):
+        if is_it(str(path)):
+            Path(path).write_bytes(b"\x1f\x8b\x08\x00half")
+            die()
+        return tar(path, *arguments, **options)
+
+    torch.save = save_half
+    archives.archive_model.__globals__["tarfile"].open = open_and_die
+
+
+class TestCommands:
+    """Of each: killed after some files of its result are written, and before the result is in its place."""
+
+    @pytest.mark.parametrize("earlier", [False, True])
+    @pytest.mark.parametrize(
+        "moment", [(archives, "archive_model"), (archives, "load_archive"), (os, "replace")]
+    )
+    def test_prune(self, gated, tmp_path, moment, earlier):
+        output = tmp_path / "model.tar.gz"
+        if earlier:
+            output.write_bytes(b"from an earlier run")
+        command = ("ldnet-prune", gated, output, "--force")
+        assert allennlp(*command, before=killed_in(*moment)).status == -signal.SIGKILL
+        assert (output.read_bytes() == b"from an earlier run") if earlier else not output.exists()
+        assert [path.name[:9] for path in tmp_path.iterdir() if path != output] == [".archive-"]
+        done = allennlp(*command)
+        assert done.status == 0, done.err
+        assert [path.name for path in tmp_path.iterdir()] == ["model.tar.gz"] and weights_of(output)
+
+    @pytest.mark.parametrize(
+        "arguments, module, results",
+        [
+            (("pner0.th", "model.tar.gz"), archives, ["model.tar.gz"]),
+            (("data/ner_dataset.pk", "conll"), datasets, ["dev.conll", "test.conll", "train.conll"]),
+            (
+                ("--to-original", "language model", "x.th"),
+                to_original,
+                ["x.config.json", "x.test.pk", "x.th"],
+            ),
+        ],
+    )
+    def test_convert(self, tmp_path, language_models, arguments, module, results):
+        *options, source, output = arguments
+        source = Path(language_models.lm_forward) if source == "language model" else CHECKPOINTS / source
+        folder = tmp_path / "results"
+        command = ("ldnet-convert", *options, source, folder if output == "conll" else folder / output)
+        assert allennlp(*command, before=killed_in(module.os, "replace")).status == -signal.SIGKILL
+        assert not [path for path in tmp_path.rglob("*") if path.name in results and path.parent == folder]
+        assert [path for path in tmp_path.rglob(".*-*") if path.is_dir()]
+        done = allennlp(*command)
+        assert done.status == 0, done.err
+        assert sorted(path.name for path in folder.iterdir()) == results
+        assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+    def test_another_run_s_folder_is_left_alone(self, gated, tmp_path):
+        """A run that is still at work, in the same directory: its lock tells."""
+        with archives.workplace(str(tmp_path / "other.tar.gz"), ".archive-") as folder:
+            Path(folder, "weights.th").write_text("half")
+            assert allennlp("ldnet-prune", gated, tmp_path / "model.tar.gz").status == 0
+            assert Path(folder, "weights.th").read_text() == "half"
+        assert [path.name for path in tmp_path.iterdir()] == ["model.tar.gz"]

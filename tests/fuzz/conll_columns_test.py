@@ -1,0 +1,120 @@
+"""The "conll_columns" reader on files of any kind: each word once, or an error with its place."""
+
+import re
+
+import pytest
+from allennlp.common.checks import ConfigurationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.tag_schemes import UnreadableTag, spans_from_tags, validate
+from tests.fuzz import FUZZ
+from tests.fuzz.texts import BLANKS, LINE_ENDS, NEARLY_TEXT, WORDS, first_bad_line, lines_of, maybe_compressed
+
+DOCSTART = "-DOCSTART-"
+SPAN_TAGS = st.one_of(
+    st.just("O"), st.builds("{}-{}".format, st.sampled_from("BIMELSUW"), st.sampled_from(["X", "Y-Z"]))
+)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """The words and the tags of each sentence of a file with this content."""
+    path = tmp_path / "corpus"
+
+    def function(content, **options):
+        path.write_bytes(content)
+        reader = ConllColumnsReader(**options)
+        return [
+            (instance["metadata"]["words"], instance["tags"].labels if "tags" in instance.fields else None)
+            for instance in reader._read(str(path))
+        ]
+
+    return function
+
+
+words_of_sentences = st.lists(
+    st.lists(WORDS.filter(lambda word: word != DOCSTART), min_size=1, max_size=5), min_size=1, max_size=4
+)
+
+
+@FUZZ
+@given(st.data(), words_of_sentences)
+def test_what_was_written_is_read(read, data, sentences):
+    """With any blanks between columns, line ends, empty lines and document marks, plain or compressed."""
+    end, blank = data.draw(LINE_ENDS), data.draw(BLANKS)
+    extra = data.draw(st.lists(WORDS, max_size=2))
+    gaps = st.lists(st.sampled_from(["", " ", "\t \v", f"{DOCSTART} O", DOCSTART]), min_size=1, max_size=3)
+    tagged = [[(word, data.draw(WORDS)) for word in sentence] for sentence in sentences]
+    lines = []
+    for sentence in tagged:
+        lines += data.draw(gaps) if lines else data.draw(st.one_of(st.just([]), gaps))
+        lines += [blank.join([word, *extra, tag]) for word, tag in sentence]
+    mark = data.draw(st.sampled_from(["", "\ufeff"]))
+    if lines[0].startswith("\ufeff"):
+        mark = "\ufeff"  # one is dropped
+    content = (mark + end.join(lines) + data.draw(st.sampled_from(["", end, end + end]))).encode()
+    found = read(maybe_compressed(content, data.draw(st.booleans())), label_encoding=None)
+    assert found == [([word for word, _ in sentence], [tag for _, tag in sentence]) for sentence in tagged]
+
+
+@settings(FUZZ, max_examples=400)
+@given(NEARLY_TEXT)
+def test_any_bytes_are_read_or_refused(read, content):
+    """As few lines of Python read them; an error says the file and the line."""
+    sentences, rows, counts = [], [], set()
+    for line in lines_of(content):
+        fields = line.split()
+        if not fields or fields[0] == DOCSTART.encode():
+            sentences, rows = [*sentences, *([rows] if rows else [])], []
+        else:
+            rows.append(fields)
+            counts.add(len(fields))
+    sentences += [rows] if rows else []
+    is_good = not first_bad_line(content) and len(counts) == 1 and counts > {1} - counts and sentences
+    try:
+        found = read(content, label_encoding=None)
+    except ConfigurationError as error:
+        assert not is_good
+        place = re.search(r"corpus(, line (\d+)|: found no sentence|: could not be read after line \d+)", str(error))
+        assert place and int(place.group(2) or 0) <= len(lines_of(content))
+    else:
+        assert is_good
+        assert [[word.encode() for word in words] for words, _ in found] == [
+            [row[0] for row in rows] for rows in sentences
+        ]
+        assert [[tag.encode() for tag in tags] for _, tags in found] == [
+            [row[-1] for row in rows] for rows in sentences
+        ]
+
+
+@FUZZ
+@given(
+    st.lists(st.one_of(SPAN_TAGS, SPAN_TAGS, st.sampled_from(["X", "B-", "o", "b-X"])), min_size=1, max_size=8),
+    st.sampled_from(["BIO", "IOB1", "BIOUL", "BMES"]),
+    st.sampled_from(["BIO", "IOB1", "BIOUL", "BMES"]),
+)
+def test_tags_are_converted_repaired_or_refused_as_asked(read, tags, source, target):
+    """The line of an error is that of the first tag that is not as declared."""
+    content = "".join(f"w {tag}\n" for tag in tags).encode()
+    problems = validate(tags, source)
+    (kept,) = read(content, label_encoding=source, on_invalid_tags="keep")
+    assert kept[1] == tags
+    if problems:
+        with pytest.raises(ConfigurationError, match=f"corpus, line {problems[0].position + 1}: found the tag"):
+            read(content, label_encoding=source, on_invalid_tags="error")
+    else:
+        assert read(content, label_encoding=source, on_invalid_tags="error") == [kept]
+    try:
+        spans = spans_from_tags(tags, source)
+    except UnreadableTag as unreadable:
+        with pytest.raises(ConfigurationError, match=f"corpus, line {unreadable.position + 1}: found the tag"):
+            read(content, label_encoding=source, target_label_encoding=target)
+        return
+    ((_, repaired),) = read(content, label_encoding=source, target_label_encoding=target)
+    assert validate(repaired, target) == [] and spans_from_tags(repaired, target) == spans
+    ((_, back),) = read(
+        "".join(f"w {tag}\n" for tag in repaired).encode(), label_encoding=target, target_label_encoding=source
+    )
+    assert spans_from_tags(back, source) == spans and (problems or source == "BIOUL" or back == tags)

@@ -1,0 +1,105 @@
+"""Text for language models: the stream of tokens is what a few lines of Python read."""
+
+import re
+
+import pytest
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ldnet_allennlp.data import lm_text
+from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
+from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
+from tests.fuzz import FUZZ
+from tests.fuzz.texts import BLANKS, NEARLY_TEXT, WORDS, first_bad_line, lines_of, maybe_compressed
+
+BOUNDARY = "<eos>"
+
+
+def stream_of(content: bytes):
+    """Each sentence's words, and a boundary after them."""
+    sentences = (line.split() for line in lines_of(content))
+    return [word.decode() for words in sentences if words for word in [*words, BOUNDARY.encode()]]
+
+
+def read_back(loader, vocab, backward=False):
+    """The targets of all batches of one row, which are the stream."""
+    found = []
+    for batch in loader:
+        ids, targets = batch["source"]["tokens"]["tokens"][0].tolist(), batch["targets"][0].tolist()
+        if backward:
+            ids, targets = ids[::-1], targets[::-1]
+        pairs = [(id_, target) for id_, target in zip(ids, targets) if target]
+        found += pairs
+    tokens = [vocab.get_token_from_index(target) for _, target in found]
+    before = [vocab.get_token_from_index(id_) for id_, _ in found]
+    return before, tokens
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path
+
+
+@settings(FUZZ, max_examples=50)
+@given(
+    st.lists(st.lists(st.tuples(WORDS, BLANKS), max_size=6), min_size=1, max_size=6),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.booleans(),
+    st.integers(1, 7),
+    st.sampled_from(["forward", "backward"]),
+    st.booleans(),
+)
+def test_batches_hold_the_text(folder, sentences, end, compressed, steps, direction, shards):
+    """Each token is a target once, after the token before it (or before the one after it), in the text's order."""
+    text = end.join("".join(blank + word for word, blank in sentence) for sentence in sentences)
+    content = b"\xef\xbb\xbf" + text.encode()
+    (folder / "text").write_bytes(maybe_compressed(content, compressed))
+    stream = stream_of(content)
+    options = {"shards": str(folder / "shards")} if shards else {}
+    loader = LmStreamLoader(LmStreamReader(), str(folder / "text"), 1, steps, direction, **options)
+    if not stream:
+        with pytest.raises(ConfigurationError, match=r"There is no token in the text '.*text'"):
+            list(loader.iter_instances())
+        return
+    vocab = Vocabulary.from_instances(loader.iter_instances())
+    loader.index_with(vocab)
+    before, tokens = read_back(loader, vocab, backward=direction == "backward")
+    words = [word for word in stream if vocab.get_token_index(word) == 1]  # those that look like padding
+    expected = ["@@UNKNOWN@@" if word in words else word for word in [BOUNDARY, *stream]]
+    if direction == "backward":
+        assert (before, tokens) == (expected[:0:-1], expected[-2::-1])
+    else:
+        assert (before, tokens) == (expected[:-1], expected[1:])
+
+
+@settings(FUZZ, max_examples=300)
+@given(NEARLY_TEXT, st.booleans(), st.integers(1, 9))
+def test_any_bytes_are_read_or_refused(folder, content, compressed, block_size):
+    """However they are cut into blocks; an error says the file and the line."""
+    path = folder / "text"
+    path.write_bytes(maybe_compressed(content, compressed))
+    is_gzip = not compressed and content.startswith(lm_text.GZIP_MAGIC)
+    try:
+        blocks = list(lm_text.line_blocks(str(path), block_size=block_size))
+    except ConfigurationError as error:
+        bad = first_bad_line(content)
+        assert bad or is_gzip
+        assert re.search(f"text, line {bad}:|text' is damaged or cut off after line 0", str(error)), error
+    else:
+        assert not first_bad_line(content) and not is_gzip
+        found = [line.split() for block in blocks for line in block]
+        assert [words for words in found if words] == [
+            words for words in (line.split() for line in lines_of(content)) if words
+        ]
+
+
+@FUZZ
+@given(st.lists(WORDS, max_size=6), BLANKS)
+def test_instances_hold_the_words(words, blank):
+    """From a text or from words, as prediction takes them."""
+    reader = LmStreamReader()
+    for given_as in (words, blank.join(words)):
+        tokens = [token.text for token in reader.text_to_instance(given_as)["source"].tokens]
+        assert tokens == [BOUNDARY, *words, BOUNDARY]
