@@ -100,7 +100,9 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
             archive, scores = point["archive"], point["scores"]
         used = resource.getrusage(resource.RUSAGE_SELF)
         loaded = read_archive(archive)
-        words = [word for sentence in read_text(config["test_data_path"], "conll", loaded) for word in sentence]
+        words = [
+            word for sentence in read_text(config["test_data_path"], "conll", loaded) for word in sentence
+        ]
         characters = sum(map(len, words)) / len(words)
         found = report_of(archive, loaded, [], characters, passes=0)
         line = {

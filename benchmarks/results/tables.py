@@ -17,6 +17,7 @@ from typing import Any, Dict, List, Optional
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION
+from ldnet_allennlp.commands.sweep_table import annotate, with_log_scale
 
 HERE = Path(__file__).resolve().parent
 NAMES = {
@@ -105,26 +106,21 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
             {row: speeds[row] / 1e3 if row in speeds else None for row in rows},
         ]
         figure = Figure(figsize=(10.4, 4.0), layout="constrained")
-        for number, values in enumerate(costs):
+        for number, costs_of in enumerate(costs):
             panel = figure.add_subplot(1, 2, number + 1)
+            values = [value for value in costs_of.values() if value is not None]
             for row, cells in rows.items():
-                value, scores = values[row], [100 * cell["scores"]["test"] for cell in cells]
+                value, scores = costs_of[row], [100 * cell["scores"]["test"] for cell in cells]
                 if value is None:
                     continue
+                middle = statistics.mean(scores)
                 spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
                 colour = VERMILLION if row in NAMES else BLUE
-                panel.errorbar([value], [statistics.mean(scores)], [spread], fmt="o", color=colour, capsize=3)
+                panel.errorbar([value], [middle], [spread], fmt="o", color=colour, capsize=3)
                 kind, _, layers = row.rpartition("-")
-                label = layers if kind == "layers" else name_of(row)
-                panel.annotate(
-                    label,
-                    (value, statistics.mean(scores)),
-                    textcoords="offset points",
-                    xytext=(6, 5),
-                    fontsize=9,
-                )
-            panel.margins(0.2)
-            panel.grid(alpha=0.3)
+                annotate(panel, layers if kind == "layers" else name_of(row), value, middle, values)
+            if values:
+                with_log_scale(panel, values)
             panel.set_xlabel(
                 ("multiply-adds a word, millions", "thousand words a second, one thread")[number]
             )

@@ -96,7 +96,25 @@ def draw_scores(panel: Any, values: List[float], scores: List[float], labels: Li
         panel.plot(
             [value], [score], "o" if is_count else "s", color=BLUE if is_count else VERMILLION, markersize=6
         )
-        panel.annotate(label, (value, score), textcoords="offset points", xytext=(5, 5), fontsize=9)
+        annotate(panel, label, value, score, values)
+    with_log_scale(panel, values)
+
+
+def annotate(panel: Any, label: str, value: float, score: float, values: List[float]) -> None:
+    """Writes a label beside a point, on the side where there is room: on the right for points on the left."""
+    is_left = value * value <= min(values) * max(values)
+    panel.annotate(
+        label,
+        (value, score),
+        textcoords="offset points",
+        xytext=(5 if is_left else -5, 5),
+        horizontalalignment="left" if is_left else "right",
+        fontsize=9,
+    )
+
+
+def with_log_scale(panel: Any, values: List[float]) -> None:
+    """Makes the horizontal axis logarithmic, with ticks at the values themselves."""
     panel.set_xscale("log")
     panel.margins(0.15)
     panel.grid(alpha=0.3)
