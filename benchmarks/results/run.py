@@ -55,14 +55,14 @@ SETTINGS: Dict[str, Any] = {
     "word_dim": 50,
     "char_hidden": 50,
     "word_hidden": 75,
-    "dropout": 0.4,
+    "dropout": 0.5,
     "batch_size": 16,
-    "num_epochs": 10,
+    "num_epochs": 15,
     "patience": None,
     "optimizer": "adam",
     "learning_rate": 0.005,
 }
-SELECTION = {"epochs": 8, "lr": 0.002, "gate_learning_rate": 0.01, "lambda_0": 0.05}
+SELECTION = {"epochs": 9, "lr": 0.002, "gate_learning_rate": 0.02, "lambda_0": 0.05}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
 
