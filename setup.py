@@ -16,6 +16,8 @@ ROOT = Path(__file__).resolve().parent
 
 # What was released after AllenNLP's last release and does not fit it, or writes warnings into every command.
 FORGOTTEN_BOUNDS = [
+    "torch<1.13",  # as AllenNLP says: pip looks at the newest first and takes gigabytes
+    "torchvision<0.14",
     "numpy<2",  # spaCy 3.3, thinc 8.0 and torch 1.12 are compiled for numpy 1
     "setuptools<80.9",  # allennlp_models and wandb import pkg_resources: 80.9 warns of it, 81 is without it
     "typing_extensions<4.6",  # pydantic 1.8, which spaCy 3.3 wants, cannot read later ones on Python 3.8 and 3.9
@@ -28,14 +30,15 @@ FORGOTTEN_BOUNDS = [
 
 
 class BuildWithConfigs(build_py):
-    """Puts `training_config/` beside the modules, so that who installs a wheel has the configs, too."""
+    """Puts the configs and the pins beside the modules, where `python -m ldnet_allennlp` finds them."""
 
     def run(self) -> None:
         super().run()
         if not getattr(self, "editable_mode", False):  # an editable install reads the checkout's
-            target = Path(self.build_lib) / "ldnet_allennlp" / "training_config"
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(ROOT / "training_config", target)
+            package = Path(self.build_lib) / "ldnet_allennlp"
+            shutil.rmtree(package / "training_config", ignore_errors=True)
+            shutil.copytree(ROOT / "training_config", package / "training_config")
+            shutil.copy(ROOT / "requirements" / "requirements.txt", package / "requirements.txt")
 
 
 setup(
@@ -54,7 +57,7 @@ setup(
         "allennlp>=2.10.1,<2.11",
         "allennlp-models>=2.10.1,<2.11",
         "torch>=1.10",
-        "torchvision",
+        "torchvision>=0.11",
         "numpy",
         "overrides",
         "filelock",

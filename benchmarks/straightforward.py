@@ -66,8 +66,8 @@ class StraightforwardCharacters(torch.nn.Module):
                 forward_reads.append(len(forward) - 1)
             # The marker first, then the string from its end: a word is read at its first character.
             starts = [0, *(end + 1 for end in forward_reads[:-1])]
-            strings[0].append(torch.tensor(forward + [MARKER]))
-            strings[1].append(torch.tensor([MARKER] + forward[::-1]))
+            strings[0].append(torch.tensor([*forward, MARKER]))
+            strings[1].append(torch.tensor([MARKER, *forward[::-1]]))
             reads[0].append(torch.tensor(forward_reads))
             reads[1].append(torch.tensor([len(forward) - start for start in starts]))
         states = []
@@ -115,7 +115,7 @@ class StraightforwardTagger(Model):
         embedders = tagger.text_field_embedder._token_embedders
         self.words = embedders["tokens"]
         self.characters = StraightforwardCharacters(embedders["token_characters"])
-        self.lm_embedder: Optional[LdnetEmbedder] = embedders["ldnet"] if "ldnet" in embedders else None
+        self.lm_embedder: Optional[LdnetEmbedder] = embedders.get("ldnet")
         models = [] if self.lm_embedder is None else self.lm_embedder.language_models.values()
         self.language_models = torch.nn.ModuleList(map(StraightforwardLanguageModel, models))
         self.encoder = torch.nn.ModuleList(

@@ -191,7 +191,9 @@ def build_tagger(sizes: Sizes, kind: str, words: List[str], seed: int) -> Tuple[
     with torch.no_grad():
         for embedder in embedders:
             for language_model in embedder.language_models.values():
-                language_model.embedding.weight.uniform_(-math.sqrt(3 / sizes.lm_dim), math.sqrt(3 / sizes.lm_dim))
+                language_model.embedding.weight.uniform_(
+                    -math.sqrt(3 / sizes.lm_dim), math.sqrt(3 / sizes.lm_dim)
+                )
         # Scores that differ from word to word, and an O that wins most of the time.
         projection = model.tag_projection_layer._module
         projection.weight.mul_(12.0)
@@ -231,7 +233,12 @@ class Setting(NamedTuple):
 
 
 def prepare(
-    folder: Path, kinds: List[str], sizes: Sizes, num_sentences: int, seed: int, lengths: Optional[List[int]] = None
+    folder: Path,
+    kinds: List[str],
+    sizes: Sizes,
+    num_sentences: int,
+    seed: int,
+    lengths: Optional[List[int]] = None,
 ) -> Setting:
     """Writes the archives of `kinds` and the text into a folder."""
     rng = random.Random(seed)
@@ -248,9 +255,7 @@ def prepare(
     num_words = sum(map(len, sentences))
     padded = sum(len(batch) * max(map(len, batch)) for batch in _groups(sentences, 32))
     characters = sum(len(word) for sentence in sentences for word in sentence)
-    return Setting(
-        archives, str(text), len(sentences), num_words, characters / num_words, padded / num_words
-    )
+    return Setting(archives, str(text), len(sentences), num_words, characters / num_words, padded / num_words)
 
 
 def _groups(items: List[List[str]], size: int) -> Iterator[List[List[str]]]:

@@ -1,8 +1,9 @@
 """What the tests share: where the fixtures are and how reference vectors are read."""
 
+import inspect
 import os
 from pathlib import Path
-from typing import Dict
+from typing import Any, Dict
 
 import numpy
 import pytest
@@ -33,3 +34,9 @@ def reference_parameters(arrays: Dict[str, numpy.ndarray], dtype=torch.float64) 
         elif key.startswith("param_q32/"):
             parameters[key[len("param_q32/") :]] = torch.as_tensor(value).to(dtype) / 32
     return parameters
+
+
+def load_tensors(source: Any) -> Any:
+    """`torch.load` of nothing but tensors. Before torch 1.13 it could not be told; the tests read their own files."""
+    options = {"weights_only": True} if "weights_only" in inspect.signature(torch.load).parameters else {}
+    return torch.load(source, map_location="cpu", **options)

@@ -117,10 +117,20 @@ def write_directory(
         archive = load_archive(written)
         if check is not None:
             check(archive)
-        if os.path.exists(path):
-            # There is no exchange of two directories in one step: for a moment there is none.
-            os.rename(path, os.path.join(folder, "old"))
+        _put_in_place(written, path, os.path.join(folder, "old"))
+
+
+def _put_in_place(written: str, path: str, aside: str) -> None:
+    """Two directories cannot be exchanged in one step: for a moment there is none at `path`."""
+    had_one = os.path.exists(path)
+    if had_one:
+        os.rename(path, aside)
+    try:
         os.rename(written, path)
+    except OSError:
+        if had_one:
+            os.rename(aside, path)
+        raise
 
 
 def check_is_replaceable(path: str) -> None:

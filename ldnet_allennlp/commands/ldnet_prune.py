@@ -31,6 +31,7 @@ from ldnet_allennlp.commands.compression import check_is_whole
 from ldnet_allennlp.commands.kept_words import KeptWords, read_words
 from ldnet_allennlp.commands.layer_choice import Layers, choose_layers, cut_gates, shown_layers
 from ldnet_allennlp.commands.verification import TOLERANCE, difference, generated_sentences, outputs_of
+from ldnet_allennlp.data.corpus_files import decode_line, numbered_lines
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 
@@ -101,9 +102,9 @@ def prune_from_args(args: argparse.Namespace) -> None:
 
 
 def read_sentences(path: str) -> List[List[str]]:
-    """The words of each line of a text file that is not empty."""
-    with open(path, encoding="utf-8") as text:
-        sentences = [line.split() for line in text if line.strip()]
+    """The words of each line of a text file that is not empty. Raises `ConfigurationError` if it cannot be read."""
+    lines = (decode_line(line, "utf-8", path, number).split() for number, line in numbered_lines(path))
+    sentences = [words for words in lines if words]
     if not sentences:
         raise ConfigurationError(f"'{path}' was expected to have a sentence a line, but it has none.")
     return sentences

@@ -50,7 +50,7 @@ def selection_config(
     `Dict[str, Any]`
         Without patience: a selection stops when its epochs are over. The budget falls to what is given in the first
         half of the epochs, from four fifths of what there is: in steps, so that layers are compared once others have
-        gone, and not all gates fall together.
+        gone, and not all gates fall together. Gates that have reached 0 stay there.
 
     Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
     trained on is not in the config.
@@ -100,7 +100,7 @@ def selection_config(
 def _wrap_optimizer(trainer: Dict[str, Any], gate_learning_rate: Optional[float]) -> None:
     optimizer = trainer.get("optimizer", "sgd")
     if not is_of_type(optimizer, "proximal"):
-        optimizer = {"type": "proximal", "optimizer": optimizer}
+        optimizer = {"type": "proximal", "optimizer": optimizer, "zeros_stay": True}
         if isinstance(optimizer["optimizer"], dict) and "parameter_groups" in optimizer["optimizer"]:
             optimizer["parameter_groups"] = optimizer["optimizer"].pop("parameter_groups")
     if gate_learning_rate is not None:

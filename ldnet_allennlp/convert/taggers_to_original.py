@@ -29,6 +29,7 @@ from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.language_model_layers import LanguageModelLayers
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.quantized_layers import quantized_layers
 from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.stacked_layers import StackedLayers
 

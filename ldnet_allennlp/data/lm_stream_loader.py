@@ -263,6 +263,9 @@ class LmStreamLoader(DataLoader):
             "first_window": first_window,
             "direction": DIRECTIONS[self.direction],
         }
+        if self._device is not None and self._device.type != "cpu":
+            # Once more, where the model can look at them without waiting for the device.
+            batch["host_targets"] = [numpy.array(targets, dtype=numpy.int64) for _, targets in windows]
         if len(windows) > 1:
             ids, targets = windows[1]
             batch["backward_source"] = {"tokens": {"tokens": self._tensor(ids)}}

@@ -3,6 +3,7 @@
 from contextlib import nullcontext
 from typing import Any, ContextManager, Dict, List, Optional
 
+import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
@@ -77,8 +78,8 @@ class AdaptiveLanguageModel(LanguageModel):
         See `AdaptiveSoftmax`: training steps whose cost does not grow with the vocabulary. Perplexities of training
         are estimates then; those of evaluation are exact.
     autocast : `str`, optional
-        "bfloat16" computes the contextualizer and the projection in that precision, on CPUs and GPUs that have
-        it; the softmax stays in float32. For "float16" use the trainer's `use_amp`, which scales gradients.
+        "bfloat16" computes the contextualizer and the projection in that precision, on CPUs and GPUs that have it; in
+        training the softmax's matrix products, too, but never its exponentials, its sums and the loss. For "float16" use the trainer's `use_amp`, which scales gradients.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
@@ -208,6 +209,7 @@ class AdaptiveLanguageModel(LanguageModel):
         direction: Optional[str] = None,
         backward_source: Optional[TextFieldTensors] = None,
         backward_targets: Optional[torch.LongTensor] = None,
+        host_targets: Optional[List[numpy.ndarray]] = None,
     ) -> Dict[str, torch.Tensor]:
         """
         # Parameters
@@ -225,6 +227,9 @@ class AdaptiveLanguageModel(LanguageModel):
         backward_source, backward_targets : optional
             In the stream of a bidirectional model only: the window that its backward half reads, which stands
             elsewhere in the text than `source`, and the token before each of its tokens.
+        host_targets : `List[numpy.ndarray]`, optional
+            In a stream only: `targets` and, if given, `backward_targets` once more, in the memory of the CPU. With them
+            the model needs nothing back from a GPU until the loss is there.
 
         # Returns
 
@@ -250,20 +255,25 @@ class AdaptiveLanguageModel(LanguageModel):
             self.reset_states()
         mask = get_text_field_mask(source)  # (B, T)
         embeddings = self._text_field_embedder(source)  # (B, T, D)
+        on_host = [torch.from_numpy(window) for window in host_targets or []]
+        # Of whole windows nobody needs to ask how long their rows are.
+        is_whole = bool(on_host) and all(bool(window.all()) for window in on_host)
         vectors = self._embedding_dropout(embeddings)
         all_targets: Dict[str, torch.Tensor]
         if backward_source is not None and backward_targets is not None:
             assert targets is not None
-            contextual = self._contextualize_windows(vectors, mask, backward_source)  # (B, T, output size)
+            contextual = self._contextualize_windows(
+                vectors, mask, backward_source, is_whole
+            )  # (B, T, output size)
             all_targets = {"forward": targets, "backward": backward_targets}
         else:
-            contextual = self._contextualize(vectors, mask)  # (B, T, output size)
+            contextual = self._contextualize(vectors, mask, is_whole)  # (B, T, output size)
             all_targets = (
                 self._sentence_targets(source, mask) if targets is None else {self.direction: targets}
             )
         outputs: Dict[str, torch.Tensor] = {}
         if all_targets and self._softmax_loss is not None:
-            outputs.update(self._losses(contextual, all_targets))
+            outputs.update(self._losses(contextual, all_targets, on_host))
         outputs["lm_embeddings"] = contextual.to(embeddings.dtype)
         outputs["noncontextual_token_embeddings"] = embeddings
         outputs["mask"] = mask
@@ -322,16 +332,23 @@ class AdaptiveLanguageModel(LanguageModel):
                 f'loader is {direction}. (A bidirectional language model needs the loader\'s direction "both".)'
             )
 
-    def _contextualize(self, embeddings: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+    def _contextualize(
+        self, embeddings: torch.Tensor, mask: torch.BoolTensor, is_whole: bool = False
+    ) -> torch.Tensor:
+        read_mask = None if is_whole and isinstance(self._contextualizer, LdRnn) else mask
         with self._precision(embeddings.device):
             if self.direction != "backward":
-                return self._contextualizer(embeddings, mask)
+                return self._contextualizer(embeddings, read_mask)
             lengths = mask.sum(dim=1)
-            contextual = self._contextualizer(reverse_sequences(embeddings, lengths), mask)
+            contextual = self._contextualizer(reverse_sequences(embeddings, lengths), read_mask)
             return reverse_sequences(contextual, lengths)
 
     def _contextualize_windows(
-        self, embeddings: torch.Tensor, mask: torch.BoolTensor, backward_source: TextFieldTensors
+        self,
+        embeddings: torch.Tensor,
+        mask: torch.BoolTensor,
+        backward_source: TextFieldTensors,
+        is_whole: bool,
     ) -> torch.Tensor:
         """The outputs for a forward window and, from another place of the text, a backward one."""
         if not isinstance(self._contextualizer, LdRnn):
@@ -341,8 +358,9 @@ class AdaptiveLanguageModel(LanguageModel):
             )
         backward_mask = get_text_field_mask(backward_source)  # (B, T)
         backward = self._embedding_dropout(self._text_field_embedder(backward_source))  # (B, T, D)
+        masks = (None, None) if is_whole else (mask, backward_mask)
         with self._precision(embeddings.device):
-            return self._contextualizer.read_windows(embeddings, backward, mask, backward_mask)
+            return self._contextualizer.read_windows(embeddings, backward, *masks)
 
     def _precision(self, device: torch.device) -> ContextManager[Any]:
         if not self._autocast:
@@ -375,15 +393,19 @@ class AdaptiveLanguageModel(LanguageModel):
             return self._dropout(contextual)
 
     def _losses(
-        self, contextual: torch.Tensor, all_targets: Dict[str, torch.Tensor]
+        self,
+        contextual: torch.Tensor,
+        all_targets: Dict[str, torch.Tensor],
+        on_host: List[torch.Tensor],
     ) -> Dict[str, torch.Tensor]:
         """The losses of `forward`, which are counted for the perplexities, too."""
         losses = {}
         num_targets = 0
         for number, (name, targets) in enumerate(all_targets.items()):
             part = self._direction_part(contextual, name)
-            total = self._loss_helper(number, part, targets)
-            num_targets = int(targets.count_nonzero())
+            host_targets = on_host[number] if on_host else None
+            total = self._loss_helper(number, part, targets, host_targets=host_targets)
+            num_targets = int((targets if host_targets is None else host_targets).count_nonzero())
             self._perplexities["perplexity"](total, num_targets)
             if self._bidirectional:
                 self._perplexities[f"{name}_perplexity"](total, num_targets)
@@ -399,16 +421,22 @@ class AdaptiveLanguageModel(LanguageModel):
         direction_embeddings: torch.Tensor,
         direction_targets: torch.Tensor,
         token_embeddings: Optional[torch.Tensor] = None,
+        host_targets: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """The negative log-likelihood of one direction, summed over its targets."""
+        """The negative log-likelihood of one direction, summed over its targets, given them on the CPU too or not."""
         assert self._softmax_loss is not None
         embeddings = direction_embeddings.flatten(end_dim=1)  # (B * T, size of a direction)
         targets = direction_targets.flatten()  # (B * T,)
-        steps = targets.nonzero().squeeze(1)  # (N,)
+        host_targets = None if host_targets is None else host_targets.flatten()
+        steps = (targets if host_targets is None else host_targets).nonzero().squeeze(1)  # (N,)
         if steps.numel() < targets.numel():
+            host_targets = None if host_targets is None else host_targets.index_select(0, steps)
+            steps = steps.to(targets.device, non_blocking=True)
             embeddings, targets = embeddings.index_select(0, steps), targets.index_select(0, steps)
         # The padding is not a class of the softmax.
-        return self._softmax_loss(self._before_softmax(embeddings), targets - 1)
+        return self._softmax_loss(
+            self._before_softmax(embeddings), targets - 1, None if host_targets is None else host_targets - 1
+        )
 
 
 def _check_directions(

@@ -21,8 +21,8 @@ from ldnet_allennlp.models.tagger_crf import batched_crf
 from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
 from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.selecting_modules import selecting_modules, selection_metrics
 from ldnet_allennlp.modules.rnn_inference import encode
+from ldnet_allennlp.modules.selecting_modules import selecting_modules, selection_metrics
 from ldnet_allennlp.modules.sentence_character_lstm import CharacterStates
 from ldnet_allennlp.modules.span_probabilities import span_probabilities
 from ldnet_allennlp.modules.tagging_losses import TAGGING_LOSSES
@@ -137,6 +137,7 @@ class LdnetTagger(CrfTagger):
         self.boundary_tags = boundary_tags or []
         # The precision of the networks below the CRF in prediction; the predictor sets it.
         self.autocast: Optional[torch.dtype] = None
+        self._continuing: Optional[Tuple[Any, torch.Tensor]] = None
         constrained = (
             self.label_encoding is not None if constrain_crf_decoding is None else constrain_crf_decoding
         )
@@ -190,9 +191,13 @@ class LdnetTagger(CrfTagger):
 
     def _continues(self, device: torch.device) -> torch.Tensor:
         """Whether the column's tag after the row's tag belongs to the same span. Shape (N, N)."""
-        labels = self._labels()
-        pairs = [[(0, 1) in [span[1:] for span in self.spans([a, b])] for b in labels] for a in labels]
-        return torch.tensor(pairs, device=device)
+        # They do not change, and are wanted for each batch.
+        key = (self.label_encoding, tuple(self.boundary_tags))
+        if self._continuing is None or self._continuing[0] != key:
+            labels = self._labels()
+            pairs = [[(0, 1) in [span[1:] for span in self.spans([a, b])] for b in labels] for a in labels]
+            self._continuing = (key, torch.tensor(pairs))
+        return self._continuing[1].to(device)
 
     def _spans_with_ends(
         self, tags: List[str], ignored: Optional[List[str]] = None

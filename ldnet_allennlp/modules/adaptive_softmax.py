@@ -143,7 +143,9 @@ class AdaptiveSoftmax(torch.nn.Module):
         return self.tail_samples is not None and size > self.tail_samples
 
     @overrides(check_signature=False)
-    def forward(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def forward(
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
         """
         # Parameters
 
@@ -151,6 +153,8 @@ class AdaptiveSoftmax(torch.nn.Module):
             Shape (N, embedding_dim).
         targets : `torch.Tensor`
             Shape (N,), words from 0 to num_words - 1.
+        host_targets : `torch.Tensor`, optional
+            The same on the CPU. With it a GPU need not be waited for to know which clusters they are in.
 
         # Returns
 
@@ -159,13 +163,15 @@ class AdaptiveSoftmax(torch.nn.Module):
             part in it, also those of clusters without a target, whose gradient is zero then: so all processes
             of a distributed training have gradients for the same parameters.
         """
-        return -self.target_log_prob(embeddings, targets).sum()
+        return -self.target_log_prob(embeddings, targets, host_targets).sum()
 
-    def target_log_prob(self, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def target_log_prob(
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
         """
         # Parameters
 
-        embeddings, targets
+        embeddings, targets, host_targets
             As in `forward`.
 
         # Returns
@@ -188,16 +194,16 @@ class AdaptiveSoftmax(torch.nn.Module):
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             if not (self.training and embeddings.dtype == torch.bfloat16):
                 embeddings = embeddings.to(self.head.weight.dtype)
-            clusters = [
-                (targets >= first) & (targets < last) for first, last in zip(self.cutoffs, self.cutoffs[1:])
-            ]
             head_targets = targets
-            for number, members in enumerate(clusters):
-                head_targets = head_targets.masked_fill(members, self.cutoffs[0] + number)
+            for number in range(self.num_clusters):
+                head_targets = head_targets.masked_fill(
+                    self._members(number, targets), self.cutoffs[0] + number
+                )
             log_prob = LinearLogProb.apply(embeddings, *self._head_weights(), head_targets)  # (N,)
-            for number, members in enumerate(clusters):
+            for number in range(self.num_clusters):
                 # Empty clusters are computed, too: this costs nothing and puts them into the graph.
-                rows = members.nonzero().squeeze(1)  # (n,)
+                members = self._members(number, targets if host_targets is None else host_targets)
+                rows = members.nonzero().squeeze(1).to(targets.device, non_blocking=True)  # (n,)
                 inside = self._cluster_log_prob(
                     number,
                     embeddings.index_select(0, rows),
@@ -205,6 +211,10 @@ class AdaptiveSoftmax(torch.nn.Module):
                 )  # (n,)
                 log_prob = log_prob.index_add(0, rows, inside)
             return log_prob
+
+    def _members(self, number: int, targets: torch.Tensor) -> torch.Tensor:
+        """Which targets (N,) are in a cluster."""
+        return (targets >= self.cutoffs[number]) & (targets < self.cutoffs[number + 1])
 
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""

@@ -1,11 +1,11 @@
 """The LSTM layers of a densely connected stack as one step of autograd, for training on CPUs."""
 
-import math
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 import torch
 
-LayerState = Tuple[torch.Tensor, ...]
+from ldnet_allennlp.modules.dropped_elements import draw_dropped, put_back, take_out
+from ldnet_allennlp.modules.rnn_inference import LayerState
 
 
 class DenseLstmPlan(NamedTuple):
@@ -75,12 +75,12 @@ class DenseLstm(torch.autograd.Function):
         with torch.autocast(device_type="cpu", enabled=False):
             for number in range(num_layers):
                 weight_ih, weight_hh, bias_ih, bias_hh = weights[4 * number : 4 * number + 4]
-                dropped = _draw_dropped(buffer, seen, plan.dropout)
-                kept = _take_out(buffer, dropped)
+                dropped = draw_dropped(buffer, seen, plan.dropout)
+                kept = take_out(buffer, dropped)
                 read = _weight_of_seen(weight_ih, input_size, plan, number)  # (4 * H, seen)
                 bias = (bias_ih + bias_hh).to(plan.dtype)
                 preactivations = torch.addmm(bias, buffer.view(steps * batch, -1)[:, :seen], read.t())
-                _put_back(buffer, dropped, kept)
+                put_back(buffer, dropped, kept)
                 place = behind if plan.hidden[number] else seen
                 run = _Run(
                     seen,
@@ -94,15 +94,22 @@ class DenseLstm(torch.autograd.Function):
                 finals += [output[-1].to(plan.dtype), run.cells[-1].to(plan.dtype)]
                 runs.append(run)
                 seen, behind = (seen, behind + size) if plan.hidden[number] else (seen + size, behind)
-        ctx.save_for_backward(*weights)
-        ctx.plan, ctx.buffer, ctx.runs, ctx.input_dtype = plan, buffer, runs, inputs.dtype
+        kept_of_runs = [tensor for run in runs for tensor in (run.activations, run.cells, run.dropped)]
+        ctx.save_for_backward(buffer, *kept_of_runs, *weights)
+        ctx.plan, ctx.places, ctx.input_dtype = plan, [(run.seen, run.place) for run in runs], inputs.dtype
         finals = [tensor.clone() for tensor in finals]  # not views that keep the buffer alive
         ctx.mark_non_differentiable(*finals)
         return (_in_order(buffer, input_size, runs), *finals)
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
-        buffer, runs, weights = ctx.buffer, ctx.runs, ctx.saved_tensors
+        plan, saved = ctx.plan, ctx.saved_tensors
+        # Dropout changes it for a moment. That is no change that autograd needs to know of, hence `data`.
+        buffer = saved[0].data
+        runs = [
+            _Run(*place, *saved[3 * number + 1 : 3 * number + 4]) for number, place in enumerate(ctx.places)
+        ]
+        weights = saved[3 * len(runs) + 1 :]
         steps, batch, width = buffer.shape
         size = weights[1].size(1)
         input_size = width - len(runs) * size
@@ -115,17 +122,22 @@ class DenseLstm(torch.autograd.Function):
         results: List[Optional[torch.Tensor]] = []
         with torch.autocast(device_type="cpu", enabled=False):
             for number in reversed(range(len(runs))):
-                of_layer = _layer_backward(ctx, number, gradients, weights)
+                of_layer = _layer_backward(plan, runs, number, buffer, gradients, weights)
                 results = [*of_layer, *results]
         of_inputs = gradients[:, :, :input_size].transpose(0, 1).to(ctx.input_dtype)
         return (of_inputs, None, *results)
 
 
 def _layer_backward(
-    ctx: Any, number: int, gradients: torch.Tensor, weights: Sequence[torch.Tensor]
+    plan: DenseLstmPlan,
+    runs: Sequence[_Run],
+    number: int,
+    buffer: torch.Tensor,
+    gradients: torch.Tensor,
+    weights: Sequence[torch.Tensor],
 ) -> List[Optional[torch.Tensor]]:
     """The gradients of a layer's four weights; adds those of what it read to `gradients`, laid out as the buffer."""
-    plan, buffer, run = ctx.plan, ctx.buffer, ctx.runs[number]
+    run = runs[number]
     weight_ih, weight_hh = weights[4 * number : 4 * number + 2]
     steps, batch, width = buffer.shape
     size = weight_hh.size(1)
@@ -140,19 +152,19 @@ def _layer_backward(
         of_hh = of_hh + of_preactivations[:batch].t() @ start[0].to(plan.dtype)
     of_bias = of_preactivations.sum(dim=0, dtype=torch.float32).to(weight_ih.dtype)
 
-    kept = _take_out(buffer, run.dropped)
+    kept = take_out(buffer, run.dropped)
     of_seen = of_preactivations.t() @ rows[:, : run.seen]  # (4 * H, seen)
-    _put_back(buffer, run.dropped, kept)
-    input_size = width - len(ctx.runs) * size
+    put_back(buffer, run.dropped, kept)
+    input_size = width - len(runs) * size
     of_ih = _scattered(of_seen, weight_ih, input_size, plan, number)
 
     read = _weight_of_seen(weight_ih, input_size, plan, number)
-    kept = _take_out(gradients, run.dropped)
+    kept = take_out(gradients, run.dropped)
     if plan.dtype == torch.float32:
         row_gradients[:, : run.seen].addmm_(of_preactivations, read)
     else:
         row_gradients[:, : run.seen].add_(of_preactivations @ read)
-    _put_back(gradients, run.dropped, kept)
+    put_back(gradients, run.dropped, kept)
     return [of_ih, of_hh.to(weight_hh.dtype), of_bias, of_bias.clone()]
 
 
@@ -268,48 +280,6 @@ def _in_order(buffer: torch.Tensor, input_size: int, runs: Sequence[_Run]) -> to
         first = input_size + number * size
         output[:, :, first : first + size] = by_batch[:, :, run.place : run.place + size]
     return output
-
-
-def _draw_dropped(buffer: torch.Tensor, seen: int, dropout: float) -> Optional[torch.Tensor]:
-    """Draws which of the first `seen` columns' elements a dropout takes out, as numbers in the flat buffer."""
-    if dropout == 0:
-        return None
-    width = buffer.size(-1)
-    chosen = bernoulli_positions(buffer.numel() // width * seen, dropout)
-    return torch.div(chosen, seen, rounding_mode="floor") * width + chosen % seen
-
-
-def bernoulli_positions(count: int, probability: float) -> torch.Tensor:
-    """
-    Which of `count` independent trials succeed, each with the given probability: their numbers, in rising order. For
-    a small probability the distances between them are drawn, which follow the geometric distribution.
-    """
-    if probability > 0.1:
-        return (torch.rand(count) < probability).nonzero().squeeze(1)
-    parts, reached = [torch.empty(0, dtype=torch.long)], -1
-    while reached < count - 1:
-        expected = (count - 1 - reached) * probability
-        uniform = torch.rand(int(expected + 4 * math.sqrt(expected)) + 8, dtype=torch.float64)
-        distances = torch.log1p(-uniform).div_(math.log1p(-probability)).floor_().long() + 1
-        parts.append(distances.cumsum(0) + reached)
-        reached = int(parts[-1][-1])
-    positions = torch.cat(parts)
-    return positions[positions < count]
-
-
-def _take_out(buffer: torch.Tensor, positions: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
-    """Makes elements of the buffer zero, and gives what they were."""
-    if positions is None:
-        return None
-    flat = buffer.view(-1)
-    kept = flat.index_select(0, positions)
-    flat.index_fill_(0, positions, 0.0)
-    return kept
-
-
-def _put_back(buffer: torch.Tensor, positions: Optional[torch.Tensor], kept: Optional[torch.Tensor]) -> None:
-    if positions is not None and kept is not None:
-        buffer.view(-1).index_copy_(0, positions, kept)
 
 
 def dense_lstm(

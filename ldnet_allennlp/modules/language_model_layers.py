@@ -244,7 +244,9 @@ class LanguageModelLayers(torch.nn.Module):
         encoder = self.selection.encoder
         rows, steps = token_ids.shape
         alone = isinstance(encoder, LdRnn) and not encoder.is_bidirectional() and not encoder.stateful
-        if not alone or self.training or rows * steps == 0:
+        if rows * steps == 0:
+            return weight.new_zeros((rows, steps, weight.size(0)))
+        if not alone or self.training:
             return functional.linear(self(token_ids, mask), weight)
         self._check_weights()
         lengths = mask.sum(dim=1)

@@ -10,6 +10,7 @@ torch can read, and that loading without executing anything refuses. Here they a
 the layers that they stand for, and are packed for the engine of the machine when they are first used.
 """
 
+import warnings
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
@@ -34,8 +35,7 @@ class QuantizedLayer(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        engine = torch.backends.quantized.engine
-        if engine == "none":
+        if _engine() == "none":
             raise ConfigurationError(
                 f"This model has int8 weights, but torch {torch.__version__} has no engine for them on this machine: "
                 f"torch.backends.quantized.engine is 'none', out of {torch.backends.quantized.supported_engines}."
@@ -56,14 +56,14 @@ class QuantizedLayer(torch.nn.Module):
 
     def _packed_matrix(self, name: str, bias: Optional[torch.Tensor]) -> Any:
         integers, scales = getattr(self, name), getattr(self, name + _SCALE)
-        # Exact: dividing by the scales again gives the integers.
-        quantized = torch.quantize_per_channel(
-            integers.float() * scales.unsqueeze(1),
-            scales.double(),
-            torch.zeros(len(scales), dtype=torch.long),
-            axis=0,
-            dtype=torch.qint8,
-        )
+        zeros = torch.zeros(len(scales), dtype=torch.long)
+        with warnings.catch_warnings():
+            # Of torch 2.13: the engines still take no other tensors.
+            warnings.filterwarnings("ignore", message="torch.quantize_per_tensor, torch.quantize_per_channel")
+            # Exact: dividing by the scales again gives the integers.
+            quantized = torch.quantize_per_channel(
+                integers.float() * scales.unsqueeze(1), scales.double(), zeros, axis=0, dtype=torch.qint8
+            )
         return torch.ops.quantized.linear_prepack(quantized, bias)
 
     def _pack(self) -> Any:
@@ -286,6 +286,11 @@ def quantize_layers(module: torch.nn.Module) -> int:
 def quantized_layers(module: torch.nn.Module) -> List[QuantizedLayer]:
     """The layers of a module that have int8 weights."""
     return [part for part in module.modules() if isinstance(part, QuantizedLayer)]
+
+
+def _engine() -> str:
+    """What computes products of integers here: the name of a library, or "none"."""
+    return torch.backends.quantized.engine
 
 
 def _quantized(layer: torch.nn.Module) -> Optional[QuantizedLayer]:

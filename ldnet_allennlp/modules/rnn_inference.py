@@ -155,7 +155,11 @@ def _run_lstm_loop(
 
 
 def _lstm_steps_in_python(
-    gates: torch.Tensor, recurrent: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, place: torch.Tensor
+    gates: torch.Tensor,
+    recurrent: torch.Tensor,
+    hidden: torch.Tensor,
+    cell: torch.Tensor,
+    place: torch.Tensor,
 ) -> torch.Tensor:
     """
     The recurrence of an LSTM. `gates` (T, B, 4 H) are the products with the inputs and the biases, in torch's order
@@ -178,7 +182,11 @@ _scripted: List[Any] = []
 
 
 def _lstm_steps(
-    gates: torch.Tensor, recurrent: torch.Tensor, hidden: torch.Tensor, cell: torch.Tensor, place: torch.Tensor
+    gates: torch.Tensor,
+    recurrent: torch.Tensor,
+    hidden: torch.Tensor,
+    cell: torch.Tensor,
+    place: torch.Tensor,
 ) -> torch.Tensor:
     if not _scripted:
         _scripted.append(torch.jit.script(_lstm_steps_in_python))

@@ -89,7 +89,7 @@ class VectorStore:
             self._map()
         if self._mapped is not None and len(self._mapped) >= end:
             rows = self._mapped[entry.first : end]
-            if key in self._checked or zlib.crc32(rows) == entry.checksum:
+            if key in self._checked or zlib.crc32(rows.data) == entry.checksum:
                 self._checked.add(key)
                 return rows
         logger.warning("Damaged vectors in '%s' are left out, and are computed anew.", self.directory)
@@ -125,7 +125,7 @@ class VectorStore:
             for key, array in arrays.items():
                 rows = numpy.ascontiguousarray(array, dtype=self.dtype)
                 vectors.write(rows.data)
-                record = _RECORD.pack(key, first, len(rows), zlib.crc32(rows))
+                record = _RECORD.pack(key, first, len(rows), zlib.crc32(rows.data))
                 records.append(record + _CHECKSUM.pack(zlib.crc32(record)))
                 first += len(rows)
         with open(self._path(INDEX), "ab") as index:

@@ -42,7 +42,10 @@ def map_in_threads(
         yield from map(run, pieces)
         return
     pool = ThreadPoolExecutor(
-        num_workers, thread_name_prefix="ldnet", initializer=torch.set_num_threads, initargs=(threads // num_workers,)
+        num_workers,
+        thread_name_prefix="ldnet",
+        initializer=torch.set_num_threads,
+        initargs=(threads // num_workers,),
     )
     try:
         futures = [pool.submit(run, piece) for piece in pieces]

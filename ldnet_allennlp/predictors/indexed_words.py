@@ -81,7 +81,10 @@ class IndexedWords:
     def _add(self, token: Token) -> Optional[int]:
         """Indexes a new word, and gives its number."""
         text = token.text or ""
-        if getattr(token, "text_id", None) is not None or len(text.encode("utf-8", "replace")) > _MAX_CHARACTERS:
+        if (
+            getattr(token, "text_id", None) is not None
+            or len(text.encode("utf-8", "replace")) > _MAX_CHARACTERS
+        ):
             return None
         number = len(self._numbers) + 1
         for name, indexer in self._indexers.items():

@@ -287,9 +287,7 @@ class LdnetTaggerPredictor(Predictor):
             output["n_best"] = found.pop("top_k_tags", [])[: self._n_best]
         for name in found:
             if name not in output and name not in _LEFT_OUT:
-                output[name] = sanitize(
-                    found[name][: len(tags)] if name in _PADDED else found[name]
-                )
+                output[name] = sanitize(found[name][: len(tags)] if name in _PADDED else found[name])
         if self._marginals:
             output.setdefault("marginals", [])
         if self._output == "conll" and columns is not None:

@@ -1,6 +1,8 @@
 """What a tagger's predictor reads: JSON lines, plain text, CoNLL columns."""
 
+import gzip
 import json
+import zlib
 from typing import Any, Iterator, List
 
 from allennlp.common.checks import ConfigurationError
@@ -135,12 +137,19 @@ class PredictionReader(DatasetReader):
         parser = LineParser(self.kind, path)
         number = 0
         try:
-            with open_compressed(cached_path(path)) as lines:
+            # What is not UTF-8 becomes halves of surrogate pairs, which UTF-8 cannot hold.
+            with open_compressed(cached_path(path), errors="surrogateescape") as lines:
                 for number, line in enumerate(lines, start=1):  # noqa: B007, for the message
+                    line.encode("utf-8")
                     yield instance_of(words_of(parser.parse(line)), self.reader)
-        except UnicodeDecodeError as error:
+        except UnicodeEncodeError as error:
             raise ConfigurationError(
-                f"{path}: found bytes that are not UTF-8 after line {number} or soon after ({error}), expected UTF-8."
+                f"{path}, line {number}: found bytes that are not UTF-8 in {shown(error.object)} (character "
+                f"{error.start + 1}), expected UTF-8."
+            ) from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ConfigurationError(
+                f"{path}: could not be read after line {number}: {error}. Expected a complete file."
             ) from error
 
     @overrides(check_signature=False)

@@ -38,6 +38,9 @@ class ProximalOptimizer(Optimizer):
         Handed on to `optimizer`.
     gates : `str`, optional (default = `"(^|\\.)gates$"`)
         A regular expression that finds the gates by parameter name.
+    zeros_stay : `bool`, optional (default = `False`)
+        Whether a gate that has reached 0 stays there. As published it can come back; with Adam, whose steps are of one
+        size however small the gradient, it does so time and again by a little, and the number of layers never settles.
     reset_momentum : `bool`, optional (default = `False`)
         Whether a gate that is clamped loses its momentum (`momentum_buffer` of SGD, `exp_avg` of Adam).
 
@@ -50,8 +53,10 @@ class ProximalOptimizer(Optimizer):
         optimizer: Lazy[Optimizer],
         parameter_groups: Optional[List[Tuple[List[str], Dict[str, Any]]]] = None,
         gates: str = r"(^|\.)gates$",
+        zeros_stay: bool = False,
         reset_momentum: bool = False,
     ) -> None:
+        self._zeros_stay = zeros_stay
         self._reset_momentum = reset_momentum
         self._gates = [parameter for name, parameter in model_parameters if re.search(gates, name)]
         if not self._gates:
@@ -78,12 +83,15 @@ class ProximalOptimizer(Optimizer):
     @overrides(check_signature=False)  # torch's own signature differs from version to version
     def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
         """The wrapped optimizer's step, then the clamp."""
+        were_zero = [gates == 0.0 for gates in self._gates] if self._zeros_stay else []
         # Some of AllenNLP's own optimizers take no closure.
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
         for gates in self._gates:
             if self._reset_momentum:
                 self._stop(gates, (gates < 0.0) | (gates > 1.0))
             gates.clamp_(0.0, 1.0)
+        for gates, were in zip(self._gates, were_zero):
+            gates.masked_fill_(were, 0.0)
         return loss
 
     def _stop(self, gates: torch.Tensor, clamped: torch.Tensor) -> None:

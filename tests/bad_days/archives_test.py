@@ -83,7 +83,7 @@ def zip_file(parts):
     return stream.getvalue()
 
 
-def test_what_is_whole_is_loaded_as_by_allennlp(whole, temporary, tmp_path):
+def test_what_is_whole_is_loaded_as_by_allennlp(whole, temporary, tmp_path, monkeypatch):
     """In whatever layout torch wrote the weights, with more files in it, or unpacked."""
     expected = load_archive(str(whole)).model.state_dict()
     files = files_of(whole)
@@ -93,7 +93,8 @@ def test_what_is_whole_is_loaded_as_by_allennlp(whole, temporary, tmp_path):
     for name, content in files.items():
         (tmp_path / "unpacked" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "unpacked" / name).write_bytes(content)
-    for path in (whole, tmp_path / "older.tar.gz", tmp_path / "unpacked"):
+    monkeypatch.chdir(tmp_path)
+    for path in (whole, "older.tar.gz", tmp_path / "unpacked", "unpacked"):
         found = load_checked_archive(str(path)).model.state_dict()
         assert set(found) == set(expected)
         assert all(torch.equal(found[name], expected[name]) for name in expected)
@@ -123,7 +124,7 @@ def with_model(**changes):
         (without("config.json"), "it has no config.json"),
         (without("weights.th"), r"it has no weights \(weights.th or best.th\)"),
         (without("vocabulary"), "it has no vocabulary"),
-        (lambda files: {**files, "config.json": files["config.json"][:100]}, r"RuntimeError: .*config.json:5"),
+        (lambda files: {**files, "config.json": files["config.json"][:100]}, "config.json"),
         (cut, "File is not a zip file"),
         (lambda files: {**files, "weights.th": b""}, "EOFError"),
         (lambda files: {**files, "weights.th": b"text\n" * 9}, "UnpicklingError"),

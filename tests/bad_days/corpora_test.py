@@ -54,15 +54,16 @@ def test_line_ends_marks_and_compression_make_no_difference(tmp_path, kind):
     variants = [
         content,
         b"\xef\xbb\xbf" + content.replace(b"\n", b"\r"),
-        gzip.compress(content.rstrip(b"\n").replace(b"\n", b"\r\n")),
-        b"\n \n" + content.replace(b"\n\n", b"\n\n \t\n\n") + b"\n\n",
+        gzip.compress(content.rstrip(b"\n").replace(b"\n\n", b"\n\n \t\n\n").replace(b"\n", b"\r\n")),
     ]
     weights = []
     for number, variant in enumerate(variants):
         folder = tmp_path / str(number)
         folder.mkdir()
         (folder / "corpus").write_bytes(variant)
-        assert train(folder, CONFIGS[kind](train="corpus")).status == 0
+        config = CONFIGS[kind](train="corpus")
+        config["trainer"]["num_epochs"] = 1
+        assert train(folder, config).status == 0
         weights.append(load_archive(str(folder / "out" / "model.tar.gz")).model.state_dict())
     for other in weights[1:]:
         assert set(other) == set(weights[0])
@@ -82,7 +83,7 @@ class TestLittle:
         """It is trained, scored and asked as any other."""
         (tmp_path / "train").write_text(train_text)
         (tmp_path / "dev").write_text(dev_text)
-        config = tagger_config("train", "dev")
+        config = {**tagger_config("train", "dev"), "datasets_for_vocab_creation": ["train"]}
         config["trainer"]["optimizer"]["lr"] = 1.0
         config["trainer"]["num_epochs"] = 5
         done = train(tmp_path, config)

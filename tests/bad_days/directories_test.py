@@ -30,7 +30,6 @@ def test_two_trainings_into_one_directory(tmp_path):
     done = allennlp(*command)
     assert done.status == 1 and f"({tmp_path / 'out'}) already exists and is not empty" in done.message
     assert contents(tmp_path / "out") == before
-    assert allennlp(*command, "--force").status == 0
 
 
 def test_two_prunings_into_one_file(gated, tmp_path):
@@ -38,8 +37,8 @@ def test_two_prunings_into_one_file(gated, tmp_path):
     assert allennlp(*command).status == 0
     before = contents(tmp_path)
     done = allennlp(*command)
-    assert done.status == 1 and "'--force'" in done.message.replace("--force", "'--force'")
-    assert "exists already" in done.message and contents(tmp_path) == before
+    assert done.status == 1 and "exists already" in done.message and "--force" in done.message
+    assert contents(tmp_path) == before
 
 
 @pytest.mark.parametrize(
@@ -79,8 +78,8 @@ class TestReadOnlyModels:
         commands = [
             ("predict", model / "model.tar.gz", tmp_path / "in.txt"),
             ("evaluate", model / "model.tar.gz", DEV),
-            ("ldnet-report", model, "--passes", "1"),
-            ("ldnet-prune", model, tmp_path / "pruned" / "model.tar.gz"),
+            ("ldnet-report", model / "model.tar.gz", "--passes", "1"),
+            ("ldnet-prune", model / "model.tar.gz", tmp_path / "pruned" / "model.tar.gz"),
         ]
         for command in commands:
             done = allennlp(*command, before=give_up_privileges)
@@ -89,7 +88,7 @@ class TestReadOnlyModels:
 
     def test_what_would_write_into_it_says_so(self, model):
         for output in (model / "pruned.tar.gz", model / "new" / "model.tar.gz"):
-            done = allennlp("ldnet-prune", model, output, before=give_up_privileges)
+            done = allennlp("ldnet-prune", model / "model.tar.gz", output, before=give_up_privileges)
             assert done.status == 1 and "Traceback" not in done.err
             assert f"'{output}' could not be written" in done.message and "Permission denied" in done.message
         assert [path.name for path in model.iterdir()] == ["model.tar.gz"]

@@ -10,10 +10,12 @@ from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
 from ldnet_allennlp.commands import archives
+from ldnet_allennlp.commands.ldnet_convert import convert
 from ldnet_allennlp.convert import datasets, to_original
 from ldnet_allennlp.data import lm_encoding, lm_prepared
+from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
-from tests.command_lines import allennlp
+from tests.command_lines import allennlp, in_a_process
 from tests.common import REFERENCE
 from tests.taggers import gated_archive
 
@@ -55,6 +57,15 @@ def gated(tmp_path_factory, language_models) -> Path:
     return Path(gated_archive(path, language_models, [1.0, 0.0] * 4))
 
 
+@pytest.fixture(scope="module")
+def converted(tmp_path_factory) -> Path:
+    """A language model of the original's."""
+    path = tmp_path_factory.mktemp("converted") / "model.tar.gz"
+    maps = str(CHECKPOINTS / "data" / "fwd" / "test.pk")
+    convert(str(CHECKPOINTS / "ld0.th"), str(path), maps=maps, direction="forward")
+    return path
+
+
 class TestShards:
     @pytest.mark.parametrize(
         "moment",
@@ -82,7 +93,8 @@ class TestTagger:
     @pytest.fixture(scope="class")
     def config(self):
         config = tagger_config()
-        config["data_loader"]["shuffle"] = False
+        config["model"]["dropout"] = 0.3
+        config["data_loader"]["shuffle"] = False  # AllenNLP shuffles in place, which is lost
         config["trainer"].update(callbacks=["die_in_this_test"], checkpointer={"type": "lm_stream"})
         return config
 
@@ -162,15 +174,15 @@ class TestCommands:
             (("pner0.th", "model.tar.gz"), archives, ["model.tar.gz"]),
             (("data/ner_dataset.pk", "conll"), datasets, ["dev.conll", "test.conll", "train.conll"]),
             (
-                ("--to-original", "language model", "x.th"),
+                ("--to-original", "archive", "x.th"),
                 to_original,
                 ["x.config.json", "x.test.pk", "x.th"],
             ),
         ],
     )
-    def test_convert(self, tmp_path, language_models, arguments, module, results):
+    def test_convert(self, tmp_path, converted, arguments, module, results):
         *options, source, output = arguments
-        source = Path(language_models.lm_forward) if source == "language model" else CHECKPOINTS / source
+        source = converted if source == "archive" else CHECKPOINTS / source
         folder = tmp_path / "results"
         command = ("ldnet-convert", *options, source, folder if output == "conll" else folder / output)
         assert allennlp(*command, before=killed_in(module.os, "replace")).status == -signal.SIGKILL
@@ -180,6 +192,22 @@ class TestCommands:
         assert done.status == 0, done.err
         assert sorted(path.name for path in folder.iterdir()) == results
         assert [path.name for path in tmp_path.iterdir()] == ["results"]
+
+    def test_tagging_a_file(self, gated, tmp_path):
+        source, output = tmp_path / "in", tmp_path / "out"
+        source.write_text("the list\npython\n")
+        output.write_text("from an earlier run")
+        predictor = LdnetTaggerPredictor.from_path(str(gated), input="text")
+
+        def tag():
+            os.replace = die
+            predictor.tag_file(str(source), str(output))
+
+        assert in_a_process(tag).status == -signal.SIGKILL
+        assert output.read_text() == "from an earlier run"
+        assert predictor.tag_file(str(source), str(output)) == 2
+        assert len(output.read_text().splitlines()) == 2
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
     def test_another_run_s_folder_is_left_alone(self, gated, tmp_path):
         """A run that is still at work, in the same directory: its lock tells."""

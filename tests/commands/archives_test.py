@@ -14,6 +14,7 @@ from ldnet_allennlp.commands.archives import (
     remove_namespace,
     replacing,
     write_archive,
+    write_directory,
 )
 from tests.taggers import build_tagger, tagger_params
 
@@ -59,6 +60,24 @@ def test_a_check_that_fails_leaves_nothing_behind(tmp_path, tagger):
     with pytest.raises(ConfigurationError, match="no"):
         write_archive(str(tmp_path / "model.tar.gz"), tagger.model, tagger.config, check)
     assert seen == ["LdnetTagger"] and os.listdir(str(tmp_path)) == []
+
+
+def test_an_old_directory_comes_back_if_the_new_one_cannot_take_its_place(tmp_path, tagger, monkeypatch):
+    path = tmp_path / "model"
+    write_directory(str(path), tagger.model, tagger.config)
+    written = os.stat(str(path / "config.json")).st_ino
+    rename = os.rename
+
+    def fail_for_the_new_one(source, target):
+        if source.endswith("model") and target == str(path):
+            fail()
+        rename(source, target)
+
+    monkeypatch.setattr(archives.os, "rename", fail_for_the_new_one)
+    with pytest.raises(OSError, match="No space left"):
+        write_directory(str(path), tagger.model, tagger.config)
+    assert os.listdir(str(tmp_path)) == ["model"] and os.stat(str(path / "config.json")).st_ino == written
+    assert type(read_archive(str(path)).model) is type(tagger.model)
 
 
 def test_a_config_that_does_not_describe_the_model(tmp_path, tagger):

@@ -1,4 +1,4 @@
-from typing import Optional
+from typing import List, Optional
 
 import pytest
 import torch
@@ -105,6 +105,22 @@ def test_readers_of_other_kinds(tagger):
     for reader in (SequenceTaggingDatasetReader(token_indexers=indexers), text_reader):
         found = outputs_of(tagger.model, reader, sentences)
         assert [output["tags"] for output in found] == expected
+
+
+class ParserReader(DatasetReader):
+    """Takes parts of speech beside the words."""
+
+    def text_to_instance(self, words: List[str], upos_tags: List[str], heads: List[int] = ()) -> Instance:
+        assert upos_tags == ["X"] * len(words) and not heads
+        return Instance({"tokens": TextField([Token(word) for word in words], self.indexers)})
+
+
+def test_a_reader_that_needs_parts_of_speech(tagger):
+    reader = ParserReader()
+    reader.indexers = tagger.reader._token_indexers
+    sentences = [["the", "list"], ["python"]]
+    found = [output["tags"] for output in outputs_of(tagger.model, reader, sentences)]
+    assert found == [output["tags"] for output in outputs_of(tagger.model, tagger.reader, sentences)]
 
 
 def test_a_reader_that_needs_more_than_words(tagger):

@@ -16,7 +16,7 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.convert.original_files import read_checkpoint, read_maps
 from ldnet_allennlp.convert.restricted_pickle import UnsafePickle, read_pickle
 from ldnet_allennlp.convert.torch_files import read_torch_file
-from tests.common import REFERENCE
+from tests.common import REFERENCE, load_tensors
 from tests.convert.originals import CHECKPOINTS, DATASET
 
 FILES = sorted(
@@ -46,7 +46,7 @@ class TestReading:
     @pytest.mark.parametrize("name", FILES)
     def test_every_reference_file_as_torch_reads_it(self, name):
         path = str(REFERENCE / name)
-        found, truth = read_torch_file(path), torch.load(path, map_location="cpu", weights_only=True)
+        found, truth = read_torch_file(path), load_tensors(path)
         found, truth = found.get("model", found), truth.get("model", truth)
         assert list(found) == list(truth)
         for key, tensor in truth.items():

@@ -155,6 +155,18 @@ class TestBothDirections:
                 }
 
 
+@pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+def test_targets_stay_on_the_host_if_the_device_is_another(direction):
+    expected, loader = make_loader(direction=direction), make_loader(direction=direction)
+    loader.set_target_device(torch.device("meta"))
+    for batch, other in zip(loader, expected):
+        assert batch["targets"].device.type == "meta" and "host_targets" not in other
+        targets = [other[name] for name in ("targets", "backward_targets") if name in other]
+        assert len(batch["host_targets"]) == len(targets) == (2 if direction == "both" else 1)
+        for on_host, window in zip(batch["host_targets"], targets):
+            assert torch.equal(torch.from_numpy(on_host), window.long())
+
+
 class TestEpochs:
     @pytest.mark.parametrize("options", [{}, {"max_batches": 4}, {"direction": "both"}])
     @pytest.mark.parametrize("batches_per_epoch", [None, 2, 7, 50])

@@ -10,9 +10,20 @@ from hypothesis import strategies as st
 from ldnet_allennlp.data.conll_columns import ConllColumnsReader
 from ldnet_allennlp.data.tag_schemes import UnreadableTag, spans_from_tags, validate
 from tests.fuzz import FUZZ
-from tests.fuzz.texts import BLANKS, LINE_ENDS, NEARLY_TEXT, WORDS, first_bad_line, lines_of, maybe_compressed
+from tests.fuzz.texts import (
+    BLANKS,
+    END_OF_ROW,
+    LINE_ENDS,
+    NEARLY_TEXT,
+    WORDS,
+    first_bad_line,
+    lines_of,
+    maybe_compressed,
+)
 
 DOCSTART = "-DOCSTART-"
+# Those in which an encoding has one spelling only: it reads E as L, S as U, and W as S.
+LETTERS = {"BIO": "BI", "IOB1": "BI", "BIOUL": "BILU", "BMES": "BMES"}
 SPAN_TAGS = st.one_of(
     st.just("O"), st.builds("{}-{}".format, st.sampled_from("BIMELSUW"), st.sampled_from(["X", "Y-Z"]))
 )
@@ -59,12 +70,12 @@ def test_what_was_written_is_read(read, data, sentences):
     assert found == [([word for word, _ in sentence], [tag for _, tag in sentence]) for sentence in tagged]
 
 
-@settings(FUZZ, max_examples=400)
+@settings(FUZZ, max_examples=200)
 @given(NEARLY_TEXT)
 def test_any_bytes_are_read_or_refused(read, content):
     """As few lines of Python read them; an error says the file and the line."""
     sentences, rows, counts = [], [], set()
-    for line in lines_of(content):
+    for line in lines_of(content, END_OF_ROW):
         fields = line.split()
         if not fields or fields[0] == DOCSTART.encode():
             sentences, rows = [*sentences, *([rows] if rows else [])], []
@@ -72,13 +83,15 @@ def test_any_bytes_are_read_or_refused(read, content):
             rows.append(fields)
             counts.add(len(fields))
     sentences += [rows] if rows else []
-    is_good = not first_bad_line(content) and len(counts) == 1 and counts > {1} - counts and sentences
+    is_good = not first_bad_line(content, END_OF_ROW) and len(counts) == 1 and counts != {1}
     try:
         found = read(content, label_encoding=None)
     except ConfigurationError as error:
         assert not is_good
-        place = re.search(r"corpus(, line (\d+)|: found no sentence|: could not be read after line \d+)", str(error))
-        assert place and int(place.group(2) or 0) <= len(lines_of(content))
+        place = re.search(
+            r"corpus(, line (\d+)|: found no sentence|: could not be read after line \d+)", str(error)
+        )
+        assert place and int(place.group(2) or 0) <= len(lines_of(content, END_OF_ROW))
     else:
         assert is_good
         assert [[word.encode() for word in words] for words, _ in found] == [
@@ -91,7 +104,9 @@ def test_any_bytes_are_read_or_refused(read, content):
 
 @FUZZ
 @given(
-    st.lists(st.one_of(SPAN_TAGS, SPAN_TAGS, st.sampled_from(["X", "B-", "o", "b-X"])), min_size=1, max_size=8),
+    st.lists(
+        st.one_of(SPAN_TAGS, SPAN_TAGS, st.sampled_from(["X", "B-", "o", "b-X"])), min_size=1, max_size=8
+    ),
     st.sampled_from(["BIO", "IOB1", "BIOUL", "BMES"]),
     st.sampled_from(["BIO", "IOB1", "BIOUL", "BMES"]),
 )
@@ -102,19 +117,28 @@ def test_tags_are_converted_repaired_or_refused_as_asked(read, tags, source, tar
     (kept,) = read(content, label_encoding=source, on_invalid_tags="keep")
     assert kept[1] == tags
     if problems:
-        with pytest.raises(ConfigurationError, match=f"corpus, line {problems[0].position + 1}: found the tag"):
+        with pytest.raises(
+            ConfigurationError, match=f"corpus, line {problems[0].position + 1}: found the tag"
+        ):
             read(content, label_encoding=source, on_invalid_tags="error")
     else:
-        assert read(content, label_encoding=source, on_invalid_tags="error") == [kept]
+        ((_, read_as),) = read(content, label_encoding=source, on_invalid_tags="error")
+        assert spans_from_tags(read_as, source) == spans_from_tags(tags, source)
     try:
         spans = spans_from_tags(tags, source)
     except UnreadableTag as unreadable:
-        with pytest.raises(ConfigurationError, match=f"corpus, line {unreadable.position + 1}: found the tag"):
+        with pytest.raises(
+            ConfigurationError, match=f"corpus, line {unreadable.position + 1}: found the tag"
+        ):
             read(content, label_encoding=source, target_label_encoding=target)
         return
     ((_, repaired),) = read(content, label_encoding=source, target_label_encoding=target)
     assert validate(repaired, target) == [] and spans_from_tags(repaired, target) == spans
     ((_, back),) = read(
-        "".join(f"w {tag}\n" for tag in repaired).encode(), label_encoding=target, target_label_encoding=source
+        "".join(f"w {tag}\n" for tag in repaired).encode(),
+        label_encoding=target,
+        target_label_encoding=source,
     )
-    assert spans_from_tags(back, source) == spans and (problems or source == "BIOUL" or back == tags)
+    assert spans_from_tags(back, source) == spans
+    if not problems and all(tag == "O" or tag[0] in LETTERS[source] for tag in tags):
+        assert back == tags

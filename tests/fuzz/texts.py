@@ -19,7 +19,9 @@ BLANKS = st.sampled_from([" ", "\t", "  ", " \t ", "\v", "\f"])
 # Bytes of all kinds, most of which are nearly text.
 NEARLY_TEXT = st.lists(
     st.one_of(
-        st.sampled_from([b"a", b"b c", b" ", b"\t", b"\n", b"\n\n", b"\r", b"\r\n", b"O", b"-DOCSTART- O", b"#"]),
+        st.sampled_from(
+            [b"a", b"b c", b" ", b"\t", b"\n", b"\n\n", b"\r", b"\r\n", b"O", b"-DOCSTART- O", b"#"]
+        ),
         st.sampled_from([b"a O\n", b"b\tB-X\n", b"\xef\xbb\xbf", b"\x0b", b"\xc2\x85", b"\xe2\x80\xa8"]),
         st.binary(max_size=2),
     ),
@@ -27,16 +29,20 @@ NEARLY_TEXT = st.lists(
 ).map(b"".join)
 
 
-def lines_of(content: bytes):
-    """The lines of a text, without their ends: LF, CR LF, CR, and CR CR LF. One byte order mark is no part of it."""
+# CR CR LF, which a doubled conversion leaves, is one line end where lines are words, whose empty lines count.
+END_OF_ROW, END_OF_SENTENCE = rb"\r*\n|\r", rb"\r\n|\r|\n"
+
+
+def lines_of(content: bytes, end: bytes):
+    """The lines of a text, without their ends. A byte order mark at its start is no part of it."""
     if content.startswith(b"\xef\xbb\xbf"):
         content = content[3:]
-    return re.split(rb"\r*\n|\r", content)
+    return re.split(end, content)
 
 
-def first_bad_line(content: bytes):
+def first_bad_line(content: bytes, end: bytes):
     """The number of the first line with a NUL byte or other bytes than those of UTF-8; 0 if there is none."""
-    for number, line in enumerate(lines_of(content), start=1):
+    for number, line in enumerate(lines_of(content, end), start=1):
         try:
             if "\0" in line.decode("utf-8"):
                 return number

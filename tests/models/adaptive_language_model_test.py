@@ -270,6 +270,41 @@ class TestStream:
         ):
             make_model(bidirectional=True, contextualizer=lstm)(**{**forward, **given, "direction": None})
 
+    @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
+    @pytest.mark.parametrize("options", [{}, {"tail_samples": 3}])
+    def test_targets_on_the_host_change_nothing(self, direction, options):
+        """Whole windows, and a last one whose rows end earlier."""
+        results = []
+        for on_host in (False, True):
+            both = direction == "both"
+            model = make_model(
+                stateful=True,
+                bidirectional=both,
+                **options,
+                **({} if both else {"direction": direction}),
+            )
+            ids = random_stream(48)
+            batches = list(windows(ids, 2, 10, backward=direction == "backward"))
+            if both:
+                for batch, other in zip(batches, windows(ids, 2, 10, backward=True)):
+                    batch.update(direction="bidirectional", backward_source=other["source"])
+                    batch["backward_targets"] = other["targets"]
+            whole = [bool((batch["targets"] > 0).all()) for batch in batches]
+            assert True in whole and False in whole
+            torch.manual_seed(8)
+            for batch in batches:
+                names = [name for name in ("targets", "backward_targets") if name in batch]
+                given = {"host_targets": [batch[name].numpy() for name in names]} if on_host else {}
+                outputs = model(**batch, **given)
+                outputs["loss"].backward()
+                results.append([outputs["loss"], outputs["lm_embeddings"]])
+            results.append([parameter.grad.to_dense() for parameter in model.parameters()])
+            results.append([torch.tensor(model.get_metrics()["perplexity"])])
+        half = len(results) // 2
+        for found, expected in zip(results[half:], results[:half]):
+            for one, other in zip(found, expected):
+                close(one, other)
+
     def test_bfloat16_reaches_all_but_the_softmax(self):
         exact, rounded = (
             make_model(stateful=True, projection_dim=5, autocast=name).float() for name in (None, "bfloat16")

@@ -1,11 +1,10 @@
-import math
-
 import pytest
 import torch
 
-from ldnet_allennlp.modules import dense_lstm as module
-from ldnet_allennlp.modules.dense_lstm import bernoulli_positions, can_fuse, dense_lstm
+from ldnet_allennlp.modules import dropped_elements
+from ldnet_allennlp.modules.dense_lstm import can_fuse, dense_lstm
 from ldnet_allennlp.modules.dense_rnn_stack import DenseRnnStack
+from ldnet_allennlp.modules.dropped_elements import bernoulli_positions
 
 SIZE, INPUT_SIZE, BATCH, STEPS = 4, 5, 3, 6
 PATTERNS = [
@@ -87,7 +86,7 @@ class TestDenseLstm:
             drawn.append(bernoulli_positions(count, probability))
             return drawn[-1]
 
-        monkeypatch.setattr(module, "bernoulli_positions", draw)
+        monkeypatch.setattr(dropped_elements, "bernoulli_positions", draw)
         found, _ = dense_lstm(layers, inputs, None, hidden, dropout)
         expected, _ = one_by_one(layers, inputs, None, hidden, self.masks(drawn, hidden, dropout))
         close([found], [expected])
@@ -146,34 +145,3 @@ class TestCanFuse:
             assert can_fuse(layers, inputs, None)
         layers[1].weight_ih_l0.requires_grad_(False)
         assert not can_fuse(layers, inputs, None)
-
-
-class TestBernoulliPositions:
-    @pytest.mark.parametrize("probability", [0.002, 0.01, 0.1, 0.3, 1.0])
-    def test_number_and_places(self, probability):
-        torch.manual_seed(5)
-        count, trials = 1000, 300
-        hits = torch.zeros(count)
-        for _ in range(trials):
-            positions = bernoulli_positions(count, probability)
-            assert (
-                (positions[1:] > positions[:-1]).all()
-                and (positions >= 0).all()
-                and (positions < count).all()
-            )
-            hits[positions] += 1
-        total = count * trials
-        spread = math.sqrt(total * probability * (1 - probability))
-        assert abs(hits.sum() - total * probability) <= 5 * spread
-        for half in hits.chunk(2):
-            assert abs(half.sum() - total * probability / 2) <= 5 * spread
-
-    def test_neighbours_are_independent(self):
-        torch.manual_seed(6)
-        count, probability = 2_000_000, 0.05
-        positions = bernoulli_positions(count, probability)
-        pairs = int((positions[1:] == positions[:-1] + 1).sum())
-        assert abs(pairs - count * probability**2) < 5 * math.sqrt(count) * probability
-
-    def test_none(self):
-        assert len(bernoulli_positions(0, 0.01)) == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ldnet_allennlp.modules.layer_budget import selection_penalty
 from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
-from tests.common import REFERENCE, load_reference, reference_parameters
+from tests.common import REFERENCE, load_reference, load_tensors, reference_parameters
 from tests.modules.reference_encoder import batch_first, build_encoder, stack_parameters
 
 PRECISIONS = {"f64": (torch.float64, 1e-10), "f32": (torch.float32, 1e-5)}
@@ -136,8 +136,8 @@ class TestReference:
 
     @pytest.mark.parametrize("name", ["fwd", "bwd"])
     def test_stored_state_dicts(self, name):
-        before = torch.load(str(REFERENCE / f"e_sparse/{name}_before.pt"), weights_only=True)
-        after = torch.load(str(REFERENCE / f"e_sparse/{name}_pruned.pt"), weights_only=True)
+        before = load_tensors(str(REFERENCE / f"e_sparse/{name}_before.pt"))
+        after = load_tensors(str(REFERENCE / f"e_sparse/{name}_pruned.pt"))
         reference = Reference(name, "gates", parameters=before)
         close(reference.selection.gates.float(), before["rnn.weight_list"], 0)
         pruned = reference.selection.prune()

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
-from tests.common import REFERENCE, load_reference, reference_parameters
+from tests.common import REFERENCE, load_reference, load_tensors, reference_parameters
 from tests.modules.reference_encoder import batch_first, build_encoder, stack_parameters
 
 CELLS = ["lstm", "gru", "rnn"]
@@ -65,7 +65,7 @@ class TestReference:
     @pytest.mark.parametrize("network", ["LDRNN", "DenseRNN"])
     def test_stored_state_dict(self, network, suffix, dtype, tolerance):
         arrays = load_reference(f"a_rnn/{network}_lstm.npz")
-        parameters = torch.load(str(REFERENCE / f"a_rnn/{network}_lstm.pt"), weights_only=True)
+        parameters = load_tensors(str(REFERENCE / f"a_rnn/{network}_lstm.pt"))
         encoder = build_encoder(parameters, dtype)
         first = batch_first(arrays["x1"], dtype)
         close(encoder(first), batch_first(arrays[f"y1_{suffix}"], dtype), tolerance)

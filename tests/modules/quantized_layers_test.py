@@ -9,6 +9,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ldnet_allennlp.modules import quantized_layers as modules
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.quantized_layers import (
     QuantizedLinear,
@@ -17,6 +18,7 @@ from ldnet_allennlp.modules.quantized_layers import (
     quantized_layers,
     rounded,
 )
+from tests.common import load_tensors
 
 pytestmark = pytest.mark.skipif(
     torch.backends.quantized.engine == "none", reason="torch has no engine for int8 here"
@@ -107,7 +109,7 @@ def test_the_state_is_of_ordinary_tensors():
     file = io.BytesIO()
     torch.save(state, file)
     file.seek(0)
-    read = torch.load(file, weights_only=True)
+    read = load_tensors(file)
     other = QuantizedRnn("LSTM", 60, 50).eval()
     inputs = torch.randn(4, 2, 60)
     with torch.no_grad():
@@ -186,11 +188,7 @@ def test_it_is_not_trained():
         small.eval()(torch.ones(1, 2, device="meta"))
 
 
-def test_without_an_engine():
-    engine = torch.backends.quantized.engine
-    torch.backends.quantized.engine = "none"
-    try:
-        with pytest.raises(ConfigurationError, match="has no engine for them on this machine"):
-            QuantizedLinear(2, 2)
-    finally:
-        torch.backends.quantized.engine = engine
+def test_without_an_engine(monkeypatch):
+    monkeypatch.setattr(modules, "_engine", lambda: "none")
+    with pytest.raises(ConfigurationError, match="has no engine for them on this machine"):
+        QuantizedLinear(2, 2)

@@ -192,17 +192,13 @@ def test_sorted_by_length_and_in_the_order_of_the_input(tagging, tokens_per_batc
     expected = [tagging.predict_json({"tokens": words}) for words in sentences]
     sizes = []
     predictor = with_options(tagging, tokens_per_batch=tokens_per_batch)
-    forward = tagging._model.forward_on_instances
-    tagging._model.forward_on_instances = lambda batch: (
-        sizes.append([len(i["tokens"]) for i in batch]) or forward(batch)
-    )
-    try:
-        found = predictor.predict_batch_json([{"tokens": words} for words in sentences])
-    finally:
-        del tagging._model.forward_on_instances
+    batches = predictor._tagger_batches
+    forward = batches._forward
+    batches._forward = lambda batch: sizes.append([len(i["tokens"]) for i in batch]) or forward(batch)
+    found = predictor.predict_batch_json([{"tokens": words} for words in sentences])
     assert difference(found, expected) == ""
     assert [length for batch in sizes for length in batch] == sorted(
-        len(words) for words in sentences if words
+        (len(words) for words in sentences if words), reverse=True
     )
     assert all(len(batch) == 1 or len(batch) * max(batch) <= tokens_per_batch for batch in sizes)
     assert len(sizes) == {1: sum(map(bool, sentences)), 100000: 1}.get(tokens_per_batch, len(sizes))

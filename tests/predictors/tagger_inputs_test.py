@@ -73,7 +73,18 @@ def test_blank_lines_of_files_are_sentences_without_words(tmp_path, compressed):
 def test_bytes_that_are_no_text(tmp_path):
     path = tmp_path / "x.txt"
     path.write_bytes(b"a\n\xff\n")
-    with pytest.raises(ConfigurationError, match=r"x.txt: found bytes that are not UTF-8 .* expected UTF-8"):
+    with pytest.raises(
+        ConfigurationError, match=r"x.txt, line 2: found bytes that are not UTF-8 .* expected UTF-8"
+    ):
+        list(PredictionReader(ConllColumnsReader(), "text").read(str(path)))
+
+
+def test_half_a_compressed_file(tmp_path):
+    path = tmp_path / "x.txt.gz"
+    path.write_bytes(gzip.compress(b"".join(b"%d\n" % number for number in range(9999)))[:-2000])
+    with pytest.raises(
+        ConfigurationError, match=r"x.txt.gz: could not be read after line \d+: .*complete file"
+    ):
         list(PredictionReader(ConllColumnsReader(), "text").read(str(path)))
 
 

@@ -128,3 +128,31 @@ def test_the_originals_gates_while_pruning():
             gates.grad = torch.zeros_like(gates)
             optimizer.step()
             assert gates.tolist() == pytest.approx(wanted.tolist(), abs=1e-12)
+
+
+@pytest.mark.parametrize("stay", [False, True])
+def test_gates_that_reached_zero(stay):
+    gates = torch.nn.Parameter(torch.tensor([0.1, 0.5]))
+    section = {"type": "proximal", "optimizer": {"type": "sgd", "lr": 1.0}, "zeros_stay": stay}
+    optimizer = Optimizer.from_params(Params(section), model_parameters=[("gates", gates)])
+    seen = []
+    for slope in ([0.2, 0.1], [-0.3, -0.3], [-0.3, -0.4]):
+        gates.grad = torch.tensor(slope)
+        optimizer.step()
+        seen.append(gates.tolist())
+    assert seen[0] == pytest.approx([0.0, 0.4])
+    assert seen[1] == pytest.approx([0.0 if stay else 0.3, 0.7])
+    assert seen[2] == pytest.approx([0.0 if stay else 0.6, 1.0])
+
+
+@pytest.mark.parametrize("kind, momentum", [("sgd", "momentum_buffer"), ("adam", "exp_avg")])
+def test_the_momentum_of_what_is_clamped_can_be_taken_away(kind, momentum):
+    gates = torch.nn.Parameter(torch.tensor([0.01, 0.5]))
+    inner = {"type": kind, "lr": 0.1, **({"momentum": 0.9} if kind == "sgd" else {})}
+    section = {"type": "proximal", "optimizer": inner, "reset_momentum": True}
+    optimizer = Optimizer.from_params(Params(section), model_parameters=[("gates", gates)])
+    gates.grad = torch.tensor([1.0, 1.0])
+    optimizer.step()
+    assert gates[0] == 0.0 and gates[1] > 0.3
+    first, second = optimizer.state[gates][momentum].tolist()
+    assert first == 0.0 and second > 0.0

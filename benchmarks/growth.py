@@ -1,0 +1,188 @@
+"""
+How words a second change with the length of sentences, the batch, the layers, the vocabulary and the number of tags.
+
+    python benchmarks/growth.py --json growth.json --plot growth.svg
+
+One thing is changed at a time; the others stay at the published sizes (10 layers of 300 in each direction, 33,000
+words, 17 tags), at sentences of 16 words and at 1,024 tokens a batch. All sentences of a text have one length, so that
+nothing is padded. Each point is the network alone, from tensors to tags, as `tagging.py` measures it: the median of the
+rounds, whose order is drawn anew each time. The plot (matplotlib) has a panel for each of them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional
+
+warnings.filterwarnings("ignore")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+import torch  # noqa: E402
+from synthetic_taggers import Sizes, build_tagger, make_sentences, make_words  # noqa: E402
+
+
+class Point(NamedTuple):
+    """A setting that is measured."""
+
+    axis: str
+    value: int
+    sizes: Sizes
+    length: int = 16
+    tokens_per_batch: int = 1024
+
+
+def points(quick: bool) -> List[Point]:
+    """The settings, the published one in each of the axes."""
+    usual = Sizes()
+    lengths = (4, 16, 64) if quick else (1, 4, 16, 64, 256, 1024)
+    batches = (16, 256, 1024) if quick else (16, 64, 256, 1024, 4096)
+    layers = (0, 2, 10) if quick else (0, 1, 2, 4, 6, 8, 10)
+    vocabularies = (1_000, 33_000) if quick else (1_000, 33_000, 100_000, 400_000)
+    types = (1, 4, 26) if quick else (1, 4, 11, 26, 50)
+    return [
+        *(Point("words a sentence", length, usual, length=length) for length in lengths),
+        *(Point("tokens a batch", size, usual, tokens_per_batch=size) for size in batches),
+        *(Point("layers a direction", number, usual._replace(layers=number)) for number in layers),
+        *(
+            Point("words of the vocabulary", number, usual._replace(lm_words=number))
+            for number in vocabularies
+        ),
+        *(Point("tags", 4 * number + 1, usual._replace(types=number)) for number in types),
+    ]
+
+
+def seconds_of(point: Point, num_words: int, rounds: int, seed: int) -> List[float]:
+    """The seconds of each round for `num_words` words."""
+    from allennlp.common import Params
+    from allennlp.data import DatasetReader
+    from tagging_parts import our_batches
+
+    from ldnet_allennlp.modules.worker_threads import map_in_threads
+    from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+
+    rng = random.Random(seed)
+    words = make_words(max(point.sizes.lm_words, point.sizes.tagger_words) + 2000, rng)
+    # Without layers it is the tagger without language models.
+    kind = "unpruned" if point.sizes.layers else "vanilla"
+    model, config = build_tagger(point.sizes, kind, words, seed)
+    reader = DatasetReader.from_params(Params(config["dataset_reader"]))
+    predictor = LdnetTaggerPredictor(model, reader, tokens_per_batch=point.tokens_per_batch)
+    number = max(1, num_words // point.length)
+    sentences = make_sentences(words, [point.length] * number, rng)
+    instances = [reader.text_to_instance(sentence) for sentence in sentences]
+    batches = our_batches(predictor, instances, torch.device("cpu"))
+    seconds = []
+    for _ in range(rounds + 1):
+        before = time.perf_counter()
+        for _ in map_in_threads(lambda batch: model(**batch), batches, torch.get_num_threads()):
+            pass
+        seconds.append((time.perf_counter() - before) * num_words / (number * point.length))
+    return seconds[1:]  # the first one does what is only done once
+
+
+# Okabe and Ito's colours, which also colour-blind readers can tell apart.
+BLUE, ORANGE = "#0072B2", "#D55E00"
+
+
+def plot(rows: List[Dict[str, Any]], path: str) -> None:
+    """Draws a panel for each axis; the published size is marked."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    axes: List[str] = list(dict.fromkeys(row["axis"] for row in rows))
+    figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.2), sharey=True)
+    published = {
+        "layers a direction": 10,
+        "words of the vocabulary": 33_000,
+        "tags": 17,
+        "tokens a batch": 1024,
+    }
+    for panel, axis in zip(panels, axes):
+        of_axis = [row for row in rows if row["axis"] == axis]
+        values = [row["value"] for row in of_axis]
+        panel.plot(
+            values, [row["words_per_second"] for row in of_axis], "o-", color=BLUE, linewidth=2, markersize=6
+        )
+        for row in of_axis:
+            if row["value"] == published.get(axis, 16):
+                panel.plot(row["value"], row["words_per_second"], "s", color=ORANGE, markersize=9, zorder=3)
+        if axis != "layers a direction":
+            panel.set_xscale("log")
+        panel.set_yscale("log")
+        panel.set_xlabel(axis, fontsize=11)
+        panel.set_xticks(values)
+        panel.xaxis.set_major_formatter(FuncFormatter(_short))
+        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.yaxis.set_major_formatter(FuncFormatter(_short))
+        panel.grid(True, which="major", color="0.9")
+        panel.tick_params(labelsize=9, labelleft=panel is panels[0])
+        for side in ("top", "right"):
+            panel.spines[side].set_visible(False)
+    panels[0].set_ylabel("words a second", fontsize=11)
+    panels[0].plot([], [], "s", color=ORANGE, markersize=9, label="as published")
+    panels[0].legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def _short(value: float, _: Optional[int] = None) -> str:
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+
+
+def main(arguments: Optional[List[str]] = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer points, fewer words")
+    parser.add_argument("--words", type=int, help="words of each text (default: 8,192, with --quick 2,048)")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--plot", help="an SVG, PNG or PDF file to draw to")
+    parser.add_argument("--json", help="write settings and results to this file")
+    options = parser.parse_args(arguments)
+    options.words = options.words or (2048 if options.quick else 8192)
+    torch.set_num_threads(options.threads)
+    settings = {
+        **{name: value for name, value in vars(options).items() if name not in ("json", "plot")},
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+    print(json.dumps(settings))
+    print("\n| | | words/s | min..max |\n|---|---|---|---|")
+    rows = []
+    for point in points(options.quick):
+        seconds = seconds_of(point, options.words, options.rounds, options.seed)
+        speeds = sorted(options.words / value for value in seconds)
+        rows.append(
+            {
+                "axis": point.axis,
+                "value": point.value,
+                "words_per_second": statistics.median(speeds),
+                "lowest": speeds[0],
+                "highest": speeds[-1],
+            }
+        )
+        median, spread = rows[-1]["words_per_second"], f"{speeds[0]:,.0f}..{speeds[-1]:,.0f}"
+        print(f"| {point.axis} | {point.value:,} | {median:,.0f} | {spread} |", flush=True)
+    if options.plot:
+        plot(rows, options.plot)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"settings": settings, "results": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

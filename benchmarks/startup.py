@@ -1,0 +1,77 @@
+"""
+What this package adds to AllenNLP's start: `allennlp --help` with the plugin and without it, and the import alone.
+
+    python benchmarks/startup.py [--rounds 5]
+
+Each measurement is a process of its own; the two of a pair take turns, so what else the machine does falls on both.
+Bytecode is cached (in a temporary folder) by a first round that does not count. Takes a minute on an idle core.
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Dict, List
+
+ROOT = Path(__file__).resolve().parent.parent
+ALLENNLP = "from allennlp.common.plugins import import_plugins; import allennlp.commands; import_plugins()"
+PAIRS = {
+    "allennlp --help": (["-m", "allennlp", "--help"], ["-m", "allennlp", "--help"]),
+    # Without the plugin file: what a script pays that imports AllenNLP's commands, and then this package, too.
+    "import": (["-c", "import allennlp.commands"], ["-c", "import allennlp.commands, ldnet_allennlp"]),
+    "import of everything": (["-c", ALLENNLP], ["-c", f"{ALLENNLP}; import ldnet_allennlp"]),
+}
+
+
+def seconds(arguments: List[str], folder: Path, cache: Path) -> float:
+    """Wall time of one process."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment.update(PYTHONPYCACHEPREFIX=str(cache), OMP_NUM_THREADS="1")
+    started = time.perf_counter()
+    subprocess.run(
+        [sys.executable, *arguments], cwd=str(folder), env=environment, check=True, capture_output=True
+    )
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind")
+    rounds = parser.parse_args().rounds
+    print(
+        f"Python {platform.python_version()}, torch {metadata.version('torch')}, allennlp "
+        f"{metadata.version('allennlp')}; {os.cpu_count()} CPUs, one thread; median of {rounds} (lowest to highest), s"
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, plugin, cache = (Path(scratch) / name for name in ("plain", "plugin", "cache"))
+        for folder in (plain, plugin):
+            folder.mkdir()
+        (plugin / ".allennlp_plugins").write_text("ldnet_allennlp\n", encoding="utf-8")
+        times: Dict[str, List[List[float]]] = {name: [[], []] for name in PAIRS}
+        for turn in range(rounds + 1):
+            for name, (without, with_ours) in PAIRS.items():
+                folders = (plain, plugin if name == "allennlp --help" else plain)
+                for side, (arguments, folder) in enumerate(zip((without, with_ours), folders)):
+                    spent = seconds(arguments, folder, cache)
+                    if turn:
+                        times[name][side].append(spent)
+    print(f"{'':22}{'AllenNLP':>22}{'and ldnet_allennlp':>22}{'ratio':>8}")
+    for name, sides in times.items():
+        shown = [f"{statistics.median(side):.2f} ({min(side):.2f}-{max(side):.2f})" for side in sides]
+        # Of pairs: what slows the machine slows both of a pair.
+        ratio = statistics.median(ours / theirs for theirs, ours in zip(*sides))
+        print(f"{name:22}{shown[0]:>22}{shown[1]:>22}{ratio:8.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""
+Runs the speed benchmarks one after the other, and collects their tables and figures in a folder:
+
+    python benchmarks/suite.py out/benchmarks             # a quarter of an hour on two cores
+    python benchmarks/suite.py out/benchmarks --full      # hours: what the README quotes
+
+    tagging          tagging.py: ours against the straightforward way and allennlp-models' tagger, with a profile
+    growth           growth.py: what length, batch, layers, vocabulary and tags cost, with a plot
+    lm_training      lm_training.py: steps of a language model's training
+    tagger_training  tagger_training.py: steps of a tagger's training
+    crf              crf.py: the CRF against AllenNLP's and pytorch-crf's
+
+Each is a process of its own with the same number of threads; what it prints is shown and kept in `<name>.txt`, its
+figures in `<name>.json`, all of them together in `suite.json`. One that fails is told of at the end, and the exit
+status is 1 then. The machine should have nothing else to do.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+
+HERE = Path(__file__).resolve().parent
+
+
+class Part(NamedTuple):
+    """A script, and its arguments for a short and for the full run."""
+
+    name: str
+    quick: Tuple[str, ...]
+    full: Tuple[str, ...]
+    takes: Tuple[str, ...]
+    """Which of the common options it has."""
+
+
+ALL = ("--threads", "--seed", "--device")
+PARTS = [
+    Part("tagging", (), ("--full", "--autocast"), ALL),
+    Part("growth", ("--quick",), (), ("--threads", "--seed")),
+    Part("lm_training", ("--vocabularies", "33000", "--rounds", "1"), ("--profile",), ALL),
+    Part("tagger_training", ("--sentences", "100", "--rounds", "1"), ("--profile",), ALL),
+    Part("crf", ("--seconds", "0.2", "--rounds", "5"), (), ("--threads", "--seed")),
+]
+
+
+def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[str]:
+    """The command line of a part."""
+    command = [sys.executable, str(HERE / f"{part.name}.py"), "--json", str(folder / f"{part.name}.json")]
+    for name in part.takes:
+        command += [name, str(getattr(options, name[2:]))]
+    if part.name == "growth":
+        command += ["--plot", str(folder / "growth.svg")]
+    return [*command, *(part.full if options.full else part.quick)]
+
+
+def run(command: List[str], threads: int, log: Path) -> int:
+    """Runs a command, shows what it prints and keeps it in a file. Gives its exit status."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
+    )
+    assert process.stdout is not None
+    with log.open("w", encoding="utf-8") as file:
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            file.write(line)
+    return process.wait()
+
+
+def main(arguments: Optional[List[str]] = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", help="where to write to; is made")
+    parser.add_argument("--full", action="store_true", help="all sizes, all rounds")
+    parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="the parts to run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=13)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="for the parts that have it")
+    options = parser.parse_args(arguments)
+    folder = Path(options.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    results: Dict[str, Any] = {"python": platform.python_version(), "threads": options.threads, "parts": {}}
+    summary = []
+    for part in PARTS:
+        if options.only is not None and part.name not in options.only:
+            continue
+        print(f"\n== {part.name}\n", flush=True)
+        figures = folder / f"{part.name}.json"
+        if figures.exists():
+            figures.unlink()  # of an earlier run
+        began = time.perf_counter()
+        status = run(command_of(part, options, folder), options.threads, folder / f"{part.name}.txt")
+        seconds = time.perf_counter() - began
+        failed = status != 0 or not figures.exists()
+        summary.append((part.name, f"exit status {status}" if failed else "done", f"{seconds:.0f} s"))
+        if not failed:
+            results["parts"][part.name] = json.loads(figures.read_text(encoding="utf-8"))
+    (folder / "suite.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print("\n== all\n\n| part | | time |\n|---|---|---|")
+    for row in summary:
+        print(f"| {' | '.join(row)} |")
+    print("\n".join(["", *headline(results["parts"])]))
+    return int(any(status != "done" for _, status, _ in summary))
+
+
+def headline(parts: Dict[str, Any]) -> List[str]:
+    """One table of what the tagging part found: the ratios that the README quotes."""
+    found = parts.get("tagging")
+    if found is None:
+        return []
+    lines = ["| tagging | against | speed-up |", "|---|---|---|"]
+    for row in found.get("predict", []):
+        if "speed_up" in row and row["way"] != "straightforward":
+            what = f"{row['tagger']}, {row['way']}, {row['output']}, whole process without start-up"
+            lines.append(f"| {what} | straightforward | {row['speed_up']:.2f}x |")
+        if "ours_against_it" in row:
+            against = row["ours_against_it"]
+            bytes_ = f"with {100 * against['bytes']:.1f} % of the bytes"
+            lines.append(
+                f"| vanilla, ours, json | allennlp-models' crf_tagger | {against['speed']:.2f}x, {bytes_} |"
+            )
+    for kind, result in found["network"].items():
+        share = 100 * result["words_per_second"]["ours"] / result["limit_words_per_second"]
+        lines.append(f"| {kind}, the network alone | straightforward | {result['speed_up']:.2f}x |")
+        lines.append(f"| {kind}, the network alone | the arithmetic limit | {share:.0f} % |")
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

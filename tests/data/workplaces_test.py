@@ -1,0 +1,55 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from ldnet_allennlp.data.workplaces import save, workplace
+
+PREFIX = ".made-"
+
+
+def test_what_is_made_is_beside_its_place(tmp_path):
+    path = tmp_path / "new" / "file"
+    with workplace(str(path), PREFIX) as folder:
+        assert Path(folder).parent == path.parent and Path(folder).name.startswith(PREFIX)
+        Path(folder, "file").write_text("all of it")
+        os.replace(os.path.join(folder, "file"), path)
+    assert path.read_text() == "all of it" and list(path.parent.iterdir()) == [path]
+
+
+def test_an_error_leaves_nothing_and_says_what_could_not_be_written(tmp_path):
+    path = tmp_path / "file"
+    told = r"'.*file' could not be written, .*: .Errno 28. No space left"
+    with pytest.raises(OSError, match=told), workplace(str(path), PREFIX) as folder:
+        Path(folder, "file").write_text("half")
+        raise OSError(28, "No space left on device")
+    with pytest.raises(KeyError, match="other"), workplace(str(path), PREFIX):
+        raise KeyError("other")  # is no matter of the disk
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_what_killed_runs_have_left_is_removed(tmp_path):
+    """One that is at work has its folder locked, or has only just made it."""
+    for name in (f"{PREFIX}abandoned", f"{PREFIX}new", ".other-thing"):
+        (tmp_path / name).mkdir()
+    for name in (f"{PREFIX}abandoned", ".other-thing"):
+        (tmp_path / name / "half").write_text("half")
+    (tmp_path / f"{PREFIX}file").write_text("not a folder")
+    with workplace(str(tmp_path / "a"), PREFIX) as first:
+        Path(first, "half").write_text("half")
+        with workplace(str(tmp_path / "b"), PREFIX):
+            assert Path(first, "half").read_text() == "half"
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{PREFIX}new", ".other-thing", f"{PREFIX}file"}
+
+
+def test_a_full_disk_is_an_error_of_the_system(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise RuntimeError("[enforce fail at inline_container.cc:626] . unexpected pos 64 vs 0")
+
+    monkeypatch.setattr(torch, "save", fail)
+    with pytest.raises(
+        OSError, match=r"torch could not write 'weights.th' .is the disk full.*unexpected pos 64"
+    ):
+        save({}, str(tmp_path / "weights.th"))

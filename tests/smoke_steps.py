@@ -1,0 +1,88 @@
+"""
+What `smoke.sh` runs with each interpreter: doctor, train, prune and predict, from a directory outside the repository.
+
+    python smoke_steps.py FOLDER     (the environment's interpreter; the package is the installed one)
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Dict, List
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+TAGGER: Dict[str, Any] = {
+    "train": str(FIXTURES / "tagger" / "train.conll"),
+    "dev": str(FIXTURES / "tagger" / "dev.conll"),
+    "test": None,
+    "lm_forward": "lm_forward/model.tar.gz",
+    "lm_backward": "lm_backward/model.tar.gz",
+    **{"word_dim": 6, "char_dim": 4, "char_hidden": 5, "word_hidden": 7, "num_epochs": 2},
+}
+LANGUAGE_MODEL: Dict[str, Any] = {
+    "train": str(FIXTURES / "lm" / "train.txt"),
+    "valid": str(FIXTURES / "lm" / "valid.txt"),
+    **{"min_count": 2, "num_layers": 3, "embedding_dim": 6, "hidden_size": 5, "projection_dim": 8},
+    **{"cutoffs": [10, 30], "batch_size": 4, "num_epochs": 2},
+}
+INCLUDE = ["--include-package", "ldnet_allennlp"]
+
+
+def run(folder: Path, *arguments: str, **settings: Any) -> str:
+    """Runs `python -m ...` in `folder`, with the settings of a config; its standard output."""
+    started = time.perf_counter()
+    # Only what is installed counts: neither the checkout nor the caller's path.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    environment.update(LDNET_SETTINGS=json.dumps(settings), PYTHONWARNINGS="ignore", CUDA_VISIBLE_DEVICES="")
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=str(folder),
+        env=environment,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    print(f"   {time.perf_counter() - started:5.1f} s  {' '.join(arguments)[:90]}", flush=True)
+    if done.returncode != 0:
+        sys.exit(f"exit status {done.returncode}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
+    return done.stdout
+
+
+def words_and_tags(path: Path) -> List[Any]:
+    """What a file of predictions says about each word."""
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return [(line["words"], line["tags"]) for line in lines]
+
+
+def main(folder: Path) -> None:
+    """All steps; exits with what went wrong."""
+    folder.mkdir(parents=True)
+    print(run(folder, "ldnet_allennlp", "doctor"))
+    run(folder, "ldnet_allennlp", "configs", "configs")  # those that came with the package
+    for direction in ("forward", "backward"):
+        config = f"configs/lm_{direction}.jsonnet"
+        run(folder, "allennlp", "train", config, "-s", f"lm_{direction}", *INCLUDE, **LANGUAGE_MODEL)
+    run(folder, "allennlp", "train", "configs/ner.jsonnet", "-s", "ner", *INCLUDE, **TAGGER)
+    selection = {
+        **TAGGER,
+        "tagger": "ner",
+        "lambda_1": 6,
+    }  # all six layers may stay: these are untrained sizes
+    run(folder, "allennlp", "train", "configs/ner_select.jsonnet", "-s", "select", *INCLUDE, **selection)
+    (folder / ".allennlp_plugins").write_text("ldnet_allennlp\n", encoding="utf-8")
+    run(folder, "allennlp", "ldnet-prune", "select", "pruned/")
+    run(folder, "allennlp", "ldnet-prune", "select", "two/", "--keep", "2")
+    sentences = ["the list of a class", "python returns the value"]
+    (folder / "in.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in sentences))
+    for archive in ("select", "pruned", "two"):
+        options = ["in.jsonl", "--silent", "--output-file", f"{archive}.jsonl", *INCLUDE]
+        run(folder, "allennlp", "predict", f"{archive}/model.tar.gz", *options)
+    tagged = words_and_tags(folder / "select.jsonl")
+    assert [" ".join(words) for words, _ in tagged] == sentences, tagged
+    assert tagged == words_and_tags(folder / "pruned.jsonl"), "cutting dead layers changed the tags"
+    assert [words for words, _ in words_and_tags(folder / "two.jsonl")] == [words for words, _ in tagged]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]).absolute())
