@@ -62,13 +62,7 @@ SETTINGS: Dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 0.005,
 }
-SELECTION = {
-    "epochs": 9,
-    "lr": 0.002,
-    "gate_learning_rate": 0.015,
-    "over_budget_weight": 1.5,
-    "lambda_0": 0.1,
-}
+SELECTION = {"epochs": 8, "optimizer": {"type": "sgd", "lr": 0.015, "momentum": 0.9}, "lambda_0": 0.1}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
 
@@ -185,10 +179,8 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
         layers,
         float(number) if layers is None else None,
         int(SELECTION["epochs"]),
-        SELECTION["gate_learning_rate"],
-        SELECTION["over_budget_weight"],
     )
-    return dict(with_overrides(config, {"trainer.optimizer.optimizer.lr": SELECTION["lr"]}))
+    return dict(with_overrides(config, {"trainer.optimizer.optimizer": SELECTION["optimizer"]}))
 
 
 def add_to_results(line: Dict[str, Any]) -> None:
