@@ -98,7 +98,7 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, NullLocator
 
     axes: List[str] = list(dict.fromkeys(row["axis"] for row in rows))
     figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.2), sharey=True)
@@ -123,7 +123,7 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
         panel.set_xlabel(axis, fontsize=11)
         panel.set_xticks(values)
         panel.xaxis.set_major_formatter(FuncFormatter(_short))
-        panel.xaxis.set_minor_formatter(NullFormatter())
+        panel.xaxis.set_minor_locator(NullLocator())
         panel.yaxis.set_major_formatter(FuncFormatter(_short))
         panel.grid(True, which="major", color="0.9")
         panel.tick_params(labelsize=9, labelleft=panel is panels[0])
@@ -137,7 +137,7 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
 
 
 def _short(value: float, _: Optional[int] = None) -> str:
-    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
+    return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"
 
 
 def main(arguments: Optional[List[str]] = None) -> None:

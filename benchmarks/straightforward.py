@@ -72,8 +72,10 @@ class StraightforwardCharacters(torch.nn.Module):
             reads[1].append(torch.tensor([len(forward) - start for start in starts]))
         states = []
         for rnn, codes, positions in zip(self.rnns, strings, reads):
-            outputs, _ = rnn(self.vectors(pad_sequence(codes, batch_first=True)))  # (B, S, H)
-            index = pad_sequence(positions, batch_first=True).unsqueeze(2)  # (B, T, 1)
+            outputs, _ = rnn(
+                self.vectors(pad_sequence(codes, batch_first=True).to(token_characters.device))
+            )  # (B, S, H)
+            index = pad_sequence(positions, batch_first=True).to(outputs.device).unsqueeze(2)  # (B, T, 1)
             states.append(outputs.gather(1, index.expand(-1, -1, outputs.size(2))))
         return self.projection(torch.cat(states, dim=2))
 

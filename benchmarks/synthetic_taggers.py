@@ -66,7 +66,7 @@ def make_lengths(number: int, rng: random.Random) -> List[int]:
     Lengths like those of CoNLL-2003: headlines and table lines of a few words, and prose. Neighbours are often of one
     kind, so that a batch of 32 in the order of the file takes 2.5 positions a word, as there.
     """
-    lengths, short = [], True
+    lengths, short = [], rng.random() < 0.45
     for _ in range(number):
         if rng.random() < 0.08:
             short = rng.random() < 0.45

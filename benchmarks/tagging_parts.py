@@ -1,7 +1,6 @@
 """What `tagging.py` measures inside of one process: the network alone, a profile, memory."""
 
 import random
-import resource
 import time
 from collections import defaultdict
 from functools import partial
@@ -29,10 +28,6 @@ from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 
 OURS, BFLOAT16, STRAIGHTFORWARD = "ours", "ours, bfloat16", "straightforward"
 LONG_LINE = 10_000
-
-
-def peak_megabytes() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def prepare_task(task: Dict[str, Any]) -> Dict[str, Any]:

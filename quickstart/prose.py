@@ -18,6 +18,8 @@ class Span(NamedTuple):
 
 
 class Token(NamedTuple):
+    """A word and where it stands in its text: `[start, end)` in characters."""
+
     text: str
     start: int
     end: int

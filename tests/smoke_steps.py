@@ -71,8 +71,8 @@ def main(folder: Path) -> None:
     }  # all six layers may stay: these are untrained sizes
     run(folder, "allennlp", "train", "configs/ner_select.jsonnet", "-s", "select", *INCLUDE, **selection)
     (folder / ".allennlp_plugins").write_text("ldnet_allennlp\n", encoding="utf-8")
-    run(folder, "allennlp", "ldnet-prune", "select", "pruned/")
-    run(folder, "allennlp", "ldnet-prune", "select", "two/", "--keep", "2")
+    run(folder, "allennlp", "ldnet-prune", "select/model.tar.gz", "pruned/")
+    run(folder, "allennlp", "ldnet-prune", "select/model.tar.gz", "two/", "--keep", "2")
     sentences = ["the list of a class", "python returns the value"]
     (folder / "in.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in sentences))
     for archive in ("select", "pruned", "two"):

@@ -9,9 +9,9 @@ A cell that is done is not done again, and a training that was interrupted goes 
 made it. `benchmarks/results/speed.py` measures the archives, and `benchmarks/results/tables.py` makes table and plot.
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
-selection that goes on from the unpruned tagger of the same seed, and pruning; `elmo`, a mixture of the layers of
-stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for
-in the folder of the variable LDNET_DATA, by default ../shared/data.
+selection that goes on from the unpruned tagger of the same seed, pruning, and some epochs of training after it;
+`elmo`, a mixture of the layers of stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`,
+LM-LSTM-CRF. The corpora are looked for in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -32,7 +32,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from allennlp.commands.train import train_model  # noqa: E402
 from allennlp.common import Params  # noqa: E402
 from allennlp.common.params import with_overrides  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
@@ -43,7 +42,7 @@ from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
 from ldnet_allennlp.commands.model_report import report_of  # noqa: E402
 from ldnet_allennlp.commands.report_table import kept_layers  # noqa: E402
 from ldnet_allennlp.commands.selection_config import selection_config  # noqa: E402
-from ldnet_allennlp.commands.sweep_points import make_point, scores_of  # noqa: E402
+from ldnet_allennlp.commands.sweep_points import make_point, scores_of, train_once  # noqa: E402
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder  # noqa: E402
 
 DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
@@ -62,7 +61,13 @@ SETTINGS: Dict[str, Any] = {
     "optimizer": "adam",
     "learning_rate": 0.005,
 }
-SELECTION = {"epochs": 8, "optimizer": {"type": "sgd", "lr": 0.015, "momentum": 0.9}, "lambda_0": 0.1}
+SELECTION = {
+    "epochs": 8,
+    "optimizer": {"type": "sgd", "lr": 0.015, "momentum": 0.9},
+    "lambda_0": 0.1,
+    "finetune_epochs": 6,
+    "finetune_lr": 0.002,
+}
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
 
@@ -96,7 +101,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
         if row in CONFIGS:
             archive, scores = train(folder, config)
         else:
-            point = make_point(str(folder), config)
+            point = make_point(str(folder), config, finetuning(config))
             archive, scores = point["archive"], point["scores"]
         used = resource.getrusage(resource.RUSAGE_SELF)
         loaded = read_archive(archive)
@@ -132,11 +137,15 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
 
 def train(folder: Path, config: Dict[str, Any]) -> Any:
     """A training of its own."""
-    archive = folder / "model.tar.gz"
-    if not archive.exists():
-        goes_on = folder.is_dir() and any(folder.glob("training_state_*"))
-        train_model(Params(json.loads(json.dumps(config))), str(folder), recover=goes_on, force=not goes_on)
-    return str(archive), scores_of(str(archive), config)
+    archive = train_once(str(folder), config)
+    return archive, scores_of(archive, config)
+
+
+def finetuning(selection: Dict[str, Any]) -> Dict[str, Any]:
+    """The trainer's section for what is left after pruning: the tagger's own optimizer, with a lower rate."""
+    trainer = {key: value for key, value in selection["trainer"].items() if key != "callbacks"}
+    trainer["optimizer"] = {"type": SETTINGS["optimizer"], "lr": SELECTION["finetune_lr"]}
+    return {**trainer, "num_epochs": SELECTION["finetune_epochs"]}
 
 
 def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> Dict[str, Any]:

@@ -10,18 +10,16 @@ import json
 import os
 from typing import Any, Dict, List, Optional
 
-import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.params import parse_overrides, with_overrides
-from allennlp.models.model import Model
 from overrides import overrides
 
 from ldnet_allennlp.commands.archives import read_archive, replacing, without_progress_messages
 from ldnet_allennlp.commands.ldnet_report import report
 from ldnet_allennlp.commands.report_plot import check_plot
 from ldnet_allennlp.commands.selection_config import selection_config
-from ldnet_allennlp.commands.sweep_points import Budget, make_point, metric_of, scores_of
+from ldnet_allennlp.commands.sweep_points import Budget, make_point, metric_of, save_start, scores_of
 from ldnet_allennlp.commands.sweep_table import sweep_table, write_sweep_plot
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 
@@ -81,6 +79,13 @@ class LdnetSweep(Subcommand):
             "holds at a gate of exactly 1",
         )
         subparser.add_argument(
+            "--finetune-epochs",
+            type=int,
+            metavar="N",
+            help="train each pruned tagger for so many epochs more, with the tagger's own optimizer, in NAME/finetuned "
+            "(default: none)",
+        )
+        subparser.add_argument(
             "-o",
             "--overrides",
             default="",
@@ -120,6 +125,7 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             num_epochs=args.epochs,
             gate_learning_rate=args.gate_learning_rate,
             over_budget_weight=args.over_budget_weight,
+            finetune_epochs=args.finetune_epochs,
             overrides=args.overrides,
             also=args.also,
             threads=args.threads,
@@ -146,6 +152,7 @@ def sweep(
     num_epochs: Optional[int] = None,
     gate_learning_rate: Optional[float] = None,
     over_budget_weight: float = 1.0,
+    finetune_epochs: Optional[int] = None,
     overrides: str = "",
     also: Optional[List[str]] = None,
     threads: Optional[int] = None,
@@ -161,7 +168,7 @@ def sweep(
     output : `str`
         The directory to write, or one of an interrupted or smaller sweep with the same settings.
     budgets : `List[Budget]`
-    lambda_0, num_epochs, gate_learning_rate, over_budget_weight, overrides, also, threads, passes
+    lambda_0, num_epochs, gate_learning_rate, over_budget_weight, finetune_epochs, overrides, also, threads, passes
         See the command's `--help`.
 
     # Returns
@@ -180,6 +187,7 @@ def sweep(
         "epochs": num_epochs,
         "gate_learning_rate": gate_learning_rate,
         "over_budget_weight": over_budget_weight,
+        "finetune_epochs": finetune_epochs,
         "overrides": parse_overrides(overrides),
     }
     _check_settings(output, settings)
@@ -204,7 +212,10 @@ def sweep(
         )
         for budget in budgets
     }
-    _save_start(model, vocabulary, weights)
+    save_start(model, start)
+    finetuning = None
+    if finetune_epochs is not None:
+        finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
     points = [_given("unpruned", source, config, os.path.join(start, "scores.json"))]
     for number, path in enumerate(also or [], start=1):
         points.append(_given(path, path, config, os.path.join(output, f"also-{number}", "scores.json")))
@@ -212,7 +223,7 @@ def sweep(
     for budget in budgets:
         try:
             changed = with_overrides(configs[budget], settings["overrides"])
-            made = make_point(os.path.join(output, budget.name), changed)
+            made = make_point(os.path.join(output, budget.name), changed, finetuning)
             points.append({"name": budget.name, **made})
         except ConfigurationError as error:
             missed[budget.name] = str(error.message)
@@ -252,13 +263,6 @@ def _check_settings(output: str, settings: Dict[str, Any]) -> None:
         )
     with replacing(path) as beside, open(beside, "w", encoding="utf-8") as file:
         json.dump(settings, file, indent=2)
-
-
-def _save_start(model: Model, vocabulary: str, weights: str) -> None:
-    if not os.path.exists(weights):  # which is written last
-        model.vocab.save_to_files(vocabulary)
-        with replacing(weights) as path:
-            torch.save(model.state_dict(), path)
 
 
 def _given(name: str, archive: str, config: Dict[str, Any], done: str) -> Dict[str, Any]:

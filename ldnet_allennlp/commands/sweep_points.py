@@ -3,14 +3,16 @@
 import copy
 import json
 import os
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional, Tuple
 
+import torch
 from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
+from allennlp.models.model import Model
 
-from ldnet_allennlp.commands.archives import replacing
+from ldnet_allennlp.commands.archives import read_archive, replacing
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
 
 POINT_FILE = "point.json"
@@ -30,9 +32,12 @@ class Budget(NamedTuple):
         return f"multiply-adds-{self.multiply_adds:.0f}"
 
 
-def make_point(folder: str, config: Dict[str, Any]) -> Dict[str, Any]:
+def make_point(
+    folder: str, config: Dict[str, Any], finetuning: Optional[Dict[str, Any]] = None
+) -> Dict[str, Any]:
     """
-    Trains what a config describes, prunes it, and scores what is left; what is there already is not done again.
+    Trains what a config describes, prunes it, trains on what is left, and scores that; what is there already is not
+    done again.
 
     # Parameters
 
@@ -41,32 +46,72 @@ def make_point(folder: str, config: Dict[str, Any]) -> Dict[str, Any]:
         there was interrupted it goes on.
     config : `Dict[str, Any]`
         A training with layer selection.
+    finetuning : `Dict[str, Any]`, optional
+        The trainer's section of a training of the pruned tagger, in `finetuned/`. By default there is none.
 
     # Returns
 
     `Dict[str, Any]`
-        `archive`, the path of the pruned one, and `scores`, see `scores_of`.
+        `archive`, the path of the last one, and `scores`, see `scores_of`.
 
     Raises `ConfigurationError` if no epoch came within the budget.
     """
-    archive = os.path.join(folder, "pruned", "model.tar.gz")
+    pruned = os.path.join(folder, "pruned", "model.tar.gz")
+    tuned = os.path.join(folder, "finetuned")
+    archive = pruned if finetuning is None else os.path.join(tuned, "model.tar.gz")
     done = os.path.join(folder, POINT_FILE)
     if os.path.exists(done):
         with open(done, encoding="utf-8") as file:
             return {"archive": archive, "scores": json.load(file)["scores"]}
-    gated = os.path.join(folder, "model.tar.gz")
-    if not os.path.exists(gated):
+    gated = train_once(folder, config)
+    if not os.path.exists(pruned):
+        os.makedirs(os.path.dirname(pruned), exist_ok=True)
+        prune_archive(gated, pruned)
+    if finetuning is not None:
+        train_once(tuned, _finetuning_config(pruned, os.path.join(folder, "pruned"), finetuning))
+    scores = scores_of(archive, config)
+    with replacing(done) as path, open(path, "w", encoding="utf-8") as file:
+        json.dump({"scores": scores}, file, indent=2)
+    return {"archive": archive, "scores": scores}
+
+
+def train_once(folder: str, config: Dict[str, Any]) -> str:
+    """
+    Trains what a config describes, unless that is done, and gives the archive. A training that was interrupted goes on.
+    """
+    archive = os.path.join(folder, "model.tar.gz")
+    if not os.path.exists(archive):
         has_checkpoint = os.path.isdir(folder) and any(
             name.startswith("training_state_") for name in os.listdir(folder)
         )
         # A copy: reading a `Params` empties it.
         train_model(Params(copy.deepcopy(config)), folder, recover=has_checkpoint, force=not has_checkpoint)
-    os.makedirs(os.path.dirname(archive), exist_ok=True)
-    prune_archive(gated, archive, force=True)
-    scores = scores_of(archive, config)
-    with replacing(done) as path, open(path, "w", encoding="utf-8") as file:
-        json.dump({"scores": scores}, file, indent=2)
-    return {"archive": archive, "scores": scores}
+    return archive
+
+
+def _finetuning_config(pruned: str, folder: str, trainer: Dict[str, Any]) -> Dict[str, Any]:
+    """The config of a pruned archive that starts from its weights, which are laid out in `folder`."""
+    archive = read_archive(pruned)
+    vocabulary, weights = save_start(archive.model, folder)
+    config = archive.config.as_dict(quiet=True)
+    config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
+    config["model"]["initializer"] = {
+        "regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]
+    }
+    config["trainer"] = trainer
+    return config
+
+
+def save_start(model: Model, folder: str) -> Tuple[str, str]:
+    """
+    Saves a model's vocabulary and weights, from which a training starts, unless they are there. Gives the paths.
+    """
+    vocabulary, weights = os.path.join(folder, "vocabulary"), os.path.join(folder, "weights.th")
+    if not os.path.exists(weights):  # which is written last
+        model.vocab.save_to_files(vocabulary)
+        with replacing(weights) as path:
+            torch.save(model.state_dict(), path)
+    return vocabulary, weights
 
 
 def scores_of(archive: str, config: Dict[str, Any]) -> Dict[str, float]:

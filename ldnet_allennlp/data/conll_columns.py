@@ -112,8 +112,6 @@ class ConllColumnsReader(DatasetReader):
         **kwargs: Any,
     ) -> None:
         super().__init__(manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs)
-        if self.max_instances == 0:
-            raise ConfigurationError("Found max_instances 0, expected at least 1, or null for all sentences.")
         self._token_indexers = token_indexers or {"tokens": SingleIdTokenIndexer()}
         self.layout = ColumnLayout(
             layout=layout,

@@ -222,9 +222,7 @@ class LanguageModelLayers(torch.nn.Module):
         return outputs
 
     @torch.no_grad()
-    def project(
-        self, token_ids: torch.LongTensor, mask: torch.BoolTensor, weight: torch.Tensor
-    ) -> torch.Tensor:
+    def project(self, token_ids: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         """
         `forward` times a matrix, without autograd, for prediction: the boundary is read once for all sentences, and
         of a long sentence only a part of the layers is in memory at a time.
@@ -241,7 +239,7 @@ class LanguageModelLayers(torch.nn.Module):
         `torch.Tensor`
             Shape (B, T, P); zeros at padded steps.
         """
-        encoder = self.selection.encoder
+        encoder: Any = self.selection.encoder
         rows, steps = token_ids.shape
         alone = isinstance(encoder, LdRnn) and not encoder.is_bidirectional() and not encoder.stateful
         if rows * steps == 0:

@@ -73,8 +73,8 @@ class QuantizedLayer(torch.nn.Module):
         """The packed weights. Raises `ConfigurationError` where they are of no use."""
         if self.training and torch.is_grad_enabled():
             raise ConfigurationError(
-                "This model has int8 weights, which cannot be trained: train the model that ldnet-compress made it from, "
-                "and compress it again. To predict, call its eval()."
+                "This model has int8 weights, which cannot be trained: train the model that ldnet-compress made it "
+                "from, and compress it again. To predict, call its eval()."
             )
         if inputs.device.type != "cpu":
             raise ConfigurationError(

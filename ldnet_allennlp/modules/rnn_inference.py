@@ -1,5 +1,6 @@
 """Recurrent layers where no gradient is wanted: the same values as `torch.nn.LSTM`'s, with less work."""
 
+import threading
 from typing import Any, List, Optional, Sequence, Tuple
 
 import torch
@@ -67,7 +68,7 @@ def run_dense_layers(
     return buffer, final_states
 
 
-def encode(encoder: Seq2SeqEncoder, inputs: torch.Tensor, mask: torch.BoolTensor) -> torch.Tensor:
+def encode(encoder: Seq2SeqEncoder, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
     What `encoder(inputs, mask)` gives. Where autograd is off, AllenNLP's "lstm" and "gru" of one layer do not pack the
     sentences, for which torch's CPU code is slower: the backward direction reads each in reverse.
@@ -80,7 +81,7 @@ def encode(encoder: Seq2SeqEncoder, inputs: torch.Tensor, mask: torch.BoolTensor
     mask : `torch.BoolTensor`
         Shape (B, T), `True` at real steps, which stand at the left of each row.
     """
-    rnn = getattr(encoder, "_module", None)
+    rnn: Any = getattr(encoder, "_module", None)
     plain = (
         isinstance(encoder, PytorchSeq2SeqWrapper)
         and not encoder.stateful
@@ -107,7 +108,7 @@ def _one_direction(rnn: torch.nn.RNNBase, inputs: torch.Tensor, direction: int) 
     weights = rnn.all_weights[direction]
     start = inputs.new_zeros((1, inputs.size(0), rnn.hidden_size))
     # With biases, one layer, no dropout, not training, one direction, batch first.
-    options = (weights, True, 1, 0.0, False, False, True)
+    options: Any = (weights, True, 1, 0.0, False, False, True)
     if isinstance(rnn, torch.nn.LSTM):
         return torch.lstm(inputs, (start, start), *options)[0]
     return torch.gru(inputs, start, *options)[0]
@@ -179,6 +180,7 @@ def _lstm_steps_in_python(
 
 # Scripted at its first use: then it holds Python's lock no longer than a single operation does.
 _scripted: List[Any] = []
+_scripting = threading.Lock()
 
 
 def _lstm_steps(
@@ -188,7 +190,8 @@ def _lstm_steps(
     cell: torch.Tensor,
     place: torch.Tensor,
 ) -> torch.Tensor:
-    if not _scripted:
-        _scripted.append(torch.jit.script(_lstm_steps_in_python))
+    with _scripting:
+        if not _scripted:
+            _scripted.append(torch.jit.script(_lstm_steps_in_python))
     with torch.jit.optimized_execution(False):
         return _scripted[0](gates, recurrent, hidden, cell, place)

@@ -312,9 +312,10 @@ def _run_segments(
     state = None
     for (steps, width), block in zip(segments, inputs.split([steps * width for steps, width in segments])):
         if isinstance(state, tuple):
-            state = tuple(part[:, :width].contiguous() for part in state)
+            # Under autocast states come out in half precision, and go in with the inputs'.
+            state = tuple(part[:, :width].to(block.dtype).contiguous() for part in state)
         elif state is not None:
-            state = state[:, :width].contiguous()
+            state = state[:, :width].to(block.dtype).contiguous()
         output, state = rnn(block.view(steps, width, -1), state)  # (steps, width, H)
         outputs.append(output.flatten(0, 1))
     return torch.cat(outputs)

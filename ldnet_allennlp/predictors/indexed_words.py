@@ -1,5 +1,6 @@
 """Tensors of sentences, with the work of indexing done once a word."""
 
+import threading
 from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
 
 import numpy
@@ -38,6 +39,7 @@ class IndexedWords:
     def __init__(self, indexers: Mapping[str, TokenIndexer], vocab: Vocabulary) -> None:
         self._indexers = dict(indexers)
         self._vocab = vocab
+        self._lock = threading.Lock()  # batches are made on several threads
         self._forget()
 
     @staticmethod
@@ -57,6 +59,20 @@ class IndexedWords:
         `Optional[TextFieldTensors]`
             For each indexer its tensors, (B, T) or (B, T, C); `None` if there is a word that is not kept in tables.
         """
+        with self._lock:
+            numbers = self._numbers_of(sentences)
+            if numbers is None:
+                return None
+            tensors = {
+                name: {key: self._look_up(name, table, numbers) for key, table in tables.items()}
+                for name, tables in self._tables.items()
+            }
+            if len(self._numbers) > _MAX_WORDS:
+                self._forget()
+        return tensors
+
+    def _numbers_of(self, sentences: Sequence[Sequence[Token]]) -> Optional[numpy.ndarray]:
+        """The row of each word in the tables, (B, T)."""
         numbers = numpy.zeros((len(sentences), max(map(len, sentences))), dtype=numpy.int64)
         for row, sentence in enumerate(sentences):
             for step, token in enumerate(sentence):
@@ -66,13 +82,7 @@ class IndexedWords:
                     if number is None:
                         return None
                 numbers[row, step] = number
-        tensors = {
-            name: {key: self._look_up(name, table, numbers) for key, table in tables.items()}
-            for name, tables in self._tables.items()
-        }
-        if len(self._numbers) > _MAX_WORDS:
-            self._forget()
-        return tensors
+        return numbers
 
     def _forget(self) -> None:
         self._numbers: Dict[str, int] = {}
@@ -125,6 +135,8 @@ class IndexedWords:
 def _looks_at_one_word(indexer: TokenIndexer) -> bool:
     if type(indexer) is LdnetIndexer:
         return True
+    if not isinstance(indexer, (SingleIdTokenIndexer, TokenCharactersIndexer)):
+        return False
     if type(indexer) is SingleIdTokenIndexer:
         alone = indexer._feature_name == "text" and indexer.namespace is not None
     else:

@@ -1,5 +1,6 @@
 """Batches of sentences for a tagger, and what it gives for them."""
 
+import threading
 from typing import Any, Dict, Iterator, List, Optional, cast
 
 import torch
@@ -37,6 +38,7 @@ class TaggerBatches:
         self._tokens_per_batch = tokens_per_batch
         self._num_workers = num_workers
         self._words: Optional[IndexedWords] = None
+        self._lock = threading.Lock()
 
     def outputs(self, instances: List[Instance]) -> List[JsonDict]:
         """What `Model.forward_on_instances` gives for each, in their order; no tags where there are no words."""
@@ -76,7 +78,7 @@ class TaggerBatches:
     def _can_share(self) -> bool:
         return (
             isinstance(self._model, LdnetTagger)
-            and next(self._model.parameters()).device.type == "cpu"
+            and all(parameter.device.type == "cpu" for parameter in self._model.parameters())
             and not any(getattr(module, "stateful", False) for module in self._model.modules())
         )
 
@@ -92,8 +94,9 @@ class TaggerBatches:
             or not IndexedWords.serves(indexers)
         ):
             return cast(List[JsonDict], self._model.forward_on_instances(batch))
-        if self._words is None:
-            self._words = IndexedWords(indexers, self._model.vocab)
+        with self._lock:
+            if self._words is None:
+                self._words = IndexedWords(indexers, self._model.vocab)
         tensors = self._words.tensors([field.tokens for field in fields])
         if tensors is None:
             return cast(List[JsonDict], self._model.forward_on_instances(batch))

@@ -22,7 +22,6 @@ TAGGER = [
     ("model.top_k", 0, "top_k is 0"),
     ("model.label_encoding", "BIUOL", "BIUOL"),
     ("data_loader.batch_size", 0, "batch_size must be at least 1"),
-    ("dataset_reader.max_instances", 0, "max_instances 0, expected at least 1"),
     ("dataset_reader.target_label_encoding", "BIUOL", "target_label_encoding: .*'BIUOL', expected one of"),
     ("train_data_path", "nowhere.conll", "no file that matches 'nowhere.conll'"),
 ]

@@ -64,7 +64,10 @@ def test_the_budget_falls_in_the_first_half(swept):
     records = [json.loads(line) for line in (folder / "layers-1" / "gates.jsonl").read_text().splitlines()]
     budgets = [record["penalties"][0]["budget"] for record in records]
     # 0.8 * 8 = 6.4 layers at first; rounded up.
-    assert budgets == ["7 layers", "6 layers", "5 layers", "4 layers", "3 layers", *["1 layers"] * 5][: len(budgets)]
+    assert (
+        budgets
+        == ["7 layers", "6 layers", "5 layers", "4 layers", "3 layers", *["1 layers"] * 5][: len(budgets)]
+    )
 
 
 def test_what_is_done_is_not_done_again(swept, tagger):
@@ -101,6 +104,22 @@ def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
     result = sweep(tagger, str(tmp_path / "out"), [Budget(layers=2)], **options)
     assert [point["name"] for point in result["points"]] == ["unpruned"]
     assert "No epoch came within the budget of 2 layers" in result["missed"]["layers-2"]
+
+
+def test_what_is_left_is_trained_on(swept, tagger, tmp_path):
+    options = {**SETTINGS, "finetune_epochs": 2}
+    point = sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], **options)["points"][1]
+    tuned = tmp_path / "out" / "layers-1" / "finetuned"
+    assert point["archive"] == str(tuned / "model.tar.gz")
+    assert json.loads((tuned / "metrics.json").read_text())["epoch"] == 1
+    first = json.loads((tuned / "metrics_epoch_0.json").read_text())
+    last = json.loads((tmp_path / "out" / "layers-1" / "metrics.json").read_text())
+    assert "training_reg_loss" not in first and first["training_loss"] < 1.5 * last["training_loss"]
+    pruned = load_archive(str(tmp_path / "out" / "layers-1" / "pruned" / "model.tar.gz")).model
+    after = load_archive(point["archive"]).model
+    assert ldnet_embedder(after).all_layers() == ldnet_embedder(pruned).all_layers()
+    weight = "tag_projection_layer._module.weight"
+    assert not after.state_dict()[weight].equal(pruned.state_dict()[weight])
 
 
 def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):

@@ -1,4 +1,6 @@
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -84,6 +86,23 @@ def test_many_words(vocab):
     sentences = [[Token(f"w{number}") for number in range(start, start + 60)] for start in range(0, 3000, 60)]
     assert_same(words.tensors(sentences), by_allennlp(sentences, used, vocab))
     assert_same(words.tensors(sentences[::-1]), by_allennlp(sentences[::-1], used, vocab))
+
+
+def test_from_several_threads(vocab):
+    used = indexers()
+    words = IndexedWords(used, vocab)
+    rng = random.Random(5)
+    texts = [f"w{number}" for number in range(4000)]
+    batches = [[[Token(rng.choice(texts)) for _ in range(20)] for _ in range(8)] for _ in range(60)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(words.tensors, batches))
+    finally:
+        sys.setswitchinterval(before)
+    for tensors, batch in zip(found, batches):
+        assert_same(tensors, by_allennlp(batch, used, vocab))
 
 
 @pytest.mark.parametrize("token", [Token("x" * 41), Token("日" * 20), Token("the", text_id=7)])
