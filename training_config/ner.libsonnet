@@ -110,7 +110,8 @@
       num_epochs: settings.num_epochs,
       patience: settings.patience,
       validation_metric: '+f1-measure-overall',
-      checkpointer: { keep_most_recent_by_count: 1 },
+      // Reads over a checkpoint that was half written when the run was killed.
+      checkpointer: { type: 'lm_stream', keep_most_recent_by_count: 1 },
     },
     random_seed: 13370,
     numpy_seed: 1337,

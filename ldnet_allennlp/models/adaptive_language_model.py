@@ -78,8 +78,8 @@ class AdaptiveLanguageModel(LanguageModel):
         See `AdaptiveSoftmax`: training steps whose cost does not grow with the vocabulary. Perplexities of training
         are estimates then; those of evaluation are exact.
     autocast : `str`, optional
-        "bfloat16" computes the contextualizer and the projection in that precision, on CPUs and GPUs that have it; in
-        training the softmax's matrix products, too, but never its exponentials, its sums and the loss. For "float16" use the trainer's `use_amp`, which scales gradients.
+        "bfloat16" computes the contextualizer and the projection in that precision, on CPUs and GPUs that have it; the
+        softmax stays in float32. For "float16" use the trainer's `use_amp`, which scales gradients.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)

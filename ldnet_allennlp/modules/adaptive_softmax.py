@@ -32,8 +32,6 @@ class AdaptiveSoftmax(torch.nn.Module):
 
     The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary
     needs it, and mixing precisions in the two levels is an error in torch's own module (pytorch issue 44724).
-    Only in training, and where the input vectors are in bfloat16 already, the matrix products are, too; the
-    exponentials and sums over words are not.
 
     # Parameters
 
@@ -192,8 +190,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 f"targets have the shape {tuple(targets.shape)}."
             )
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
-            if not (self.training and embeddings.dtype == torch.bfloat16):
-                embeddings = embeddings.to(self.head.weight.dtype)
+            embeddings = embeddings.to(self.head.weight.dtype)
             head_targets = targets
             for number in range(self.num_clusters):
                 head_targets = head_targets.masked_fill(

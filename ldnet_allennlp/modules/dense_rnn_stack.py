@@ -7,6 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from ldnet_allennlp.modules.dense_lstm import can_fuse, dense_lstm
 from ldnet_allennlp.modules.initialization import init_rnn_
 from ldnet_allennlp.modules.rnn_inference import LayerState, needs_graph, run_dense_layers
 
@@ -106,6 +107,9 @@ class DenseRnnStack(torch.nn.Module):
         if lengths is None and not self._drops() and not needs_graph(self, inputs, gates):
             time_first, final_states = self.read(inputs.transpose(0, 1), gates, states)
             return time_first.transpose(0, 1), final_states
+        if lengths is None and gates is None and can_fuse(self.layers, inputs, states):
+            hidden = [self.layer_dropout.is_hidden() for _ in self.layers]
+            return dense_lstm(self.layers, inputs, states, hidden, self.dropout.p if self.training else 0.0)
         outputs = [inputs]
         visible = [inputs]  # what later layers read
         final_states = []

@@ -68,7 +68,9 @@ def rnn_multiply_adds(rnn: Any) -> int:
     directions = 2 if rnn.bidirectional else 1
     total, input_size = 0, rnn.input_size
     for _ in range(rnn.num_layers):
-        total += directions * recurrent_gates(_CELLS[rnn.mode]) * rnn.hidden_size * (input_size + rnn.hidden_size)
+        total += (
+            directions * recurrent_gates(_CELLS[rnn.mode]) * rnn.hidden_size * (input_size + rnn.hidden_size)
+        )
         input_size = directions * rnn.hidden_size
     return total
 

@@ -213,7 +213,9 @@ def test_the_penalty(language_models):
     expected = 0.3 * (sum(gate * (1 - gate) for gate in gates) + sum(gates))
     assert tagger.model.get_regularization_penalty().item() == pytest.approx(expected, rel=1e-6)
     metrics = tagger.model.get_metrics()
-    shown = [metrics.pop(f"_gates/{name}_{layer}") for name in ("forward", "backward") for layer in range(1, 5)]
+    shown = [
+        metrics.pop(f"_gates/{name}_{layer}") for name in ("forward", "backward") for layer in range(1, 5)
+    ]
     assert shown == pytest.approx(gates)
     cost = kept_multiply_adds(tagger.embedder.gated_stacks()).item()
     assert metrics == {"kept_layers": 6.0, "kept_multiply_adds": pytest.approx(cost / 1e6)}
