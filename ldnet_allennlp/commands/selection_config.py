@@ -55,10 +55,10 @@ def selection_config(
     Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
     trained on is not in the config.
     """
-    name = config["model"].get("type")
-    if name != "ldnet_tagger":
+    kind = config["model"].get("type")
+    if kind != "ldnet_tagger":
         raise ConfigurationError(
-            f"Layers are selected by the loss of an ldnet_tagger, but the archive holds a {name}. (A crf_tagger's "
+            f"Layers are selected by the loss of an ldnet_tagger, but the archive holds a {kind}. (A crf_tagger's "
             f"archive is one of an ldnet_tagger, too, if its config says so.)"
         )
     missing = [key for key in ("train_data_path", "validation_data_path", "trainer") if not config.get(key)]
@@ -72,21 +72,23 @@ def selection_config(
     config["model"]["initializer"] = {
         "regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]
     }
-    budget = {"lambda_1": lambda_1} if lambda_1 is not None else {"max_multiply_adds": max_multiply_adds}
+    name = "max_multiply_adds" if lambda_1 is None else "lambda_1"
+    last: float = (max_multiply_adds or 0.0) if lambda_1 is None else lambda_1
     for section in find_sections(config["model"], "ldnet"):
         section.pop("lambda_1", None)
         section.pop("max_multiply_adds", None)
-        section.update(lambda_0=lambda_0, over_budget_weight=over_budget_weight, **budget)
+        section.update(lambda_0=lambda_0, over_budget_weight=over_budget_weight)
+        section[name] = last
     trainer = config["trainer"]
-    trainer["num_epochs"] = num_epochs = num_epochs or trainer.get(
-        "num_epochs", 20
-    )  # 20 is AllenNLP's own default
+    num_epochs = num_epochs or int(trainer.get("num_epochs", 20))  # 20 is AllenNLP's own default
+    trainer["num_epochs"] = num_epochs
     trainer.pop("patience", None)
     _wrap_optimizer(trainer, gate_learning_rate)
     stacks = [stack for embedder in embedders for stack in embedder.gated_stacks()]
-    layers, cost = sum(len(stack.gates) for stack in stacks), float(kept_multiply_adds(stacks))
-    (name, last), whole = next(iter(budget.items())), layers if lambda_1 is not None else cost
-    points = [[0, max(0.8 * whole, last)], [num_epochs // 2, last]]
+    whole = (
+        sum(len(stack.gates) for stack in stacks) if name == "lambda_1" else float(kept_multiply_adds(stacks))
+    )
+    points = [[0, max(0.8 * whole, float(last))], [num_epochs // 2, last]]
     callbacks = [
         callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
     ]

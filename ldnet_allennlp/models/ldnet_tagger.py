@@ -402,9 +402,10 @@ class LdnetTagger(CrfTagger):
         `Dict[str, float]`
             `accuracy` (of the words' tags) and span F1 (`-overall` and `-macro`, see `SpanF1`, and of each type if
             `verbose_metrics`) of what was decoded, if anything was; `unseen_labels`, the number of words whose true
-            label is not in the vocabulary, if there are any: errors in all of these scores; where gates are
-            trained, `kept_layers`, `kept_multiply_adds` and the gates themselves (see `metrics_of_stacks`); and `lm_perplexity`, the exact perplexity of the
-            words that were predicted in co-training, in both directions together.
+            label is not in the vocabulary, if there are any: errors in all of these scores; where gates are trained,
+            `kept_layers`, `kept_multiply_adds` and the gates themselves (see `metrics_of_stacks`); and
+            `lm_perplexity`, the exact perplexity of the words that were predicted in co-training, in both directions
+            together.
         """
         metrics: Dict[str, float] = {}
         if self._has_decoded:
