@@ -1,6 +1,7 @@
 """
 Runs the speed benchmarks one after the other, and collects their tables and figures in a folder:
 
+    python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: whether all of it runs
     python benchmarks/suite.py out/benchmarks             # a quarter of an hour on two cores
     python benchmarks/suite.py out/benchmarks --full      # hours: what the README quotes
 
@@ -29,10 +30,11 @@ HERE = Path(__file__).resolve().parent
 
 
 class Part(NamedTuple):
-    """A script, and its arguments for a short and for the full run."""
+    """A script, and its arguments for the smallest, the usual and the full run."""
 
     name: str
     quick: Tuple[str, ...]
+    usual: Tuple[str, ...]
     full: Tuple[str, ...]
     takes: Tuple[str, ...]
     """Which of the common options it has."""
@@ -40,11 +42,17 @@ class Part(NamedTuple):
 
 ALL = ("--threads", "--seed", "--device")
 PARTS = [
-    Part("tagging", (), ("--full", "--autocast"), ALL),
-    Part("growth", ("--quick",), (), ("--threads", "--seed")),
-    Part("lm_training", ("--vocabularies", "33000", "--rounds", "1"), ("--profile",), ALL),
-    Part("tagger_training", ("--sentences", "100", "--rounds", "1"), ("--profile",), ALL),
-    Part("crf", ("--seconds", "0.2", "--rounds", "5"), (), ("--threads", "--seed")),
+    Part("tagging", ("--quick", "--lm-words", "3000"), (), ("--full", "--autocast"), ALL),
+    Part("growth", ("--quick", "--words", "64"), ("--quick",), (), ("--threads", "--seed")),
+    Part("lm_training", ("--quick",), ("--vocabularies", "33000", "--rounds", "1"), ("--profile",), ALL),
+    Part("tagger_training", ("--quick",), ("--sentences", "100", "--rounds", "1"), ("--profile",), ALL),
+    Part(
+        "crf",
+        ("--seconds", "0", "--rounds", "2"),
+        ("--seconds", "0.2", "--rounds", "5"),
+        (),
+        ("--threads", "--seed"),
+    ),
 ]
 
 
@@ -55,7 +63,7 @@ def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[st
         command += [name, str(getattr(options, name[2:]))]
     if part.name == "growth":
         command += ["--plot", str(folder / "growth.svg")]
-    return [*command, *(part.full if options.full else part.quick)]
+    return [*command, *(part.full if options.full else part.quick if options.quick else part.usual)]
 
 
 def run(command: List[str], threads: int, log: Path) -> int:
@@ -77,7 +85,9 @@ def main(arguments: Optional[List[str]] = None) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", help="where to write to; is made")
-    parser.add_argument("--full", action="store_true", help="all sizes, all rounds")
+    extent = parser.add_mutually_exclusive_group()
+    extent.add_argument("--quick", action="store_true", help="the smallest sizes, one round")
+    extent.add_argument("--full", action="store_true", help="all sizes, all rounds")
     parser.add_argument("--only", nargs="+", choices=[part.name for part in PARTS], help="the parts to run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=13)

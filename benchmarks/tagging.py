@@ -1,6 +1,7 @@
 """
 How fast the tagger tags, against the straightforward way of the original, allennlp-models' tagger and the machine.
 
+    python benchmarks/tagging.py --quick                        # about two minutes on one core, a first look
     python benchmarks/tagging.py --json tagging.json            # some minutes
     python benchmarks/tagging.py --full --json tagging.json     # the whole of it
 
@@ -241,8 +242,9 @@ def main(arguments: Optional[List[str]] = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--full", action="store_true", help="3,453 sentences, 5 rounds, both outputs, memory")
-    parser.add_argument("--sentences", type=int, help="default: 1,000, with --full 3,453")
-    parser.add_argument("--rounds", type=int, help="default: 3, with --full 5")
+    parser.add_argument("--quick", action="store_true", help="128 sentences, 1 round")
+    parser.add_argument("--sentences", type=int, help="default: 1,000, with --full 3,453, with --quick 128")
+    parser.add_argument("--rounds", type=int, help="default: 3, with --full 5, with --quick 1")
     parser.add_argument("--taggers", nargs="+", choices=TAGGERS, default=list(TAGGERS))
     parser.add_argument("--lm-words", type=int, default=33_000, help="the language models' vocabulary")
     parser.add_argument("--threads", type=int, default=2)
@@ -257,8 +259,8 @@ def main(arguments: Optional[List[str]] = None) -> None:
     if options.task:
         run_task(json.loads(options.task))
         return
-    options.sentences = options.sentences or (3453 if options.full else 1000)
-    options.rounds = options.rounds or (5 if options.full else 3)
+    options.sentences = options.sentences or (3453 if options.full else 128 if options.quick else 1000)
+    options.rounds = options.rounds or (5 if options.full else 1 if options.quick else 3)
     if options.full and options.memory_words is None:
         options.memory_words = 400_000
     import torch

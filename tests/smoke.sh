@@ -110,10 +110,10 @@ smoke() {
         return
     fi
     mkdir -p "$env/nltk_data/tokenizers/punkt" # allennlp_models would download it
-    timeout 600 "$env/bin/python" "$root/tests/smoke_steps.py" "$env/work" || status=$?
+    timeout 1200 "$env/bin/python" "$root/tests/smoke_steps.py" "$env/work" || status=$?
     case "$status" in
         0) printf '== Python %s: passed\n' "$version" ;;
-        124) fail "$version" "the steps did not end within 10 minutes" ;;
+        124) fail "$version" "the steps did not end within 20 minutes" ;;
         *) fail "$version" "see above" ;;
     esac
     rm -rf "$env"
