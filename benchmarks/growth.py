@@ -6,8 +6,9 @@ How words a second change with the length of sentences, the batch, the layers, t
 
 One thing is changed at a time; the others stay at the published sizes (10 layers of 300 in each direction, 33,000
 words, 17 tags), at sentences of 16 words and at 1,024 tokens a batch. All sentences of a text have one length, so that
-nothing is padded. The published setting, which all panels share, is measured once. Each point is the network alone, from tensors to tags, as `tagging.py` measures it: the median of the
-rounds, whose order is drawn anew each time. The plot (matplotlib) has a panel for each of them.
+nothing is padded. The published setting, which all panels share, is measured once. Each point is the network alone,
+from tensors to tags, as `tagging.py` measures it: the median of the rounds, whose order is drawn anew each time. The
+plot (matplotlib) has a panel for each of them.
 """
 
 import argparse

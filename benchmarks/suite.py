@@ -1,7 +1,7 @@
 """
 Runs the speed benchmarks one after the other, and collects their tables and figures in a folder:
 
-    python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: whether all of it runs
+    python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: does it run
     python benchmarks/suite.py out/benchmarks             # a quarter of an hour on two cores
     python benchmarks/suite.py out/benchmarks --full      # hours: what the README quotes
 

@@ -112,7 +112,7 @@ class Workplace:
                 "--lambda-0",
                 "10",
                 "--gate-learning-rate",
-                "0.3",
+                "5",
                 "--over-budget-weight",
                 "3",
             ]
