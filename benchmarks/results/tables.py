@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
@@ -109,6 +109,7 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
         for number, costs_of in enumerate(costs):
             panel = figure.add_subplot(1, 2, number + 1)
             values = [value for value in costs_of.values() if value is not None]
+            labels: Dict[Tuple[float, float], List[str]] = {}  # of rows that stand at one point, together
             for row, cells in rows.items():
                 value, scores = costs_of[row], [100 * cell["scores"]["test"] for cell in cells]
                 if value is None:
@@ -118,7 +119,10 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
                 colour = VERMILLION if row in NAMES else BLUE
                 panel.errorbar([value], [middle], [spread], fmt="o", color=colour, capsize=3)
                 kind, _, layers = row.rpartition("-")
-                annotate(panel, layers if kind == "layers" else name_of(row), value, middle, values)
+                label = layers if kind == "layers" else name_of(row)
+                labels.setdefault((round(value, 2), round(middle, 1)), []).append(label)
+            for (value, middle), names in labels.items():
+                annotate(panel, ", ".join(names), value, middle, values)
             if values:
                 with_log_scale(panel, values)
             panel.set_xlabel(
