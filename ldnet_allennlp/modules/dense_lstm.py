@@ -312,9 +312,17 @@ def dense_lstm(
 
 
 def can_fuse(
-    layers: Sequence[torch.nn.RNNBase], inputs: torch.Tensor, starts: Optional[List[LayerState]]
+    layers: Sequence[torch.nn.RNNBase],
+    inputs: torch.Tensor,
+    starts: Optional[List[LayerState]],
+    hides_layers: bool,
 ) -> bool:
-    """Whether `dense_lstm` computes these layers: LSTMs that are being trained, in float32 and on the CPU."""
+    """
+    Whether `dense_lstm` computes these layers, and saves time by it: LSTMs that are being trained, in float32 and on the
+    CPU, where some layers are hidden or the products are in bfloat16. With all layers in float32 torch's own are faster.
+    """
+    if not (hides_layers or _precision() == torch.bfloat16):
+        return False
     if not (layers and torch.is_grad_enabled() and inputs.device.type == "cpu" and inputs.numel()):
         return False
     if not all(isinstance(layer, torch.nn.LSTM) and layer.weight_ih_l0.requires_grad for layer in layers):

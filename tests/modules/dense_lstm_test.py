@@ -132,16 +132,17 @@ class TestDenseLstm:
 class TestCanFuse:
     def test_only_lstms_in_training_on_the_cpu(self):
         layers, inputs = make_layers(2), make_inputs()
-        assert can_fuse(layers, inputs, None)
-        assert can_fuse(layers, inputs.detach(), make_states(2))
+        assert can_fuse(layers, inputs, None, True)
+        assert not can_fuse(layers, inputs, None, False)  # torch's own are faster
+        assert can_fuse(layers, inputs.detach(), make_states(2), True)
         with torch.no_grad():
-            assert not can_fuse(layers, inputs, None)
-        assert not can_fuse([], inputs, None)
-        assert not can_fuse(layers, inputs.double(), None)
-        assert not can_fuse(layers, inputs[:, :0], None)
-        assert not can_fuse([torch.nn.GRU(INPUT_SIZE, SIZE)], inputs, None)
-        assert not can_fuse(layers, inputs, [tuple(inputs[:, 0] for _ in "hc")] * 2)
+            assert not can_fuse(layers, inputs, None, True)
+        assert not can_fuse([], inputs, None, True)
+        assert not can_fuse(layers, inputs.double(), None, True)
+        assert not can_fuse(layers, inputs[:, :0], None, True)
+        assert not can_fuse([torch.nn.GRU(INPUT_SIZE, SIZE)], inputs, None, True)
+        assert not can_fuse(layers, inputs, [tuple(inputs[:, 0] for _ in "hc")] * 2, True)
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            assert can_fuse(layers, inputs, None)
+            assert can_fuse(layers, inputs, None, False)
         layers[1].weight_ih_l0.requires_grad_(False)
-        assert not can_fuse(layers, inputs, None)
+        assert not can_fuse(layers, inputs, None, True)
