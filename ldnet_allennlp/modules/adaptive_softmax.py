@@ -7,8 +7,8 @@ from typing import List, Optional, Sequence, Tuple, cast
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
+from torch.nn.functional import cross_entropy
 
-from ldnet_allennlp.modules.linear_log_prob import LinearLogProb
 from ldnet_allennlp.modules.rank_sampler import RankSampler
 
 
@@ -196,7 +196,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 head_targets = head_targets.masked_fill(
                     self._members(number, targets), self.cutoffs[0] + number
                 )
-            log_prob = LinearLogProb.apply(embeddings, *self._head_weights(), head_targets)  # (N,)
+            log_prob = -cross_entropy(self._head_logits(embeddings), head_targets, reduction="none")  # (N,)
             for number in range(self.num_clusters):
                 # Empty clusters are computed, too: this costs nothing and puts them into the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
@@ -216,8 +216,7 @@ class AdaptiveSoftmax(torch.nn.Module):
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            hidden = self._cluster_input(number, embeddings)  # (n, d)
-            return LinearLogProb.apply(hidden, self._cluster_weight(number), None, targets)
+            return -cross_entropy(self._cluster_logits(number, embeddings), targets, reduction="none")
         assert self.tail_samples is not None
         hidden = self._cluster_input(number, embeddings).to(self.head.weight.dtype)  # (n, d)
         sampler = RankSampler(self.cutoffs[number], self.cutoffs[number + 1])
