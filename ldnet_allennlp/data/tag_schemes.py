@@ -126,6 +126,8 @@ def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
     spans: List[Span] = []
     start, open_type = -1, ""  # start is -1 while no span is open
     for position, tag in enumerate(tags):
+        if tag == OUTSIDE and start < 0:
+            continue  # most words of most texts
         role, span_type = _read_bare(tag) if bare else _read(tag, position)
         continues = start >= 0 and role in "IE" and span_type == open_type
         if start >= 0 and not continues:

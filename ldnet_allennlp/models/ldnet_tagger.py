@@ -181,9 +181,9 @@ class LdnetTagger(CrfTagger):
 
     def spans(self, tags: List[str]) -> List[Span]:
         """The spans of predicted tags in the model's `label_encoding`; a boundary tag of a word is none."""
-        return spans_from_tags(
-            ["O" if tag in self.boundary_tags else tag for tag in tags], self.label_encoding
-        )
+        if self.boundary_tags:
+            tags = ["O" if tag in self.boundary_tags else tag for tag in tags]
+        return spans_from_tags(tags, self.label_encoding)
 
     def _labels(self) -> List[str]:
         """All tags, in the order of their ids."""

@@ -1,7 +1,8 @@
 """Tensors of sentences, with the work of indexing done once a word."""
 
+import itertools
 import threading
-from typing import Any, Dict, Mapping, NamedTuple, Optional, Sequence
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Sequence
 
 import numpy
 import torch
@@ -73,44 +74,48 @@ class IndexedWords:
 
     def _numbers_of(self, sentences: Sequence[Sequence[Token]]) -> Optional[numpy.ndarray]:
         """The row of each word in the tables, (B, T)."""
+        known = self._numbers
+        new = {}
+        for token in itertools.chain.from_iterable(sentences):
+            text = token.text or ""
+            if getattr(token, "text_id", None) is not None:
+                return None
+            if text not in known and text not in new:
+                if len(text.encode("utf-8", "replace")) > _MAX_CHARACTERS:
+                    return None
+                new[text] = token
+        if new:
+            self._add(list(new.values()))
         numbers = numpy.zeros((len(sentences), max(map(len, sentences))), dtype=numpy.int64)
         for row, sentence in enumerate(sentences):
-            for step, token in enumerate(sentence):
-                number = self._numbers.get(token.text or "")
-                if number is None or getattr(token, "text_id", None) is not None:
-                    number = self._add(token)
-                    if number is None:
-                        return None
-                numbers[row, step] = number
+            numbers[row, : len(sentence)] = [known[token.text or ""] for token in sentence]
         return numbers
 
     def _forget(self) -> None:
         self._numbers: Dict[str, int] = {}
         self._tables: Dict[str, Dict[str, _Table]] = {name: {} for name in self._indexers}
 
-    def _add(self, token: Token) -> Optional[int]:
-        """Indexes a new word, and gives its number."""
-        text = token.text or ""
-        if (
-            getattr(token, "text_id", None) is not None
-            or len(text.encode("utf-8", "replace")) > _MAX_CHARACTERS
-        ):
-            return None
-        number = len(self._numbers) + 1
+    def _add(self, tokens: List[Token]) -> None:
+        """Indexes new words, and gives them the next numbers."""
+        first = len(self._numbers) + 1
         for name, indexer in self._indexers.items():
-            for key, (found,) in indexer.tokens_to_indices([token], self._vocab).items():
-                table = self._table(name, key, isinstance(found, list), number)
-                values = found if isinstance(found, list) else [found]
-                table.rows.reshape(len(table.rows), -1)[number, : len(values)] = values
-                table.lengths[number] = len(values)
-        self._numbers[text] = number
-        return number
+            for key, found in indexer.tokens_to_indices(tokens, self._vocab).items():
+                table = self._table(name, key, isinstance(found[0], list), first + len(found) - 1)
+                if table.rows.ndim == 1:
+                    table.rows[first : first + len(found)] = found
+                    table.lengths[first : first + len(found)] = 1
+                    continue
+                for number, values in enumerate(found, start=first):
+                    table.rows[number, : len(values)] = values
+                    table.lengths[number] = len(values)
+        for number, token in enumerate(tokens, start=first):
+            self._numbers[token.text or ""] = number
 
     def _table(self, name: str, key: str, of_lists: bool, number: int) -> _Table:
         """A table that has a row of this number."""
         table = self._tables[name].get(key)
         if table is None or number >= len(table.rows):
-            size = 1024 if table is None else 2 * len(table.rows)
+            size = 2 * max(number, 512)
             shape: Any = (size, _MAX_CHARACTERS) if of_lists else (size,)
             larger = _Table(numpy.zeros(shape, dtype=numpy.int32), numpy.zeros(size, dtype=numpy.int32))
             if table is not None:

@@ -3,7 +3,7 @@
 import gzip
 import json
 import zlib
-from typing import Any, Iterator, List
+from typing import Any, Iterator, List, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.file_utils import cached_path, open_compressed
@@ -91,6 +91,14 @@ class LineParser:
         return found
 
 
+class SentenceInstance(Instance):
+    """An instance that is shown as its words: `allennlp predict` makes this text of each, printed or not."""
+
+    @overrides
+    def __str__(self) -> str:
+        return " ".join(token.text or "" for token in cast(TextField, self.fields["tokens"]).tokens)
+
+
 class PredictionReader(DatasetReader):
     """
     A tagger's reader for prediction: what it reads has no labels, whether the files have some or not.
@@ -131,7 +139,7 @@ class PredictionReader(DatasetReader):
             reader = reader.for_prediction()
         for instance in reader.read(file_path):
             # Labels are not looked at: those that training did not have would stop the run.
-            yield Instance({name: field for name, field in instance.fields.items() if name != "tags"})
+            yield SentenceInstance({name: field for name, field in instance.fields.items() if name != "tags"})
 
     def _read_lines(self, path: str) -> Iterator[Instance]:
         parser = LineParser(self.kind, path)
