@@ -1,4 +1,4 @@
-"""Recurrent layers where no gradient is wanted: the same values as `torch.nn.LSTM`'s, with less work."""
+"""Recurrent layers with the values of torch's and AllenNLP's own, and less work: most of them without gradients."""
 
 import threading
 from typing import Any, List, Optional, Sequence, Tuple
@@ -15,9 +15,12 @@ LayerState = Tuple[torch.Tensor, ...]
 # here on, in input sizes for each hidden unit, one product for the inputs of all steps and a loop are faster.
 _LOOP_FROM = 4
 
+# Up to so many positions a word, a network over the padding, too, is faster than one over packed sentences.
+_MOST_PADDING = 1.75
+
 
 def needs_graph(module: torch.nn.Module, *inputs: Optional[torch.Tensor]) -> bool:
-    """Whether autograd must see what a module does with these inputs."""
+    """Whether autograd must see what a module does with these inputs, of any shape."""
     if not torch.is_grad_enabled():
         return False
     return any(tensor is not None and tensor.requires_grad for tensor in (*inputs, *module.parameters()))
@@ -70,8 +73,8 @@ def run_dense_layers(
 
 def encode(encoder: Seq2SeqEncoder, inputs: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """
-    What `encoder(inputs, mask)` gives. Where autograd is off, AllenNLP's "lstm" and "gru" of one layer do not pack the
-    sentences, for which torch's CPU code is slower: the backward direction reads each in reverse.
+    What `encoder(inputs, mask)` gives. On a CPU, AllenNLP's "lstm" and "gru" of one layer do not pack sentences of
+    similar lengths, for which torch's code is slower: the backward direction reads each in reverse.
 
     # Parameters
 
@@ -91,11 +94,13 @@ def encode(encoder: Seq2SeqEncoder, inputs: torch.Tensor, mask: torch.Tensor) ->
         and rnn.bias
         and not getattr(rnn, "proj_size", 0)
     )
-    if not plain or torch.is_grad_enabled() or inputs.device.type != "cpu" or inputs.numel() == 0:
+    if not plain or inputs.device.type != "cpu" or inputs.numel() == 0:
         return encoder(inputs, mask)
     lengths = mask.sum(dim=1)
     if int(lengths.min()) == inputs.size(1):
         return rnn(inputs)[0]
+    if mask.numel() > _MOST_PADDING * int(lengths.sum()):
+        return encoder(inputs, mask)
     outputs = [_one_direction(rnn, inputs, 0)]
     if rnn.bidirectional:
         backward = _one_direction(rnn, reverse_sequences(inputs, lengths), 1)
@@ -107,8 +112,8 @@ def _one_direction(rnn: torch.nn.RNNBase, inputs: torch.Tensor, direction: int) 
     """One direction (0 forward, 1 backward) of a network of one layer, from left to right. (B, T, D) to (B, T, H)."""
     weights = rnn.all_weights[direction]
     start = inputs.new_zeros((1, inputs.size(0), rnn.hidden_size))
-    # With biases, one layer, no dropout, not training, one direction, batch first.
-    options: Any = (weights, True, 1, 0.0, False, False, True)
+    # With biases, one layer, no dropout, whether for training, one direction, batch first.
+    options: Any = (weights, True, 1, 0.0, torch.is_grad_enabled(), False, True)
     if isinstance(rnn, torch.nn.LSTM):
         return torch.lstm(inputs, (start, start), *options)[0]
     return torch.gru(inputs, start, *options)[0]
