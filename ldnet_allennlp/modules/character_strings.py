@@ -11,9 +11,12 @@ import torch
 # What stands in a string beside characters, whose ids are above 0.
 SPACE = -2
 MARKER = -1
-# A segment ends where fewer than this part of its sentences would still be running: at most a quarter of the
-# computed steps are idle, and 128 sentences of any lengths need at most 14 segments.
+# A segment ends where fewer than this part of its sentences would still be running: about a quarter of the computed
+# steps are idle at most, and 128 sentences of any lengths need at most 14 segments.
 MIN_RUNNING = 0.75
+# Segments' steps, and the sentences of those after the first one, are multiples of these where they can be: torch's LSTM
+# for CPUs (oneDNN) is made anew for each shape that it has not met yet.
+STEPS, SENTENCES = 8, 4
 
 
 class CharacterStrings(NamedTuple):
@@ -132,6 +135,10 @@ def _reading_positions(
     return torch.where(is_end, sizes, forward), backward
 
 
+def _round_up(number: int, unit: int) -> int:
+    return -(-number // unit) * unit
+
+
 def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tuple[int, int]]]:
     """
     Where each sentence and each step goes, given the strings' lengths, (B,): the sentences' ranks by falling
@@ -148,9 +155,12 @@ def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tu
     start = 0
     while start < running.size(0):
         width = int(running[start])
-        end = int((running >= math.ceil(MIN_RUNNING * width)).sum())
-        segments.append((end - start, width))
-        start = end
+        if segments and width > SENTENCES:
+            width = min(segments[-1][1], _round_up(width, SENTENCES))
+        steps = int((running >= math.ceil(MIN_RUNNING * width)).sum()) - start
+        steps = min(_round_up(max(steps, 1), STEPS), running.size(0) - start)
+        segments.append((steps, width))
+        start += steps
     steps, widths = torch.tensor(segments).reshape(-1, 2).unbind(1)
     widths = widths.repeat_interleave(steps)
     return ranks, (widths.cumsum(0) - widths).to(lengths.device), segments
