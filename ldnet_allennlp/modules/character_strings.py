@@ -14,8 +14,8 @@ MARKER = -1
 # A segment ends where fewer than this part of its sentences would still be running: about a quarter of the computed
 # steps are idle at most, and 128 sentences of any lengths need at most 14 segments.
 MIN_RUNNING = 0.75
-# Segments' steps, and the sentences of those after the first one, are multiples of these where they can be: torch's LSTM
-# for CPUs (oneDNN) is made anew for each shape that it has not met yet.
+# Segments' steps, and the sentences of those after the first one, are multiples of these where they can be: torch's
+# LSTM for CPUs (oneDNN) is made anew for each shape that it has not met yet.
 STEPS, SENTENCES = 8, 4
 
 
