@@ -124,13 +124,18 @@ def cluster_edges(num_words: int) -> List[int]:
     return [cutoff for cutoff in CUTOFFS if cutoff < num_words] + [num_words]
 
 
-def multiply_adds(way: str, num_words: int, targets: torch.Tensor, sizes: argparse.Namespace) -> float:
-    """Those of a step, forward and backward, for these targets (B, T)."""
+def network_multiply_adds(sizes: argparse.Namespace) -> int:
+    """Those of the layers and the projection for a token, forward."""
     width = sizes.embedding + sizes.layers * sizes.hidden
     layers = sum(
         4 * sizes.hidden * (sizes.embedding + (layer + 1) * sizes.hidden) for layer in range(sizes.layers)
     )
-    token = layers + width * sizes.projection
+    return layers + width * sizes.projection
+
+
+def multiply_adds(way: str, num_words: int, targets: torch.Tensor, sizes: argparse.Namespace) -> float:
+    """Those of a step, forward and backward, for these targets (B, T)."""
+    token = network_multiply_adds(sizes)
     if way.startswith("AllenNLP"):
         token += sizes.projection * (SAMPLES + 1 if way == "AllenNLP sampled" else num_words)
         return 3.0 * targets.numel() * token
@@ -299,11 +304,17 @@ def measure(way: str, num_words: int, sizes: argparse.Namespace) -> Dict[str, An
     seconds = [step(number) for number in range(sizes.steps - bool(sizes.profile))]
     megabytes = peak_megabytes(sizes.device) - before
     rates.append(product_rates(sizes))
+    targets = BATCH_SIZE * STEPS
     result = {
         "seconds": seconds[2:],
         "operations": [
             2 * multiply_adds(way, num_words, batch[:, 1:], sizes) for batch in batches[2 : len(seconds)]
         ],
+        "softmax_share": 1
+        - 3
+        * targets
+        * network_multiply_adds(sizes)
+        / multiply_adds(way, num_words, batches[0][:, 1:], sizes),
         "megabytes": megabytes,
         "rates": {name: statistics.mean(rate[name] for rate in rates) for name in rates[0]},
     }
@@ -409,6 +420,7 @@ def collect(arguments: argparse.Namespace) -> Dict[Any, Dict[str, Any]]:
                 for operations, seconds in zip(measured["operations"], measured["seconds"])
             ]
             result["rates"].append(measured["rates"])
+            result["softmax_share"] = measured["softmax_share"]
             result["megabytes"] = max(result["megabytes"], measured["megabytes"])
             result["profile"] = measured.get("profile")
     return results
@@ -447,6 +459,13 @@ def report(results: Dict[Any, Dict[str, Any]], arguments: argparse.Namespace) ->
             medians = [statistics.median(results[way, size]["seconds"]) for size in sizes]
             print(f"{way}: {sizes[-1]} words cost {medians[-1] / medians[0]:.2f}x a step with {sizes[0]}")
     for (way, size), result in results.items():
+        if "bfloat16" in way and result["seconds"]:
+            faster = statistics.median(rate["bfloat16"] / rate["float32"] for rate in rates)
+            share = result["softmax_share"]
+            print(
+                f"{way}, {size} words: the softmax, in float32, has {100 * share:.0f} % of the operations, so bfloat16 "
+                f"can make a step at most {1 / (share + (1 - share) / faster):.2f}x as fast"
+            )
         if result.get("profile"):
             print(f"\n{way}, {size} words: ms and calls of a step's operations")
             for name, milliseconds, calls in result["profile"]:

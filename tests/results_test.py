@@ -1,12 +1,16 @@
-"""The parts of benchmarks/results/ that can go wrong without being seen: splits and tables."""
+"""The parts of benchmarks/results/ that can go wrong without being seen: splits, cuts and tables."""
 
 import importlib
 import json
 import sys
 
 import pytest
+from allennlp.commands.train import train_model
+from allennlp.models.archival import load_archive
 
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from tests.common import ROOT
+from tests.taggers import DEV, ldnet_embedder, set_gates, tagger_params
 
 FOLDER = ROOT / "benchmarks" / "results"
 
@@ -15,7 +19,7 @@ FOLDER = ROOT / "benchmarks" / "results"
 def scripts(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     yield importlib.import_module
-    for name in ("corpora", "tables"):
+    for name in ("corpora", "cuts", "lm_tables", "run", "tables"):
         sys.modules.pop(name, None)
 
 
@@ -79,3 +83,54 @@ def test_the_table(scripts, tmp_path, monkeypatch, capsys):
         ["no language model", "0", "20.0", "10.0", "1.00 M", "1,234", "1.0 MiB", "1"],
     ]
     assert "no language model" in (tmp_path / "results_wnut17.svg").read_text()  # the label of its point
+
+
+@pytest.fixture(scope="module")
+def unpruned(tmp_path_factory, language_models):
+    """The folder of a trained tagger, and how many layers its language models have."""
+    folder = tmp_path_factory.mktemp("unpruned") / "run"
+    params = tagger_params(language_models, "ner", num_epochs=1)
+    params["test_data_path"] = str(DEV)
+    model = train_model(params, str(folder))
+    return folder, sum(map(len, ldnet_embedder(model).all_layers().values()))
+
+
+def test_gates_are_clamped_after_a_training_without_the_proximal_step(
+    scripts, unpruned, tmp_path, monkeypatch
+):
+    run, cuts = scripts("run"), scripts("cuts")
+    folder, layers = unpruned
+    # So strong a penalty leaves [0, 1] within two epochs.
+    monkeypatch.setattr(run, "SELECTION", {**run.SELECTION, "epochs": 2, "lambda_0": 5.0})
+    config = run.select_config(folder, "clamped-2")
+    assert config["trainer"]["optimizer"] == run.SELECTION["optimizer"]
+    run.clamp_after_training(tmp_path, config, "2")
+
+    gates = cuts.gates_of(load_archive(str(tmp_path / run.LAST)).model)
+    values = [gate for stack in gates.values() for gate in stack]
+    assert len(values) == layers and not all(0 <= gate <= 1 for gate in values)
+    largest = sorted((min(gate, 1.0) for gate in values if gate > 0), reverse=True)[:2]
+    found = cuts.measure(tmp_path)
+    after = [gate for stack in found["after"]["gates"].values() for gate in stack]
+    assert sorted(after, reverse=True) == pytest.approx(largest, abs=1e-3)
+    assert found["before"]["layers"] == sum(gate > 0 for gate in values)
+    assert found["words"] == sum(len(block.splitlines()) for block in blocks_of(DEV.read_text()))
+
+
+def test_what_a_cut_changes_is_counted(scripts, unpruned, tmp_path):
+    """Nothing where the gates of what is cut are 0, and much where they are not."""
+    run, cuts = scripts("run"), scripts("cuts")
+    folder, layers = unpruned
+    config = run.select_config(folder, "layers-2")
+    (tmp_path / "pruned").mkdir()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    archive = load_archive(str(folder / "model.tar.gz"))
+    for gates, same in (([0.5] * 2 + [0.0] * (layers - 2), True), ([1.0] * layers, False)):
+        set_gates(ldnet_embedder(archive.model), gates)
+        source = str(tmp_path / "model.tar.gz")
+        run.write_archive(source, archive.model, archive.config.as_dict(quiet=True))
+        prune_archive(source, str(tmp_path / "pruned" / "model.tar.gz"), keep=["2"], force=True)
+        found = cuts.measure(tmp_path)
+        assert (found["before"]["layers"], found["after"]["layers"]) == (2 if same else layers, 2)
+        assert (found["largest_difference"] < 1e-5) is same
+        assert found["tags_changed"] == 0 or not same

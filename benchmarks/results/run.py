@@ -10,8 +10,10 @@ made it. `benchmarks/results/speed.py` measures the archives, and `benchmarks/re
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
 selection that goes on from the unpruned tagger of the same seed, pruning, and some epochs of training after it;
-`elmo`, a mixture of the layers of stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`,
-LM-LSTM-CRF. The corpora are looked for in the folder of the variable LDNET_DATA, by default ../shared/data.
+`clamped-N`, the same without the proximal step: gates that are free to leave [0, 1], clamped after the training, of
+which the N largest are kept; `elmo`, a mixture of the layers of stacked language models (`--elmo-forward`,
+`--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for in the folder of the variable LDNET_DATA, by
+default ../shared/data.
 """
 
 import argparse
@@ -24,7 +26,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Sequence
 
 warnings.filterwarnings("ignore")
 
@@ -34,16 +36,19 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from allennlp.common import Params  # noqa: E402
 from allennlp.common.params import with_overrides  # noqa: E402
+from allennlp.models.archival import archive_model  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.archives import read_archive  # noqa: E402
+from ldnet_allennlp.commands.archives import read_archive, write_archive  # noqa: E402
+from ldnet_allennlp.commands.ldnet_prune import prune_archive  # noqa: E402
 from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
 from ldnet_allennlp.commands.model_report import report_of  # noqa: E402
 from ldnet_allennlp.commands.report_table import kept_layers  # noqa: E402
 from ldnet_allennlp.commands.selection_config import selection_config  # noqa: E402
 from ldnet_allennlp.commands.sweep_points import make_point, scores_of, train_once  # noqa: E402
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder  # noqa: E402
+from ldnet_allennlp.modules.selecting_modules import trained_selections  # noqa: E402
 
 DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = Path(__file__).resolve().parent / "results.jsonl"
@@ -68,6 +73,8 @@ SELECTION = {
     "finetune_epochs": 6,
     "finetune_lr": 0.002,
 }
+# Beside the archive of a `clamped-N` row's best epoch, that of its last.
+LAST = "last.tar.gz"
 CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-training": "lm_lstm_crf"}
 
 
@@ -101,6 +108,8 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
         if row in CONFIGS:
             archive, scores = train(folder, config)
         else:
+            if row.startswith("clamped-"):
+                clamp_after_training(folder, config, row.rpartition("-")[2])
             point = make_point(str(folder), config, finetuning(config))
             archive, scores = point["archive"], point["scores"]
         used = resource.getrusage(resource.RUSAGE_SELF)
@@ -141,6 +150,27 @@ def train(folder: Path, config: Dict[str, Any]) -> Any:
     return archive, scores_of(archive, config)
 
 
+def clamp_after_training(folder: Path, config: Dict[str, Any], layers: str) -> None:
+    """
+    Trains without the proximal step, and puts in the place of the pruned tagger that of the last epoch with its gates
+    clamped to [0, 1] and only the largest ones kept.
+    """
+    pruned = folder / "pruned" / "model.tar.gz"
+    if pruned.exists():
+        return
+    train_once(str(folder), config)
+    weights = f"model_state_e{SELECTION['epochs']}_b0.th"
+    archive_model(str(folder), weights=weights, archive_path=str(folder / LAST))
+    archive = read_archive(str(folder / LAST))
+    for selection in trained_selections(archive.model).values():
+        with torch.no_grad():
+            selection.gates.clamp_(0.0, 1.0)
+    pruned.parent.mkdir(parents=True, exist_ok=True)
+    clamped = str(pruned.parent / "clamped.tar.gz")
+    write_archive(clamped, archive.model, archive.config.as_dict(quiet=True))
+    prune_archive(clamped, str(pruned), keep=[layers])
+
+
 def finetuning(selection: Dict[str, Any]) -> Dict[str, Any]:
     """The trainer's section for what is left after pruning: the tagger's own optimizer, with a lower rate."""
     trainer = {key: value for key, value in selection["trainer"].items() if key != "callbacks"}
@@ -174,11 +204,11 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
 def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
     """Layer selection that goes on from a tagger."""
     kind, _, number = row.rpartition("-")
-    if kind not in ("layers", "multiply-adds") or not number.isdecimal():
+    if kind not in ("layers", "clamped", "multiply-adds") or not number.isdecimal():
         raise SystemExit(f"There is no row {row}.")
     archive = read_archive(str(unpruned / "model.tar.gz"))
     embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
-    layers: Optional[int] = int(number) if kind == "layers" else None
+    layers: Optional[int] = None if kind == "multiply-adds" else int(number)
     config = selection_config(
         archive.config.as_dict(quiet=True),
         embedders,
@@ -189,20 +219,29 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
         float(number) if layers is None else None,
         int(SELECTION["epochs"]),
     )
+    trainer = config["trainer"]
+    if kind == "clamped":
+        trainer["optimizer"] = SELECTION["optimizer"]
+        # The epochs' own choice is not wanted: the last one counts.
+        trainer["callbacks"][-1]["budget"] = sum(
+            len(stack.gates) for embedder in embedders for stack in embedder.gated_stacks()
+        )
+        return dict(config)
     return dict(with_overrides(config, {"trainer.optimizer.optimizer": SELECTION["optimizer"]}))
 
 
-def add_to_results(line: Dict[str, Any]) -> None:
-    """Puts a cell's line into the file of results, in the place of an older one."""
+def add_to_results(
+    line: Dict[str, Any], path: Path = RESULTS, key: Sequence[str] = ("corpus", "row", "seed")
+) -> None:
+    """Puts a cell's line into a file of results, in the place of an older one with the same values of `key`."""
     lines: List[Dict[str, Any]] = []
-    if RESULTS.exists():
-        lines = [json.loads(text) for text in RESULTS.read_text(encoding="utf-8").splitlines()]
-    key = ("corpus", "row", "seed")
+    if path.exists():
+        lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
     lines = [other for other in lines if any(other[name] != line[name] for name in key)] + [line]
-    lines.sort(key=lambda other: (other["corpus"], other["row"], other["seed"]))
-    beside = RESULTS.with_suffix(".new")
+    lines.sort(key=lambda other: [other[name] for name in key])
+    beside = path.with_suffix(".new")
     beside.write_text("".join(json.dumps(other) + "\n" for other in lines), encoding="utf-8")
-    os.replace(beside, RESULTS)
+    os.replace(beside, path)
 
 
 def commit() -> str:

@@ -1,10 +1,11 @@
 """
-Makes the table and the plot of the results page of `results.jsonl` and `speed.json`:
+Makes the tables and plots of the results page of what stands in this folder:
 
     python benchmarks/results/tables.py --plot docs/results
 
-prints a table in Markdown for each corpus, and writes `docs/results_CORPUS.svg`: F1 (or accuracy) on test against
-multiply-adds and, where they were measured, against words a second.
+prints, of `results.jsonl` and `speed.json`, a table in Markdown for each corpus, and writes `docs/results_CORPUS.svg`:
+F1 (or accuracy) on test against multiply-adds and, where they were measured, against words a second. Then, where they
+are there, tables of `cuts.jsonl`, `language_models.jsonl` and `lm_pruning.jsonl`, and `docs/results_lm_pruning.svg`.
 """
 
 import argparse
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from lm_tables import cuts_table, draw_pruning, language_model_table, pruning_table
 
 from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION
 from ldnet_allennlp.commands.sweep_table import annotate, with_log_scale
@@ -36,7 +39,7 @@ def main() -> None:
     )
     parser.add_argument("--plot", help="the beginning of the pictures' names")
     args = parser.parse_args()
-    lines = [json.loads(line) for line in (HERE / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = lines_of("results")
     path = HERE / "speed.json"
     speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for corpus in dict.fromkeys(line["corpus"] for line in lines):
@@ -46,6 +49,24 @@ def main() -> None:
         print("\n".join(table(rows, own)))
         if args.plot:
             draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
+    for name, make in (
+        ("cuts", cuts_table),
+        ("language_models", language_model_table),
+        ("lm_pruning", pruning_table),
+    ):
+        if lines_of(name):
+            print(f"\n{name}\n")
+            print("\n".join(make(lines_of(name))))
+    if args.plot and lines_of("lm_pruning"):
+        draw_pruning(lines_of("lm_pruning")).savefig(f"{args.plot}_lm_pruning.svg")
+
+
+def lines_of(name: str) -> Cells:
+    """What a script recorded, if it did."""
+    path = HERE / f"{name}.jsonl"
+    return (
+        [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+    )
 
 
 def rows_of(cells: Cells) -> Dict[str, Cells]:
@@ -90,6 +111,8 @@ def name_of(row: str) -> str:
     kind, _, number = row.rpartition("-")
     if kind == "layers":
         return f"at most {number} layer{'' if number == '1' else 's'}"
+    if kind == "clamped":
+        return f"{number} layers, clamped after training"
     if kind == "multiply-adds":
         return f"at most {float(number) / 1e6:g} M in the language models"
     return NAMES[row]
