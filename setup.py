@@ -19,7 +19,7 @@ FORGOTTEN_BOUNDS = [
     "torch<1.13",  # as AllenNLP says: pip looks at the newest first and takes gigabytes
     "torchvision<0.14",
     "numpy<2",  # spaCy 3.3, thinc 8.0 and torch 1.12 are compiled for numpy 1
-    "setuptools<80.9",  # allennlp_models and wandb import pkg_resources: 80.9 warns of it, 81 is without it
+    "setuptools<80.9",  # allennlp_models and wandb import pkg_resources: 80.9 warns of it, 82 is without it
     "typing_extensions<4.6",  # pydantic 1.8, which spaCy 3.3 wants, cannot read later ones on Python 3.8 and 3.9
     "pyarrow<21",  # datasets 2.10 uses PyExtensionType
     "google-api-core<2.26",  # later ones warn of the Python in use, on each start; so do the next two
@@ -51,6 +51,8 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["ldnet_allennlp", "ldnet_allennlp.*"]),
     package_data={"ldnet_allennlp": ["py.typed"]},
+    # allennlp_models would download this on each start where it is missing; nothing here reads it.
+    data_files=[("nltk_data/tokenizers/punkt", ["requirements/nltk_data.txt"])],
     cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.8",
     install_requires=[

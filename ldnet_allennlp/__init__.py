@@ -14,6 +14,11 @@ def _register_all() -> None:
         warnings.filterwarnings("ignore", category=FutureWarning, module=r"(fairscale|google)\.")
         warnings.filterwarnings("ignore", message="pkg_resources is deprecated")
         from ldnet_allennlp import commands, data, models, modules, predictors, training
+    # What torch says of AllenNLP's trainer, in each training: torch 2.4 and later, and torch 1 on a CPU.
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")
+    warnings.filterwarnings(
+        "ignore", message="User provided device_type of 'cuda', but CUDA is not available"
+    )
 
 
 if not doctor.runs_as_program():

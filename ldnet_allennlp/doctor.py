@@ -6,6 +6,7 @@ imported here: any other package may be what is broken. The rules are what was s
 """
 
 import importlib.util
+import re
 import subprocess
 import sys
 from importlib import metadata
@@ -63,6 +64,12 @@ def installed(package: str) -> str:
         return ""
 
 
+def is_there(module: str) -> bool:
+    """Whether a module can be found. Of one that was removed, a folder with compiled files may be left."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.has_location
+
+
 def numbers(version: str) -> Version:
     """`(2, 6, 0)` for "2.6.0+cu124"; `()` where nothing is installed, which is less than any version."""
     found: List[int] = []
@@ -78,7 +85,7 @@ def numbers(version: str) -> Version:
 
 def install_line(*packages: str, dependencies: bool = False) -> str:
     """The command that installs `packages` here. Environments that uv made have no pip."""
-    has_pip = importlib.util.find_spec("pip") is not None
+    has_pip = is_there("pip")
     start = f"{sys.executable} -m pip install" if has_pip else f"uv pip install --python {sys.executable}"
     quoted = " ".join(f"'{package}'" for package in packages)
     return f"{start} {'' if dependencies else '--no-deps '}{quoted}"
@@ -179,6 +186,10 @@ def wrong_spacy() -> Optional[Problem]:
             "spacy is not installed; AllenNLP imports it.", install_line(wanted, dependencies=True)
         )
     pydantic, typing = installed("pydantic"), installed("typing_extensions")
+    if numbers(installed("spacy")) < (3, 7) and numbers(pydantic) >= (2,):
+        return Problem(
+            f"spacy {installed('spacy')} does not run with pydantic {pydantic}.", install_line("pydantic<1.9")
+        )
     if sys.version_info < (3, 10) and () < numbers(pydantic) < (1, 10, 8) and numbers(typing) >= (4, 6):
         return Problem(
             f"pydantic {pydantic}, which spaCy uses, cannot read typing_extensions {typing} on this Python"
@@ -189,13 +200,17 @@ def wrong_spacy() -> Optional[Problem]:
 
 
 def wrong_setuptools() -> Optional[Problem]:
-    """allennlp_models (through rouge) and old wandb import `pkg_resources`, which setuptools 82 does not have."""
-    if importlib.util.find_spec("pkg_resources") is not None:
+    """
+    allennlp_models (through rouge) imports `pkg_resources`, which setuptools 82 does not have. AllenNLP then goes on
+    without a part of it, and says so in a line of its log.
+    """
+    if is_there("pkg_resources"):
         return None
     setuptools = installed("setuptools")
     found = f"setuptools {setuptools} is without it" if setuptools else "setuptools is not installed"
     return Problem(
-        f"There is no pkg_resources, which allennlp_models imports: {found}.", install_line("setuptools<80.9")
+        f"There is no pkg_resources, which allennlp_models imports: {found}.",
+        install_line("setuptools<80.9"),
     )
 
 
@@ -219,34 +234,16 @@ def wrong_transformers() -> Optional[Problem]:
     return None
 
 
-def wrong_protobuf() -> Optional[Problem]:
-    """The generated code of wandb 0.12 and earlier runs with protobuf 3."""
-    wandb, protobuf = installed("wandb"), installed("protobuf")
-    if () < numbers(wandb) < (0, 13) and numbers(protobuf) >= (4,):
-        return Problem(f"wandb {wandb} does not run with protobuf {protobuf}.", install_line("protobuf<4"))
-    return None
-
-
-def wrong_pyarrow() -> Optional[Problem]:
-    """`datasets` before 2.14.7 uses `pyarrow.PyExtensionType`, which pyarrow 21 does not have."""
-    datasets, pyarrow = installed("datasets"), installed("pyarrow")
-    if () < numbers(datasets) < (2, 14, 7) and numbers(pyarrow) >= (21,):
-        return Problem(
-            f"datasets {datasets} does not run with pyarrow {pyarrow}.", install_line("pyarrow<21")
-        )
-    return None
-
-
 def missing_overrides() -> Optional[Problem]:
     """The package `overrides`, which this one uses and AllenNLP does not."""
-    if importlib.util.find_spec("overrides") is not None:
+    if is_there("overrides"):
         return None
     return Problem("overrides is not installed.", install_line("overrides"))
 
 
 RULES: Tuple[Callable[[], Optional[Problem]], ...] = (
     *(wrong_python, wrong_allennlp, wrong_torch, wrong_torchvision, wrong_numpy, wrong_spacy),
-    *(wrong_setuptools, wrong_transformers, wrong_protobuf, wrong_pyarrow, missing_overrides),
+    *(wrong_setuptools, wrong_transformers, missing_overrides),
 )
 
 
@@ -282,7 +279,9 @@ def import_problem() -> Optional[Problem]:
     if done.returncode == 0:
         return None
     module = ["", *(line for line in done.stdout.splitlines() if line in IMPORTED)][-1]
-    reason = [f"exit status {done.returncode}", *done.stderr.strip().splitlines()][-1]
+    lines = [f"exit status {done.returncode}", *done.stderr.strip().splitlines()]
+    # The line with the error; some packages add others, with advice that does not fit here.
+    reason = [lines[-1], *(line for line in lines if re.match(r"[\w.]+(Error|Exception): ", line))][-1]
     return Problem(f"`import {module}` fails: {reason}", reinstall_lines())
 
 

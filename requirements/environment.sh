@@ -94,8 +94,6 @@ make_environment() {
     fi || die "the environment could not be made; the message above says why." \
         "It needs the package index (or your mirror of it) and about 10 GB of free disk." \
         "Run the same command again: it starts over."
-    # allennlp_models tries to download this on import where it is missing; nothing here reads it.
-    mkdir -p "$venv/nltk_data/tokenizers/punkt"
     stamp_text "$venv/bin/python" >"$venv/ldnet-stamp.new"
     mv "$venv/ldnet-stamp.new" "$venv/ldnet-stamp" # written last: without it the environment is made anew
 }

@@ -10,10 +10,12 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import pytest
+from allennlp.common import Registrable
 
+import ldnet_allennlp  # noqa: F401
 from tests.command_lines import allennlp
 from tests.common import FIXTURES, ROOT
 from tests.training_config_test import LM, NER
@@ -164,3 +166,25 @@ def test_every_link_leads_somewhere():
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", path.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (path.parent / target).exists(), f"{page}: {target}"
+
+
+def registered_names() -> Iterator[Tuple[str, str, str]]:
+    """Base class, name and file of everything that this package registers."""
+    for base, registry in Registrable._registry.items():
+        for name, (registered, _) in registry.items():
+            if registered.__module__.startswith("ldnet_allennlp."):
+                yield base.__name__, name, registered.__module__.replace(".", "/") + ".py"
+
+
+def test_every_registered_name_is_in_the_table():
+    """With a link to the file, whose docstrings describe it."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = list(registered_names())
+    assert ("Seq2SeqEncoder", "ld_rnn", "ldnet_allennlp/modules/ld_rnn.py") in found
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    missing = [
+        (base, name, file)
+        for base, name, file in found
+        if not any(base in row.split("|")[1] and f"[`{name}`]({file})" in row for row in rows)
+    ]
+    assert missing == []

@@ -1,25 +1,23 @@
 #!/usr/bin/env bash
 # Installs the package into empty environments and runs train, prune and predict with it, from another directory:
 #
-#   tests/smoke.sh [VERSION ...]      3.10 and 3.13 unless told; any of 3.8 to 3.13
+#   tests/smoke.sh [VERSION[:pip] ...]      3.10, 3.13 and 3.12:pip unless told; any of 3.8 to 3.13
 #
 # 3.8 to 3.10: the wheel with AllenNLP's own pins and our bounds. 3.11 to 3.13: the pinned file, then the wheel.
-# With uv where there is one (pip alone: SMOKE_INSTALLER=pip). A version is skipped, and it says why, where there is no
+# With uv where there is one; with pip alone where it says so. A version is skipped, and it says why, where there is no
 # such interpreter, where the package index cannot be reached, or where SMOKE_MINUTES (15) do not suffice to install.
 # It fails if what installs does not work, or if what can be reached does not install.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 minutes="${SMOKE_MINUTES:-15}"
-if [ $# -eq 0 ]; then set -- 3.10 3.13; fi
+if [ $# -eq 0 ]; then set -- 3.10 3.13 3.12:pip; fi
 
 scratch="$(mktemp -d)"
 trap 'rm -rf "$scratch"' EXIT
-uv=""
-if [ "${SMOKE_INSTALLER:-uv}" = uv ]; then
-    for candidate in uv "$root/.uv/bin/uv"; do
-        if "$candidate" --version >/dev/null 2>&1; then uv="$(command -v "$candidate")" && break; fi
-    done
-fi
+found_uv=""
+for candidate in uv "$root/.uv/bin/uv"; do
+    if "$candidate" --version >/dev/null 2>&1; then found_uv="$(command -v "$candidate")" && break; fi
+done
 
 is_version() { "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" >/dev/null 2>&1; }
 
@@ -88,7 +86,8 @@ skip() { printf '== Python %s: SKIPPED, %s\n' "$1" "$2"; skipped=$((skipped + 1)
 fail() { printf '== Python %s: FAILED, %s\n' "$1" "$2" >&2; failed=$((failed + 1)); }
 
 smoke() {
-    local version="$1" interpreter status=0
+    local version="${1%:pip}" uv="$found_uv" interpreter status=0
+    if [ "$1" != "$version" ]; then uv=""; fi
     interpreter="$(find_interpreter "$version")" || { skip "$version" "no such interpreter was found"; return; }
     env="$scratch/env-$version"
     rm -rf "$scratch/source" "$scratch/dist" && mkdir "$scratch/source"
@@ -109,7 +108,6 @@ smoke() {
         fail "$version" "the package cannot be installed"
         return
     fi
-    mkdir -p "$env/nltk_data/tokenizers/punkt" # allennlp_models would download it
     timeout 1200 "$env/bin/python" "$root/tests/smoke_steps.py" "$env/work" || status=$?
     case "$status" in
         0) printf '== Python %s: passed\n' "$version" ;;

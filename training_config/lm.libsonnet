@@ -96,6 +96,7 @@
       ddp_accelerator: { type: 'sparse_torch' },
     } + settings.nodes,
     trainer: {
+      type: 'strict_gradient_descent',
       optimizer: { type: 'lazy_adam', lr: settings.learning_rate, grad_norm: 5 },
       // "max": the trainer gives the scheduler the validation metric below, the perplexity's negative.
       learning_rate_scheduler: { type: 'reduce_on_plateau', factor: 0.1, mode: 'max', threshold: 0, patience: 0 },

@@ -96,6 +96,7 @@
       batch_sampler: { type: 'bucket', batch_size: 32, sorting_keys: ['tokens'], padding_noise: 0 },
     },
     trainer: {
+      type: 'strict_gradient_descent',
     } + {
       sgd: {
         optimizer: { type: 'sgd', lr: settings.learning_rate, momentum: 0.9 },

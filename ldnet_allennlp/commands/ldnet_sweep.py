@@ -21,6 +21,7 @@ from ldnet_allennlp.commands.report_plot import check_plot
 from ldnet_allennlp.commands.selection_config import selection_config
 from ldnet_allennlp.commands.sweep_points import Budget, make_point, metric_of, save_start, scores_of
 from ldnet_allennlp.commands.sweep_table import sweep_table, write_sweep_plot
+from ldnet_allennlp.data.workplaces import alone_in
 from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
 
 SETTINGS_FILE = "sweep.json"
@@ -117,20 +118,21 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             check_plot(args.plot)  # before the work
         budgets = [Budget(layers=number) for number in args.layers or []]
         budgets += [Budget(multiply_adds=number) for number in args.multiply_adds or []]
-        result = sweep(
-            args.archive,
-            args.output,
-            budgets,
-            lambda_0=args.lambda_0,
-            num_epochs=args.epochs,
-            gate_learning_rate=args.gate_learning_rate,
-            over_budget_weight=args.over_budget_weight,
-            finetune_epochs=args.finetune_epochs,
-            overrides=args.overrides,
-            also=args.also,
-            threads=args.threads,
-            passes=args.passes,
-        )
+        with alone_in(args.output):
+            result = sweep(
+                args.archive,
+                args.output,
+                budgets,
+                lambda_0=args.lambda_0,
+                num_epochs=args.epochs,
+                gate_learning_rate=args.gate_learning_rate,
+                over_budget_weight=args.over_budget_weight,
+                finetune_epochs=args.finetune_epochs,
+                overrides=args.overrides,
+                also=args.also,
+                threads=args.threads,
+                passes=args.passes,
+            )
         print("\n".join(sweep_table(result)))
         if args.plot:
             with without_progress_messages():  # of matplotlib

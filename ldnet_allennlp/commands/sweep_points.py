@@ -1,11 +1,12 @@
 """One budget of `ldnet-sweep`: selection, pruning and scores, done once and then read again."""
 
 import copy
+import gzip
 import json
 import os
+import zlib
 from typing import Any, Dict, NamedTuple, Optional, Tuple
 
-import torch
 from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.commands.train import train_model
 from allennlp.common import Params
@@ -14,6 +15,7 @@ from allennlp.models.model import Model
 
 from ldnet_allennlp.commands.archives import read_archive, replacing
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.data.workplaces import save
 
 POINT_FILE = "point.json"
 
@@ -80,13 +82,24 @@ def train_once(folder: str, config: Dict[str, Any]) -> str:
     Trains what a config describes, unless that is done, and gives the archive. A training that was interrupted goes on.
     """
     archive = os.path.join(folder, "model.tar.gz")
-    if not os.path.exists(archive):
+    if not _is_whole(archive):
         has_checkpoint = os.path.isdir(folder) and any(
             name.startswith("training_state_") for name in os.listdir(folder)
         )
         # A copy: reading a `Params` empties it.
         train_model(Params(copy.deepcopy(config)), folder, recover=has_checkpoint, force=not has_checkpoint)
     return archive
+
+
+def _is_whole(archive: str) -> bool:
+    """Whether an archive is there, and was not being written when a run was killed."""
+    try:
+        with gzip.open(archive) as file:
+            while file.read(2**20):
+                pass
+    except (OSError, EOFError, zlib.error):
+        return False
+    return True
 
 
 def _finetuning_config(pruned: str, folder: str, trainer: Dict[str, Any]) -> Dict[str, Any]:
@@ -110,7 +123,7 @@ def save_start(model: Model, folder: str) -> Tuple[str, str]:
     if not os.path.exists(weights):  # which is written last
         model.vocab.save_to_files(vocabulary)
         with replacing(weights) as path:
-            torch.save(model.state_dict(), path)
+            save(model.state_dict(), path)
     return vocabulary, weights
 
 

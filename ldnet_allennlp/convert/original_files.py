@@ -35,6 +35,7 @@ class Checkpoint(NamedTuple):
 
     @property
     def is_tagger(self) -> bool:
+        """Whether the file is of a tagger; a language model's has no CRF."""
         return "crf.transitions" in self.weights
 
     def weight(self, name: str) -> torch.Tensor:

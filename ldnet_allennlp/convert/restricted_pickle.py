@@ -94,11 +94,13 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._resolve = persistent_load
 
     def find_class(self, module: str, name: str) -> Any:
+        """What stands for a name in the pickle. Raises `UnsafePickle` for one that is not known to be harmless."""
         if (module, name) not in self._known:
             raise UnsafePickle(f"it names '{module}.{name}'")
         return self._known[module, name]
 
     def persistent_load(self, reference: Any) -> Any:
+        """What a reference stands for. Raises `UnsafePickle` where none is expected."""
         if self._resolve is None:
             raise UnsafePickle("it refers to an object outside of itself")
         return self._resolve(reference)

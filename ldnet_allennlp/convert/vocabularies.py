@@ -60,14 +60,14 @@ def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
 
 
 def unknown_first(names: List[str], weights: torch.Tensor) -> Tuple[List[str], torch.Tensor]:
-    """Moves the unknown token, and its row, to the front, where AllenNLP has it."""
+    """Moves the unknown token, and its row of the weights (V, D), to the front, where AllenNLP has it."""
     order = list(range(len(names)))
     order.insert(0, order.pop(names.index(DEFAULT_OOV_TOKEN)))
     return [names[number] for number in order], weights[order]
 
 
 def with_padding(weights: torch.Tensor) -> torch.Tensor:
-    """A matrix with a row of zeros before it, the padding's."""
+    """A matrix (V, D) with a row of zeros before it, the padding's: (V + 1, D)."""
     return torch.cat([weights.new_zeros(1, weights.size(1)), weights])
 
 

@@ -5,9 +5,10 @@ import fcntl
 import os
 import shutil
 import tempfile
-from typing import Any, Iterator
+from typing import Any, BinaryIO, Iterator, Optional, cast
 
 import torch
+from allennlp.common.checks import ConfigurationError
 
 
 @contextlib.contextmanager
@@ -40,11 +41,61 @@ def workplace(path: str, prefix: str) -> Iterator[str]:
         raise OSError(f"'{path}' could not be written, and nothing of it was kept: {error}") from error
 
 
-def save(data: Any, path: str, **options: Any) -> None:
-    """`torch.save`, with an `OSError` for a full disk, for which torch has none of its own."""
+@contextlib.contextmanager
+def alone_in(folder: str) -> Iterator[None]:
+    """
+    A context in which this process works in a folder, which is created, and no other does.
+
+    Raises `ConfigurationError` if another process is at work there.
+    """
+    os.makedirs(folder, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        torch.save(data, path, **options)
-    except RuntimeError as error:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigurationError(
+                f"Another process is at work in '{folder}'. Wait for its end, or name another folder."
+            ) from error
+        except OSError:  # some network file systems have no locks
+            pass
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class _Output:
+    """
+    What `torch.save` writes to: a failure waits until torch is done. Where a write fails, torch 1's C++ code ends the
+    process, and torch 2's reports a position in the file.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: Optional[OSError] = None
+
+    def write(self, part: bytes) -> int:
+        """Writes, unless that has failed before; torch is told that all of it was written."""
+        if self.error is None:
+            try:
+                self._file.write(part)
+            except OSError as error:
+                self.error = error
+        return len(part)
+
+    def flush(self) -> None:
+        """The file is flushed when it is closed."""
+
+
+def save(data: Any, path: str, **options: Any) -> None:
+    """`torch.save` with an `OSError` where there is no room, for which torch has no error of its own."""
+    try:
+        with open(path, "wb") as file:
+            output = _Output(file)
+            torch.save(data, cast(BinaryIO, output), **options)
+            if output.error is not None:
+                raise output.error
+    except OSError as error:
         raise OSError(
             f"torch could not write '{os.path.basename(path)}' (is the disk full?): {error}"
         ) from error

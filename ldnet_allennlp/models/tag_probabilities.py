@@ -50,7 +50,10 @@ def sequence_probabilities(
 def tag_marginals(
     crf: FastConditionalRandomField, logits: torch.Tensor, mask: torch.Tensor
 ) -> List[List[List[float]]]:
-    """The probability of each tag for each word among the allowed sequences: a list of N a word, no padding."""
+    """
+    The probability of each tag for each word among the allowed sequences, of logits (B, T, N) and a mask (B, T): a
+    list of N a word, no padding.
+    """
     marginals = crf.marginals(logits.double(), mask, constrained=True)
     return [rows[:length] for rows, length in zip(marginals.tolist(), mask.sum(1).tolist())]
 

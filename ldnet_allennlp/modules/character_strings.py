@@ -161,6 +161,6 @@ def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tu
         steps = min(_round_up(max(steps, 1), STEPS), running.size(0) - start)
         segments.append((steps, width))
         start += steps
-    steps, widths = torch.tensor(segments).reshape(-1, 2).unbind(1)
-    widths = widths.repeat_interleave(steps)
+    counts, widths = torch.tensor(segments).reshape(-1, 2).unbind(1)
+    widths = widths.repeat_interleave(counts)
     return ranks, (widths.cumsum(0) - widths).to(lengths.device), segments

@@ -37,7 +37,7 @@ class KeptSteps(NamedTuple):
         return tensor if self.order is None else tensor.gather(1, self._order_like(tensor, self.order))
 
     def to_places(self, tensor: torch.Tensor) -> torch.Tensor:
-        """The reverse of `to_front`."""
+        """The reverse of `to_front`, for a tensor (B, T, ...); steps that do not count are 0."""
         if self.order is None:
             return tensor
         return torch.zeros_like(tensor).scatter_(1, self._order_like(tensor, self.order), tensor)

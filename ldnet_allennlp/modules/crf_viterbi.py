@@ -127,7 +127,8 @@ def _serial_pieces(pairs: torch.Tensor) -> List[slice]:
 
 def maximise_in_numpy(scores: torch.Tensor, to_from: torch.Tensor) -> None:
     """
-    `maximise_in_torch` for a few sentences on the CPU: numpy takes half the time, as the steps are small.
+    `maximise_in_torch`, with the same shapes, for a few sentences on the CPU: numpy takes half the time, as the steps
+    are small.
     """
     steps, transitions = scores.transpose(1, 2).numpy(), to_from.t().contiguous().numpy()
     _, batch_size, num_tags = steps.shape
@@ -164,7 +165,8 @@ def trace_back_in_numpy(
     best: torch.Tensor, to_from: torch.Tensor, last_tags: torch.Tensor, lengths: Optional[torch.Tensor]
 ) -> torch.Tensor:
     """
-    `trace_back_in_torch` for tensors on the CPU: numpy takes a third of the time, as the steps are small.
+    `trace_back_in_torch`, with the same shapes, for tensors on the CPU: numpy takes a third of the time, as the steps
+    are small.
     """
     num_steps, batch_size, num_tags = best.size()
     scores, rows, final = best.contiguous().numpy(), to_from.numpy(), last_tags.numpy()

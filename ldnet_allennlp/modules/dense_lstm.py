@@ -318,9 +318,9 @@ def can_fuse(
     hides_layers: bool,
 ) -> bool:
     """
-    Whether `dense_lstm` computes these layers, and saves time by it: LSTMs that are being trained, in float32 and on
-    the CPU, where some layers are hidden or the products are in bfloat16. With all layers in float32 torch's own are
-    faster.
+    Whether `dense_lstm` computes these layers for inputs (B, T, D), and saves time by it: LSTMs that are being trained,
+    in float32 and on the CPU, where some layers are hidden or the products are in bfloat16. With all layers in float32
+    torch's own are faster.
     """
     if not (hides_layers or _precision() == torch.bfloat16):
         return False

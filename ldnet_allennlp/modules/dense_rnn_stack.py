@@ -151,7 +151,25 @@ def run_layer(
     start: Optional[LayerState],
     lengths: Optional[torch.Tensor],
 ) -> Tuple[torch.Tensor, LayerState]:
-    """Runs one layer; with `lengths`, rows of length 0 keep the state they started from."""
+    """
+    Runs one layer.
+
+    # Parameters
+
+    layer : `torch.nn.RNNBase`
+        One layer, one direction, batch first.
+    inputs : `torch.Tensor`
+        Shape (B, T, D).
+    start : `LayerState`, optional
+        Its (h, c), or its (h,), before the first step, (B, H) each; zeros by default.
+    lengths : `torch.Tensor`, optional
+        Shape (B,), on the CPU: the steps that count. Rows of length 0 keep the state they started from.
+
+    # Returns
+
+    `Tuple[torch.Tensor, LayerState]`
+        The outputs (B, T, H), 0 beyond a row's length, and the state after its last step.
+    """
     hidden = None
     if start is not None:
         # `to`: a state from before the model moved, or from under autocast, may be of another kind.

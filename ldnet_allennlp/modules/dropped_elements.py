@@ -7,7 +7,10 @@ import torch
 
 
 def draw_dropped(buffer: torch.Tensor, seen: int, dropout: float) -> Optional[torch.Tensor]:
-    """Draws which of the first `seen` columns' elements a dropout takes out, as numbers in the flat buffer."""
+    """
+    Draws which elements of the first `seen` columns of a buffer (..., W) a dropout takes out: their numbers (M,) in
+    the flat buffer, `None` without a dropout.
+    """
     if dropout == 0:
         return None
     width = buffer.size(-1)
@@ -34,7 +37,7 @@ def bernoulli_positions(count: int, probability: float) -> torch.Tensor:
 
 
 def take_out(buffer: torch.Tensor, positions: Optional[torch.Tensor]) -> Optional[torch.Tensor]:
-    """Makes elements of the buffer zero, and gives what they were."""
+    """Makes the elements of the flat buffer at `positions` (M,) zero, and gives what they were, (M,)."""
     if positions is None:
         return None
     flat = buffer.view(-1)
@@ -44,6 +47,6 @@ def take_out(buffer: torch.Tensor, positions: Optional[torch.Tensor]) -> Optiona
 
 
 def put_back(buffer: torch.Tensor, positions: Optional[torch.Tensor], kept: Optional[torch.Tensor]) -> None:
-    """Undoes `take_out`."""
+    """Undoes `take_out`, which gave `kept` (M,) for these `positions` (M,)."""
     if positions is not None and kept is not None:
         buffer.view(-1).index_copy_(0, positions, kept)

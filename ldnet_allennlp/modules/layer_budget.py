@@ -51,7 +51,7 @@ def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> 
 def gate_penalty(
     gates: torch.Tensor, lambda_0: float, is_over_budget: torch.Tensor, over_budget_weight: float = 1.0
 ) -> torch.Tensor:
-    """`selection_penalty` where `is_over_budget`, a scalar, tells whether too much is left; see `LayerBudget`."""
+    """`selection_penalty` of gates (L,), where `is_over_budget`, a scalar, tells whether too much is left."""
     # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
     over = over_budget_weight * is_over_budget.to(gates.dtype)
     return lambda_0 * ((gates * (1 - gates)).sum() + over * (gates * (gates > 0)).sum())

@@ -37,6 +37,9 @@ class RankSampler:
         return words, self.log_prob(words)
 
     def log_prob(self, words: torch.Tensor) -> torch.Tensor:
-        """The log-probability of drawing each of `words`, counted from the first of the cluster; float64."""
+        """
+        The log-probability of drawing each of `words`, counted from the first of the cluster: of the same shape, in
+        float64.
+        """
         ranks = (words + self.first + 1).double()
         return torch.log(torch.log1p(1 / ranks)) - math.log(self._log_range)

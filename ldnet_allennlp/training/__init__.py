@@ -6,4 +6,5 @@ from ldnet_allennlp.training.proximal import ProximalOptimizer
 from ldnet_allennlp.training.span_f1 import SpanF1
 from ldnet_allennlp.training.sparse_ddp import SparseTorchDdpAccelerator
 from ldnet_allennlp.training.stream_checkpointer import StreamCheckpointer
+from ldnet_allennlp.training.strict_trainer import StrictTrainer
 from ldnet_allennlp.training.training_plateau import TrainingPlateau

@@ -14,6 +14,8 @@ from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import TrainerCheckpoint
 from overrides import overrides
 
+from ldnet_allennlp.data.workplaces import save
+
 logger = logging.getLogger(__name__)
 
 
@@ -54,7 +56,7 @@ class StreamCheckpointer(Checkpointer):
                 state["stream"] = stream_state()
             path = self._stream_state_path(trainer._epochs_completed, trainer._batches_in_epoch_completed)
             # First this file, then AllenNLP's: a checkpoint counts when its model is there.
-            torch.save(state, path + ".tmp")
+            save(state, path + ".tmp")
             os.replace(path + ".tmp", path)
         super().save_checkpoint(trainer)
         if not self._is_primary:  # AllenNLP notes this on the primary process only

@@ -27,7 +27,12 @@ def tagger_config(train: Any = TRAIN, dev: Any = DEV) -> Dict[str, Any]:
             },
         },
         "data_loader": {"batch_size": 8, "shuffle": True},
-        "trainer": {"optimizer": {"type": "sgd", "lr": 0.1}, "num_epochs": 2, "cuda_device": -1},
+        "trainer": {
+            "type": "strict_gradient_descent",
+            "optimizer": {"type": "sgd", "lr": 0.1},
+            "num_epochs": 2,
+            "cuda_device": -1,
+        },
     }
 
 
@@ -53,6 +58,7 @@ def language_model_config(train: Any = None, valid: Any = None, **loader: Any) -
         },
         "data_loader": {"type": "lm_stream", "batch_size": 4, "sequence_length": 16, **loader},
         "trainer": {
+            "type": "strict_gradient_descent",
             "optimizer": {"type": "adam", "lr": 0.01},
             "num_epochs": 1,
             "checkpointer": {"type": "lm_stream"},

@@ -8,12 +8,14 @@ from tests.bad_days.configs import language_model_config, tagger_config, write_c
 from tests.command_lines import allennlp
 
 TAGGER = [
-    # Misspelt. AllenNLP finds these, except in the trainer, where it takes no notice of them.
+    # Misspelt. AllenNLP finds these, except in the trainer, unless that is ours.
     ("modle", 1, "'modle'"),
     ("model.encodr", 1, "'encodr'"),
     ("model.encoder.hidden_siz", 3, "LdRnn: {'hidden_siz': 3}"),
     ("dataset_reader.lable_encoding", "BIO", "'lable_encoding'"),
     ("data_loader.batch_sise", 3, "'batch_sise'"),
+    ("trainer.num_epoch", 3, "StrictTrainer: {'num_epoch': 3}"),
+    ("trainer.optimizer.lrr", 3, "lrr"),
     # Impossible.
     ("model.encoder.hidden_size", 0, "hidden_size of at least 1, but they are 4 and 0"),
     ("model.encoder.num_layers", -1, "num_layers .* at least 0 .*-1 was found"),

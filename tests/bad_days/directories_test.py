@@ -5,7 +5,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from allennlp.commands import train
+from allennlp.models.archival import load_archive
 
+from ldnet_allennlp.data.workplaces import alone_in
 from tests.bad_days.configs import tagger_config, write_config
 from tests.command_lines import allennlp
 from tests.common import REFERENCE
@@ -39,6 +42,35 @@ def test_two_prunings_into_one_file(gated, tmp_path):
     done = allennlp(*command)
     assert done.status == 1 and "exists already" in done.message and "--force" in done.message
     assert contents(tmp_path) == before
+
+
+def test_two_sweeps_into_one_directory(gated, tmp_path):
+    """The second would take the first's training for one that was interrupted."""
+    with alone_in(str(tmp_path / "out")):
+        done = allennlp("ldnet-sweep", gated, tmp_path / "out", "--layers", "1")
+        assert done.status == 1 and "Traceback" not in done.err
+        assert done.message.startswith(f"ldnet-sweep: Another process is at work in '{tmp_path / 'out'}'"), (
+            done.err
+        )
+    assert list((tmp_path / "out").iterdir()) == []
+    with alone_in(str(tmp_path / "out")):  # the lock ends with the context
+        pass
+
+
+def test_a_training_into_the_directory_of_one_that_runs(tmp_path):
+    """The second is refused, and the first ends as if nothing had happened."""
+    command = ("train", write_config(tmp_path / "c.json", tagger_config()), "-s", tmp_path / "out")
+    archive_model = train.archive_model
+
+    def start_another(*arguments, **options):
+        second = allennlp(*command)
+        (tmp_path / "second").write_text(f"{second.status}: {second.message}")
+        return archive_model(*arguments, **options)
+
+    first = allennlp(*command, before=lambda: setattr(train, "archive_model", start_another))
+    second = (tmp_path / "second").read_text()
+    assert second.startswith("1: ") and "already exists and is not empty" in second
+    assert first.status == 0 and load_archive(str(tmp_path / "out" / "model.tar.gz"))
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
 """Disks without room: a limit on the size of files stands for them, which the system enforces in the same way."""
 
 import resource
+import signal
 from pathlib import Path
 
 import pytest
+import torch
 from allennlp.commands import predict
 from allennlp.models.archival import load_archive
 
@@ -118,7 +120,9 @@ def test_training(tmp_path, config):
     out = tmp_path / "out"
     command = ("train", write_config(tmp_path / "c.json", settings), "-s", out)
     done = allennlp(*command, before=full_from(StreamCheckpointer, "save_checkpoint", 1000))
-    assert done.status == 1 and f"'{out}" in done.message and "--recover" in done.message
+    # AllenNLP writes most of a checkpoint; where a write fails, torch 1's C++ code ends the process.
+    ended = torch.__version__.startswith("1.") and done.status == -signal.SIGABRT
+    assert ended or (done.status == 1 and f"'{out}" in done.message and "--recover" in done.message)
     assert not (out / "model.tar.gz").exists()
     assert allennlp(*command, "--recover").status == 0 and load_archive(str(out / "model.tar.gz")).model
 

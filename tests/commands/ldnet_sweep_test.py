@@ -90,6 +90,12 @@ def test_an_interrupted_training_goes_on(swept, tagger):
     again = sweep(tagger, str(folder), [Budget(layers=1)], **SETTINGS)
     assert again["points"][1]["scores"] == result["points"][3]["scores"]
     assert (point / "metrics_epoch_3.json").stat().st_mtime_ns == epochs
+    # Killed while the archive was written.
+    shutil.rmtree(point / "pruned")
+    (point / "point.json").unlink()
+    os.truncate(point / "model.tar.gz", (point / "model.tar.gz").stat().st_size // 2)
+    again = sweep(tagger, str(folder), [Budget(layers=1)], **SETTINGS)
+    assert again["points"][1]["scores"] == result["points"][3]["scores"]
     # Killed before there was a checkpoint: from the start.
     for name in os.listdir(point):
         if name != "config.json":

@@ -56,7 +56,7 @@ class TestExpectedPredictions:
         name, archive = checkpoint_archive
         model, reader = archive.model.to(dtype).eval(), archive.validation_dataset_reader
         model.top_k = 2
-        tolerance = {torch.float64: 1e-10, torch.float32: 2e-5}[dtype]
+        tolerance = {torch.float64: 1e-10, torch.float32: 5e-5}[dtype]  # of scores around 10
         truth = PREDICTIONS[f"{name}.th"][f"{split}/batch1"]
         instances = [instance_of(reader, sentence) for sentence in sentences(split)]
         for start in range(0, len(instances), batch_size):

@@ -78,7 +78,7 @@ def test_a_file_takes_no_memory_of_the_process(tmp_path, dtype):
         anonymous_bytes()
     except (OSError, StopIteration):
         pytest.skip("this system does not tell what memory is used for")
-    rows, size = 100_000, 100
+    rows, size = 200_000, 100  # over 32 MiB, which malloc never takes from what was freed before
     array = numpy.ones((rows, size), dtype=dtype)
     numpy.save(str(tmp_path / "vectors.npy"), array)
     matrix_bytes = array.nbytes

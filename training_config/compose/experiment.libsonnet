@@ -27,6 +27,7 @@
       batch_sampler: { type: 'bucket', batch_size: 64, sorting_keys: lengths, padding_noise: 0 },
     },
     trainer: {
+      type: 'strict_gradient_descent',
       optimizer: { type: 'adam', lr: settings.learning_rate },
       grad_norm: 5,
       num_epochs: settings.num_epochs,
