@@ -94,6 +94,8 @@ make_environment() {
     fi || die "the environment could not be made; the message above says why." \
         "It needs the package index (or your mirror of it) and about 10 GB of free disk." \
         "Run the same command again: it starts over."
+    # What setup.py's data_files are for; an editable installation has none.
+    mkdir -p "$venv/nltk_data/tokenizers/punkt" && cp "$root/requirements/nltk_data.txt" "$venv/nltk_data/tokenizers/punkt/"
     stamp_text "$venv/bin/python" >"$venv/ldnet-stamp.new"
     mv "$venv/ldnet-stamp.new" "$venv/ldnet-stamp" # written last: without it the environment is made anew
 }
