@@ -87,6 +87,12 @@ def main() -> None:
     parser.add_argument("--corpora", nargs="+", choices=list(CORPORA), default=["wnut17"])
     parser.add_argument("--rows", nargs="+", default=["vanilla", "unpruned", "layers-6", "layers-2"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument(
+        "--over-budget-weight",
+        type=float,
+        default=1.0,
+        help="of layer selection (default 1): more than 1 for cells that missed their budget",
+    )
     for name in ("lm-forward", "lm-backward", "elmo-forward", "elmo-backward"):
         parser.add_argument(f"--{name}", help="an archive")
     args = parser.parse_args()
@@ -132,7 +138,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
             "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1),
             "seconds": round(time.time() - started, 1),
             "config": CONFIGS.get(row, "ner + layer selection"),
-            "settings": {**SETTINGS, **({} if row in CONFIGS else SELECTION)},
+            "settings": {**SETTINGS, **({} if row in CONFIGS else {**SELECTION, **weight_of(args)})},
             "commit": commit(),
             "torch": torch.__version__,
         }
@@ -182,7 +188,10 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
     """The config of a cell."""
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
     if row not in CONFIGS:
-        return {**select_config(args.out / corpus / "unpruned" / str(seed), row), **seeds}
+        return {
+            **select_config(args.out / corpus / "unpruned" / str(seed), row, args.over_budget_weight),
+            **seeds,
+        }
     settings = {**SETTINGS, **paths_of(corpus, DATA, args.out / "data")}
     settings["vectors"] = str(DATA / VECTORS) if CORPORA[corpus].english else None
     kind = "elmo" if row == "elmo" else "lm"
@@ -201,7 +210,13 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
     return dict(params.as_dict(quiet=True))
 
 
-def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
+def weight_of(args: argparse.Namespace) -> Dict[str, Any]:
+    """The weight of the penalty while over budget, if it is not the usual one."""
+    weight = args.over_budget_weight
+    return {} if weight == 1.0 else {"over_budget_weight": weight}
+
+
+def select_config(unpruned: Path, row: str, over_budget_weight: float) -> Dict[str, Any]:
     """Layer selection that goes on from a tagger."""
     kind, _, number = row.rpartition("-")
     if kind not in ("layers", "clamped", "multiply-adds") or not number.isdecimal():
@@ -218,6 +233,7 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
         layers,
         float(number) if layers is None else None,
         int(SELECTION["epochs"]),
+        over_budget_weight=over_budget_weight,
     )
     trainer = config["trainer"]
     if kind == "clamped":

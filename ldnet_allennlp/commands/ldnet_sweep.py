@@ -8,7 +8,7 @@
 import argparse
 import json
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -118,21 +118,20 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             check_plot(args.plot)  # before the work
         budgets = [Budget(layers=number) for number in args.layers or []]
         budgets += [Budget(multiply_adds=number) for number in args.multiply_adds or []]
-        with alone_in(args.output):
-            result = sweep(
-                args.archive,
-                args.output,
-                budgets,
-                lambda_0=args.lambda_0,
-                num_epochs=args.epochs,
-                gate_learning_rate=args.gate_learning_rate,
-                over_budget_weight=args.over_budget_weight,
-                finetune_epochs=args.finetune_epochs,
-                overrides=args.overrides,
-                also=args.also,
-                threads=args.threads,
-                passes=args.passes,
-            )
+        result = sweep(
+            args.archive,
+            args.output,
+            budgets,
+            lambda_0=args.lambda_0,
+            num_epochs=args.epochs,
+            gate_learning_rate=args.gate_learning_rate,
+            over_budget_weight=args.over_budget_weight,
+            finetune_epochs=args.finetune_epochs,
+            overrides=args.overrides,
+            also=args.also,
+            threads=args.threads,
+            passes=args.passes,
+        )
         print("\n".join(sweep_table(result)))
         if args.plot:
             with without_progress_messages():  # of matplotlib
@@ -180,8 +179,8 @@ def sweep(
         tagger itself and `also` first; `missed`, by budget why it was missed; and the settings of `report`. The same
         is written to `results.json` in `output`.
 
-    Raises `ConfigurationError` if the tagger's layers cannot be selected, or if `output` has a sweep with other
-    settings.
+    Raises `ConfigurationError` if the tagger's layers cannot be selected, if `output` has a sweep with other
+    settings, or if another process is at work there.
     """
     settings: Dict[str, Any] = {
         "archive": os.path.abspath(source),
@@ -192,34 +191,56 @@ def sweep(
         "finetune_epochs": finetune_epochs,
         "overrides": parse_overrides(overrides),
     }
-    _check_settings(output, settings)
+    with alone_in(output):
+        _check_settings(output, settings)
+        config, points, missed = _make_points(source, output, budgets, settings, also or [])
+        with without_progress_messages():
+            measured = report(
+                [point["archive"] for point in points],
+                text=config["validation_data_path"],
+                text_format="conll",
+                threads=threads,
+                passes=passes,
+            )
+        for point, found in zip(points, measured.pop("archives")):
+            point["report"] = found
+        result = {"metric": metric_of(config), "points": points, "missed": missed, **measured}
+        with replacing(os.path.join(output, RESULTS_FILE)) as path, open(path, "w", encoding="utf-8") as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+    return result
+
+
+def _make_points(
+    source: str, output: str, budgets: List[Budget], settings: Dict[str, Any], also: List[str]
+) -> Tuple[Dict[str, Any], List[Dict[str, Any]], Dict[str, str]]:
+    """The tagger's config; the tagger, `also` and what came of the budgets; and by budget why it was missed."""
     with without_progress_messages():
         archive = read_archive(source)
     model, config = archive.model, archive.config.as_dict(quiet=True)
     embedders = [module for module in model.modules() if isinstance(module, LdnetEmbedder)]
     start = os.path.join(output, "start")  # where every selection starts from
-    vocabulary, weights = os.path.join(start, "vocabulary"), os.path.join(start, "weights.th")
     configs = {
         budget: selection_config(
             config,
             embedders,
-            vocabulary,
-            weights,
-            lambda_0,
+            os.path.join(start, "vocabulary"),
+            os.path.join(start, "weights.th"),
+            settings["lambda_0"],
             budget.layers,
             budget.multiply_adds,
-            num_epochs,
-            gate_learning_rate,
-            over_budget_weight,
+            settings["epochs"],
+            settings["gate_learning_rate"],
+            settings["over_budget_weight"],
         )
         for budget in budgets
     }
     save_start(model, start)
     finetuning = None
-    if finetune_epochs is not None:
-        finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
+    if settings["finetune_epochs"] is not None:
+        finetuning = {**config["trainer"], "num_epochs": settings["finetune_epochs"]}
     points = [_given("unpruned", source, config, os.path.join(start, "scores.json"))]
-    for number, path in enumerate(also or [], start=1):
+    for number, path in enumerate(also, start=1):
         points.append(_given(path, path, config, os.path.join(output, f"also-{number}", "scores.json")))
     missed = {}
     for budget in budgets:
@@ -229,21 +250,7 @@ def sweep(
             points.append({"name": budget.name, **made})
         except ConfigurationError as error:
             missed[budget.name] = str(error.message)
-    with without_progress_messages():
-        measured = report(
-            [point["archive"] for point in points],
-            text=config["validation_data_path"],
-            text_format="conll",
-            threads=threads,
-            passes=passes,
-        )
-    for point, found in zip(points, measured.pop("archives")):
-        point["report"] = found
-    result = {"metric": metric_of(config), "points": points, "missed": missed, **measured}
-    with replacing(os.path.join(output, RESULTS_FILE)) as path, open(path, "w", encoding="utf-8") as file:
-        json.dump(result, file, indent=2)
-        file.write("\n")
-    return result
+    return config, points, missed
 
 
 def _check_settings(output: str, settings: Dict[str, Any]) -> None:

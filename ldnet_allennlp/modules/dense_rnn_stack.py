@@ -107,11 +107,8 @@ class DenseRnnStack(torch.nn.Module):
         if lengths is None and not self._drops() and not needs_graph(self, inputs, gates):
             time_first, final_states = self.read(inputs.transpose(0, 1), gates, states)
             return time_first.transpose(0, 1), final_states
-        if (
-            lengths is None
-            and gates is None
-            and can_fuse(self.layers, inputs, states, self.layer_dropout.p > 0)
-        ):
+        hides_layers = self.training and self.layer_dropout.p > 0
+        if lengths is None and gates is None and can_fuse(self.layers, inputs, states, hides_layers):
             hidden = [self.layer_dropout.is_hidden() for _ in self.layers]
             return dense_lstm(self.layers, inputs, states, hidden, self.dropout.p if self.training else 0.0)
         outputs = [inputs]

@@ -131,13 +131,11 @@ class PredictionReader(DatasetReader):
 
     @overrides
     def _read(self, file_path: Any) -> Iterator[Instance]:
-        if self.kind in ("jsonl", "text"):
-            yield from self._read_lines(str(file_path))
-            return
         reader = self.reader
         if isinstance(reader, ConllColumnsReader):
             reader = reader.for_prediction()
-        for instance in reader.read(file_path):
+        is_lines = self.kind in ("jsonl", "text")
+        for instance in self._read_lines(str(file_path)) if is_lines else reader.read(file_path):
             # Labels are not looked at: those that training did not have would stop the run.
             yield SentenceInstance({name: field for name, field in instance.fields.items() if name != "tags"})
 
