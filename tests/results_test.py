@@ -70,13 +70,16 @@ def test_the_table(scripts, tmp_path, monkeypatch, capsys):
         line("vanilla", 1, 0.2, 0, 1e6),
         line("layers-2", 1, 0.5, 2, 2e6),
         line("layers-2", 2, 0.52, 1, 1e6),
+        {"corpus": "wnut17", "row": "layers-1", "seed": 2, "missed": "No epoch came within the budget"},
     ]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
     (tmp_path / "speed.json").write_text(json.dumps({"wnut17": {"words_per_second": {"vanilla": 1234}}}))
     monkeypatch.setattr(tables, "HERE", tmp_path)
     monkeypatch.setattr(sys, "argv", ["tables.py", "--plot", str(tmp_path / "results")])
     tables.main()
-    rows = [row for row in capsys.readouterr().out.splitlines() if row.startswith("|")]
+    printed = capsys.readouterr().out.splitlines()
+    assert "Not within the budget: at most 1 layer, seed 2." in printed
+    rows = [row for row in printed if row.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
     assert cells == [
         ["at most 2 layers", "2, 1", "51.0 ± 1.4", "25.5 ± 0.7", "1.50 M", "-", "1.0 MiB", "2"],

@@ -43,10 +43,14 @@ def main() -> None:
     path = HERE / "speed.json"
     speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     for corpus in dict.fromkeys(line["corpus"] for line in lines):
-        rows = rows_of([line for line in lines if line["corpus"] == corpus])
+        cells = [line for line in lines if line["corpus"] == corpus]
+        rows = rows_of([cell for cell in cells if "missed" not in cell])
         own = speeds.get(corpus, {}).get("words_per_second", {})
         print(f"\n{corpus}\n")
         print("\n".join(table(rows, own)))
+        missed = [f"{name_of(cell['row'])}, seed {cell['seed']}" for cell in cells if "missed" in cell]
+        if missed:
+            print(f"\nNot within the budget: {'; '.join(missed)}.")
         if args.plot:
             draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
     for name, make in (

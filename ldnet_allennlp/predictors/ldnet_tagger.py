@@ -243,8 +243,7 @@ class LdnetTaggerPredictor(Predictor):
     def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
         """Like `predict` for many; a sentence without words gets an output without tags."""
         with self._asking():
-            outputs = self._tagger_batches.outputs(instances)
-        return [self._readable(instance, output) for instance, output in zip(instances, outputs)]
+            return self._tagger_batches.outputs(instances, self._readable)
 
     @contextmanager
     def _asking(self) -> Iterator[None]:

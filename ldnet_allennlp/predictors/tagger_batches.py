@@ -1,7 +1,7 @@
 """Batches of sentences for a tagger, and what it gives for them."""
 
 import threading
-from typing import Any, Dict, Iterator, List, Optional, cast
+from typing import Any, Callable, Dict, Iterator, List, Optional, cast
 
 import torch
 from allennlp.common.util import JsonDict
@@ -12,6 +12,7 @@ from allennlp.nn.util import move_to_device
 
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.modules.worker_threads import map_in_threads
+from ldnet_allennlp.predictors.collector import paused_collector
 from ldnet_allennlp.predictors.indexed_words import IndexedWords
 
 
@@ -40,19 +41,36 @@ class TaggerBatches:
         self._words: Optional[IndexedWords] = None
         self._lock = threading.Lock()
 
-    def outputs(self, instances: List[Instance]) -> List[JsonDict]:
-        """What `Model.forward_on_instances` gives for each, in their order; no tags where there are no words."""
-        outputs: List[JsonDict] = [{"tags": []} for _ in instances]
-        batches = list(self._batches(instances))
-        found = map_in_threads(
-            lambda positions: self._forward([instances[position] for position in positions]),
-            batches,
-            self._num_workers if self._can_share() else 1,
-        )
-        for positions, of_batch in zip(batches, found):
-            for position, output in zip(positions, of_batch):
-                outputs[position] = output
-        return outputs
+    def outputs(
+        self,
+        instances: List[Instance],
+        finish: Callable[[Instance, JsonDict], JsonDict] = lambda instance, output: output,
+    ) -> List[JsonDict]:
+        """
+        What `Model.forward_on_instances` gives for each, in their order; no tags where there are no words.
+
+        # Parameters
+
+        instances : `List[Instance]`
+        finish : `Callable[[Instance, JsonDict], JsonDict]`, optional
+            Called by the worker with each instance and what was found: its result is given out.
+        """
+
+        def outputs_of(positions: List[int]) -> List[JsonDict]:
+            batch = [instances[position] for position in positions]
+            return [finish(instance, output) for instance, output in zip(batch, self._forward(batch))]
+
+        outputs: List[Optional[JsonDict]] = [None] * len(instances)
+        with paused_collector():
+            batches = list(self._batches(instances))
+            found = map_in_threads(outputs_of, batches, self._num_workers if self._can_share() else 1)
+            for positions, of_batch in zip(batches, found):
+                for position, output in zip(positions, of_batch):
+                    outputs[position] = output
+        return [
+            finish(instance, {"tags": []}) if output is None else output
+            for instance, output in zip(instances, outputs)
+        ]
 
     def _batches(self, instances: List[Instance]) -> Iterator[List[int]]:
         """The positions of the sentences with words, the longest batches first: a worker that ends with one is late."""

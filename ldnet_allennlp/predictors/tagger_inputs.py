@@ -14,8 +14,12 @@ from overrides import overrides
 
 from ldnet_allennlp.data.conll_columns import ConllColumnsReader
 from ldnet_allennlp.data.corpus_files import shown
+from ldnet_allennlp.predictors.collector import in_groups
 
 INPUTS = ("auto", "jsonl", "text", "conll")
+
+# So many instances are made without looking for garbage.
+_GROUP = 256
 
 _EXPECTED = 'Each input was expected to be an object with a "sentence" (text) or "tokens" (a list)'
 
@@ -135,7 +139,8 @@ class PredictionReader(DatasetReader):
         if isinstance(reader, ConllColumnsReader):
             reader = reader.for_prediction()
         is_lines = self.kind in ("jsonl", "text")
-        for instance in self._read_lines(str(file_path)) if is_lines else reader.read(file_path):
+        instances = self._read_lines(str(file_path)) if is_lines else reader.read(file_path)
+        for instance in in_groups(instances, _GROUP):
             # Labels are not looked at: those that training did not have would stop the run.
             yield SentenceInstance({name: field for name, field in instance.fields.items() if name != "tags"})
 

@@ -1,9 +1,11 @@
+import io
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
+from ldnet_allennlp.data import workplaces
 from ldnet_allennlp.data.workplaces import save, workplace
 from tests.common import load_tensors
 
@@ -63,3 +65,20 @@ def test_what_is_saved_is_what_torch_loads(tmp_path):
     loaded = load_tensors(str(tmp_path / "weights.th"))
     assert torch.equal(loaded["a"], data["a"]) and torch.equal(loaded["b"][0], torch.eye(3))
     assert loaded["b"][1] == 1.5
+
+
+def test_a_write_that_failed_once_is_an_error(tmp_path, monkeypatch):
+    """Though room was made since, and all that came after it could be written."""
+
+    class FailsOnce(io.FileIO):
+        fails = True
+
+        def write(self, part):
+            if FailsOnce.fails:
+                FailsOnce.fails = False
+                raise OSError(28, "No space left on device")
+            return super().write(part)
+
+    monkeypatch.setattr(workplaces, "open", FailsOnce, raising=False)
+    with pytest.raises(OSError, match=r"torch could not write 'weights\.th'"):
+        save(torch.zeros(10), str(tmp_path / "weights.th"))

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ldnet_allennlp.modules import dropped_elements
+from ldnet_allennlp.modules import dense_rnn_stack, dropped_elements
 from ldnet_allennlp.modules.dense_lstm import can_fuse, dense_lstm
 from ldnet_allennlp.modules.dense_rnn_stack import DenseRnnStack
 from ldnet_allennlp.modules.dropped_elements import bernoulli_positions
@@ -146,3 +146,18 @@ class TestCanFuse:
             assert can_fuse(layers, inputs, None, False)
         layers[1].weight_ih_l0.requires_grad_(False)
         assert not can_fuse(layers, inputs, None, True)
+
+    @pytest.mark.parametrize(
+        "layer_dropout, training, used", [(0.5, True, 1), (0.5, False, 0), (0.0, True, 0)]
+    )
+    def test_the_stack_uses_it_where_layers_may_be_hidden(self, monkeypatch, layer_dropout, training, used):
+        calls = []
+
+        def counted(*arguments):
+            calls.append(arguments)
+            return dense_lstm(*arguments)
+
+        monkeypatch.setattr(dense_rnn_stack, "dense_lstm", counted)
+        stack = DenseRnnStack(INPUT_SIZE, SIZE, 2, "lstm", 0.0, layer_dropout).train(training)
+        stack(make_inputs())
+        assert len(calls) == used
