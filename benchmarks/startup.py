@@ -1,7 +1,7 @@
 """
 What this package adds to AllenNLP's start: `allennlp --help` with the plugin and without it, and the import alone.
 
-    python benchmarks/startup.py [--rounds 5]
+    python benchmarks/startup.py [--rounds 5] [--json startup.json]
 
 Each measurement is a process of its own; the two of a pair take turns, so what else the machine does falls on both.
 Wall time and CPU time are measured: on a busy machine the second says more. Bytecode is cached (in a temporary folder)
@@ -9,6 +9,7 @@ by a first round that does not count. Takes five minutes on an idle core.
 """
 
 import argparse
+import json
 import os
 import platform
 import resource
@@ -50,7 +51,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rounds", type=int, default=5, help="measurements of each kind")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--json", help="write the ratios to this file")
+    options = parser.parse_args()
+    rounds = options.rounds
     print(
         f"Python {platform.python_version()}, torch {metadata.version('torch')}, allennlp "
         f"{metadata.version('allennlp')}; {os.cpu_count()} CPUs, one thread; median of {rounds} (lowest to highest), s"
@@ -68,6 +71,7 @@ def main() -> None:
                     spent = seconds(arguments, folder, cache)
                     if turn:
                         times[name][side].append(spent)
+    ratios: Dict[str, Dict[str, float]] = {}
     for clock, kind in enumerate(("wall time", "CPU time")):
         print(f"{kind:22}{'AllenNLP':>22}{'and ldnet_allennlp':>22}{'ratio':>8}")
         for name, sides in times.items():
@@ -75,7 +79,10 @@ def main() -> None:
             shown = [f"{statistics.median(side):.2f} ({min(side):.2f}-{max(side):.2f})" for side in both]
             # Of pairs: what slows the machine slows both of a pair.
             ratio = statistics.median(ours / theirs for theirs, ours in zip(*both))
+            ratios.setdefault(kind.replace(" ", "_"), {})[name] = ratio
             print(f"{name:22}{shown[0]:>22}{shown[1]:>22}{ratio:8.3f}")
+    if options.json:
+        Path(options.json).write_text(json.dumps(ratios, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -2,14 +2,16 @@
 Runs the speed benchmarks one after the other, and collects their tables and figures in a folder:
 
     python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: does it run
-    python benchmarks/suite.py out/benchmarks             # a quarter of an hour on two cores
-    python benchmarks/suite.py out/benchmarks --full      # hours: what the README quotes
+    python benchmarks/suite.py out/benchmarks             # half an hour on two idle cores: what the README quotes
+    python benchmarks/suite.py out/benchmarks --full      # hours: more of everything
 
     tagging          tagging.py: ours against the straightforward way and allennlp-models' tagger, with a profile
     growth           growth.py: what length, batch, layers, vocabulary and tags cost, with a plot
-    lm_training      lm_training.py: steps of a language model's training
+    lm_training      lm_training.py: steps of a language model's training, without hidden layers
+    lm_vocabulary    the same with 33,000 and 793,470 words
     tagger_training  tagger_training.py: steps of a tagger's training
     crf              crf.py: the CRF against AllenNLP's and pytorch-crf's
+    startup          startup.py: what the package adds to AllenNLP's start
 
 Each is a process of its own with the same number of threads; what it prints is shown and kept in `<name>.txt`, its
 figures in `<name>.json`, all of them together in `suite.json`. One that fails is told of at the end, and the exit
@@ -27,12 +29,14 @@ from pathlib import Path
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
 
 
 class Part(NamedTuple):
     """A script, and its arguments for the smallest, the usual and the full run."""
 
     name: str
+    script: str
     quick: Tuple[str, ...]
     usual: Tuple[str, ...]
     full: Tuple[str, ...]
@@ -41,27 +45,76 @@ class Part(NamedTuple):
 
 
 ALL = ("--threads", "--seed", "--device")
+LM_STEP = (
+    "--vocabularies",
+    "33000",
+    "--ways",
+    "straightforward",
+    "sparse",
+    "bfloat16",
+    "--layer-dropout",
+    "0",
+)
+TWO_VOCABULARIES = ("--vocabularies", "33000", "793470", "--ways", "sparse, drawn", "dense")
 PARTS = [
-    Part("tagging", ("--quick", "--lm-words", "3000"), (), ("--full", "--autocast"), ALL),
-    Part("growth", ("--quick", "--words", "64"), ("--quick",), (), ("--threads", "--seed")),
-    Part("lm_training", ("--quick",), ("--vocabularies", "33000", "--rounds", "1"), ("--profile",), ALL),
-    Part("tagger_training", ("--quick",), ("--sentences", "100", "--rounds", "1"), ("--profile",), ALL),
+    Part(
+        "tagging",
+        "tagging.py",
+        ("--quick", "--lm-words", "3000"),
+        ("--autocast", "--rounds", "3", "--memory-words", "400000"),
+        ("--full", "--autocast"),
+        ALL,
+    ),
+    Part(
+        "growth",
+        "growth.py",
+        ("--quick", "--words", "64"),
+        ("--quick",),
+        (),
+        ("--threads", "--seed"),
+    ),
+    Part(
+        "lm_training",
+        "lm_training.py",
+        ("--quick",),
+        (*LM_STEP, "--rounds", "1", "--profile"),
+        ("--vocabularies", "33000", "--profile"),
+        ALL,
+    ),
+    Part(
+        "lm_vocabulary",
+        "lm_training.py",
+        ("--quick",),
+        (*TWO_VOCABULARIES, "--rounds", "1"),
+        TWO_VOCABULARIES,
+        ALL,
+    ),
+    Part(
+        "tagger_training",
+        "tagger_training.py",
+        ("--quick",),
+        ("--sentences", "100", "--rounds", "1", "--profile"),
+        ("--profile",),
+        ALL,
+    ),
     Part(
         "crf",
+        "crf.py",
         ("--seconds", "0", "--rounds", "2"),
         ("--seconds", "0.2", "--rounds", "5"),
         (),
         ("--threads", "--seed"),
     ),
+    Part("startup", "startup.py", ("--rounds", "1"), ("--rounds", "3"), (), ()),
 ]
 
 
 def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[str]:
     """The command line of a part."""
-    command = [sys.executable, str(HERE / f"{part.name}.py"), "--json", str(folder / f"{part.name}.json")]
+    command = [sys.executable, str(HERE / part.script), "--json", str(folder / f"{part.name}.json")]
     for name in part.takes:
         command += [name, str(getattr(options, name[2:]))]
-    if part.name == "growth":
+    if part.script == "growth.py":
         command += ["--plot", str(folder / "growth.svg")]
     return [*command, *(part.full if options.full else part.quick if options.quick else part.usual)]
 
@@ -115,31 +168,8 @@ def main(arguments: Optional[List[str]] = None) -> int:
     print("\n== all\n\n| part | | time |\n|---|---|---|")
     for row in summary:
         print(f"| {' | '.join(row)} |")
-    print("\n".join(["", *headline(results["parts"])]))
+    print("\n".join(["", *summary(results["parts"])]))
     return int(any(status != "done" for _, status, _ in summary))
-
-
-def headline(parts: Dict[str, Any]) -> List[str]:
-    """One table of what the tagging part found: the ratios that the README quotes."""
-    found = parts.get("tagging")
-    if found is None:
-        return []
-    lines = ["| tagging | against | speed-up |", "|---|---|---|"]
-    for row in found.get("predict", []):
-        if "speed_up" in row and row["way"] != "straightforward":
-            what = f"{row['tagger']}, {row['way']}, {row['output']}, whole process without start-up"
-            lines.append(f"| {what} | straightforward | {row['speed_up']:.2f}x |")
-        if "ours_against_it" in row:
-            against = row["ours_against_it"]
-            bytes_ = f"with {100 * against['bytes']:.1f} % of the bytes"
-            lines.append(
-                f"| vanilla, ours, json | allennlp-models' crf_tagger | {against['speed']:.2f}x, {bytes_} |"
-            )
-    for kind, result in found["network"].items():
-        share = 100 * result["words_per_second"]["ours"] / result["limit_words_per_second"]
-        lines.append(f"| {kind}, the network alone | straightforward | {result['speed_up']:.2f}x |")
-        lines.append(f"| {kind}, the network alone | the arithmetic limit | {share:.0f} % |")
-    return lines
 
 
 if __name__ == "__main__":

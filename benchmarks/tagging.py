@@ -51,6 +51,8 @@ WINDOW, BATCH_SIZE = 4096, 32
 def predict_arguments(way: str, archive: str, text: str, target: str, output: str, device: int) -> List[str]:
     """The arguments of `allennlp predict`."""
     options: Dict[str, Any] = {} if way == UPSTREAM else {"output": output}
+    if way in (OURS, BFLOAT16):
+        options["confidences"] = False  # as the others, which have none
     if way == BFLOAT16:
         options["autocast"] = "bfloat16"
     predictors = {STRAIGHTFORWARD: "straightforward", UPSTREAM: "upstream_crf_tagger"}

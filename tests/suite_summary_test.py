@@ -1,0 +1,92 @@
+"""The ratios that `benchmarks/suite.py` prints at its end."""
+
+import importlib
+
+import pytest
+
+from tests.common import ROOT
+
+
+@pytest.fixture
+def rows_of(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    summary = importlib.import_module("suite_summary").summary
+
+    def cells(parts):
+        lines = summary(parts)
+        assert [line.count("|") for line in lines] == [4] * len(lines)
+        return {tuple(cell.strip() for cell in line.strip("|").split("|")) for line in lines[2:]}
+
+    return cells
+
+
+def test_tagging(rows_of):
+    predict = [
+        {"tagger": "vanilla", "way": "ours", "output": "json", "speed_up": 2.5},
+        {"tagger": "vanilla", "way": "straightforward", "output": "json", "speed_up": 1.0},
+        {"tagger": "crf_tagger", "way": "crf_tagger", "ours_against_it": {"speed": 3.0, "bytes": 0.03}},
+    ]
+    speeds = {"ours": 300.0, "straightforward": 100.0, "ours, bfloat16": 450.0}
+    network = {"vanilla": {"words_per_second": speeds, "limit_words_per_second": 400.0}}
+    memory = {"lm_words": 4000, "tagging_ratio": 1.25, "long_line": 10000, "long_line_ratio": 1.5}
+    assert rows_of({"tagging": {"predict": predict, "network": network, "memory": memory}}) == {
+        ("allennlp predict, start-up apart: vanilla, ours, json", "straightforward", "2.50x"),
+        ("allennlp predict: vanilla, ours, json", "allennlp-models' crf_tagger", "3.00x, 3.0 % of the bytes"),
+        ("the network alone: vanilla, ours", "straightforward", "3.00x"),
+        ("the network alone: vanilla, ours", "the limit in float32", "75 %"),
+        ("the network alone: vanilla, ours, bfloat16", "straightforward", "4.50x"),
+        ("the network alone: vanilla, ours, bfloat16", "the limit in float32", "112 %"),
+        ("memory of tagging, 4,000 words", "the weights", "1.25x"),
+        ("memory of tagging, 4,000 words, a line of 10,000 words", "the weights", "1.50x"),
+    }
+
+
+def lm_row(way, vocabulary, seconds, **more):
+    return {"way": way, "vocabulary": vocabulary, "seconds": seconds, "shares": [0.5, 0.9, 0.8], **more}
+
+
+def test_training(rows_of):
+    steps = [
+        lm_row("straightforward", 33000, [3.0, 9.0, 2.0]),
+        lm_row("sparse", 33000, [2.0]),
+        lm_row("bfloat16", 33000, [1.0]),
+        lm_row("dense", 33000, []),  # not run: it needs more memory than there is
+    ]
+    vocabulary = [
+        lm_row("sparse, drawn", 33000, [2.0], megabytes=100),
+        lm_row("sparse, drawn", 793470, [2.2], megabytes=200),
+        lm_row("dense", 33000, [2.0], megabytes=500),
+        lm_row("dense", 793470, [8.0], megabytes=800),
+    ]
+    tagger = [
+        {"way": "straightforward", "seconds": [4.0]},
+        {"way": "cached", "seconds": [1.0], "first_epochs": [3.0]},
+    ]
+    step = "a step of a language model, 33,000 words"
+    assert rows_of(
+        {
+            "lm_training": {"results": steps},
+            "lm_vocabulary": {"setting": {"vocabularies": [33000, 793470]}, "results": vocabulary},
+            "tagger_training": {"results": tagger},
+        }
+    ) == {
+        (f"{step}: straightforward", "the limit in float32", "80 %"),
+        (f"{step}: sparse", "the limit in float32", "80 %"),
+        (f"{step}: bfloat16", "the limit in float32", "80 %"),
+        ("the same: sparse", "straightforward", "1.50x"),
+        ("the same: bfloat16", "sparse", "2.00x"),
+        ("a step with 793,470 words: sparse, drawn", "with 33,000 words", "1.10x"),
+        ("a step with 793,470 words: dense", "with 33,000 words", "4.00x"),
+        ("its memory: sparse, drawn", "dense gradients with Adam", "25 %"),
+        ("an epoch of a tagger: cached", "straightforward", "4.00x"),
+        ("its first two epochs: cached", "straightforward", "2.00x"),
+    }
+
+
+def test_the_rest(rows_of):
+    crf = {"decode 1x25x19": {"ours": {"median": 2.0}, "allennlp": {"median": 5.0}}}
+    parts = {"crf": {"milliseconds": crf}, "startup": {"wall_time": {"import": 1.02}}, "growth": {}}
+    assert rows_of(parts) == {
+        ("CRF: decode 1x25x19", "allennlp", "2.5x"),
+        ("start-up: import", "without the package", "1.02x the time"),
+    }
