@@ -6,6 +6,7 @@ Runs the speed benchmarks one after the other, and collects their tables and fig
     python benchmarks/suite.py out/benchmarks --full      # hours: more of everything
 
     tagging          tagging.py: ours against the straightforward way and allennlp-models' tagger, with a profile
+    tagging_deep     the same for the tagger with all layers, on fewer sentences, and its memory
     growth           growth.py: what length, batch, layers, vocabulary and tags cost, with a plot
     lm_training      lm_training.py: steps of a language model's training, without hidden layers
     lm_vocabulary    the same with 33,000 and 793,470 words
@@ -45,6 +46,7 @@ class Part(NamedTuple):
 
 
 ALL = ("--threads", "--seed", "--device")
+SMALL_TAGGERS = ("--taggers", "vanilla", "pruned", "--autocast")
 LM_STEP = (
     "--vocabularies",
     "33000",
@@ -60,9 +62,17 @@ PARTS = [
     Part(
         "tagging",
         "tagging.py",
-        ("--quick", "--lm-words", "3000"),
-        ("--autocast", "--rounds", "3", "--memory-words", "400000"),
-        ("--full", "--autocast"),
+        ("--quick", "--lm-words", "3000", "--taggers", "vanilla", "pruned"),
+        (*SMALL_TAGGERS, "--sentences", "3453"),
+        (*SMALL_TAGGERS, "--full"),
+        ALL,
+    ),
+    Part(
+        "tagging_deep",
+        "tagging.py",
+        ("--quick", "--lm-words", "3000", "--taggers", "unpruned"),
+        ("--taggers", "unpruned", "--autocast", "--memory-words", "400000"),
+        ("--taggers", "unpruned", "--autocast", "--full"),
         ALL,
     ),
     Part(

@@ -92,6 +92,7 @@ def startup(found: Dict[str, Any]) -> Iterator[Row]:
 
 PARTS: Dict[str, Callable[[Dict[str, Any]], Iterator[Row]]] = {
     "tagging": tagging,
+    "tagging_deep": tagging,
     "lm_training": lm_training,
     "lm_vocabulary": lm_vocabulary,
     "tagger_training": tagger_training,
