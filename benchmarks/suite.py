@@ -32,6 +32,8 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
+from suite_summary import summary  # noqa: E402
+
 
 class Part(NamedTuple):
     """A script, and its arguments for the smallest, the usual and the full run."""
@@ -159,7 +161,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
     results: Dict[str, Any] = {"python": platform.python_version(), "threads": options.threads, "parts": {}}
-    summary = []
+    outcomes = []
     for part in PARTS:
         if options.only is not None and part.name not in options.only:
             continue
@@ -171,15 +173,15 @@ def main(arguments: Optional[List[str]] = None) -> int:
         status = run(command_of(part, options, folder), options.threads, folder / f"{part.name}.txt")
         seconds = time.perf_counter() - began
         failed = status != 0 or not figures.exists()
-        summary.append((part.name, f"exit status {status}" if failed else "done", f"{seconds:.0f} s"))
+        outcomes.append((part.name, f"exit status {status}" if failed else "done", f"{seconds:.0f} s"))
         if not failed:
             results["parts"][part.name] = json.loads(figures.read_text(encoding="utf-8"))
     (folder / "suite.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print("\n== all\n\n| part | | time |\n|---|---|---|")
-    for row in summary:
+    for row in outcomes:
         print(f"| {' | '.join(row)} |")
     print("\n".join(["", *summary(results["parts"])]))
-    return int(any(status != "done" for _, status, _ in summary))
+    return int(any(status != "done" for _, status, _ in outcomes))
 
 
 if __name__ == "__main__":

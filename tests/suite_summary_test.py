@@ -1,6 +1,7 @@
 """The ratios that `benchmarks/suite.py` prints at its end."""
 
 import importlib
+import json
 
 import pytest
 
@@ -90,3 +91,28 @@ def test_the_rest(rows_of):
         ("CRF: decode 1x25x19", "allennlp", "2.5x"),
         ("start-up: import", "without the package", "1.02x the time"),
     }
+
+
+def test_the_suite_collects_what_its_parts_write(monkeypatch, tmp_path, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    suite = importlib.import_module("suite")
+    figures = {"wall_time": {"import": 1.02}}
+    script = tmp_path / "part.py"
+    script.write_text(
+        f"import pathlib, sys\nassert sys.argv[4] == '7'\nprint('a table')\n"
+        f"pathlib.Path(sys.argv[2]).write_text({json.dumps(figures)!r})\n"
+    )
+    broken = tmp_path / "broken.py"
+    broken.write_text("raise SystemExit(3)")
+    parts = [
+        suite.Part("startup", str(script), (), (), (), ("--seed",)),
+        suite.Part("crf", str(broken), (), (), (), ()),
+    ]
+    monkeypatch.setattr(suite, "PARTS", parts)
+    folder = tmp_path / "out"
+    assert suite.main([str(folder), "--seed", "7"]) == 1
+    printed = capsys.readouterr().out
+    assert "| startup | done |" in printed and "| crf | exit status 3 |" in printed
+    assert "| start-up: import | without the package | 1.02x the time |" in printed
+    assert (folder / "startup.txt").read_text() == "a table\n"
+    assert json.loads((folder / "suite.json").read_text())["parts"] == {"startup": figures}
