@@ -6,9 +6,11 @@ import sys
 
 import pytest
 from allennlp.commands.train import train_model
+from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.training.layer_selection_callback import BudgetMissed
 from tests.common import ROOT
 from tests.taggers import DEV, ldnet_embedder, set_gates, tagger_params
 
@@ -139,3 +141,19 @@ def test_what_a_cut_changes_is_counted(scripts, unpruned, tmp_path):
         assert (found["before"]["layers"], found["after"]["layers"]) == (2 if same else layers, 2)
         assert (found["largest_difference"] < 1e-5) is same
         assert found["tags_changed"] == 0 or not same
+
+
+def test_only_a_missed_budget_is_a_result(scripts, tmp_path, monkeypatch):
+    run = scripts("run")
+    failures = {1: BudgetMissed("No epoch came within the budget"), 2: ConfigurationError("no archive")}
+    recorded = []
+
+    def fails(args, corpus, row, seed):
+        raise failures[seed]
+
+    monkeypatch.setattr(run, "run_cell", fails)
+    monkeypatch.setattr(run, "add_to_results", recorded.append)
+    monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path), "--rows", "layers-2", "--seeds", "1", "2"])
+    with pytest.raises(ConfigurationError, match="no archive"):
+        run.main()
+    assert [(line["seed"], line["missed"]) for line in recorded] == [(1, "No epoch came within the budget")]

@@ -27,6 +27,10 @@ SCHEDULED = ("lambda_0", "lambda_1", "max_multiply_adds")
 Points = List[Tuple[float, float]]
 
 
+class BudgetMissed(ConfigurationError):
+    """No epoch of a layer selection came within its budget."""
+
+
 @TrainerCallback.register("layer_selection")
 class LayerSelectionCallback(TrainerCallback):
     """
@@ -172,7 +176,7 @@ class LayerSelectionCallback(TrainerCallback):
         if metrics is None or self._tracker is None or self._tracker.best_epoch is not None:
             return  # metrics is None where training was interrupted: that error is the one to be seen
         least = self._tracker.least
-        raise ConfigurationError(
+        raise BudgetMissed(
             f"No epoch came within the budget of {self._tracker.promise}, so no model was saved as the best. The "
             f"fewest layers that were kept are {least['kept_layers']:.0f}, and the fewest multiply-adds a word "
             f"{least['kept_multiply_adds']:.2f} M. Train for more epochs, raise lambda_0, over_budget_weight or "
