@@ -31,6 +31,8 @@ def paused_collector() -> Iterator[None]:
         with _lock:
             _depth -= 1
             if _depth == 0 and _was_enabled:
+                # Else the next allocation, finding so many new objects, would have it walk through all old ones, too.
+                gc.collect(0)
                 gc.enable()
 
 

@@ -58,3 +58,24 @@ def test_items_before_an_error_are_given_out():
         for item in in_groups(numbers(), 3):
             given.append(item)
     assert given == [0, 1, 2, 3, 4] and gc.isenabled()
+
+
+def test_what_was_made_meanwhile_does_not_have_old_objects_looked_at():
+    collected = []
+
+    def note(phase, about):
+        if phase == "start":
+            collected.append(about["generation"])
+
+    older_is_due = gc.get_threshold()[1] + 2
+    for _ in range(older_is_due):
+        gc.collect(0)
+    gc.callbacks.append(note)
+    try:
+        with paused_collector():
+            made = [[] for _ in range(100_000)]
+        # Too few to start it by themselves.
+        more = [[] for _ in range(gc.get_threshold()[0] // 2)]
+    finally:
+        gc.callbacks.remove(note)
+    assert collected == [0] and made and more
