@@ -71,8 +71,10 @@ def test_the_table(scripts, tmp_path, monkeypatch, capsys):
     lines = [
         line("vanilla", 1, 0.2, 0, 1e6),
         line("unpruned", 1, 0.5, 4, 3e6),
+        line("unpruned", 3, 0.48, 4, 3e6),
         line("layers-2", 1, 0.5, 2, 2e6),
         line("layers-2", 2, 0.52, 1, 1e6),
+        line("layers-2", 3, 0.51, 1, 1e6),
         {"corpus": "wnut17", "row": "layers-1", "seed": 2, "missed": "No epoch came within the budget"},
     ]
     (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
@@ -85,9 +87,20 @@ def test_the_table(scripts, tmp_path, monkeypatch, capsys):
     rows = [row for row in printed if row.startswith("|")]
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
     assert cells == [
-        ["all layers", "4", "50.0", "25.0", "3.00 M", "-", "1.0 MiB", "1"],
-        ["at most 2 layers", "2, 1", "51.0 ± 1.4", "25.5 ± 0.7", "1.50 M", "-", "1.0 MiB", "2"],
-        ["no language model", "0", "20.0", "10.0", "1.00 M", "1,234", "1.0 MiB", "1"],
+        ["all layers", "4", "49.0 ± 1.4", "24.5 ± 0.7", "", "3.00 M", "-", "1.0 MiB", "2"],
+        # Seeds 1 and 3 have both: 0 and 1.5 points.
+        [
+            "at most 2 layers",
+            "2, 1, 1",
+            "51.0 ± 1.0",
+            "25.5 ± 0.5",
+            "+0.8 ± 1.1",
+            "1.33 M",
+            "-",
+            "1.0 MiB",
+            "3",
+        ],
+        ["no language model", "0", "20.0", "10.0", "-15.0", "1.00 M", "1,234", "1.0 MiB", "1"],
     ]
     assert "no language model" in (tmp_path / "results_wnut17.svg").read_text()  # the label of its point
 

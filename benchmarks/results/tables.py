@@ -94,18 +94,35 @@ def score(cells: Cells, split: str) -> str:
     return f"{statistics.mean(values):.1f}{spread}"
 
 
+def difference(cells: Cells, others: Cells) -> str:
+    """Test scores less those of other cells with the same seeds: mean and standard deviation, in points."""
+    by_seed = {other["seed"]: other["scores"]["test"] for other in others}
+    values = [
+        100 * (cell["scores"]["test"] - by_seed[cell["seed"]]) for cell in cells if cell["seed"] in by_seed
+    ]
+    if not values:
+        return "-"
+    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):+.1f}{spread}"
+
+
 def table(rows: Dict[str, Cells], speeds: Dict[str, float]) -> List[str]:
     """Lines of Markdown."""
+    columns = (
+        "layers kept | dev | test | test, less all layers' | multiply-adds a word | words/s | archive | seeds"
+    )
     lines = [
-        "| tagger | layers kept | dev | test | multiply-adds a word | words/s | archive | seeds |",
-        "|---" * 8 + "|",
+        f"| tagger | {columns} |",
+        "|---" * 9 + "|",
     ]
     for row, cells in rows.items():
         kept = [sum(map(len, cell["layers"].values())) for cell in cells]
         speed = f"{speeds[row]:,.0f}" if row in speeds else "-"
         lines.append(
             f"| {name_of(row)} | {', '.join(map(str, kept)) if len(set(kept)) > 1 else kept[0]} "
-            f"| {score(cells, 'dev')} | {score(cells, 'test')} | {mean(cells, 'multiply_adds') / 1e6:.2f} M "
+            f"| {score(cells, 'dev')} | {score(cells, 'test')} "
+            f"| {'' if row == 'unpruned' else difference(cells, rows.get('unpruned', []))} "
+            f"| {mean(cells, 'multiply_adds') / 1e6:.2f} M "
             f"| {speed} | {mean(cells, 'archive_bytes') / 2**20:.1f} MiB | {len(cells)} |"
         )
     return lines
