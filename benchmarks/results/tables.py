@@ -11,6 +11,7 @@ and `docs/results_lm_pruning.svg`.
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -167,7 +168,10 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
                 label = layers if kind == "layers" else name_of(row)
                 labels.setdefault((round(value, 2), round(middle, 1)), []).append(label)
             for (value, middle), names in labels.items():
-                annotate(panel, ", ".join(names), value, middle, values)
+                higher = [other for other, score in labels if 0 <= score - middle < 1 and other != value]
+                width = math.log(max(values) / min(values))
+                near = any(abs(math.log(other / value)) < 0.12 * width for other in higher)
+                annotate(panel, ", ".join(names), value, middle, values, below=near)
             if values:
                 with_log_scale(panel, values)
             panel.set_xlabel(

@@ -100,14 +100,16 @@ def draw_scores(panel: Any, values: List[float], scores: List[float], labels: Li
     with_log_scale(panel, values)
 
 
-def annotate(panel: Any, label: str, value: float, score: float, values: List[float]) -> None:
-    """Writes a label beside a point, on the side where there is room: on the right for points on the left."""
+def annotate(
+    panel: Any, label: str, value: float, score: float, values: List[float], below: bool = False
+) -> None:
+    """Writes a label above a point or below, on the side where there is room: on the right for points on the left."""
     is_left = value * value <= min(values) * max(values)
     panel.annotate(
         label,
         (value, score),
         textcoords="offset points",
-        xytext=(5 if is_left else -5, 5),
+        xytext=(5 if is_left else -5, -12 if below else 5),
         horizontalalignment="left" if is_left else "right",
         fontsize=9,
     )
