@@ -11,7 +11,6 @@ and `docs/results_lm_pruning.svg`.
 
 import argparse
 import json
-import math
 import statistics
 import sys
 from pathlib import Path
@@ -90,32 +89,29 @@ def mean(cells: Cells, name: str) -> float:
 
 def score(cells: Cells, split: str) -> str:
     """Mean and standard deviation over seeds, in percent."""
-    values = [100 * cell["scores"][split] for cell in cells]
-    spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.1f}{spread}"
+    return with_spread([100 * cell["scores"][split] for cell in cells], ".1f")
 
 
 def difference(cells: Cells, others: Cells) -> str:
     """Test scores less those of other cells with the same seeds: mean and standard deviation, in points."""
     by_seed = {other["seed"]: other["scores"]["test"] for other in others}
-    values = [
-        100 * (cell["scores"]["test"] - by_seed[cell["seed"]]) for cell in cells if cell["seed"] in by_seed
-    ]
+    both = [cell for cell in cells if cell["seed"] in by_seed]
+    return with_spread([100 * (cell["scores"]["test"] - by_seed[cell["seed"]]) for cell in both], "+.1f")
+
+
+def with_spread(values: List[float], form: str) -> str:
+    """The mean in this form and, of several, the standard deviation."""
     if not values:
         return "-"
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):+.1f}{spread}"
+    return f"{statistics.mean(values):{form}}{spread}"
 
 
 def table(rows: Dict[str, Cells], speeds: Dict[str, float]) -> List[str]:
     """Lines of Markdown."""
-    columns = (
-        "layers kept | dev | test | test, less all layers' | multiply-adds a word | words/s | archive | seeds"
-    )
-    lines = [
-        f"| tagger | {columns} |",
-        "|---" * 9 + "|",
-    ]
+    costs = ("multiply-adds a word", "words/s", "archive", "seeds")
+    names = ("tagger", "layers kept", "dev", "test", "test, less all layers'", *costs)
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row, cells in rows.items():
         kept = [sum(map(len, cell["layers"].values())) for cell in cells]
         speed = f"{speeds[row]:,.0f}" if row in speeds else "-"
@@ -167,12 +163,8 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
                 kind, _, layers = row.rpartition("-")
                 label = layers if kind == "layers" else name_of(row)
                 labels.setdefault((round(value, 2), round(middle, 1)), []).append(label)
-            for (value, middle), names in labels.items():
-                higher = [other for other, score in labels if 0 <= score - middle < 1 and other != value]
-                width = math.log(max(values) / min(values))
-                near = any(abs(math.log(other / value)) < 0.12 * width for other in higher)
-                annotate(panel, ", ".join(names), value, middle, values, below=near)
             if values:
+                annotate(panel, [(*point, ", ".join(names)) for point, names in labels.items()])
                 with_log_scale(panel, values)
             panel.set_xlabel(
                 ("multiply-adds a word, millions", "thousand words a second, one thread")[number]

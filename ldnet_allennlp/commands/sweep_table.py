@@ -1,6 +1,7 @@
 """What `ldnet-sweep` shows: a table, and a picture of scores against costs."""
 
-from typing import Any, Dict, List
+import math
+from typing import Any, Dict, List, Tuple
 
 from ldnet_allennlp.commands.archives import replacing
 from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION, check_plot
@@ -96,23 +97,31 @@ def draw_scores(panel: Any, values: List[float], scores: List[float], labels: Li
         panel.plot(
             [value], [score], "o" if is_count else "s", color=BLUE if is_count else VERMILLION, markersize=6
         )
-        annotate(panel, label, value, score, values)
+    annotate(panel, list(zip(values, scores, labels)))
     with_log_scale(panel, values)
 
 
-def annotate(
-    panel: Any, label: str, value: float, score: float, values: List[float], below: bool = False
-) -> None:
-    """Writes a label above a point or below, on the side where there is room: on the right for points on the left."""
-    is_left = value * value <= min(values) * max(values)
-    panel.annotate(
-        label,
-        (value, score),
-        textcoords="offset points",
-        xytext=(5 if is_left else -5, -12 if below else 5),
-        horizontalalignment="left" if is_left else "right",
-        fontsize=9,
-    )
+def annotate(panel: Any, points: List[Tuple[float, float, str]]) -> None:
+    """
+    Writes a label beside each point, given by value, score and label: on the right for points on the left, and below
+    where another point stands a little higher.
+    """
+    values, scores = [value for value, _, _ in points], [score for _, score, _ in points]
+    width, height = math.log(max(values) / min(values)), max(scores) - min(scores)
+    for value, score, label in points:
+        is_left = value * value <= min(values) * max(values)
+        is_below = any(
+            other != value and abs(math.log(other / value)) < width / 8 and 0 <= higher - score < height / 6
+            for other, higher, _ in points
+        )
+        panel.annotate(
+            label,
+            (value, score),
+            textcoords="offset points",
+            xytext=(5 if is_left else -5, -12 if is_below else 5),
+            horizontalalignment="left" if is_left else "right",
+            fontsize=9,
+        )
 
 
 def with_log_scale(panel: Any, values: List[float]) -> None:

@@ -8,10 +8,11 @@ from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.commands.train import train_model
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
+from matplotlib.figure import Figure
 
 from ldnet_allennlp.commands.ldnet_sweep import RESULTS_FILE, sweep
 from ldnet_allennlp.commands.sweep_points import Budget
-from ldnet_allennlp.commands.sweep_table import count_layers, draw_sweep, sweep_table
+from ldnet_allennlp.commands.sweep_table import annotate, count_layers, draw_sweep, sweep_table
 from tests.taggers import DEV, ldnet_embedder, tagger_params
 
 SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "passes": 1, "threads": 1}
@@ -179,3 +180,11 @@ def test_a_directory_with_something_else(tagger, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigurationError, match="holds neither"):
         sweep(tagger, str(tmp_path), [Budget(layers=4)], **SETTINGS)
+
+
+def test_labels_of_points_near_each_other_stand_apart():
+    panel = Figure().add_subplot()
+    annotate(panel, [(1.0, 1.0, "far"), (10.0, 9.5, "lower"), (10.5, 10.0, "higher"), (100.0, 9.5, "apart")])
+    offsets = {text.get_text(): text.xyann for text in panel.texts}
+    assert {label for label, (_, up) in offsets.items() if up < 0} == {"lower"}
+    assert {label for label, (right, _) in offsets.items() if right > 0} == {"far", "lower"}

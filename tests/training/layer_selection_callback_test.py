@@ -13,7 +13,12 @@ from ldnet_allennlp.modules.layer_selection import LayerSelection
 from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selecting_modules import count_kept_layers
 from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
-from ldnet_allennlp.training.layer_selection_callback import GATES_FILE, LayerSelectionCallback, gates_of
+from ldnet_allennlp.training.layer_selection_callback import (
+    GATES_FILE,
+    BudgetMissed,
+    LayerSelectionCallback,
+    gates_of,
+)
 from tests.taggers import ldnet_embedder, tagger_params
 
 NO_TRAINING = {"trainer.optimizer.optimizer.lr": 0.0}
@@ -140,7 +145,7 @@ def test_the_fewest_layers_survive_a_checkpoint(tmp_path):
     again = LayerSelectionCallback(str(tmp_path), budget=1)
     again.load_state_dict(callback.state_dict())
     again.on_start(trainer_for(selection([1.0, 1.0, 1.0])))
-    with pytest.raises(ConfigurationError, match=r"budget of 1 layers.* fewest layers .* are 2,"):
+    with pytest.raises(BudgetMissed, match=r"budget of 1 layers.* fewest layers .* are 2,"):
         again.on_end(trainer, metrics={}, epoch=0)
 
 
@@ -217,7 +222,7 @@ def test_training_ends_with_an_error_if_no_epoch_came_within_budget(tmp_path, la
     ldnet = "model.text_field_embedder.token_embedders.ldnet"
     overrides = {f"{ldnet}.lambda_0": 1e-9, f"{ldnet}.lambda_1": 0, **NO_TRAINING}
     params = tagger_params(language_models, "select", overrides)
-    with pytest.raises(ConfigurationError, match=r"budget of 0 layers.*fewest layers .* are 8,"):
+    with pytest.raises(BudgetMissed, match=r"budget of 0 layers.*fewest layers .* are 8,"):
         train_model(params, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "model.tar.gz").exists()
     assert not (tmp_path / "run" / "best.th").exists()
@@ -271,7 +276,7 @@ def test_a_recovered_training_goes_on_with_the_budget(tmp_path, language_models)
     overrides = {"data_loader": {"batch_size": 10, "shuffle": False}}
     train_model(tagger_params(language_models, "select", overrides, **params), str(tmp_path / "once"))
     folder = str(tmp_path / "twice")
-    with pytest.raises(ConfigurationError, match="No epoch came within"):
+    with pytest.raises(BudgetMissed, match="No epoch came within"):
         train_model(
             tagger_params(language_models, "select", overrides, **{**params, "num_epochs": 2}), folder
         )
