@@ -38,14 +38,14 @@ import torch  # noqa: E402
 from allennlp.models.archival import Archive  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.archives import read_archive, without_progress_messages  # noqa: E402
 from ldnet_allennlp.commands.compression import change_of  # noqa: E402
 from ldnet_allennlp.commands.ldnet_compress import compress_archive  # noqa: E402
 from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
-from ldnet_allennlp.commands.model_report import archive_bytes, bytes_by_dtype  # noqa: E402
-from ldnet_allennlp.commands.speed import words_per_second  # noqa: E402
-from ldnet_allennlp.commands.verification import outputs_of  # noqa: E402
-from ldnet_allennlp.data.tag_schemes import spans_from_tags  # noqa: E402
+from ldnet_allennlp.commands.report.model_report import archive_bytes, bytes_by_dtype  # noqa: E402
+from ldnet_allennlp.commands.report.speed import words_per_second  # noqa: E402
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages  # noqa: E402
+from ldnet_allennlp.common.verification import outputs_of  # noqa: E402
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags  # noqa: E402
 
 AS_IT_WAS = "as it was"
 VARIANTS: Dict[str, Tuple[str, ...]] = {

@@ -31,11 +31,11 @@ import numpy
 import torch
 from allennlp.data import Vocabulary
 
-from ldnet_allennlp.data.lm_encoding import ID_TYPE, StreamText, WordIds, shard_name
-from ldnet_allennlp.data.lm_prepared import prepare
-from ldnet_allennlp.data.lm_shards import ShardDirectory
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
+from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, StreamText, WordIds, shard_name
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
+from ldnet_allennlp.data.lm_stream.prepared import prepare
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
+from ldnet_allennlp.data.lm_stream.shards import ShardDirectory
 
 TOKENS_OF_A_SHARD = 1 << 24
 DIRECTIONS = ("forward", "backward", "both")

@@ -32,8 +32,8 @@ from allennlp.models import Model  # noqa: E402
 from allennlp.training.optimizers import Optimizer  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader  # noqa: E402
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader  # noqa: E402
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader  # noqa: E402
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader  # noqa: E402
 
 WINDOW = 25
 PRECISIONS = ("float32", "bfloat16")

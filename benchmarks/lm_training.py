@@ -274,7 +274,7 @@ def build(
 def measure(way: str, num_words: int, sizes: argparse.Namespace) -> Dict[str, Any]:
     """Times the steps of one way, in this process."""
     import ldnet_allennlp  # noqa: F401
-    from ldnet_allennlp.modules.dense_rnn_stack import LayerDropout
+    from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerDropout
 
     torch.set_num_threads(sizes.threads)
     torch.manual_seed(sizes.seed)

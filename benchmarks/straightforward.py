@@ -21,12 +21,12 @@ from allennlp.predictors import Predictor
 from overrides import overrides
 from torch.nn.utils.rnn import pad_sequence
 
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from ldnet_allennlp.modules.language_model_layers import LanguageModelLayers
-from ldnet_allennlp.modules.ld_rnn import reverse_sequences
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.rnn.ld_rnn import reverse_sequences
 
 SPACE, MARKER = 0, 1  # rows of `boundary_embeddings`
 

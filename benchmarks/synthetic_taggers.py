@@ -22,10 +22,10 @@ from allennlp.models import Model
 from allennlp.models.archival import CONFIG_NAME
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.commands.archives import remove_namespace
 from ldnet_allennlp.commands.ldnet_prune import pruned_config
+from ldnet_allennlp.common.archives import remove_namespace
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace, store_words
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 LETTERS = "etaoinshrdlucmfwypvbgkjqxz"
 CHARACTERS = LETTERS + LETTERS.upper() + "0123456789.,-'()/:&"

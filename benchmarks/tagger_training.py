@@ -63,8 +63,8 @@ from synthetic_taggers import (  # noqa: E402
     tagger_config,
 )
 
-from ldnet_allennlp.commands.component_costs import component_costs  # noqa: E402
-from ldnet_allennlp.modules.ld_rnn import reverse_sequences  # noqa: E402
+from ldnet_allennlp.commands.report.component_costs import component_costs  # noqa: E402
+from ldnet_allennlp.modules.rnn.ld_rnn import reverse_sequences  # noqa: E402
 
 WAYS = ("straightforward", "crf_tagger", "ldnet_tagger", "cached", "cached float16")
 BATCH_SIZE, CLIP = 10, 5.0

@@ -17,11 +17,11 @@ from allennlp.nn.util import move_to_device
 from allennlp.predictors import Predictor
 from synthetic_taggers import Sizes, build_tagger, make_lengths, make_sentences, make_words, prepare
 
-from ldnet_allennlp.commands.component_costs import component_costs
+from ldnet_allennlp.commands.report.component_costs import component_costs
 from ldnet_allennlp.models import ldnet_tagger
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.worker_threads import map_in_threads
 from ldnet_allennlp.predictors.indexed_words import IndexedWords
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor

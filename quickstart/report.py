@@ -77,8 +77,8 @@ def _measure(
     from allennlp.models.archival import load_archive
     from allennlp.predictors import Predictor
 
-    from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
-    from ldnet_allennlp.modules.multiply_adds import multiply_adds
+    from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+    from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds
 
     loaded = load_archive(str(archive(out, model)), cuda_device=-1)
     predictor = Predictor.from_archive(loaded, "ldnet_tagger", extra_args={"confidences": False})

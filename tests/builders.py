@@ -10,7 +10,7 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.common.archives import write_archive
 
 WORDS = ["<eos>", "the", "a", "of", "and", "to", "in", "python", "list", "class", "object", "value"]
 WORDS += ["is", "returns", "if", "with", "for", "number", "name"]

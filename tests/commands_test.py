@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from ldnet_allennlp.commands.verification import difference
+from ldnet_allennlp.common.verification import difference
 from tests.common import FIXTURES, ROOT
 from tests.taggers import DEV, TAGGER, build_language_models, settings_for
 

@@ -14,11 +14,11 @@ from allennlp.models.archival import load_archive
 from allennlp.modules.seq2seq_encoders import ComposeEncoder, PassThroughEncoder
 from allennlp.predictors import Predictor
 
-from ldnet_allennlp.commands.archives import write_archive
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.data import ConllColumnsReader
-from ldnet_allennlp.data.tag_schemes import spans_from_tags
-from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from tests.compositions import CONFIGS, FOLDER, SETTINGS, UD, Workshop, load, predict, sentences_of
 from tests.taggers import DEV, TRAIN, ldnet_embedder, set_gates
 

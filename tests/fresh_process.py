@@ -22,7 +22,7 @@ from allennlp.models.archival import load_archive
 
 import ldnet_allennlp  # noqa: F401
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.commands.verification import outputs_of
+from ldnet_allennlp.common.verification import outputs_of
 
 FINE_TUNING = """
 local start = import 'start/config.json';

@@ -10,8 +10,8 @@ from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.common import Params
 from allennlp.models import Model
 
-from ldnet_allennlp.commands.archives import read_archive
-from ldnet_allennlp.modules.layer_selection import LayerSelection
+from ldnet_allennlp.common.archives import read_archive
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from tests.common import FIXTURES, ROOT
 
 TEXT, HELDOUT = FIXTURES / "lm" / "train.txt", FIXTURES / "lm" / "valid.txt"

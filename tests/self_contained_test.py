@@ -14,8 +14,8 @@ import pytest
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 
-from ldnet_allennlp.commands.archives import write_archive
-from ldnet_allennlp.commands.verification import difference
+from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.common.verification import difference
 from tests.commands.ldnet_prune_test import GATES, SENTENCES, classifier_config
 from tests.common import ROOT
 from tests.compositions import UD

@@ -9,8 +9,8 @@ from allennlp.common import Params
 from allennlp.data import DatasetReader, Instance, Vocabulary
 from allennlp.models import Model
 
-from ldnet_allennlp.commands.archives import write_archive
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive, scale_up
 from tests.common import FIXTURES
 

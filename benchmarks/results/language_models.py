@@ -49,9 +49,9 @@ from allennlp.training.optimizers import Optimizer  # noqa: E402
 from run import DATA, add_to_results, commit  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.archives import write_archive  # noqa: E402
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader  # noqa: E402
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader  # noqa: E402
+from ldnet_allennlp.common.archives import write_archive  # noqa: E402
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader  # noqa: E402
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "language_models.jsonl"
 ROWS = ("ld-rnn", "ld-rnn-plain", "stacked", "allennlp")

@@ -39,11 +39,11 @@ from allennlp.training.optimizers import Optimizer  # noqa: E402
 from language_models import endless, indexed, perplexity  # noqa: E402
 from run import DATA, add_to_results, commit  # noqa: E402
 
-from ldnet_allennlp.commands.archives import read_archive  # noqa: E402
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader  # noqa: E402
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader  # noqa: E402
-from ldnet_allennlp.modules.layer_budget import LayerBudget  # noqa: E402
-from ldnet_allennlp.modules.layer_selection import LayerSelection  # noqa: E402
+from ldnet_allennlp.common.archives import read_archive  # noqa: E402
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader  # noqa: E402
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader  # noqa: E402
+from ldnet_allennlp.modules.selection.layer_budget import LayerBudget  # noqa: E402
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "lm_pruning.jsonl"
 BATCH_SIZE, SEQUENCE_LENGTH = 32, 20

@@ -7,7 +7,7 @@ from typing import Any, Dict, List, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION
+from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION
 
 Line = Dict[str, Any]
 

@@ -41,15 +41,15 @@ from allennlp.models.archival import archive_model  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.archives import read_archive, write_archive  # noqa: E402
 from ldnet_allennlp.commands.ldnet_prune import prune_archive  # noqa: E402
 from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
-from ldnet_allennlp.commands.model_report import report_of  # noqa: E402
-from ldnet_allennlp.commands.report_table import kept_layers  # noqa: E402
-from ldnet_allennlp.commands.selection_config import selection_config  # noqa: E402
-from ldnet_allennlp.commands.sweep_points import make_point, scores_of, train_once  # noqa: E402
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder  # noqa: E402
-from ldnet_allennlp.modules.selecting_modules import trained_selections  # noqa: E402
+from ldnet_allennlp.commands.report.model_report import report_of  # noqa: E402
+from ldnet_allennlp.commands.report.table import kept_layers  # noqa: E402
+from ldnet_allennlp.commands.sweep.points import make_point, scores_of, train_once  # noqa: E402
+from ldnet_allennlp.commands.sweep.selection_config import selection_config  # noqa: E402
+from ldnet_allennlp.common.archives import read_archive, write_archive  # noqa: E402
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder  # noqa: E402
+from ldnet_allennlp.modules.selection.gated_modules import trained_selections  # noqa: E402
 from ldnet_allennlp.training.layer_selection_callback import BudgetMissed  # noqa: E402
 
 DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))

@@ -20,8 +20,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from lm_tables import cuts_table, draw_pruning, language_model_table, pruning_table
 
-from ldnet_allennlp.commands.report_plot import BLUE, VERMILLION
-from ldnet_allennlp.commands.sweep_table import annotate, with_log_scale
+from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION
+from ldnet_allennlp.commands.sweep.table import annotate, with_log_scale
 
 HERE = Path(__file__).resolve().parent
 NAMES = {

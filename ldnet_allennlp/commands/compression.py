@@ -9,10 +9,10 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.model import Model, remove_keys_from_params
 from allennlp.modules.token_embedders import Embedding
 
-from ldnet_allennlp.commands.archives import ARRAY_ENDING, find_sections
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.common.archives import ARRAY_ENDING, find_sections
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
 from ldnet_allennlp.modules.quantized_layers import quantized_layers
-from ldnet_allennlp.modules.word_vectors import WordVectors
 
 # Where models have the encoder of a sentence, and which of AllenNLP's and of ours consist of torch's RNNs.
 _ENCODER_KEYS = ("encoder", "seq2seq_encoder")

@@ -15,15 +15,6 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import (
-    archive_path,
-    check_is_replaceable,
-    read_archive,
-    remove_namespace,
-    without_progress_messages,
-    write_archive,
-    write_directory,
-)
 from ldnet_allennlp.commands.compression import (
     Change,
     change_of,
@@ -35,11 +26,20 @@ from ldnet_allennlp.commands.compression import (
     set_embedding_dtype,
 )
 from ldnet_allennlp.commands.ldnet_prune import described_config, read_sentences
-from ldnet_allennlp.commands.model_report import archive_bytes, bytes_by_dtype, sentences_for
-from ldnet_allennlp.commands.report_table import in_mebibytes
-from ldnet_allennlp.commands.verification import difference, outputs_of
+from ldnet_allennlp.commands.report.model_report import archive_bytes, bytes_by_dtype, sentences_for
+from ldnet_allennlp.commands.report.table import in_mebibytes
+from ldnet_allennlp.common.archives import (
+    archive_path,
+    check_is_replaceable,
+    read_archive,
+    remove_namespace,
+    without_progress_messages,
+    write_archive,
+    write_directory,
+)
+from ldnet_allennlp.common.verification import difference, outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 _MAX_CHANGED = 1.0
 

@@ -16,7 +16,7 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import (
+from ldnet_allennlp.common.archives import (
     archive_path,
     read_archive,
     without_progress_messages,

@@ -18,7 +18,11 @@ from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import (
+from ldnet_allennlp.commands.compression import check_is_whole
+from ldnet_allennlp.commands.prune.kept_words import KeptWords, read_words
+from ldnet_allennlp.commands.prune.layer_choice import Layers, choose_layers, cut_gates, shown_layers
+from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.common.archives import (
     archive_path,
     find_sections,
     read_archive,
@@ -26,14 +30,10 @@ from ldnet_allennlp.commands.archives import (
     without_progress_messages,
     write_archive,
 )
-from ldnet_allennlp.commands.component_costs import component_costs
-from ldnet_allennlp.commands.compression import check_is_whole
-from ldnet_allennlp.commands.kept_words import KeptWords, read_words
-from ldnet_allennlp.commands.layer_choice import Layers, choose_layers, cut_gates, shown_layers
-from ldnet_allennlp.commands.verification import TOLERANCE, difference, generated_sentences, outputs_of
-from ldnet_allennlp.data.corpus_files import decode_line, numbered_lines
+from ldnet_allennlp.common.lines import decode_line, numbered_lines
+from ldnet_allennlp.common.verification import TOLERANCE, difference, generated_sentences, outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 
 @Subcommand.register("ldnet-prune")

@@ -17,18 +17,18 @@ from allennlp.data.fields import MetadataField
 from allennlp.models.archival import Archive
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import (
+from ldnet_allennlp.commands.ldnet_prune import read_sentences
+from ldnet_allennlp.commands.report.model_report import report_of, sentences_for
+from ldnet_allennlp.commands.report.plot import check_plot, write_plot
+from ldnet_allennlp.commands.report.speed import torch_threads
+from ldnet_allennlp.commands.report.table import short_names, table
+from ldnet_allennlp.common.archives import (
     check_is_there,
     read_archive,
     replacing,
     without_progress_messages,
 )
-from ldnet_allennlp.commands.ldnet_prune import read_sentences
-from ldnet_allennlp.commands.model_report import report_of, sentences_for
-from ldnet_allennlp.commands.report_plot import check_plot, write_plot
-from ldnet_allennlp.commands.report_table import short_names, table
-from ldnet_allennlp.commands.speed import torch_threads
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 
 TEXT_FORMATS = ("auto", "plain", "conll")
 _COLUMN_ENDINGS = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".tsv")

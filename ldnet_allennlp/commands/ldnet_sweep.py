@@ -15,14 +15,14 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.common.params import parse_overrides, with_overrides
 from overrides import overrides
 
-from ldnet_allennlp.commands.archives import read_archive, replacing, without_progress_messages
 from ldnet_allennlp.commands.ldnet_report import report
-from ldnet_allennlp.commands.report_plot import check_plot
-from ldnet_allennlp.commands.selection_config import selection_config
-from ldnet_allennlp.commands.sweep_points import Budget, make_point, metric_of, save_start, scores_of
-from ldnet_allennlp.commands.sweep_table import sweep_table, write_sweep_plot
-from ldnet_allennlp.data.workplaces import alone_in
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.commands.report.plot import check_plot
+from ldnet_allennlp.commands.sweep.points import Budget, make_point, metric_of, save_start, scores_of
+from ldnet_allennlp.commands.sweep.selection_config import selection_config
+from ldnet_allennlp.commands.sweep.table import sweep_table, write_sweep_plot
+from ldnet_allennlp.common.archives import read_archive, replacing, without_progress_messages
+from ldnet_allennlp.common.atomic import alone_in
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 SETTINGS_FILE = "sweep.json"
 RESULTS_FILE = "results.json"

@@ -11,8 +11,8 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.atomic import workplace
 from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
-from ldnet_allennlp.data.workplaces import workplace
 
 _SPLITS = ("train", "dev", "test")
 _LOST = "\ufffd"

@@ -11,8 +11,8 @@ from ldnet_allennlp.convert.original_files import NEWLINE, UNKNOWN, Map, Weights
 from ldnet_allennlp.convert.vocabularies import original_map
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.models.adaptive_language_model import NAMESPACE, AdaptiveLanguageModel
-from ldnet_allennlp.modules.ld_rnn import LdRnn
-from ldnet_allennlp.modules.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 
 
 class LanguageModelFiles(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.convert.restricted_pickle import read_pickle
-from ldnet_allennlp.convert.torch_files import read_torch_file
+from ldnet_allennlp.common.restricted_pickle import read_pickle
+from ldnet_allennlp.common.torch_files import read_torch_file
 
 UNKNOWN = "<unk>"
 NEWLINE = "\n"

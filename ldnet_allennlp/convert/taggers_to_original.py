@@ -22,16 +22,16 @@ from ldnet_allennlp.convert.original_files import (
 )
 from ldnet_allennlp.convert.taggers import columns_in_allennlp
 from ldnet_allennlp.convert.vocabularies import original_map
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
-from ldnet_allennlp.modules.language_model_layers import LanguageModelLayers
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.quantized_layers import quantized_layers
-from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
-from ldnet_allennlp.modules.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 
 _CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn"}
 _EMBEDDERS = {"tokens": Embedding, "token_characters": SentenceCharacterLstm, "ldnet": LdnetEmbedder}

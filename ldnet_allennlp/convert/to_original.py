@@ -9,9 +9,9 @@ from typing import Any, Callable, Dict, List
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive
 
+from ldnet_allennlp.common.atomic import save, workplace
 from ldnet_allennlp.convert.language_models_to_original import language_model_files
 from ldnet_allennlp.convert.taggers_to_original import tagger_checkpoint
-from ldnet_allennlp.data.workplaces import save, workplace
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 

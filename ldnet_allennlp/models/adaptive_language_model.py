@@ -16,11 +16,11 @@ from allennlp_models.lm.models.language_model import LanguageModel
 from overrides import overrides
 
 from ldnet_allennlp.models.language_model_softmax import build_softmax
-from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
-from ldnet_allennlp.modules.carried_states import CarryingEncoder
-from ldnet_allennlp.modules.initialization import init_linear_
-from ldnet_allennlp.modules.ld_rnn import LdRnn, reverse_sequences
-from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
+from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder
+from ldnet_allennlp.modules.rnn.initialization import init_linear_
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 
 NAMESPACE = "tokens"
 

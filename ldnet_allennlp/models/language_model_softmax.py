@@ -7,8 +7,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules import TextFieldEmbedder
 from allennlp.modules.token_embedders import Embedding
 
-from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
-from ldnet_allennlp.modules.tied_adaptive_softmax import TiedAdaptiveSoftmax
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.softmax.tied_adaptive_softmax import TiedAdaptiveSoftmax
 
 logger = logging.getLogger(__name__)
 

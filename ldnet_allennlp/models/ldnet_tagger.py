@@ -15,20 +15,20 @@ from allennlp.training.metrics import CategoricalAccuracy
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
-from ldnet_allennlp.data.tag_schemes import Span, spans_from_tags
+from ldnet_allennlp.data.conll.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
 from ldnet_allennlp.models.tagger_crf import batched_crf
-from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf
-from ldnet_allennlp.modules.character_co_training import CharacterCoTraining
-from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
+from ldnet_allennlp.modules.characters.sentence_character_lstm import CharacterStates
+from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
+from ldnet_allennlp.modules.crf.tagging_losses import TAGGING_LOSSES
 from ldnet_allennlp.modules.rnn_inference import encode
-from ldnet_allennlp.modules.selecting_modules import selecting_modules, selection_metrics
-from ldnet_allennlp.modules.sentence_character_lstm import CharacterStates
-from ldnet_allennlp.modules.span_probabilities import span_probabilities
-from ldnet_allennlp.modules.tagging_losses import TAGGING_LOSSES
-from ldnet_allennlp.training.corpus_perplexity import CorpusPerplexity
-from ldnet_allennlp.training.span_f1 import SpanF1
-from ldnet_allennlp.training.unseen_labels import UnseenLabels
+from ldnet_allennlp.modules.selection.gated_modules import selecting_modules, selection_metrics
+from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
+from ldnet_allennlp.training.metrics.span_f1 import SpanF1
+from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
 
 
 @Model.register("ldnet_tagger")

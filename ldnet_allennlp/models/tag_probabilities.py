@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Sequence, Tuple
 
 import torch
 
-from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 
 Decoded = List[Tuple[List[int], float]]
 

@@ -6,9 +6,9 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules import ConditionalRandomField
 from allennlp.modules.conditional_random_field import allowed_transitions
 
-from ldnet_allennlp.modules.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
-from ldnet_allennlp.modules.conditional_random_field import build_crf
-from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.label_weighted import build_crf
 
 
 def batched_crf(

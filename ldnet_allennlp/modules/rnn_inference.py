@@ -6,7 +6,7 @@ from typing import Any, List, Optional, Sequence, Tuple
 import torch
 from allennlp.modules.seq2seq_encoders import PytorchSeq2SeqWrapper, Seq2SeqEncoder
 
-from ldnet_allennlp.modules.sequences import reverse_sequences
+from ldnet_allennlp.modules.rnn.sequences import reverse_sequences
 
 # One layer's hidden state: (h,) for GRU and plain RNN, (h, c) for LSTM, each of shape (B, H).
 LayerState = Tuple[torch.Tensor, ...]

@@ -15,8 +15,8 @@ from allennlp.models import Model
 from allennlp.predictors import Predictor
 from overrides import overrides
 
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
-from ldnet_allennlp.data.tag_schemes import Span, canonical_encoding, spans_from_tags, tags_from_spans
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.conll.tag_schemes import Span, canonical_encoding, spans_from_tags, tags_from_spans
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.predictors.tagger_batches import TaggerBatches
 from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, instance_of, words_of

@@ -10,9 +10,9 @@ from allennlp.data.fields import TextField
 from allennlp.models import Model
 from allennlp.nn.util import move_to_device
 
+from ldnet_allennlp.common.gc_pause import paused_collector
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.modules.worker_threads import map_in_threads
-from ldnet_allennlp.predictors.collector import paused_collector
 from ldnet_allennlp.predictors.indexed_words import IndexedWords
 
 

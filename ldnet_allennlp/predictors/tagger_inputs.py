@@ -12,9 +12,9 @@ from allennlp.data import DatasetReader, Instance, Token
 from allennlp.data.fields import MetadataField, TextField
 from overrides import overrides
 
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
-from ldnet_allennlp.data.corpus_files import shown
-from ldnet_allennlp.predictors.collector import in_groups
+from ldnet_allennlp.common.gc_pause import in_groups
+from ldnet_allennlp.common.lines import shown
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 
 INPUTS = ("auto", "jsonl", "text", "conll")
 

@@ -7,12 +7,12 @@ import torch
 from allennlp.training.metric_tracker import MetricTracker
 from overrides import overrides
 
-from ldnet_allennlp.modules.layer_budget import LayerBudget
-from ldnet_allennlp.modules.selecting_modules import (
+from ldnet_allennlp.modules.selection.gated_modules import (
     Selecting,
     count_kept_layers,
     selection_metrics,
 )
+from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,13 @@ from allennlp.training.callbacks import TrainerCallback
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from overrides import overrides
 
-from ldnet_allennlp.modules.layer_budget import LayerBudget
-from ldnet_allennlp.modules.selecting_modules import (
+from ldnet_allennlp.modules.selection.gated_modules import (
     Selecting,
     count_kept_layers,
     selecting_modules,
     trained_selections,
 )
+from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
 from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
 
 GATES_FILE = "gates.jsonl"

@@ -14,7 +14,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.data.archive_files import load_checked_archive
+from ldnet_allennlp.common.untrusted_archives import load_checked_archive
 from tests.bad_days.configs import tagger_config, write_config
 from tests.command_lines import allennlp
 from tests.taggers import gated_archive
@@ -232,7 +232,7 @@ class TestHostile:
         assert not witness.exists()
 
     def test_a_class_of_somebody_s_own_may_be_named(self, whole, temporary, tmp_path):
-        name = "ldnet_allennlp.modules.stacked_rnn.StackedRnn"
+        name = "ldnet_allennlp.modules.rnn.stacked_rnn.StackedRnn"
         encoder = {"type": name, "input_size": 12, "hidden_size": 7, "num_layers": 1}
         path = pack(tmp_path / "a.tar.gz", with_model(encoder=encoder)(files_of(whole)))
         with pytest.raises(ConfigurationError) as caught:  # it is built, and its weights are not those

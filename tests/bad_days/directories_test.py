@@ -8,7 +8,7 @@ import pytest
 from allennlp.commands import train
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.data.workplaces import alone_in
+from ldnet_allennlp.common.atomic import alone_in
 from tests.bad_days.configs import tagger_config, write_config
 from tests.command_lines import allennlp
 from tests.common import REFERENCE

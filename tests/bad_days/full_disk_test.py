@@ -12,7 +12,7 @@ from allennlp.models.archival import load_archive
 from ldnet_allennlp.commands import ldnet_compress, ldnet_convert, ldnet_prune, ldnet_report
 from ldnet_allennlp.convert import to_original
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
-from ldnet_allennlp.training.stream_checkpointer import StreamCheckpointer
+from ldnet_allennlp.training.resumable_checkpointer import StreamCheckpointer
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp, in_a_process
 from tests.common import REFERENCE

@@ -9,10 +9,11 @@ import torch
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
-from ldnet_allennlp.commands import archives
 from ldnet_allennlp.commands.ldnet_convert import convert
+from ldnet_allennlp.common import archives
 from ldnet_allennlp.convert import datasets, to_original
-from ldnet_allennlp.data import lm_encoding, lm_prepared
+from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
+from ldnet_allennlp.data.lm_stream import prepared as lm_prepared
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp, in_a_process

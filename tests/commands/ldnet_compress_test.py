@@ -12,14 +12,15 @@ from allennlp.models import Model
 from allennlp.models.archival import load_archive
 from allennlp.predictors import Predictor
 
-from ldnet_allennlp.commands import archives, ldnet_compress
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.commands import ldnet_compress
 from ldnet_allennlp.commands.compression import change_of, half_precision, int8_config
 from ldnet_allennlp.commands.ldnet_compress import LdnetCompress, compress_archive
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.commands.model_report import report_of
-from ldnet_allennlp.commands.report_table import table
-from ldnet_allennlp.commands.verification import difference, outputs_of
+from ldnet_allennlp.commands.report.model_report import report_of
+from ldnet_allennlp.commands.report.table import table
+from ldnet_allennlp.common import archives
+from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.common.verification import difference, outputs_of
 from ldnet_allennlp.convert.taggers_to_original import tagger_checkpoint
 from ldnet_allennlp.modules.quantized_layers import quantized_layers, rounded
 from tests.commands.ldnet_prune_test import GATES, KEPT, SENTENCES, classifier_config

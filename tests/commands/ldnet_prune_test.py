@@ -12,10 +12,11 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands import archives, ldnet_prune
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.commands import ldnet_prune
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune, prune_archive, pruned_config
-from ldnet_allennlp.commands.verification import difference, outputs_of
+from ldnet_allennlp.common import archives
+from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.common.verification import difference, outputs_of
 from tests.taggers import (
     build_language_models,
     build_tagger,

@@ -6,10 +6,10 @@ import pytest
 import torch
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.component_costs import component_costs
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.commands.ldnet_report import LdnetReport, report
-from ldnet_allennlp.commands.report_table import table
+from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.commands.report.table import table
 from tests.taggers import DEV, gated_archive
 
 GATES = [0.7, 0.0, 1.0, 0.0, 0.0, 0.4, 0.0, 0.0]

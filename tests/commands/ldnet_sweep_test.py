@@ -11,8 +11,8 @@ from allennlp.models.archival import load_archive
 from matplotlib.figure import Figure
 
 from ldnet_allennlp.commands.ldnet_sweep import RESULTS_FILE, sweep
-from ldnet_allennlp.commands.sweep_points import Budget
-from ldnet_allennlp.commands.sweep_table import annotate, count_layers, draw_sweep, sweep_table
+from ldnet_allennlp.commands.sweep.points import Budget
+from ldnet_allennlp.commands.sweep.table import annotate, count_layers, draw_sweep, sweep_table
 from tests.taggers import DEV, ldnet_embedder, tagger_params
 
 SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "passes": 1, "threads": 1}

@@ -5,9 +5,9 @@ import pickle
 import pytest
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.restricted_pickle import read_pickle
 from ldnet_allennlp.convert.datasets import write_dataset
-from ldnet_allennlp.convert.restricted_pickle import read_pickle
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from tests.convert.originals import CHECKPOINTS, DATASET, sentences
 
 

@@ -12,7 +12,7 @@ from allennlp.models import Model
 from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint
 from ldnet_allennlp.convert.taggers import convert_tagger
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from tests.common import REFERENCE
 

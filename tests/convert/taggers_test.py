@@ -7,12 +7,12 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.common.torch_files import read_torch_file
 from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
-from ldnet_allennlp.convert.torch_files import read_torch_file
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.common import REFERENCE, load_reference, reference_parameters
 from tests.convert.originals import (
     CHECKPOINTS,

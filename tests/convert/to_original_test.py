@@ -8,10 +8,10 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_convert import convert, convert_to_original
+from ldnet_allennlp.common.torch_files import read_torch_file
 from ldnet_allennlp.convert.language_models_to_original import language_model_files
 from ldnet_allennlp.convert.original_files import read_checkpoint
-from ldnet_allennlp.convert.torch_files import read_torch_file
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive
 from tests.convert.originals import (
     CHECKPOINTS,
@@ -99,7 +99,7 @@ def test_a_tagger_pruned_here_becomes_a_pruned_checkpoint(tmp_path):
     embedder = next(module for module in loaded.model.modules() if isinstance(module, LdnetEmbedder))
     for part, gates in zip(embedder.language_models.values(), ([0, 0.4, 0, 1], [0.8, 0, 0, 0.25])):
         part.selection.gates.data.copy_(torch.tensor(gates))
-    from ldnet_allennlp.commands.archives import write_archive
+    from ldnet_allennlp.common.archives import write_archive
 
     write_archive(archive, loaded.model, loaded.config.as_dict(quiet=True))
     prune_archive(archive, pruned, [[word for word, _ in sentence] for sentence in sentences("dev")])

@@ -7,8 +7,8 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
-from ldnet_allennlp.data.tag_schemes import UnreadableTag, spans_from_tags, validate
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.conll.tag_schemes import UnreadableTag, spans_from_tags, validate
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import (
     BLANKS,

@@ -8,9 +8,9 @@ from allennlp.data import Vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.data import lm_text
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
+from ldnet_allennlp.data.lm_stream import text as lm_text
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import (
     BLANKS,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.data.tag_schemes import spans_from_tags
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import ASCII_BLANKS, WORDS, maybe_compressed

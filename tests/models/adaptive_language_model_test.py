@@ -17,11 +17,11 @@ from allennlp_models.lm.models.language_model import LanguageModel
 from torch.nn.parallel import DistributedDataParallel
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.data.lm_stream_loader import LmStreamLoader
-from ldnet_allennlp.data.lm_stream_reader import LmStreamReader
-from ldnet_allennlp.data.lm_windows import StreamWindows, TokenStream
+from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
+from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
+from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
-from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from tests.common import FIXTURES, load_reference, reference_parameters
 from tests.models.language_model_builders import make_model, original_model, original_names, source_of
 from tests.processes import run_in_two_processes

@@ -11,7 +11,7 @@ from allennlp.common.testing import ModelTestCase
 from allennlp.data import Batch
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.common.archives import write_archive
 from tests.common import ROOT
 from tests.processes import run_in_two_processes
 from tests.taggers import DEV, TRAIN, Tagger, build_tagger

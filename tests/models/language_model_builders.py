@@ -9,8 +9,8 @@ from allennlp.modules.token_embedders import Embedding
 from allennlp.nn import Activation
 
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
-from ldnet_allennlp.modules.ld_rnn import LdRnn
-from tests.modules.reference_encoder import build_encoder
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from tests.modules.rnn.reference_encoder import build_encoder
 
 
 def vocabulary(num_words: int) -> Vocabulary:

@@ -14,7 +14,7 @@ from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
-from ldnet_allennlp.modules.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.common import FIXTURES
 
 OVERRIDES = {

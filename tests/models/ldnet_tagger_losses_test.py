@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import Batch
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.archives import write_archive
+from ldnet_allennlp.common.archives import write_archive
 from tests.taggers import TRAIN, build_tagger, tagger_params
 
 LOSSES = ["negative_log_likelihood", "structured_perceptron", "softmax"]

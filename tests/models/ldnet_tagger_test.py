@@ -11,8 +11,8 @@ from allennlp.modules import ConditionalRandomField
 from allennlp.nn.util import get_text_field_mask
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
-from ldnet_allennlp.modules.fast_conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.layer_budget import kept_multiply_adds, selection_penalty
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds, selection_penalty
 from tests.processes import run_in_two_processes
 from tests.taggers import (
     TAGGER,
@@ -279,7 +279,7 @@ def test_the_archive_needs_no_other(tmp_path, model_type):
 
 def test_language_models_with_different_words(tmp_path):
     """Two namespaces, also in the archive."""
-    from ldnet_allennlp.commands.archives import write_archive
+    from ldnet_allennlp.common.archives import write_archive
     from tests.builders import WORDS, language_model_archive
     from tests.taggers import LanguageModels
 

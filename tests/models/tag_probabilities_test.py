@@ -11,10 +11,10 @@ from allennlp.common.util import sanitize
 from allennlp.data import Batch
 from allennlp.nn.util import get_text_field_mask
 
-from ldnet_allennlp.data.tag_schemes import spans_from_tags
-from ldnet_allennlp.modules.span_probabilities import span_probabilities
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
+from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
 from tests.conlleval import conlleval
-from tests.modules.crf_oracle import enumerate_paths
+from tests.modules.crf.oracle import enumerate_paths
 from tests.taggers import DEV, TRAIN, build_tagger, tagger_params
 
 

@@ -10,7 +10,6 @@ from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from ldnet_allennlp.modules import quantized_layers as modules
-from ldnet_allennlp.modules.ld_rnn import LdRnn
 from ldnet_allennlp.modules.quantized_layers import (
     QuantizedLinear,
     QuantizedRnn,
@@ -18,6 +17,7 @@ from ldnet_allennlp.modules.quantized_layers import (
     quantized_layers,
     rounded,
 )
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from tests.common import load_tensors
 
 pytestmark = pytest.mark.skipif(

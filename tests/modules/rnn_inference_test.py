@@ -4,12 +4,13 @@ import pytest
 import torch
 from allennlp.modules.seq2seq_encoders import GruSeq2SeqEncoder, LstmSeq2SeqEncoder
 
-from ldnet_allennlp.modules import language_model_layers, rnn_inference
-from ldnet_allennlp.modules.dense_rnn_stack import DenseRnnStack
-from ldnet_allennlp.modules.language_model_layers import LanguageModelLayers
-from ldnet_allennlp.modules.ld_rnn import LdRnn
+from ldnet_allennlp.modules import rnn_inference
+from ldnet_allennlp.modules.embedders import frozen_language_model as language_model_layers
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import DenseRnnStack
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.rnn_inference import encode, needs_graph, run_dense_layers
-from ldnet_allennlp.modules.stacked_rnn import StackedRnn
 
 CELLS = ["lstm", "gru", "rnn"]
 

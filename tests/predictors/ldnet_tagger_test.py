@@ -9,8 +9,8 @@ from allennlp.models.archival import load_archive
 from allennlp.predictors import Predictor
 from allennlp_models.tagging.dataset_readers.conll2003 import Conll2003DatasetReader
 
-from ldnet_allennlp.commands.verification import difference
-from ldnet_allennlp.data.tag_schemes import spans_from_tags, tags_from_spans
+from ldnet_allennlp.common.verification import difference
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags, tags_from_spans
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.common import DATA, needs_data
 from tests.taggers import DEV, build_tagger, tagger_params

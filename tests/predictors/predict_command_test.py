@@ -9,8 +9,8 @@ import pytest
 from allennlp.commands import main
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.commands.verification import difference
-from ldnet_allennlp.data.tag_schemes import convert
+from ldnet_allennlp.common.verification import difference
+from ldnet_allennlp.data.conll.tag_schemes import convert
 from tests.common import DATA, ROOT, needs_data
 from tests.conlleval import conlleval
 from tests.taggers import DEV, TRAIN

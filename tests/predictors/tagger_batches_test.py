@@ -4,8 +4,8 @@ import pytest
 import torch
 from allennlp.data.fields import MetadataField
 
-from ldnet_allennlp.commands.verification import difference
-from ldnet_allennlp.modules.sentence_character_lstm import SentenceCharacterLstm
+from ldnet_allennlp.common.verification import difference
+from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_allennlp.predictors.tagger_batches import TaggerBatches
 from tests.taggers import build_tagger, tagger_params

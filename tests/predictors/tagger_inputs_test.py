@@ -3,7 +3,7 @@ import gzip
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.data.conll_columns import ConllColumnsReader
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, words_of
 from tests.common import FIXTURES
 

@@ -9,9 +9,9 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 from allennlp.training.metric_tracker import MetricTracker
 
-from ldnet_allennlp.modules.layer_selection import LayerSelection
-from ldnet_allennlp.modules.ld_rnn import LdRnn
-from ldnet_allennlp.modules.selecting_modules import count_kept_layers
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
 from ldnet_allennlp.training.layer_selection_callback import (
     GATES_FILE,

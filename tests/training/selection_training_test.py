@@ -13,8 +13,8 @@ from allennlp.training.callbacks.log_writer import LogWriterCallback
 from allennlp.training.optimizers import Optimizer
 
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.modules.layer_budget import selection_penalty
-from ldnet_allennlp.modules.selecting_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.layer_budget import selection_penalty
 from ldnet_allennlp.training.layer_selection_callback import GATES_FILE
 from tests.taggers import ldnet_embedder, tagger_params
 

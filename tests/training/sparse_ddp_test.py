@@ -2,7 +2,7 @@ import torch
 from allennlp.nn.parallel.ddp_accelerator import DdpAccelerator
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.modules.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 from ldnet_allennlp.training.sparse_ddp import sparse_parameters
 from tests.processes import run_in_two_processes
 

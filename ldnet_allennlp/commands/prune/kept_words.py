@@ -1,0 +1,115 @@
+"""Drops words from the language models' vocabularies: their vectors are most of an archive's bytes."""
+
+from typing import Dict, Iterator, List, Sequence, Set, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader, Vocabulary
+
+from ldnet_allennlp.common.archives import remove_namespace
+from ldnet_allennlp.data.language_model_vocabulary import words_of
+from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+
+_NUM_SPECIAL = 2  # the padding and the unknown token come first
+_UNKNOWN = 1
+
+
+def read_words(path: str) -> Set[str]:
+    """The words of a file, one a line; empty lines are left out. Raises `ConfigurationError` if there are none."""
+    try:
+        with open(path, encoding="utf-8") as lines:
+            words = {line.strip() for line in lines}
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"'{path}' was expected to be text in UTF-8, but: {error}.") from error
+    words.discard("")
+    if not words:
+        raise ConfigurationError(f"'{path}' was expected to have a word a line, but it has none.")
+    return words
+
+
+class KeptWords:
+    """
+    The words that a model's language models keep. All others are dropped, their vectors and their places in the
+    vocabulary, and are unknown words then. The padding, the unknown token and the sentence boundaries stay.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+        The model's.
+    embedders : `Sequence[LdnetEmbedder]`
+        All of the model.
+    reader : `DatasetReader`
+        The model's. Where an "ldnet" indexer looks words up in lower case, `words` are taken so, too.
+    words : `Set[str]`
+        What to keep.
+
+    Raises `ConfigurationError` if none of the words is known to a language model.
+    """
+
+    def __init__(
+        self, vocab: Vocabulary, embedders: Sequence[LdnetEmbedder], reader: DatasetReader, words: Set[str]
+    ) -> None:
+        self.vocab = vocab
+        self.embedders = embedders
+        indexers = getattr(reader, "_token_indexers", None) or getattr(reader, "token_indexers", {})
+        lowercased = {
+            indexer.namespace
+            for indexer in indexers.values()
+            if isinstance(indexer, LdnetIndexer) and indexer.lowercase_tokens
+        }
+        self._is_lowercased: Dict[str, bool] = {}  # by the namespace of the words, as `_rows`
+        self._rows: Dict[str, List[int]] = {}
+        boundaries: Dict[str, Set[int]] = {}
+        for embedder, model, namespace in self._language_models():
+            self._is_lowercased[namespace] = embedder.namespace in lowercased
+            boundaries.setdefault(namespace, set()).update({model.boundary_id} - {None})  # type: ignore[arg-type]
+        for namespace, lower in self._is_lowercased.items():
+            wanted = {word.lower() for word in words} if lower else words
+            known = words_of(vocab, namespace)
+            found = {row for row, word in enumerate(known) if row >= _NUM_SPECIAL and word in wanted}
+            if not found:
+                raise ConfigurationError(
+                    f"None of the {len(words)} words to keep is among the {len(known) - _NUM_SPECIAL} of the language "
+                    f"model (vocabulary namespace '{namespace}')."
+                )
+            self._rows[namespace] = sorted(found | boundaries[namespace] | set(range(_NUM_SPECIAL)))
+        self._row_sets = {namespace: set(rows) for namespace, rows in self._rows.items()}
+
+    def reads_the_same(self, word: str) -> bool:
+        """Whether a word is read as before: it is kept, or was unknown anyway."""
+        for namespace, rows in self._row_sets.items():
+            row = self.vocab.get_token_index(
+                word.lower() if self._is_lowercased[namespace] else word, namespace
+            )
+            if row != _UNKNOWN and row not in rows:
+                return False
+        return True
+
+    def drop_others(self) -> List[str]:
+        """Drops all other words, in place, and tells how many are kept: a sentence for each vocabulary."""
+        words = {namespace: words_of(self.vocab, namespace) for namespace in self._rows}
+        for _, model, namespace in self._language_models():
+            rows = self._rows[namespace]
+            weight = model.embedding.weight
+            kept = weight.detach()[torch.tensor(rows, device=weight.device)]
+            model.embedding.weight = torch.nn.Parameter(kept, weight.requires_grad)
+            model.embedding.num_embeddings = len(rows)
+            if model.boundary_id is not None:
+                model.boundary_id = rows.index(model.boundary_id)
+        told = []
+        for namespace, rows in self._rows.items():
+            remove_namespace(self.vocab, namespace)
+            kept_words = [words[namespace][row] for row in rows[_NUM_SPECIAL:]]
+            self.vocab.add_tokens_to_namespace(kept_words, namespace)
+            told.append(
+                f"Words of the language models ({namespace}): {len(kept_words)} of "
+                f"{len(words[namespace]) - _NUM_SPECIAL} are kept."
+            )
+        return told
+
+    def _language_models(self) -> Iterator[Tuple[LdnetEmbedder, LanguageModelLayers, str]]:
+        for embedder in self.embedders:
+            for model in embedder.language_models.values():
+                yield embedder, model, embedder._words_namespace(self.vocab, model.direction)

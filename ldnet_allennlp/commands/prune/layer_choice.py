@@ -1,0 +1,125 @@
+"""Which layers of the language models to keep, as the user of `ldnet-prune --keep` names them."""
+
+from typing import Dict, List, Sequence, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
+
+Layers = Dict[str, List[int]]
+"""The layers of each stack of an embedder, numbered from 0 as in `LdnetEmbedder.all_layers`."""
+
+
+def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> List[Layers]:
+    """
+    # Parameters
+
+    embedders : `Sequence[LdnetEmbedder]`
+        All of a model.
+    keep : `Sequence[str]`
+        Either one number N, for the N layers with the largest gates of all directions together: of equal gates the
+        lower layers come first, of equal layers the forward ones, and layers whose gate is 0 are never kept. Or what
+        each direction keeps, numbered from 1 as `ldnet-report` shows them: `forward:1,3 backward:2`. A direction that
+        is not named, or named without numbers (`backward:`), keeps none.
+
+    # Returns
+
+    `List[Layers]`
+        What each embedder keeps.
+
+    Raises `ConfigurationError` if that cannot be understood, or if a layer is not there.
+    """
+    if len(keep) == 1 and keep[0].isdecimal():
+        return _largest(embedders, int(keep[0]))
+    if len(embedders) > 1:
+        raise ConfigurationError(
+            f"Layers can be named for one ldnet token embedder only, but the model has {len(embedders)}: give the "
+            f"number of layers to keep."
+        )
+    return [_named(embedders[0], keep)]
+
+
+def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> None:
+    """Sets the gates of all layers that are not kept to 0, in place: the pruned model must agree with that one."""
+    for embedder, layers in zip(embedders, kept):
+        for name, number, model, position in _gated_layers(embedder):
+            if number not in layers[name]:
+                with torch.no_grad():
+                    model.selection.gates[position] = 0.0
+
+
+def shown_layers(layers: Layers) -> str:
+    """The layers as users see them: "forward 1 3, backward none"."""
+    return ", ".join(
+        f"{name} {' '.join(str(number + 1) for number in numbers) or 'none'}"
+        for name, numbers in layers.items()
+    )
+
+
+def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, LanguageModelLayers, int]]:
+    """Of each layer that has a gate: stack, number, language model, and the gate's position there."""
+    found = []
+    for model in embedder.language_models.values():
+        if isinstance(model.selection, LayerSelection):
+            named = [
+                (name, number)
+                for name, numbers in zip(stack_names(model.direction), model.layers)
+                for number in numbers
+            ]
+            found += [(name, number, model, position) for position, (name, number) in enumerate(named)]
+    return found
+
+
+def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
+    gated = [
+        (-float(model.selection.gates[position]), number, order, name)
+        for order, embedder in enumerate(embedders)
+        for name, number, model, position in _gated_layers(embedder)
+    ]
+    if count > len(gated):
+        raise ConfigurationError(
+            f"{count} layers were to be kept, but there are only {len(gated)} with a gate."
+        )
+    # Stable: of layers that are equal in all this, those of the forward direction stand first.
+    best = sorted(gated, key=lambda layer: layer[:2])[:count]
+    chosen = {(order, name, number) for gate, number, order, name in best if gate < 0}
+    kept = []
+    for order, embedder in enumerate(embedders):
+        have_gates = {name for name, *_ in _gated_layers(embedder)}
+        kept.append(
+            {
+                name: [n for n in numbers if name not in have_gates or (order, name, n) in chosen]
+                for name, numbers in embedder.all_layers().items()
+            }
+        )
+    return kept
+
+
+def _named(embedder: LdnetEmbedder, keep: Sequence[str]) -> Layers:
+    there = embedder.all_layers()
+    layers: Layers = {name: [] for name in there}
+    named = set()
+    for text in keep:
+        name, colon, numbers = text.partition(":")
+        parts = [part for part in numbers.split(",") if part]
+        if not colon or not all(part.isdecimal() for part in parts):
+            raise ConfigurationError(
+                f"The layers to keep are a number, or a direction with the numbers of its layers, such as "
+                f"forward:1,3 backward:2, but '{text}' was found."
+            )
+        if name not in there or name in named:
+            raise ConfigurationError(
+                f"The layers to keep are given for {' and '.join(there)}, each once, but '{text}' was found."
+            )
+        named.add(name)
+        layers[name] = sorted({int(part) - 1 for part in parts})
+        missing = [str(number + 1) for number in layers[name] if number not in there[name]]
+        if missing:
+            raise ConfigurationError(
+                f"The {name} language model has the layers {shown_layers({name: there[name]})[len(name) + 1 :]}, "
+                f"but {', '.join(missing)} was to be kept."
+            )
+    return layers

@@ -1,0 +1,67 @@
+"""The gates of each epoch, as the "layer_selection" callback logs them."""
+
+import json
+import os
+import re
+from typing import Dict, List, NamedTuple, Optional
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.modules.embedders.ldnet_embedder import stack_names
+from ldnet_allennlp.training.layer_selection_callback import GATES_FILE
+
+
+class GatesHistory(NamedTuple):
+    """The gates of a training run."""
+
+    epochs: List[int]
+    """In order, each once."""
+
+    gates: Dict[str, List[float]]
+    """The values of each gate, one an epoch, by its name: "forward 1", numbered from 1."""
+
+
+def read_gates_history(archive: str) -> Optional[GatesHistory]:
+    """
+    Reads the log beside an archive: in its directory, or in `archive` if that is one. `None` if there is none.
+
+    A run that was recovered has logged some epochs twice; the later ones count.
+
+    Raises `ConfigurationError` if a line cannot be read.
+    """
+    folder = archive if os.path.isdir(archive) else os.path.dirname(archive)
+    path = os.path.join(folder, GATES_FILE)
+    if not os.path.exists(path):
+        return None
+    by_epoch: Dict[int, Dict[str, float]] = {}
+    with open(path, encoding="utf-8") as log:
+        for number, line in enumerate(log, start=1):
+            try:
+                record = json.loads(line)
+                by_epoch[int(record["epoch"])] = _named_gates(record["gates"])
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ConfigurationError(
+                    f"{path}, line {number}: the gates of an epoch were expected as JSON, as the layer_selection "
+                    f"callback logs them, but it cannot be read ({type(error).__name__}: {error})."
+                ) from error
+    epochs = sorted(by_epoch)
+    names = list(dict.fromkeys(name for epoch in epochs for name in by_epoch[epoch]))
+    gates = {name: [by_epoch[epoch].get(name, float("nan")) for epoch in epochs] for name in names}
+    return GatesHistory(epochs, gates) if names else None
+
+
+def _named_gates(gates: Dict[str, List[List[float]]]) -> Dict[str, float]:
+    found = {}
+    for module, directions in gates.items():
+        language_model = re.search(r"\b(forward|backward|bidirectional)_lm\b", module)
+        if language_model is not None:
+            stacks = stack_names(language_model[1])
+        else:
+            stacks = [f"{module} {name}" for name in ("forward", "backward")]
+        for stack, values in zip(stacks, directions):
+            for number, value in enumerate(values, start=1):
+                name = f"{stack} {number}"
+                if name in found:  # a model with several ldnet embedders
+                    name = f"{module} {name}"
+                found[name] = float(value)
+    return found

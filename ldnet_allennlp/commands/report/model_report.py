@@ -1,0 +1,194 @@
+"""What `ldnet-report` finds out about an archive."""
+
+import os
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.models.archival import Archive
+from allennlp.models.model import Model
+from allennlp.modules.token_embedders import Embedding
+from allennlp_models.lm.models.language_model import LanguageModel
+
+from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.commands.report.speed import words_per_second
+from ldnet_allennlp.common.verification import random_sentences
+from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
+from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
+from ldnet_allennlp.modules.quantized_layers import quantized_layers
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
+
+_SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
+
+
+def report_of(
+    path: str,
+    archive: Archive,
+    sentences: List[List[str]],
+    characters_per_word: float,
+    batch_size: int = 32,
+    passes: int = 3,
+) -> Dict[str, Any]:
+    """
+    Counts and measures a model.
+
+    # Parameters
+
+    path : `str`
+        Where `archive` is: a file, or the directory of a training.
+    archive : `Archive`
+        Its model, with the reader for validation.
+    sentences : `List[List[str]]`
+        What the speed is measured on.
+    characters_per_word : `float`
+        What multiply-adds are counted for, without the space.
+    batch_size, passes : `int`, optional (default = `32`, `3`)
+        See `words_per_second`; with 0 passes nothing is measured.
+
+    # Returns
+
+    `Dict[str, Any]`
+        `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (a
+        word, of all that was counted), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`
+        and `total_bytes` (of all weights, as they are in memory), `bytes_by_dtype` (the same by the kind of number),
+        `mapped_bytes` (those that lie in files that are mapped into memory), `archive_bytes` (see there),
+        `words_per_second` (`None` if it was not measured), `not_measured` (why, if so).
+    """
+    model = archive.model
+    costs = component_costs(model, characters_per_word)
+    speed, reason = None, "not asked for"
+    if passes > 0:
+        try:
+            speed = words_per_second(model, archive.validation_dataset_reader, sentences, batch_size, passes)
+        except ConfigurationError as error:
+            reason = str(error.message)
+    weights = [*model.parameters(), *model.buffers()]
+    mapped = [
+        part.weight for part in model.modules() if isinstance(part, WordVectors) and part.file is not None
+    ]
+    return {
+        "archive": path,
+        "model": type(model).__name__,
+        "layers": layers_of(model),
+        "parameters": sum(parameter.numel() for parameter in model.parameters())
+        + sum(layer.num_weights() for layer in quantized_layers(model)),
+        "multiply_adds": costs.total,
+        "components": costs.components,
+        "not_counted": costs.not_counted,
+        "embedding_bytes": _bytes(embedding_weights(model)),
+        "total_bytes": _bytes(weights),
+        "bytes_by_dtype": bytes_by_dtype(model),
+        "mapped_bytes": _bytes(mapped),
+        "archive_bytes": archive_bytes(path),
+        "words_per_second": speed,
+        **({} if speed is not None else {"not_measured": reason}),
+    }
+
+
+def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
+    """
+    The layers of each language model of a model, by direction: `layers`, their numbers from 1 as in the unpruned
+    language model; `gates`, one each, `None` for layers without; `unpruned`, how many there were before pruning;
+    `dense`, whether a layer reads all earlier ones; `output`, what reads the layers.
+
+    Where a model has several "ldnet" embedders the directions' names stand behind those of the embedders. An "ld_rnn"
+    elsewhere in a model, such as the encoder of a tagger, has its name in the model before the direction's.
+    """
+    found: Dict[str, Dict[str, Any]] = {}
+    embedders = [(name, part) for name, part in model.named_modules() if isinstance(part, LdnetEmbedder)]
+    for name, embedder in embedders:
+        prefix = f"{name.rpartition('token_embedder_')[2]}: " if len(embedders) > 1 else ""
+        output = "output" if embedder.projection is None else "projection"
+        for part in embedder.language_models.values():
+            stacks = _stacks(part.selection, part.direction, part.layers, part.unpruned_layers, output)
+            found.update({prefix + stack: layers for stack, layers in stacks.items()})
+    inside = {id(part) for _, embedder in embedders for part in embedder.modules()}
+    for name, part in model.named_modules():
+        if id(part) in inside or not isinstance(part, (LayerSelection, LdRnn, StackedRnn)):
+            continue
+        inside.update(map(id, part.modules()))
+        encoder = part.encoder if isinstance(part, LayerSelection) else part
+        numbers = [list(range(count)) for count in encoder.layer_counts]
+        is_of_language_model = isinstance(model, LanguageModel) and part is model._contextualizer
+        direction = "bidirectional" if encoder.is_bidirectional() else "forward"
+        if is_of_language_model and direction == "forward":
+            direction = getattr(model, "direction", direction)
+        stacks = _stacks(part, direction, numbers, list(encoder.layer_counts), "output")
+        for stack, layers in stacks.items():
+            found[stack if is_of_language_model else f"{name}: {stack}"] = layers
+    return found
+
+
+def _stacks(
+    selection: torch.nn.Module, direction: str, layers: List[List[int]], unpruned: List[int], output: str
+) -> Dict[str, Dict[str, Any]]:
+    gates: List[Optional[torch.Tensor]] = [None] * len(layers)
+    if isinstance(selection, LayerSelection):
+        gates = list(selection.direction_gates())
+    encoder = getattr(selection, "encoder", selection)
+    return {
+        name: {
+            "layers": [number + 1 for number in numbers],
+            "gates": [None] * len(numbers) if own is None else own.tolist(),
+            "unpruned": count,
+            "dense": isinstance(encoder, LdRnn),
+            "output": output,
+        }
+        for name, numbers, own, count in zip(stack_names(direction), layers, gates, unpruned)
+    }
+
+
+def embedding_weights(model: torch.nn.Module) -> List[torch.Tensor]:
+    """The weights of all embeddings: of words, of characters and the like."""
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
+    return [module.weight for module in model.modules() if isinstance(module, kinds)]
+
+
+def sentences_for(archive: Archive) -> List[List[str]]:
+    """Sentences of random words of a model's vocabulary, the language models' if there are any."""
+    vocab = archive.model.vocab
+    embedders = (part for part in archive.model.modules() if isinstance(part, LdnetEmbedder))
+    namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]
+    words = next((_words(vocab, namespace) for namespace in namespaces if has_words(vocab, namespace)), [])
+    return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]
+
+
+def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
+    """The bytes of a model's weights in memory, by the kind of number ("float32"), the most first."""
+    weights = [*model.parameters(), *model.buffers()]
+    kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
+    found = {
+        name: _bytes([tensor for tensor in weights if tensor.dtype == kind]) for name, kind in kinds.items()
+    }
+    return {name: size for name, size in sorted(found.items(), key=lambda pair: -pair[1]) if size}
+
+
+def archive_bytes(path: str) -> Optional[int]:
+    """
+    The size of an archive, or of the archive in the directory of a training, or, where that is the model itself
+    (`write_directory`), of all files in it; `None` if there is none of them.
+    """
+    file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
+    if os.path.exists(file):
+        return os.path.getsize(file)
+    if not os.path.exists(os.path.join(path, "weights.th")):
+        return None
+    return sum(
+        os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names
+    )
+
+
+def _words(vocab: Vocabulary, namespace: str) -> List[str]:
+    return [word for word in words_of(vocab, namespace)[2:] if word.strip()]
+
+
+def _bytes(tensors: List[torch.Tensor]) -> int:
+    """Of all tensors, each once: some modules share theirs."""
+    sizes = {
+        (tensor.data_ptr(), tensor.numel()): tensor.numel() * tensor.element_size() for tensor in tensors
+    }
+    return sum(sizes.values())

@@ -1,0 +1,268 @@
+"""The picture of `ldnet-report --plot`: gates over training, cost by component, which layers read which."""
+
+import os
+from functools import partial
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.commands.report.gates_history import GatesHistory, read_gates_history
+from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened
+from ldnet_allennlp.common.archives import replacing
+
+# Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
+BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
+COLOURS = ["#E69F00", "#009E73", "#56B4E9", "#F0E442", "#000000"]  # of the parts that are not named below
+PART_COLOURS = {"LM forward": BLUE, "LM backward": VERMILLION, "LM projection": PURPLE}
+_HATCHES = ["", "//", "..", "xx"]  # where there are more parts than colours
+_PALE = "#BBBBBB"
+_WIDTH = 10.8  # inches
+_MANY_LAYERS = 8  # more need the whole width
+_NAME = 48  # characters of an archive's name
+
+
+def check_plot(path: str) -> None:
+    """
+    Raises `ConfigurationError` if a picture cannot be written: matplotlib is not there, or the ending is not known.
+    """
+    if os.path.splitext(path)[1].lower() not in (".png", ".svg"):
+        raise ConfigurationError(f"The plot was expected to be a .png or a .svg file, but it is '{path}'.")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise ConfigurationError(
+            "A plot needs matplotlib, which is not installed. This installs it: pip install matplotlib"
+        ) from error
+
+
+def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> None:
+    """
+    Writes the picture.
+
+    # Parameters
+
+    path : `str`
+        A .png or .svg file; an old one is replaced.
+    reports : `Sequence[Report]`
+        What `report_of` gives. Gates over training are read from the logs beside the archives.
+    names : `Sequence[str]`
+        What the archives are called.
+
+    Raises `ConfigurationError` as `check_plot` does, or if a log cannot be read.
+    """
+    check_plot(path)
+    import matplotlib
+
+    figure = draw(reports, names)
+    # In SVG, text stays text.
+    with matplotlib.rc_context({"svg.fonttype": "none"}), replacing(path) as file:
+        figure.savefig(file, dpi=150)
+
+
+def draw(reports: Sequence[Report], names: Sequence[str]) -> Any:
+    """The picture of `write_plot` as a `matplotlib.figure.Figure`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({"font.size": 10, "axes.titlesize": 11}):
+        rows = _rows(reports, names)
+        figure = Figure(figsize=(_WIDTH, sum(row.height for row in rows)), layout="constrained")
+        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[row.height for row in rows])
+        for part, row in zip(parts[:, 0], rows):
+            if row.title:
+                part.suptitle(row.title, fontsize=12)
+            panels = part.subplots(1, row.columns, squeeze=False)[0]
+            for panel in panels[len(row.draw) :]:
+                panel.set_axis_off()
+            for panel, fill in zip(panels, row.draw):
+                fill(panel)
+    return figure
+
+
+class _Row(NamedTuple):
+    """Panels side by side."""
+
+    title: str
+    height: float  # inches
+    columns: int
+    draw: List[Callable[[Any], None]]  # given axes
+
+
+def _rows(reports: Sequence[Report], names: Sequence[str]) -> List[_Row]:
+    names = [name if len(name) <= _NAME else "\u2026" + name[1 - _NAME :] for name in names]
+    rows = [_Row("Cost by component", _cost_height(reports), 1, [partial(_plot_costs, reports, names)])]
+    layered = [(name, report["layers"]) for name, report in zip(names, reports) if report["layers"]]
+    most = max((stack["unpruned"] for _, stacks in layered for stack in stacks.values()), default=0)
+    has_gates = any(
+        gate is not None for _, stacks in layered for stack in stacks.values() for gate in stack["gates"]
+    )
+    rows += _in_rows(
+        "Which layers read which" + (" (gates stand below, pale layers are cut)" if has_gates else ""),
+        [0.6 + 1.5 * len(stacks) for _, stacks in layered],
+        1 if most > _MANY_LAYERS else 2,
+        [partial(_plot_layers, stacks, name) for name, stacks in layered],
+    )
+    histories = [(name, read_gates_history(report["archive"])) for name, report in zip(names, reports)]
+    logged = [(name, history) for name, history in histories if history is not None]
+    rows += _in_rows(
+        "Gates over training (white is 0)",
+        [1.3 + 0.22 * len(history.gates) for _, history in logged],
+        2,
+        [partial(_plot_gates, history, name) for name, history in logged],
+    )
+    return rows
+
+
+def _in_rows(title: str, heights: List[float], columns: int, draw: List[Callable[[Any], None]]) -> List[_Row]:
+    rows = []
+    for start in range(0, len(draw), columns):
+        end = start + columns
+        height = max(heights[start:end]) + (0 if start else 0.3)
+        rows.append(_Row("" if start else title, height, columns, draw[start:end]))
+    return rows
+
+
+def _components(reports: Sequence[Report]) -> List[str]:
+    return list(dict.fromkeys(part for report in reports for part in report["components"]))
+
+
+def _cost_height(reports: Sequence[Report]) -> float:
+    return 1.4 + max(0.45 * len(reports), 0.22 * len(_components(reports)))
+
+
+def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> None:
+    """A bar an archive, the parts one after the other."""
+    places = list(range(len(reports)))
+    ends = [0.0] * len(reports)
+    parts = _components(reports)
+    others = [part for part in parts if part not in PART_COLOURS]
+    for part in parts:
+        number = 0 if part in PART_COLOURS else others.index(part)
+        costs = [report["components"].get(part, 0.0) / 1e6 for report in reports]
+        axes.barh(
+            places,
+            costs,
+            left=ends,
+            height=0.6,
+            label=part,
+            color=PART_COLOURS.get(part, COLOURS[number % len(COLOURS)]),
+            hatch=_HATCHES[number // len(COLOURS) % len(_HATCHES)],
+            edgecolor="white",
+            linewidth=0.6,
+        )
+        ends = [end + cost for end, cost in zip(ends, costs)]
+    for place, end, report in zip(places, ends, reports):
+        more = " and more" if report["not_counted"] else ""
+        axes.annotate(
+            shortened(report["multiply_adds"]) + more,
+            (end, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+        )
+    axes.set_yticks(places)
+    axes.set_yticklabels(names)
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(max(ends), 1e-9) * 1.25)  # with room for the numbers
+    axes.set_xlabel("million multiply-adds a word")
+    _leave_two_spines(axes)
+    if parts:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+
+
+def _plot_layers(stacks: Dict[str, Dict[str, Any]], name: str, axes: Any) -> None:
+    """
+    A line of nodes a direction: the word vector, the layers, what reads them. An arc leads from each to those that
+    read it; layers that are cut are pale, and nothing reads them.
+    """
+    longest = max(stack["unpruned"] for stack in stacks.values()) + 1
+    for line, (direction, stack) in enumerate(stacks.items()):
+        base = -1.75 * line
+        colour = (BLUE, VERMILLION)[line % 2]
+        _plot_stack(axes, stack, base, colour, longest)
+        axes.text(-0.45, base + 0.98, direction, ha="left", va="center", color=colour)
+    axes.set_xlim(-0.6, longest + 0.12 * longest + 0.6)  # with room for the last word
+    axes.set_ylim(-1.75 * (len(stacks) - 1) - 0.65, 1.15)
+    axes.set_title(name)
+    axes.set_axis_off()
+
+
+def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, longest: int) -> None:
+    from matplotlib.patches import Arc
+
+    count = stack["unpruned"]
+    gates = dict(zip(stack["layers"], stack["gates"]))
+    kept = kept_layers(stack)
+    nodes = [0, *kept, count + 1]
+    for position, reader in enumerate(nodes[1:], start=1):
+        read = nodes[:position] if stack["dense"] else nodes[position - 1 : position]
+        for source in read:
+            width = reader - source
+            height = 2 * 0.8 * (width / max(longest, 1)) ** 0.6
+            arc = Arc(
+                ((reader + source) / 2, base), width, height, theta1=0, theta2=180, color=colour, alpha=0.6
+            )
+            axes.add_patch(arc)
+    for number in range(count + 2):
+        there = number in nodes
+        axes.plot(
+            number,
+            base,
+            marker="s" if number in (0, count + 1) else "o",
+            markersize=7,
+            color=colour if there else "white",
+            markeredgecolor=colour if there else _PALE,
+        )
+        text = {0: "word", count + 1: stack["output"]}.get(number, str(number))
+        gate = gates.get(number)
+        if there and gate is not None:
+            text += f"\n{gate:.2f}"
+        is_last = number == count + 1
+        axes.annotate(
+            text,
+            (number, base),
+            xytext=(-5 if is_last else 0, -7),
+            textcoords="offset points",
+            ha="left" if is_last else "center",
+            va="top",
+            fontsize=min(8.5, 250 / (longest + 2)),  # of use above 27 layers
+            linespacing=1.3,
+            color="black" if there else _PALE,
+        )
+
+
+def _plot_gates(history: GatesHistory, name: str, axes: Any) -> None:
+    """A row a gate, a column an epoch; a gate of exactly 0 is white."""
+    import numpy
+    from matplotlib import colormaps
+    from matplotlib.ticker import MaxNLocator
+
+    values = numpy.array(list(history.gates.values()))  # (gates, epochs)
+    colours = colormaps["cividis_r"].with_extremes(bad="white")
+    image = axes.pcolormesh(
+        numpy.arange(values.shape[1] + 1) - 0.5,
+        numpy.arange(values.shape[0] + 1) - 0.5,
+        numpy.ma.masked_where(~(values > 0), values),
+        cmap=colours,
+        vmin=0.0,
+        vmax=1.0,
+    )
+    for row in range(1, values.shape[0]):
+        axes.axhline(row - 0.5, color="#DDDDDD", linewidth=0.6)
+    axes.set_yticks(range(len(history.gates)))
+    axes.set_yticklabels(history.gates)
+    axes.invert_yaxis()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_formatter(lambda place, _: _epoch_at(history.epochs, place))
+    axes.set_xlabel("epoch")
+    axes.set_title(name)
+    axes.figure.colorbar(image, ax=axes, label="gate")
+
+
+def _epoch_at(epochs: List[int], place: float) -> str:
+    return str(epochs[int(place)]) if 0 <= place < len(epochs) and place == int(place) else ""
+
+
+def _leave_two_spines(axes: Any) -> None:
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)

@@ -1,0 +1,75 @@
+"""How many words a model reads in a second."""
+
+import contextlib
+import logging
+import statistics
+import time
+from typing import Iterator, List, Optional
+
+import torch
+from allennlp.data import DatasetReader
+from allennlp.models.model import Model
+
+from ldnet_allennlp.common.verification import instance_of
+
+
+@contextlib.contextmanager
+def torch_threads(count: Optional[int]) -> Iterator[int]:
+    """Lets torch use so many threads, by default as many as it does, and gives their number."""
+    before = torch.get_num_threads()
+    if count is not None:
+        torch.set_num_threads(count)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """AllenNLP warns of what a language model gives for a whole batch, its loss, and cannot be split."""
+    logger = logging.getLogger("allennlp.models.model")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def words_per_second(
+    model: Model, reader: DatasetReader, sentences: List[List[str]], batch_size: int = 32, passes: int = 3
+) -> float:
+    """
+    Measures a model on the device it is on, from words to its output in words: indexing, network, decoding.
+
+    # Parameters
+
+    model : `Model`
+        Is put into evaluation mode.
+    reader : `DatasetReader`
+        Makes an instance of words, see `outputs_of`.
+    sentences : `List[List[str]]`
+        Are read in batches of similar length.
+    batch_size : `int`, optional (default = `32`)
+    passes : `int`, optional (default = `3`)
+        How often all is read. The result is of the median time; one batch is read before, for what is only done once.
+
+    Raises `ConfigurationError` if the reader needs more than words.
+    """
+    model.eval()
+    in_order = sorted(sentences, key=len)
+    batches = [in_order[start : start + batch_size] for start in range(0, len(in_order), batch_size)]
+
+    def read(batch: List[List[str]]) -> None:
+        model.forward_on_instances([instance_of(reader, words) for words in batch])
+
+    seconds = []
+    with _without_warnings():
+        read(batches[-1])
+        for _ in range(passes):
+            started = time.perf_counter()
+            for batch in batches:
+                read(batch)
+            seconds.append(time.perf_counter() - started)
+    return sum(map(len, sentences)) / statistics.median(seconds)

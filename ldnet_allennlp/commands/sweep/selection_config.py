@@ -1,0 +1,110 @@
+"""The config that goes on from a trained tagger with layer selection."""
+
+import copy
+from typing import Any, Dict, List, Optional
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.commands.ldnet_prune import described_config, is_of_type
+from ldnet_allennlp.common.archives import find_sections
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
+
+
+def selection_config(
+    config: Dict[str, Any],
+    embedders: List[LdnetEmbedder],
+    vocabulary: str,
+    weights: str,
+    lambda_0: float,
+    lambda_1: Optional[int] = None,
+    max_multiply_adds: Optional[float] = None,
+    num_epochs: Optional[int] = None,
+    gate_learning_rate: Optional[float] = None,
+    over_budget_weight: float = 1.0,
+) -> Dict[str, Any]:
+    """
+    What `training_config/ner_select.jsonnet` makes of a tagger's settings, made of its config.
+
+    # Parameters
+
+    config : `Dict[str, Any]`
+        The config that the tagger was trained with. It is not changed.
+    embedders : `List[LdnetEmbedder]`
+        The tagger's embedders, in the order in which they stand in it.
+    vocabulary, weights : `str`
+        The directory of its vocabulary, and the file of its weights.
+    lambda_0 : `float`
+        The weight of the penalty.
+    lambda_1 : `int`, optional
+    max_multiply_adds : `float`, optional
+        The budget, one of the two, see `LayerBudget`.
+    num_epochs : `int`, optional
+    gate_learning_rate : `float`, optional
+        As in `config`, if not given.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        See `LayerBudget`.
+
+    # Returns
+
+    `Dict[str, Any]`
+        Without patience: a selection stops when its epochs are over. The budget falls to what is given in the first
+        half of the epochs, from four fifths of what there is: in steps, so that layers are compared once others have
+        gone, and not all gates fall together. Gates that have reached 0 stay there.
+
+    Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
+    trained on is not in the config.
+    """
+    kind = config["model"].get("type")
+    if kind != "ldnet_tagger":
+        raise ConfigurationError(
+            f"Layers are selected by the loss of an ldnet_tagger, but the archive holds a {kind}. (A crf_tagger's "
+            f"archive is one of an ldnet_tagger, too, if its config says so.)"
+        )
+    missing = [key for key in ("train_data_path", "validation_data_path", "trainer") if not config.get(key)]
+    if missing:
+        raise ConfigurationError(
+            f"The config of the tagger was expected to say what it was trained on, but it has no "
+            f"{' and no '.join(missing)}."
+        )
+    config = described_config(copy.deepcopy(config), embedders)
+    config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
+    config["model"]["initializer"] = {
+        "regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]
+    }
+    name = "max_multiply_adds" if lambda_1 is None else "lambda_1"
+    last: float = (max_multiply_adds or 0.0) if lambda_1 is None else lambda_1
+    for section in find_sections(config["model"], "ldnet"):
+        section.pop("lambda_1", None)
+        section.pop("max_multiply_adds", None)
+        section.update(lambda_0=lambda_0, over_budget_weight=over_budget_weight)
+        section[name] = last
+    trainer = config["trainer"]
+    num_epochs = num_epochs or int(trainer.get("num_epochs", 20))  # 20 is AllenNLP's own default
+    trainer["num_epochs"] = num_epochs
+    trainer.pop("patience", None)
+    _wrap_optimizer(trainer, gate_learning_rate)
+    stacks = [stack for embedder in embedders for stack in embedder.gated_stacks()]
+    whole = (
+        sum(len(stack.gates) for stack in stacks) if name == "lambda_1" else float(kept_multiply_adds(stacks))
+    )
+    points = [[0, max(0.8 * whole, float(last))], [num_epochs // 2, last]]
+    callbacks = [
+        callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
+    ]
+    callback = (
+        {"type": "layer_selection", "schedule": {name: points}} if num_epochs > 1 else "layer_selection"
+    )
+    trainer["callbacks"] = [*callbacks, callback]
+    return config
+
+
+def _wrap_optimizer(trainer: Dict[str, Any], gate_learning_rate: Optional[float]) -> None:
+    optimizer = trainer.get("optimizer", "sgd")
+    if not is_of_type(optimizer, "proximal"):
+        optimizer = {"type": "proximal", "optimizer": optimizer, "zeros_stay": True}
+        if isinstance(optimizer["optimizer"], dict) and "parameter_groups" in optimizer["optimizer"]:
+            optimizer["parameter_groups"] = optimizer["optimizer"].pop("parameter_groups")
+    if gate_learning_rate is not None:
+        optimizer.setdefault("parameter_groups", []).append([["(^|\\.)gates$"], {"lr": gate_learning_rate}])
+    trainer["optimizer"] = optimizer

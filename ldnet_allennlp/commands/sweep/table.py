@@ -1,0 +1,137 @@
+"""What `ldnet-sweep` shows: a table, and a picture of scores against costs."""
+
+import math
+from typing import Any, Dict, List, Tuple
+
+from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION, check_plot
+from ldnet_allennlp.commands.report.table import aligned, in_mebibytes, kept_layers, short_names, shortened
+from ldnet_allennlp.common.archives import replacing
+
+Point = Dict[str, Any]
+
+
+def sweep_table(result: Dict[str, Any]) -> List[str]:
+    """Aligned lines: a row for each point of `sweep`."""
+    points = result["points"]
+    splits = list(points[0]["scores"])
+    head = ["", "layers", *(f"{split} {result['metric']}" for split in splits)]
+    rows = [[*head, "multiply-adds", "words/s", "archive"]]
+    for name, point in zip(names_of(points), points):
+        found = point["report"]
+        rows.append(
+            [
+                name,
+                str(count_layers(point)),
+                *(f"{point['scores'][split]:.4f}" for split in splits),
+                shortened(found["multiply_adds"]),
+                "-" if found["words_per_second"] is None else f"{found['words_per_second']:,.0f}",
+                in_mebibytes(found["archive_bytes"]),
+            ]
+        )
+    threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+    return [
+        *aligned(rows),
+        f"Multiply-adds are those of words of {result['characters_per_word']:.2f} characters. Words per second, from "
+        f"words to output: {threads}, batches of {result['batch_size']}, torch {result['torch']}.",
+    ]
+
+
+def names_of(points: List[Point]) -> List[str]:
+    """Of budgets their names, of other archives short ones."""
+    given = [point["name"] for point in points if point["name"] == point["archive"]]
+    short: Dict[str, str] = dict(zip(given, short_names(given)))
+    return [short.get(point["name"]) or str(point["name"]) for point in points]
+
+
+def count_layers(point: Point) -> int:
+    """The language model layers that a point has left, in all directions."""
+    return sum(len(kept_layers(stack)) for stack in point["report"]["layers"].values())
+
+
+def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
+    """
+    Writes the picture: the score against multiply-adds and, where it was measured, against words a second.
+
+    Raises `ConfigurationError` as `check_plot` does.
+    """
+    check_plot(path)
+    import matplotlib
+
+    figure = draw_sweep(result)
+    with matplotlib.rc_context({"svg.fonttype": "none"}), replacing(path) as file:
+        figure.savefig(file, dpi=150)
+
+
+def draw_sweep(result: Dict[str, Any]) -> Any:
+    """The picture of `write_sweep_plot` as a `matplotlib.figure.Figure`."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    points = result["points"]
+    costs = [("multiply-adds a word, millions", [point["report"]["multiply_adds"] / 1e6 for point in points])]
+    speeds = [point["report"]["words_per_second"] for point in points]
+    if None not in speeds:
+        costs.append(("words a second, thousands", [speed / 1e3 for speed in speeds]))
+    split = list(points[0]["scores"])[-1]  # test, where there is one
+    scores = [point["scores"][split] for point in points]
+    # A point that is a budget has a layer count; another archive has its name, as its layers do not tell it.
+    labels = [
+        name if point["name"] == point["archive"] else f"{count_layers(point)}"
+        for name, point in zip(names_of(points), points)
+    ]
+    with matplotlib.rc_context({"font.size": 10}):
+        figure = Figure(figsize=(5.2 * len(costs), 3.8), layout="constrained")
+        for number, (label, values) in enumerate(costs):
+            panel = figure.add_subplot(1, len(costs), number + 1)
+            draw_scores(panel, values, scores, labels)
+            panel.set_xlabel(label)
+            panel.set_ylabel(f"{result['metric']} ({split})")
+        figure.suptitle("Score against cost (numbers: language model layers left)", fontsize=11)
+    return figure
+
+
+def draw_scores(panel: Any, values: List[float], scores: List[float], labels: List[str]) -> None:
+    """Points with labels beside them, those of layers in one colour and others in another."""
+    for value, score, label in zip(values, scores, labels):
+        is_count = label.isdecimal()
+        panel.plot(
+            [value], [score], "o" if is_count else "s", color=BLUE if is_count else VERMILLION, markersize=6
+        )
+    annotate(panel, list(zip(values, scores, labels)))
+    with_log_scale(panel, values)
+
+
+def annotate(panel: Any, points: List[Tuple[float, float, str]]) -> None:
+    """
+    Writes a label beside each point, given by value, score and label: on the right for points on the left, and below
+    where another point stands a little higher.
+    """
+    values, scores = [value for value, _, _ in points], [score for _, score, _ in points]
+    width, height = math.log(max(values) / min(values)), max(scores) - min(scores)
+    for value, score, label in points:
+        is_left = value * value <= min(values) * max(values)
+        is_below = any(
+            other != value and abs(math.log(other / value)) < width / 8 and 0 <= higher - score < height / 6
+            for other, higher, _ in points
+        )
+        panel.annotate(
+            label,
+            (value, score),
+            textcoords="offset points",
+            xytext=(5 if is_left else -5, -12 if is_below else 5),
+            horizontalalignment="left" if is_left else "right",
+            fontsize=9,
+        )
+
+
+def with_log_scale(panel: Any, values: List[float]) -> None:
+    """Makes the horizontal axis logarithmic, with ticks at the values themselves."""
+    panel.set_xscale("log")
+    panel.margins(0.15)
+    panel.grid(alpha=0.3)
+    panel.minorticks_off()
+    ticks: List[float] = []
+    for tick in sorted(float(f"{value:.2g}") for value in values):
+        if not ticks or tick > 1.2 * ticks[-1]:  # or their labels would overlap
+            ticks.append(tick)
+    panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

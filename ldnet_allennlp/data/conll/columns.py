@@ -1,0 +1,229 @@
+"""Which column of a CoNLL-like file holds what."""
+
+import codecs
+import re
+from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.common.lines import shown
+
+CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
+LAYOUTS = ("columns", "conllu")
+LABELS = ("required", "optional", "ignored")
+SEPARATORS = {"whitespace": None, "tab": b"\t", "\t": b"\t"}
+
+Column = Union[int, str]
+
+
+class Row(NamedTuple):
+    """The fields of one line of a file, the line counted from 1."""
+
+    line: int
+    fields: List[str]
+
+
+class ColumnLayout:
+    """
+    How the rows of a file are cut into columns, and which of them are the word, the tag and extra columns.
+
+    The parameters are those of the "conll_columns" reader, which documents them. A layout is immutable.
+    Raises `ConfigurationError` for names that are not in `column_names` and for options that contradict each
+    other.
+    """
+
+    def __init__(
+        self,
+        layout: str = "columns",
+        column_names: Optional[Sequence[str]] = None,
+        word_column: Optional[Column] = None,
+        tag_column: Optional[Column] = None,
+        missing_tag: Optional[str] = None,
+        extra_columns: Sequence[Column] = (),
+        separator: Optional[str] = None,
+        comment_prefix: Optional[str] = None,
+        same_columns: bool = True,
+        encoding: str = "utf-8",
+        labels: str = "required",
+    ) -> None:
+        _check_choice("layout", layout, LAYOUTS)
+        _check_choice("labels", labels, LABELS)
+        self.labels = labels
+        self.is_conllu = layout == "conllu"
+        if self.is_conllu and column_names is None:
+            column_names = CONLLU_COLUMNS
+        self.column_names = list(column_names) if column_names is not None else None
+        separator = separator or ("tab" if self.is_conllu else "whitespace")
+        _check_choice("separator", separator, tuple(SEPARATORS))
+        self.separator = SEPARATORS[separator]
+        self.encoding = _text_encoding(encoding)
+        if comment_prefix == "" or (comment_prefix and self.is_conllu):
+            raise ConfigurationError(
+                f"Found comment_prefix {comment_prefix!r} in the layout {layout!r}, expected null or at "
+                f"least one character (in the layout 'conllu' each line that starts with '#' is a comment "
+                f"anyway)."
+            )
+        self.comment_prefix = comment_prefix.encode(self.encoding) if comment_prefix else None
+        self.same_columns = same_columns
+        self.missing_tag = missing_tag
+
+        is_standard = self.column_names == list(CONLLU_COLUMNS)
+        self.word_column: Column = word_column if word_column is not None else (1 if self.is_conllu else 0)
+        self.tag_column: Column = tag_column if tag_column is not None else ("upos" if is_standard else -1)
+        self.word = self._index(self.word_column)
+        self.tag_key: Optional[str] = None
+        column = self.tag_column
+        if isinstance(column, str) and ":" in column and column not in (self.column_names or ()):
+            column, _, self.tag_key = column.partition(":")  # a feature, such as "feats:Number"
+        self.tag = self._index(column) if labels != "ignored" else -1
+        if missing_tag is not None and not self.tag_key:
+            raise ConfigurationError(
+                f"Found missing_tag {missing_tag!r} with the tag_column {self.tag_column!r}, expected a "
+                f"tag_column with a key, such as 'feats:Number': only there a tag can be missing."
+            )
+        if labels != "ignored" and self.word == self.tag and not self.tag_key:
+            raise ConfigurationError(
+                f"Found word_column {self.word_column!r} and tag_column {self.tag_column!r}, which are the "
+                f"same column, expected two columns."
+            )
+        self.extra = {self._extra_name(column): self._index(column) for column in extra_columns}
+
+    def words(self, rows: Sequence[Row], path: str) -> List[str]:
+        """The word of each row. Raises `ConfigurationError` if a row has no such column or nothing in it."""
+        return self._pick(rows, self.word, "word_column", self.word_column, path)
+
+    def extra_values(self, rows: Sequence[Row], path: str) -> Dict[str, List[str]]:
+        """The extra columns by name; empty fields are allowed."""
+        return {
+            name: self._pick(rows, index, "extra column", name, path, allow_empty=True)
+            for name, index in self.extra.items()
+        }
+
+    def tags(self, rows: Sequence[Row], path: str) -> List[str]:
+        """The tag of each row. Raises `ConfigurationError` where there is no such column or key."""
+        for row in rows:
+            if not self.has_tag(row):
+                raise ConfigurationError(
+                    f"{path}, line {row.line}: found {_columns(row)}, expected a tag in tag_column "
+                    f"{self.tag_column!r} (counted from 0) beside the word in word_column "
+                    f"{self.word_column!r}."
+                )
+        values = self._pick(rows, self.tag, "tag_column", self.tag_column, path)
+        if self.tag_key is None:
+            return values
+        return [self._value_of_key(row, value, path) for row, value in zip(rows, values)]
+
+    def has_tag(self, row: Row) -> bool:
+        """Whether the row has the tag's column, as a column of its own."""
+        count = len(row.fields)
+        return -count <= self.tag < count and (
+            self.tag_key is not None or self.tag % count != self.word % count
+        )
+
+    def check_count(self, row: Row, count: Optional[int], path: str) -> None:
+        """
+        Raises `ConfigurationError` unless a row has as many columns as it must have: as many as there are
+        names (fewer only if tags need not be there), and as many as the file's first row, which are `count`.
+        """
+        if not self.same_columns:
+            return
+        found = len(row.fields)
+        if self.column_names is not None:
+            names = len(self.column_names)
+            if found > names or (found < names and self.labels == "required"):
+                raise ConfigurationError(
+                    f"{path}, line {row.line}: found {_columns(row)}, expected {names} "
+                    f"({', '.join(self.column_names)})."
+                )
+        if count is not None and found != count:
+            raise ConfigurationError(
+                f"{path}, line {row.line}: found {_columns(row)}, expected {count} as in the rows before. A "
+                f"word with a blank in it needs the separator 'tab'; if rows may differ, set same_columns to "
+                f"false."
+            )
+
+    def _index(self, column: Column) -> int:
+        """The number of a column, counted from 0, or from the end if negative and the names are not known."""
+        names = self.column_names
+        if isinstance(column, str) and not (names and column in names):
+            if not re.fullmatch(r"-?[0-9]+", column):
+                known = (
+                    f"one of {', '.join(names)}, or a number" if names else "a number (or set column_names)"
+                )
+                raise ConfigurationError(f"Found the column {column!r}, expected {known}.")
+            column = int(column)
+        if isinstance(column, str):
+            assert names is not None
+            return names.index(column)
+        if names is None:
+            return column
+        if not -len(names) <= column < len(names):
+            raise ConfigurationError(
+                f"Found the column {column}, expected a number below {len(names)}: column_names has "
+                f"{len(names)} ({', '.join(names)})."
+            )
+        return column % len(names)
+
+    def _extra_name(self, column: Column) -> str:
+        index = self._index(column)
+        return self.column_names[index] if self.column_names else f"column_{index}"
+
+    def _pick(
+        self, rows: Sequence[Row], index: int, what: str, column: Column, path: str, allow_empty: bool = False
+    ) -> List[str]:
+        values = []
+        for row in rows:
+            if not -len(row.fields) <= index < len(row.fields):
+                raise ConfigurationError(
+                    f"{path}, line {row.line}: found {_columns(row)}, expected at least "
+                    f"{index + 1 if index >= 0 else -index} ({what} is {column!r}, counted from 0)."
+                )
+            value = row.fields[index]
+            if not value and not allow_empty:
+                raise ConfigurationError(
+                    f"{path}, line {row.line}: found nothing in the {what} {column!r} of {_columns(row)}, "
+                    f"expected a {'word' if what == 'word_column' else 'tag'}."
+                )
+            values.append(value)
+        return values
+
+    def _value_of_key(self, row: Row, value: str, path: str) -> str:
+        """The value of `tag_key` in a list such as "Number=Sing|Person=3"."""
+        for part in value.split("|"):
+            key, _, found = part.partition("=")
+            if key == self.tag_key and found:
+                return found
+        if self.missing_tag is None:
+            raise ConfigurationError(
+                f"{path}, line {row.line}: found {shown(value)} in the column of {self.tag_column!r}, "
+                f"expected the key {self.tag_key!r} there. Set missing_tag to the tag of words without it."
+            )
+        return self.missing_tag
+
+
+def _check_choice(option: str, value: str, choices: Tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ConfigurationError(
+            f"Found the {option} {value!r}, expected one of {', '.join(map(repr, choices))}."
+        )
+
+
+def _columns(row: Row) -> str:
+    count = len(row.fields)
+    return f"{count} column{'' if count == 1 else 's'} ({shown(' '.join(row.fields))})"
+
+
+def _text_encoding(name: str) -> str:
+    """The canonical name of a text encoding in which blanks, TABs and line ends are the bytes of ASCII."""
+    try:
+        # A byte order mark is dropped at the start of the file; "utf-8-sig" would drop one at each line's
+        # start.
+        canonical = codecs.lookup(name).name.replace("utf-8-sig", "utf-8")
+        if "\n\t #-".encode(canonical) == b"\n\t #-":
+            return canonical
+    except LookupError:
+        pass
+    raise ConfigurationError(
+        f"Found the encoding {name!r}, expected the name of an encoding that contains ASCII, such as 'utf-8' "
+        f"or 'latin-1'."
+    )

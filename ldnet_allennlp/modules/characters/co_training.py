@@ -1,0 +1,233 @@
+"""The language model that is trained beside a tagger, on the states of its character networks."""
+
+import logging
+from typing import ContextManager, Dict, List, NamedTuple, Optional
+
+import torch
+from allennlp.common import FromParams
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import TextFieldTensors, Vocabulary
+from allennlp.modules import Highway, TextFieldEmbedder
+
+from ldnet_allennlp.modules.characters.sentence_character_lstm import CharacterStates, SentenceCharacterLstm
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
+
+logger = logging.getLogger(__name__)
+
+# Classes of the softmax are word ids. The id of the padding, which is no word, stands for the sentence's end.
+_END = 0
+_UNKNOWN = 1
+
+
+class CoTrainingLoss(NamedTuple):
+    """
+    # Parameters
+
+    loss : `torch.Tensor`
+        A scalar: what is to be added to the tagger's loss.
+    negative_log_likelihood : `torch.Tensor`
+        A scalar: the sum over the targets of both directions, in nats.
+    num_targets : `int`
+        How many targets both directions have together.
+    """
+
+    loss: torch.Tensor
+    negative_log_likelihood: torch.Tensor
+    num_targets: int
+
+
+class CharacterCoTraining(torch.nn.Module, FromParams):
+    """
+    Lets the character networks of a tagger predict words, as in LM-LSTM-CRF (Liu et al. 2018, arXiv 1709.04109;
+    `train_wc.py` of the original): the forward network the next word, from its state at the space after each word,
+    the backward network the previous word, from its state at each word's first character. Both directions have
+    highway layers of their own and share one softmax, as in the original.
+
+    In a sentence of L words each direction has L targets. The forward network predicts words 2 to L, and the end of
+    the sentence after the last one; the backward network predicts word L when it has read nothing but the
+    sentence marker, and then words L - 1 to 1. (The original predicts the end once more at every padded
+    position; here padding has no part in the loss.) The loss is
+
+        lambda_0 * (mean of the forward targets' -log p + mean of the backward targets' -log p)
+
+    It takes training alone: a tagger computes none of this when it evaluates or predicts. The states are those that
+    the tagger reads, from the same pass of the networks.
+
+    Highway layers are AllenNLP's, y = g * x + (1 - g) * relu(A x), which compute what the original's do with the
+    gate's sign turned; their gates start open (bias 1).
+
+    # Parameters
+
+    vocab : `Vocabulary`
+        Has the words. The tagger gives it.
+    text_field_embedder : `TextFieldEmbedder`
+        The tagger's, where the character networks are found. It does not become a part of this module.
+    embedder : `str`, optional (default = `"token_characters"`)
+        The key of the `sentence_character_lstm` among the token embedders.
+    indexer : `str`, optional (default = `"tokens"`)
+        The key of the indexer (type `single_id`) that gives the words to predict. The words of its namespace are
+        the softmax's; so `lowercase_tokens` and the vocabulary's `min_count` decide what they are.
+    namespace : `str`, optional
+        That indexer's namespace, by default the indexer's key.
+    lambda_0 : `float`, optional (default = `1.0`)
+        The weight of the loss, 1 in the original. With 0, a tagger leaves the whole part out.
+    num_highway_layers : `int`, optional (default = `1`)
+        Highway layers between the states and the softmax. The original has 1.
+    dropout : `float`, optional (default = `0.0`)
+        Before and, where there are any, after the highway layers. The original has 0.55, as everywhere.
+    cutoffs : `List[int]`, optional
+        Makes the softmax an `AdaptiveSoftmax` with these; by default it is a full softmax, as in the original. For
+        training vocabularies above some 20,000 words, [2000, 10000] is a fair choice.
+    div_value : `float`, optional (default = `4.0`)
+        See `AdaptiveSoftmax`.
+
+    # Raises
+
+    ConfigurationError
+        When a number is out of range; when there is no such embedder, or no word in the namespace; and when there
+        are cutoffs, but the ids are not in the order of the words' frequencies, as in a vocabulary that was
+        extended. (This is seen only where the vocabulary was just counted.)
+
+    A vocabulary that takes words from a file of vectors (`pretrained_files`, `min_pretrained_embeddings`) holds all
+    of them behind the words of the training data, and the softmax would, too; a warning tells so. The words to
+    predict need an indexer with a namespace of its own then, beside an embedder of type `empty`, as in
+    `training_config/lm_lstm_crf.jsonnet`.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        text_field_embedder: TextFieldEmbedder,
+        embedder: str = "token_characters",
+        indexer: str = "tokens",
+        namespace: Optional[str] = None,
+        lambda_0: float = 1.0,
+        num_highway_layers: int = 1,
+        dropout: float = 0.0,
+        cutoffs: Optional[List[int]] = None,
+        div_value: float = 4.0,
+    ) -> None:
+        super().__init__()
+        if lambda_0 < 0 or num_highway_layers < 0 or not 0.0 <= dropout < 1.0:
+            raise ConfigurationError(
+                f"lambda_0 and num_highway_layers of co_training are 0 or more, and dropout is 0 or more and less "
+                f"than 1, but they are {lambda_0}, {num_highway_layers} and {dropout}."
+            )
+        self.embedder = embedder
+        self.indexer = indexer
+        self.namespace = indexer if namespace is None else namespace
+        self.lambda_0 = lambda_0
+        size = self._character_networks(text_field_embedder).hidden_size
+        self.num_words = _count_words(vocab, self.namespace)
+        _check_order(vocab, self.namespace, cutoffs is not None)
+        self.forward_highway = Highway(size, num_highway_layers)
+        self.backward_highway = Highway(size, num_highway_layers)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.output_dropout = torch.nn.Dropout(dropout if num_highway_layers > 0 else 0.0)
+        self.softmax = AdaptiveSoftmax(
+            self.num_words, size, [self.num_words] if cutoffs is None else cutoffs, div_value=div_value
+        )
+
+    def recording(self, text_field_embedder: TextFieldEmbedder) -> ContextManager[List[CharacterStates]]:
+        """
+        A context for one call of the embedder, which then leaves the states of its character networks in the
+        list that the context gives.
+        """
+        return self._character_networks(text_field_embedder).recording()
+
+    def forward(self, states: CharacterStates, tokens: TextFieldTensors) -> CoTrainingLoss:
+        """
+        # Parameters
+
+        states : `CharacterStates`
+            With end positions, as `recording` gives them.
+        tokens : `TextFieldTensors`
+            What they were computed from. Words that the softmax does not know, because the vocabulary has grown
+            since it was made, are the unknown one.
+        """
+        words = self._words(states, tokens)
+        kept = states.mask
+        classes = words[kept]  # (M,)
+        sentences = kept.nonzero(as_tuple=True)[0]  # (M,)
+        # The words, each of which has a word or the end behind it. (N,)
+        first = (sentences[1:] == sentences[:-1]).nonzero().squeeze(1)
+        second = first + 1
+        vectors = [
+            self.forward_highway(self.dropout(states.forward[kept][first])),
+            self.backward_highway(self.dropout(states.backward[kept][second])),
+        ]
+        targets = torch.cat([classes[second], classes[first]])  # (2 N,)
+        total = self.softmax(self.output_dropout(torch.cat(vectors)), targets)
+        # A batch without a word has a loss of 0, with gradients: distributed training needs them.
+        return CoTrainingLoss(self.lambda_0 * total / max(first.numel(), 1), total, targets.numel())
+
+    def multiply_adds(self, characters_per_word: float) -> float:
+        """0: predictions do not use this part."""
+        return 0.0
+
+    def _character_networks(self, text_field_embedder: TextFieldEmbedder) -> SentenceCharacterLstm:
+        found = getattr(text_field_embedder, f"token_embedder_{self.embedder}", None)
+        if not isinstance(found, SentenceCharacterLstm):
+            raise ConfigurationError(
+                f"co_training needs the states of a sentence_character_lstm, and '{self.embedder}' (embedder) was "
+                f"expected to be the key of one among the token_embedders of the text_field_embedder, but "
+                f"{'there is none' if found is None else 'it is a ' + type(found).__name__} there."
+            )
+        return found
+
+    def _words(self, states: CharacterStates, tokens: TextFieldTensors) -> torch.Tensor:
+        """The class of each position of the states' mask."""
+        indexed: Dict[str, torch.Tensor] = tokens.get(self.indexer, {})
+        if "tokens" not in indexed:
+            raise ConfigurationError(
+                f"co_training predicts the words of the indexer '{self.indexer}' (of type single_id), but the "
+                f"sentences have {', '.join(tokens)} only, or it is of another type."
+            )
+        words = indexed["tokens"]  # (B, T)
+        words = words.masked_fill(words >= self.num_words, _UNKNOWN)
+        if states.mask.size(1) == words.size(1) + 1:
+            words = torch.nn.functional.pad(words, (0, 1))
+        if states.mask.shape != words.shape:
+            raise ConfigurationError(
+                f"co_training got states of shape {tuple(states.mask.shape)} and words of shape "
+                f"{tuple(words.shape)}. Do '{self.embedder}' and '{self.indexer}' index the same tokens?"
+            )
+        return words.masked_fill(states.is_end(), _END)
+
+
+def _count_words(vocab: Vocabulary, namespace: str) -> int:
+    """With the unknown one, and the end in the place of the padding."""
+    size = vocab.get_vocab_size(namespace)
+    if size < 3 or not vocab.is_padded(namespace):
+        raise ConfigurationError(
+            f"co_training predicts the words of the vocabulary's namespace '{namespace}', which was expected to have "
+            f"words, and before them the padding and the unknown word, but "
+            f"{'there is no word' if size < 3 else 'it has no padding'}."
+        )
+    return size
+
+
+def _check_order(vocab: Vocabulary, namespace: str, has_cutoffs: bool) -> None:
+    """Whether the words are those of the training data, by frequency, if the vocabulary still has their counts."""
+    counts = (vocab._retained_counter or {}).get(namespace)
+    if not counts:
+        return
+    words = list(vocab.get_index_to_token_vocabulary(namespace).values())[_UNKNOWN + 1 :]
+    absent = sum(word not in counts for word in words)
+    if absent:
+        logger.warning(
+            "%d of the %d words of the vocabulary's namespace '%s', which co_training predicts, do not occur in the "
+            "data that the vocabulary was counted on, but are in pretrained_files, say. To leave them out, give the "
+            "words to predict an indexer (single_id) with a namespace of its own, and an embedder of type 'empty'.",
+            absent,
+            len(words),
+            namespace,
+        )
+    for before, after in zip(words, words[1:]) if has_cutoffs else []:
+        if counts.get(before, 0) < counts.get(after, 0):
+            raise ConfigurationError(
+                f"co_training has cutoffs, so the words of the vocabulary's namespace '{namespace}' were expected in "
+                f"the order of falling frequency, but '{before}' stands before '{after}' and occurs "
+                f"{counts.get(before, 0)} times, less than {counts.get(after, 0)}. Leave the cutoffs out, or give the "
+                f"words to predict an indexer (single_id) with a namespace of its own, and an embedder of type 'empty'."
+            )

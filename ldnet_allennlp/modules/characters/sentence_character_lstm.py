@@ -1,0 +1,341 @@
+"""Character networks that run over whole sentences and are read at word boundaries."""
+
+from contextlib import contextmanager
+from typing import Iterator, List, NamedTuple, Optional, Tuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.modules import Highway
+from allennlp.modules.token_embedders import Embedding, TokenEmbedder
+from overrides import overrides
+from torch.nn import functional
+
+from ldnet_allennlp.modules.characters.packed_characters import lay_out
+from ldnet_allennlp.modules.rnn.initialization import init_embedding_, init_linear_, init_rnn_
+from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_multiply_adds
+
+_CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+
+
+class CharacterStates(NamedTuple):
+    """
+    The states of both character networks at the word boundaries, before dropout, highway layers and
+    projection.
+
+    A language model on top of them predicts the next word from `forward[:, t]`, which has read the words up
+    to and with word t and the space after it, and the previous word from `backward[:, t]`, which has read the
+    words from the last one down to and with word t. At the end position the backward network has read nothing
+    but the marker.
+
+    # Parameters
+
+    forward, backward : `torch.Tensor`
+        Shape (B, T, H), zero where `mask` is false; (B, T + 1, H) with an appended end position.
+    mask : `torch.BoolTensor`
+        Shape (B, T) or (B, T + 1): where there is a word or an end position.
+    """
+
+    forward: torch.Tensor
+    backward: torch.Tensor
+    mask: torch.Tensor
+
+    def is_end(self) -> torch.Tensor:
+        """Which positions are end positions, if the states have them: the last of each sentence. (B, T or T + 1)"""
+        remaining = self.mask.long().flip(1).cumsum(1).flip(1)  # how many there are from each position on
+        return self.mask & (remaining == 1)
+
+    def without_end(self) -> "CharacterStates":
+        """The states of the words alone, (B, T, H), if an end position was appended."""
+        mask = self.mask & ~self.is_end()
+        return CharacterStates(self.forward[:, :-1], self.backward[:, :-1], mask[:, :-1])
+
+
+@TokenEmbedder.register("sentence_character_lstm")
+class SentenceCharacterLstm(TokenEmbedder):
+    """
+    Represents each word by two character networks which run over the whole sentence (Liu et al. 2018, arXiv
+    1709.04109; LD-Net, arXiv 1804.07827). The forward network reads the words with a space after
+    each, and its state at the space after a word stands for the word; the backward network reads a sentence
+    marker, then the same string from its end, and its state at a word's first character stands for the word.
+    Both states are concatenated, [forward; backward], and pass dropout, the highway layers and the
+    projection, where there are any.
+
+    It reads what AllenNLP's `TokenCharactersIndexer` (type `characters`) gives. Padding never changes a
+    result. A token without a character (an empty string) is treated as padding wherever it stands: it adds no
+    space to the string, and its vector is zero. Memory and time go with the characters of the batch, at most
+    a third more, so one very long word does not make the other sentences expensive.
+
+    # Parameters
+
+    vocab : `Vocabulary`, optional (default = `None`)
+        Gives the number of characters. Needed unless `num_embeddings` is given.
+    vocab_namespace : `str`, optional (default = `"token_characters"`)
+        The indexer's namespace. The embedding grows with it when a model is fine-tuned with a larger
+        vocabulary.
+    num_embeddings : `int`, optional (default = `None`)
+        The number of character ids, with padding and unknown, instead of the vocabulary's: for an indexer
+        whose ids are not the vocabulary's, as with `byte_encoding` (257 then).
+    embedding_dim : `int`, optional (default = `30`)
+        Size of a character's vector.
+    hidden_size : `int`, optional (default = `150`)
+        Size H of the state in each direction.
+    num_layers : `int`, optional (default = `1`)
+        Layers in each direction; `dropout` applies between them.
+    projection_dim : `int`, optional (default = `None`)
+        If given, a linear layer without activation brings the 2 H values to this size (the original's
+        `char_seq`).
+    num_highway_layers : `int`, optional (default = `0`)
+        Highway layers on the 2 H values, as in LM-LSTM-CRF, where there is 1: those of the tagger. The states
+        that a language model reads (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has
+        its own. They are AllenNLP's, y = g * x + (1 - g) * relu(A x), with g = sigmoid(B x): what the original
+        computes, whose gate is our 1 - g. Gates start open (bias 1), the original's half open.
+    dropout : `float`, optional (default = `0.0`)
+        On the 2 H values before highway layers and projection.
+    embedding_dropout : `float`, optional (default = `0.0`)
+        On the characters' vectors, independently for both directions. The original has the same value here as
+        in `dropout`, and so has LM-LSTM-CRF.
+    cell_type : `str`, optional (default = `"lstm"`)
+        `lstm`, `gru` or `rnn` (tanh).
+    end_position : `str`, optional (default = `None`)
+        The original gives each sentence one position more, read at the sentence marker in both directions:
+        forward after all the words, backward before them. `"append"` adds it behind the sentence's last word,
+        and the output has T + 1 positions (a sentence without words gets none). `"last_token"` takes the last
+        token of each sentence for it, whatever its characters, for text whose sentences end with a token of
+        their own.
+
+    # Raises
+
+    ConfigurationError
+        When a size is not positive, a probability is not in [0, 1), a name is unknown, neither `vocab` nor
+        `num_embeddings` is given, or a character id lies outside the embedding.
+    """
+
+    def __init__(
+        self,
+        vocab: Optional[Vocabulary] = None,
+        vocab_namespace: str = "token_characters",
+        num_embeddings: Optional[int] = None,
+        embedding_dim: int = 30,
+        hidden_size: int = 150,
+        num_layers: int = 1,
+        projection_dim: Optional[int] = None,
+        num_highway_layers: int = 0,
+        dropout: float = 0.0,
+        embedding_dropout: float = 0.0,
+        cell_type: str = "lstm",
+        end_position: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        _check_positive(
+            num_embeddings=num_embeddings,
+            embedding_dim=embedding_dim,
+            hidden_size=hidden_size,
+            num_layers=num_layers,
+            projection_dim=projection_dim,
+        )
+        if num_highway_layers < 0:
+            raise ConfigurationError(
+                f"num_highway_layers of sentence_character_lstm is {num_highway_layers}; expected 0 or more."
+            )
+        _check_probability(dropout=dropout, embedding_dropout=embedding_dropout)
+        _check_choice("cell_type", cell_type, list(_CELLS))
+        _check_choice("end_position", end_position, [None, "append", "last_token"])
+        if vocab is None and num_embeddings is None:
+            raise ConfigurationError(
+                "sentence_character_lstm got neither a vocab nor num_embeddings; one of them must "
+                "tell the number of characters."
+            )
+        self.embedding_dim = embedding_dim
+        self.hidden_size = hidden_size
+        self.num_layers = num_layers
+        self.num_highway_layers = num_highway_layers
+        self.cell_type = cell_type
+        self.end_position = end_position
+        self._vocab_namespace = vocab_namespace
+        self._recorded: Optional[List[CharacterStates]] = None
+
+        self.embedding = Embedding(
+            embedding_dim, num_embeddings=num_embeddings, vocab_namespace=vocab_namespace, vocab=vocab
+        )
+        # The space between words, and the marker: no character of the text has these vectors, not even a
+        # blank inside a token.
+        self.boundary_embeddings = torch.nn.Parameter(torch.empty(2, embedding_dim))
+        init_embedding_(self.embedding.weight)
+        init_embedding_(self.boundary_embeddings)
+
+        self.forward_rnn = self._make_rnn(dropout)
+        self.backward_rnn = self._make_rnn(dropout)
+        self.embedding_dropout = torch.nn.Dropout(embedding_dropout)
+        self.dropout = torch.nn.Dropout(dropout)
+        self.highway: Optional[Highway] = None
+        if num_highway_layers > 0:
+            self.highway = Highway(2 * hidden_size, num_highway_layers)
+        self.projection: Optional[torch.nn.Linear] = None
+        if projection_dim is not None:
+            self.projection = torch.nn.Linear(2 * hidden_size, projection_dim)
+            init_linear_(self.projection)
+
+    def _make_rnn(self, dropout: float) -> torch.nn.RNNBase:
+        rnn = _CELLS[self.cell_type](
+            self.embedding_dim,
+            self.hidden_size,
+            num_layers=self.num_layers,
+            dropout=dropout if self.num_layers > 1 else 0.0,
+        )
+        init_rnn_(rnn)
+        return rnn
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return 2 * self.hidden_size if self.projection is None else self.projection.out_features
+
+    def forward(self, token_characters: torch.Tensor) -> torch.Tensor:
+        """
+        # Parameters
+
+        token_characters : `torch.LongTensor`
+            Shape (B, T, C): the ids of each token's characters, 0 is padding.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, D), or (B, T + 1, D) with `end_position: "append"`; D is `get_output_dim()`. Zero at
+            padding.
+        """
+        if self._recorded is None:
+            return self.combine(self.boundary_states(token_characters, self.end_position))
+        states = self.boundary_states(token_characters, self.end_position or "append")
+        self._recorded.append(states)
+        return self.combine(states.without_end() if self.end_position is None else states)
+
+    @contextmanager
+    def recording(self) -> Iterator[List[CharacterStates]]:
+        """
+        While the context lasts, each call adds its states to the list that the context gives: with end
+        positions, also where the constructor asks for none. What the calls return stays the same. So a language
+        model and a tagger share one pass of the networks.
+        """
+        recorded: List[CharacterStates] = []
+        self._recorded = recorded
+        try:
+            yield recorded
+        finally:
+            self._recorded = None
+
+    def boundary_states(
+        self, token_characters: torch.Tensor, end_position: Optional[str] = None
+    ) -> CharacterStates:
+        """
+        Runs both character networks and reads them at the word boundaries. `combine` makes the words' vectors
+        of it.
+
+        # Parameters
+
+        token_characters : `torch.LongTensor`
+            Shape (B, T, C), as in `forward`.
+        end_position : `str`, optional (default = `None`)
+            As in the constructor, but for this call alone: the constructor's own choice is not looked at.
+        """
+        if token_characters.dim() == 2 and token_characters.size(1) == 0:
+            # What the indexer gives for a batch of empty texts.
+            token_characters = token_characters.unsqueeze(2)
+        if token_characters.dim() != 3:
+            raise ConfigurationError(
+                f"sentence_character_lstm got a tensor of shape {tuple(token_characters.shape)}; expected "
+                "(batch, words, characters), which is what the indexer of type 'characters' gives."
+            )
+        strings = lay_out(token_characters, end_position)
+        self._check_ids(strings.forward_codes)
+        # Codes start at -2, the space. (2 + number of characters, E)
+        vectors = torch.cat([self.boundary_embeddings, self.embedding.weight])
+        states = []
+        for rnn, codes, slots in (
+            (self.forward_rnn, strings.forward_codes, strings.forward_slots),
+            (self.backward_rnn, strings.backward_codes, strings.backward_slots),
+        ):
+            inputs = self.embedding_dropout(functional.embedding(codes + 2, vectors))  # (N, E)
+            outputs = _run_segments(rnn, inputs, strings.segments)  # (N, H)
+            read = outputs.index_select(0, slots.flatten()).view(*slots.shape, self.hidden_size)
+            states.append(read.masked_fill(~strings.mask.unsqueeze(2), 0.0))
+        return CharacterStates(states[0], states[1], strings.mask)
+
+    def combine(self, states: CharacterStates) -> torch.Tensor:
+        """
+        The words' vectors, shape (B, T, D), from the states at the word boundaries: dropout, highway layers
+        and projection of [forward; backward]. Zero where the states' mask is false.
+        """
+        combined = self.dropout(torch.cat([states.forward, states.backward], dim=2))  # (B, T, 2 H)
+        if self.highway is not None:
+            combined = self.highway(combined)
+        if self.projection is not None:
+            combined = self.projection(combined)
+        return combined.masked_fill(~states.mask.unsqueeze(2), 0.0)
+
+    def multiply_adds(self, characters_per_word: float) -> float:
+        """
+        Multiply-adds for one word of `characters_per_word` characters (their mean over a corpus), as the
+        paper counts them: matrix products only, look-ups, biases and element-wise steps are free. Each
+        direction takes one step for each character and one for the space; a step costs, with 4, 3 or 1 gates,
+        gates * H * (E + H) in the first layer and gates * H * (H + H) in each later one. Each highway layer
+        is a product from 2 H to 4 H, the projection one from 2 H to D. The marker, once a sentence, is not
+        counted.
+        """
+        step = rnn_multiply_adds(self.forward_rnn) + rnn_multiply_adds(self.backward_rnn)
+        total = step * (characters_per_word + 1)
+        for part in (self.highway, self.projection):
+            if part is not None:
+                total += multiply_adds(part)
+        return float(total)
+
+    def _check_ids(self, codes: torch.Tensor) -> None:
+        size = self.embedding.weight.size(0)
+        highest = int(codes.max())
+        if highest >= size:
+            raise ConfigurationError(
+                f"sentence_character_lstm found the character id {highest}, but its embedding has {size} ids "
+                f"(from num_embeddings or the vocabulary's namespace '{self._vocab_namespace}'). Does the "
+                "indexer use the same namespace? With byte_encoding, set num_embeddings to 257."
+            )
+
+
+def _run_segments(
+    rnn: torch.nn.RNNBase, inputs: torch.Tensor, segments: List[Tuple[int, int]]
+) -> torch.Tensor:
+    """
+    Runs a network over slots, (N, E), in the layout of `CharacterStrings` and returns its outputs, (N, H).
+    Sentences that have ended are left behind at the next segment. This does what a `PackedSequence` is for,
+    without its cost on a CPU, where the backward pass over one is quadratic in the number of steps (13 times
+    slower at 200).
+    """
+    outputs = []
+    state = None
+    for (steps, width), block in zip(segments, inputs.split([steps * width for steps, width in segments])):
+        if isinstance(state, tuple):
+            # Under autocast states come out in half precision, and go in with the inputs'.
+            state = tuple(part[:, :width].to(block.dtype).contiguous() for part in state)
+        elif state is not None:
+            state = state[:, :width].to(block.dtype).contiguous()
+        output, state = rnn(block.view(steps, width, -1), state)  # (steps, width, H)
+        outputs.append(output.flatten(0, 1))
+    return torch.cat(outputs)
+
+
+def _check_positive(**sizes: Optional[int]) -> None:
+    for name, size in sizes.items():
+        if size is not None and size < 1:
+            raise ConfigurationError(f"{name} of sentence_character_lstm is {size}; expected 1 or more.")
+
+
+def _check_probability(**probabilities: float) -> None:
+    for name, probability in probabilities.items():
+        if not 0.0 <= probability < 1.0:
+            raise ConfigurationError(
+                f"{name} of sentence_character_lstm is {probability}; expected 0 or more and less than 1."
+            )
+
+
+def _check_choice(name: str, value: Optional[str], choices: List[Optional[str]]) -> None:
+    if value not in choices:
+        known = ", ".join(repr(choice) for choice in choices)
+        raise ConfigurationError(f"{name} of sentence_character_lstm is {value!r}; expected one of {known}.")

@@ -1,0 +1,285 @@
+"""One frozen language model inside a tagger: its word vectors and its gated layers."""
+
+import os
+from typing import Any, Dict, List, Optional, Union
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from overrides import overrides
+from torch.nn import functional
+
+from ldnet_allennlp.modules.embedders.language_model_source import PretrainedLanguageModel
+from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
+from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
+
+# Of how many positions `project` has the layers in memory. At the published size, 13 kB a position.
+_POSITIONS = 2048
+
+
+class LanguageModelLayers(torch.nn.Module):
+    """
+    One language model inside the embedder: its word vectors and its gated layers.
+
+    # Parameters
+
+    direction : `str`
+        "forward", "backward" or "bidirectional".
+    encoder : `Union[LdRnn, StackedRnn]`
+        The network.
+    num_words : `int`
+        The size of the vocabulary.
+    boundary_id : `int`, optional
+        The id of the sentence boundary, which is read first; `None` if sentences start with their first word.
+    boundary : `str`, optional
+        The boundary itself.
+    layers : `List[List[int]]`, optional
+        The numbers that the layers had before pruning, one list a direction.
+    train_gates, requires_grad : `bool`
+        Whether the gates, and the language model itself, are trained.
+    mixture : `bool`
+        Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
+    unpruned_layers : `List[int]`, optional
+        How many layers each direction had before pruning; as many as `layers` tell of, if it is not known.
+    embedding_dtype, embedding_file
+        How the word vectors are stored, and the path of the file that they are in, see `WordVectors`.
+
+    Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
+    asked for.
+    """
+
+    selection: Union[LayerSelection, StackedLayers]
+
+    def __init__(
+        self,
+        direction: str,
+        encoder: Union[LdRnn, StackedRnn],
+        num_words: int,
+        boundary_id: Optional[int],
+        boundary: Optional[str],
+        layers: Optional[List[List[int]]],
+        train_gates: bool,
+        requires_grad: bool,
+        mixture: bool = False,
+        unpruned_layers: Optional[List[int]] = None,
+        embedding_dtype: str = "float32",
+        embedding_file: Optional[str] = None,
+    ) -> None:
+        super().__init__()
+        self.direction = direction
+        self.boundary_id = boundary_id
+        self.boundary = boundary
+        self.layers = layers or [list(range(count)) for count in encoder.layer_counts]
+        if [len(numbers) for numbers in self.layers] != encoder.layer_counts:
+            raise ConfigurationError(
+                f"The {direction} language model has {encoder.layer_counts} layers a direction, but the "
+                f"numbers of {[len(numbers) for numbers in self.layers]} layers are given."
+            )
+        told = [max(numbers, default=-1) + 1 for numbers in self.layers]
+        self.unpruned_layers = unpruned_layers or told
+        if len(self.unpruned_layers) != len(told) or any(map(int.__lt__, self.unpruned_layers, told)):
+            raise ConfigurationError(
+                f"The {direction} language model had at least {told} layers a direction before pruning, as its layers' "
+                f"numbers tell, but unpruned_layers is {unpruned_layers}."
+            )
+        # NaN until real weights come in: `_check_weights` can tell that they did.
+        self.embedding = WordVectors(
+            num_words, encoder.get_input_dim(), embedding_dtype, embedding_file, trainable=requires_grad
+        )
+        if isinstance(encoder, StackedRnn):
+            self.selection = StackedLayers(encoder, mixture, freeze_encoder=not requires_grad)
+        elif mixture:
+            raise ConfigurationError(
+                f"A mixture of layers is for a stacked_rnn, whose layers are of one size, but the {direction} "
+                f"language model has an ld_rnn."
+            )
+        else:
+            self.selection = LayerSelection(
+                encoder, train_gates=train_gates, freeze_encoder=not requires_grad
+            )
+        self._checked = False
+
+    def load(self, language_model: PretrainedLanguageModel) -> None:
+        """Copies the weights of a language model of the same sizes."""
+        with torch.no_grad():
+            self.embedding.weight.copy_(language_model.embedding)
+        self.selection.encoder.load_state_dict(language_model.contextualizer.state_dict())
+
+    def get_output_dim(self) -> int:
+        """The size of the word vector and all layers together."""
+        return self.selection.get_output_dim()
+
+    def describe(self) -> Dict[str, Any]:
+        """A `LanguageModelSource` that builds this model as it is now."""
+        description: Dict[str, Any] = {
+            "contextualizer": self.selection.encoder.describe(),
+            "boundary": self.boundary,
+            "layers": self.layers,
+        }
+        if self.unpruned_layers != self.selection.encoder.layer_counts:
+            description["unpruned_layers"] = self.unpruned_layers
+        if isinstance(self.selection, StackedLayers) and self.selection.mixture is not None:
+            description["mixture"] = True
+        if self.embedding.dtype != "float32":
+            description["embedding_dtype"] = self.embedding.dtype
+        if self.embedding.file is not None:
+            description["embedding_file"] = os.path.basename(self.embedding.file)
+        return description
+
+    def prune(self, keep: List[List[int]]) -> torch.Tensor:
+        """
+        Cuts layers out, in place.
+
+        # Parameters
+
+        keep : `List[List[int]]`
+            The numbers of the layers to keep, as in `layers`, one list a direction.
+
+        # Returns
+
+        `torch.Tensor`
+            The columns of the old output that are left.
+
+        Raises `ConfigurationError` if a layer to keep is not there.
+        """
+        for numbers, wanted in zip(self.layers, keep):
+            missing = sorted(set(wanted) - set(numbers))
+            if missing:
+                raise ConfigurationError(
+                    f"The {self.direction} language model has the layers {numbers}, "
+                    f"but {missing} was to be kept."
+                )
+        if isinstance(self.selection, StackedLayers):
+            if keep != self.layers:
+                raise ConfigurationError(
+                    f"The {self.direction} language model is a stacked_rnn: none of its layers {self.layers} "
+                    f"can be cut."
+                )
+            return torch.arange(self.get_output_dim(), device=self.selection.gates.device)
+        positions = [
+            [numbers.index(number) for number in sorted(wanted)] for numbers, wanted in zip(self.layers, keep)
+        ]
+        encoder, gates, columns = self.selection.prune(positions)
+        frozen = not self.embedding.weight.requires_grad
+        selection = LayerSelection(
+            encoder, train_gates=self.selection.gates.requires_grad, freeze_encoder=frozen
+        )
+        selection.to(device=gates.device, dtype=gates.dtype)
+        with torch.no_grad():
+            selection.gates.copy_(gates)
+        self.selection = selection.train(self.training)
+        self.layers = [sorted(wanted) for wanted in keep]
+        return columns
+
+    def fold_gates(self) -> torch.Tensor:
+        """
+        Multiplies the gates into the weights of the layers that read them, in place; the gates are 1 then.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (output size,): what the output is to be multiplied with to be what it was.
+        """
+        if isinstance(self.selection, StackedLayers):
+            return torch.ones(self.get_output_dim(), device=self.selection.gates.device)
+        return self.selection.fold_gates()
+
+    def _check_weights(self) -> None:
+        if not self._checked and bool(torch.isnan(self.embedding.weight[0]).any()):
+            raise ConfigurationError(
+                f"The {self.direction} language model of the ldnet token embedder has no weights. Give its "
+                f"archive as pretrained_file, or initialize the model from a trained one."
+            )
+        self._checked = True
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, token_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """
+        # Parameters
+
+        token_ids : `torch.LongTensor`
+            Shape (B, T), ids in the language model's vocabulary.
+        mask : `torch.BoolTensor`
+            Shape (B, T).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, output size): the word vector and the layers at each token, the token itself being the
+            last one read; zeros at padded steps.
+        """
+        self._check_weights()
+        lengths = mask.sum(dim=1)
+        if self.direction == "backward":
+            outputs = self._read(reverse_sequences(token_ids, lengths), mask)
+            return reverse_sequences(outputs, lengths)
+        if self.direction == "bidirectional":
+            outputs = self._read(token_ids, mask, lengths)
+        else:
+            outputs = self._read(token_ids, mask)
+        return outputs
+
+    @torch.no_grad()
+    def project(self, token_ids: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """
+        `forward` times a matrix, without autograd, for prediction: the boundary is read once for all sentences, and
+        of a long sentence only a part of the layers is in memory at a time.
+
+        # Parameters
+
+        token_ids, mask
+            As in `forward`.
+        weight : `torch.Tensor`
+            Shape (P, output size).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, P); zeros at padded steps.
+        """
+        encoder: Any = self.selection.encoder
+        rows, steps = token_ids.shape
+        alone = isinstance(encoder, LdRnn) and not encoder.is_bidirectional() and not encoder.stateful
+        if rows * steps == 0:
+            return weight.new_zeros((rows, steps, weight.size(0)))
+        if not alone or self.training:
+            return functional.linear(self(token_ids, mask), weight)
+        self._check_weights()
+        lengths = mask.sum(dim=1)
+        if self.direction == "backward":
+            token_ids = reverse_sequences(token_ids, lengths)
+        stack, gates = encoder.stacks[0], self.selection.gates
+        states = None
+        if self.boundary_id is not None:
+            _, of_one = stack.read(self.embedding(token_ids.new_full((1, 1), self.boundary_id)), gates)
+            states = [tuple(tensor.expand(rows, -1) for tensor in state) for state in of_one]
+        parts = []
+        for ids in token_ids.t().split(max(1, _POSITIONS // rows)):  # (t, B)
+            layers, states = stack.read(self.embedding(ids), gates, states)  # (t, B, output size)
+            parts.append(functional.linear(layers, weight))
+        projected = torch.cat(parts).transpose(0, 1)  # (B, T, P)
+        if self.direction == "backward":
+            projected = reverse_sequences(projected, lengths)
+        return projected.masked_fill(~mask.unsqueeze(-1), 0.0)
+
+    def _read(
+        self,
+        token_ids: torch.Tensor,
+        mask: torch.Tensor,
+        lengths: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """Reads a boundary first, and one more after the last word if `lengths` are given."""
+        steps = token_ids.size(1)
+        if self.boundary_id is None:
+            return self.selection(self.embedding(token_ids), mask)
+        boundary = torch.full_like(token_ids[:, :1], self.boundary_id)  # (B, 1)
+        read = torch.cat([boundary, token_ids], dim=1)  # (B, 1 + T)
+        read_mask = torch.cat([torch.ones_like(mask[:, :1]), mask], dim=1)
+        if lengths is not None:
+            read = torch.cat([read, torch.zeros_like(boundary)], dim=1)  # (B, 1 + T + 1)
+            read = read.scatter(1, (lengths + 1).unsqueeze(1), self.boundary_id)
+            read_mask = torch.cat([torch.ones_like(mask[:, :1]), read_mask], dim=1)
+        outputs = self.selection(self.embedding(read), read_mask)[:, 1 : steps + 1]  # (B, T, output size)
+        return torch.where(mask.unsqueeze(-1), outputs, torch.zeros_like(outputs))

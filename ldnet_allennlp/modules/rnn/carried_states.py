@@ -1,0 +1,91 @@
+"""The hidden states that an encoder carries from one window of a text to the next."""
+
+from typing import List, Optional, Sequence
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from overrides import overrides
+
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerState
+
+
+class CarriedStates:
+    """The states in which the layers of one direction ended, detached. `layers` is `None` when they start anew."""
+
+    def __init__(self) -> None:
+        self.layers: Optional[List[LayerState]] = None
+
+    def reset(self, mask: Optional[torch.BoolTensor] = None) -> None:
+        """
+        # Parameters
+
+        mask : `torch.BoolTensor`, optional
+            Shape (B,): which rows start anew. All, if not given.
+        """
+        if mask is None or self.layers is None:
+            self.layers = None
+            return
+        reset = mask.unsqueeze(-1)  # (B, 1)
+        self.layers = [tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self.layers]
+
+    def for_batch(self, batch_size: int) -> Optional[List[LayerState]]:
+        """Where the layers start. Raises `ConfigurationError` if the states belong to another number of rows."""
+        if self.layers and self.layers[0][0].size(0) != batch_size:
+            raise ConfigurationError(
+                f"The states of this stateful encoder belong to a batch of {self.layers[0][0].size(0)} streams, "
+                f"but the input has {batch_size}. Call reset_states() before the batch size changes."
+            )
+        return self.layers
+
+    def keep(self, states: Sequence[LayerState]) -> None:
+        """Notes in which states the layers ended."""
+        self.layers = [tuple(tensor.detach() for tensor in state) for state in states]
+
+
+class CarryingEncoder(Seq2SeqEncoder):
+    """
+    An encoder that, if `stateful`, starts each call from the states in which the previous one ended.
+
+    # Parameters
+
+    stateful : `bool`
+    num_directions : `int`, optional (default = `1`)
+    """
+
+    def __init__(self, stateful: bool, num_directions: int = 1) -> None:
+        super().__init__(stateful=stateful)
+        self.carried = [CarriedStates() for _ in range(num_directions)]
+
+    @overrides
+    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+        """
+        Forgets the states of a `stateful` encoder.
+
+        # Parameters
+
+        mask : `torch.BoolTensor`, optional
+            Shape (B,): which rows to reset. All, if not given.
+        """
+        for states in self.carried:
+            states.reset(mask)
+
+    def get_states(self) -> List[Optional[List[LayerState]]]:
+        """The states of each direction's layers, `None` where they start anew. For checkpoints."""
+        return [states.layers for states in self.carried]
+
+    def set_states(self, states: List[Optional[List[LayerState]]]) -> None:
+        """Goes on from what `get_states` gave."""
+        for carried, layers in zip(self.carried, states):
+            carried.layers = layers
+
+
+def lengths_if_needed(mask: Optional[torch.BoolTensor]) -> Optional[torch.Tensor]:
+    """
+    The length of each row, shape (B,), on the CPU; `None` where all rows fill the window: only rows that end before
+    it does must be packed for their last states to be right, and packing costs time.
+    """
+    if mask is None:
+        return None
+    lengths = mask.sum(dim=1).cpu()
+    return lengths if int(lengths.min()) < mask.size(1) else None

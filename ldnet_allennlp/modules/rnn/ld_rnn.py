@@ -1,0 +1,222 @@
+"""The densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
+
+from typing import Any, Dict, List, Optional, Sequence, Union
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from overrides import overrides
+
+from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder, lengths_if_needed
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import CELLS, DenseRnnStack
+from ldnet_allennlp.modules.rnn.sequences import reverse_sequences
+
+
+@Seq2SeqEncoder.register("ld_rnn")
+class LdRnn(CarryingEncoder):
+    """
+    The densely connected recurrent network (LD-RNN) of LD-Net (Liu et al., EMNLP 2018, section 3.1-3.2;
+    `model_word_ada/ldnet.py` of the original).
+
+    Every layer reads the input and the outputs of all earlier layers, and the output holds all of them:
+    `[x_0; h_1; ...; h_L]`. With layer-wise dropout each layer's output is hidden from the later layers now
+    and then, so that no layer becomes indispensable.
+
+    Registered as a `Seq2SeqEncoder` with name "ld_rnn".
+
+    # Parameters
+
+    input_size : `int`
+        The size D of the input vectors.
+    hidden_size : `int`
+        The size H of each layer, the growth rate. The published language models use 300.
+    num_layers : `Union[int, List[int]]`
+        The number of layers L, 0 or more. A bidirectional encoder whose directions were pruned differently
+        takes two numbers, forward and backward. The published language models use 10.
+    cell_type : `str`, optional (default = `"lstm"`)
+        "lstm", "gru" or "rnn" (tanh).
+    dropout : `float`, optional (default = `0.0`)
+        Dropout on the input of every layer, with a fresh mask for each.
+    layer_dropout : `float`, optional (default = `0.0`)
+        The probability that a layer's output is replaced by zeros in what the later layers read: one draw a
+        layer and batch, in training only, nothing rescaled. The output still holds the real vectors.
+        The published language models use 0.5.
+    bidirectional : `bool`, optional (default = `False`)
+        Whether a second, independent stack reads each sentence reversed within its own length. The output is
+        then `[forward; backward]`, each with its own copy of the input, as AllenNLP's language model expects.
+    stateful : `bool`, optional (default = `False`)
+        Whether each call starts from the (detached) states in which the previous one ended, as for reading a
+        text in windows. `reset_states` starts anew. With `bidirectional` the two directions read different places
+        of the text, and `read_windows` reads both; `forward` reads whole sentences then, and carries nothing.
+
+    Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a probability outside [0, 1].
+    """
+
+    stacks: Sequence[DenseRnnStack]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: Union[int, List[int]],
+        cell_type: str = "lstm",
+        dropout: float = 0.0,
+        layer_dropout: float = 0.0,
+        bidirectional: bool = False,
+        stateful: bool = False,
+    ) -> None:
+        super().__init__(stateful=stateful, num_directions=2 if bidirectional else 1)
+        if cell_type not in CELLS:
+            raise ConfigurationError(
+                f"The cell_type of an ld_rnn is one of {', '.join(CELLS)}, but '{cell_type}' was found."
+            )
+        if input_size < 1 or hidden_size < 1:
+            raise ConfigurationError(
+                f"An ld_rnn needs an input_size and a hidden_size of at least 1, "
+                f"but they are {input_size} and {hidden_size}."
+            )
+        if not 0.0 <= dropout <= 1.0:
+            raise ConfigurationError(f"dropout is a probability between 0 and 1, but it is {dropout}.")
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.cell_type = cell_type
+        self.layer_counts = _layer_counts(num_layers, bidirectional)
+        self.num_layers = max(self.layer_counts)
+        self._bidirectional = bidirectional
+        self.stacks = torch.nn.ModuleList(  # type: ignore[assignment]
+            DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout)
+            for count in self.layer_counts
+        )
+
+    @overrides
+    def get_input_dim(self) -> int:
+        return self.input_size
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return sum(self.input_size + count * self.hidden_size for count in self.layer_counts)
+
+    @overrides
+    def is_bidirectional(self) -> bool:
+        return self._bidirectional
+
+    def describe(self) -> Dict[str, Any]:
+        """The constructor's arguments, without those that matter in training only."""
+        counts = self.layer_counts
+        return {
+            "type": "ld_rnn",
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": counts[0] if len(set(counts)) == 1 else list(counts),
+            "cell_type": self.cell_type,
+            "bidirectional": self._bidirectional,
+        }
+
+    @overrides(check_signature=False)
+    def forward(
+        self,
+        inputs: torch.Tensor,
+        mask: Optional[torch.BoolTensor] = None,
+        gates: Optional[Sequence[torch.Tensor]] = None,
+    ) -> torch.Tensor:
+        """
+        # Parameters
+
+        inputs : `torch.Tensor`
+            Shape (B, T, input_size).
+        mask : `torch.BoolTensor`, optional
+            Shape (B, T), `True` at real steps, which stand at the left of each row.
+        gates : `Sequence[torch.Tensor]`, optional
+            One tensor a direction, of shape (number of layers in that direction,): multipliers of the layers.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, get_output_dim()); zeros at padded steps.
+        """
+        direction_gates = gates if gates is not None else [None] * len(self.stacks)
+        outputs = self._read(0, inputs, mask, direction_gates[0], self.stateful and not self._bidirectional)
+        if self._bidirectional:
+            backward = self._read(1, inputs, mask, direction_gates[1], False)
+            outputs = torch.cat([outputs, backward], dim=-1)
+        return outputs
+
+    def read_windows(
+        self,
+        forward_inputs: torch.Tensor,
+        backward_inputs: torch.Tensor,
+        forward_mask: Optional[torch.BoolTensor] = None,
+        backward_mask: Optional[torch.BoolTensor] = None,
+    ) -> torch.Tensor:
+        """
+        One window of a text for each direction of a bidirectional encoder: the forward layers come from the start
+        of the text, the backward ones from its end. If it is `stateful`, each goes on where it stopped.
+
+        # Parameters
+
+        forward_inputs, backward_inputs : `torch.Tensor`
+            Shape (B, T, input_size) each, both in the natural order.
+        forward_mask, backward_mask : `torch.BoolTensor`, optional
+            Shape (B, T) each, `True` at real steps, which stand at the left of each row.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, get_output_dim()); zeros at padded steps. The two halves belong to different tokens.
+
+        Raises `ConfigurationError` if the encoder is not bidirectional.
+        """
+        if not self._bidirectional:
+            raise ConfigurationError("Only a bidirectional ld_rnn reads a window for each direction.")
+        forward = self._read(0, forward_inputs, forward_mask, None, self.stateful)
+        backward = self._read(1, backward_inputs, backward_mask, None, self.stateful)
+        return torch.cat([forward, backward], dim=-1)
+
+    def _read(
+        self,
+        direction: int,
+        inputs: torch.Tensor,
+        mask: Optional[torch.BoolTensor],
+        gates: Optional[torch.Tensor],
+        carry: bool,
+    ) -> torch.Tensor:
+        """The layers of one direction (0 forward, 1 backward), in the natural order."""
+        if inputs.size(-1) != self.input_size:
+            raise ConfigurationError(
+                f"The ld_rnn was built for vectors of size {self.input_size} (input_size), "
+                f"but its input has size {inputs.size(-1)}."
+            )
+        padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
+        if padding is not None:
+            # Also before the layers: a NaN in a padded cell would come back through the gradients.
+            inputs = inputs.masked_fill(padding, 0.0)
+        if direction == 1:
+            row_lengths = _lengths(inputs, mask)
+            inputs = reverse_sequences(inputs, row_lengths)
+        if carry:
+            carried = self.carried[direction]
+            start = carried.for_batch(inputs.size(0))
+            outputs, final = self.stacks[direction](inputs, gates, start, lengths_if_needed(mask))
+            carried.keep(final)
+        else:
+            outputs, _ = self.stacks[direction](inputs, gates)
+        if direction == 1:
+            outputs = reverse_sequences(outputs, row_lengths)
+        return outputs if padding is None else outputs.masked_fill(padding, 0.0)
+
+
+def _layer_counts(num_layers: Union[int, List[int]], bidirectional: bool) -> List[int]:
+    directions = 2 if bidirectional else 1
+    counts = [num_layers] * directions if isinstance(num_layers, int) else list(num_layers)
+    if len(counts) != directions or min(counts) < 0:
+        raise ConfigurationError(
+            f"num_layers of {'a bidirectional' if bidirectional else 'a unidirectional'} ld_rnn is a number "
+            f"of at least 0{' or a list of two' if bidirectional else ''}, but {num_layers} was found."
+        )
+    return counts
+
+
+def _lengths(inputs: torch.Tensor, mask: Optional[torch.BoolTensor]) -> torch.Tensor:
+    if mask is not None:
+        return mask.sum(dim=1)
+    return torch.full((inputs.size(0),), inputs.size(1), dtype=torch.long, device=inputs.device)

@@ -1,0 +1,253 @@
+"""Gates that choose layers of an `ld_rnn`, and the cut that follows the choice."""
+
+from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from overrides import overrides
+
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.selection.layer_budget import GatedStack, LayerBudget
+from ldnet_allennlp.modules.selection.multiply_adds import recurrent_gates
+
+DIRECTIONS = ("forward", "backward")
+
+
+class PrunedLayers(NamedTuple):
+    """What `LayerSelection.prune` leaves."""
+
+    encoder: LdRnn
+    """An `ld_rnn` with the kept layers only."""
+
+    gates: torch.Tensor
+    """The gates of the kept layers, in the order of the encoder's layers."""
+
+    columns: torch.Tensor
+    """The columns of the old output, in order, that the new output holds. Shape (new output size,)."""
+
+
+@Seq2SeqEncoder.register("layer_selection")
+class LayerSelection(Seq2SeqEncoder):
+    """
+    An `ld_rnn` with one gate a layer (LD-Net, section 3.3; `model_seq/sparse_lm.py` of the original): layer
+    l gives z_l * h_l, both to the later layers and in the output. All gates start at 1.
+
+    Training drives gates to exactly 0 with a penalty (`selection_penalty`) in the loss and the "proximal" optimizer,
+    which clamps them to [0, 1] after each step. `prune` then cuts the layers whose gate is 0.
+
+    Registered as a `Seq2SeqEncoder` with name "layer_selection".
+
+    # Parameters
+
+    encoder : `LdRnn`
+        The encoder whose layers are chosen from.
+    lambda_0 : `float`, optional (default = `0.0`)
+        The weight of the penalty on this encoder's own gates, at least 0. Leave it at 0 where a wrapper takes
+        the penalty over several encoders together, as the "ldnet" token embedder does.
+    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
+    max_multiply_adds : `float`, optional
+        The budget, see `LayerBudget`. Multiply-adds are those of the layers.
+    over_budget_weight : `float`, optional (default = `1.0`)
+        See `LayerBudget`.
+    train_gates : `bool`, optional (default = `True`)
+        Whether the gates have gradients.
+    freeze_encoder : `bool`, optional (default = `True`)
+        Whether the encoder's own weights stay as they are. The published method never trains them.
+
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, or if the budget is none
+    that can be kept.
+    """
+
+    def __init__(
+        self,
+        encoder: Seq2SeqEncoder,
+        lambda_0: float = 0.0,
+        lambda_1: Union[int, Dict[str, int]] = 0,
+        max_multiply_adds: Optional[float] = None,
+        over_budget_weight: float = 1.0,
+        train_gates: bool = True,
+        freeze_encoder: bool = True,
+    ) -> None:
+        super().__init__(stateful=encoder.stateful)
+        if not isinstance(encoder, LdRnn):
+            raise ConfigurationError(
+                f"layer_selection chooses among the layers of an ld_rnn, "
+                f"but its encoder is a {type(encoder).__name__}."
+            )
+        if lambda_0 < 0:
+            raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+        self.encoder = encoder
+        self.lambda_0 = lambda_0
+        self.budget = LayerBudget(lambda_1, max_multiply_adds, over_budget_weight)
+        self.gates = torch.nn.Parameter(torch.ones(sum(encoder.layer_counts)), requires_grad=train_gates)
+        if freeze_encoder:
+            for parameter in encoder.parameters():
+                parameter.requires_grad_(False)
+        self.budget.check(self.gated_stacks())
+
+    @overrides
+    def get_input_dim(self) -> int:
+        return self.encoder.get_input_dim()
+
+    @overrides
+    def get_output_dim(self) -> int:
+        return self.encoder.get_output_dim()
+
+    @overrides
+    def is_bidirectional(self) -> bool:
+        return self.encoder.is_bidirectional()
+
+    @overrides
+    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+        self.encoder.reset_states(mask)
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> torch.Tensor:
+        """
+        # Parameters
+
+        inputs : `torch.Tensor`
+            Shape (B, T, input size of the encoder).
+        mask : `torch.BoolTensor`, optional
+            Shape (B, T).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (B, T, output size of the encoder).
+        """
+        return self.encoder(inputs, mask, self.direction_gates())
+
+    def direction_gates(self) -> List[torch.Tensor]:
+        """The gates of each direction, each of shape (layers of that direction,)."""
+        return list(self.gates.split(self.encoder.layer_counts))
+
+    def kept_layers(self) -> List[List[int]]:
+        """The numbers, from 0, of the layers whose gate is above 0: one list a direction."""
+        return [
+            [number for number, gate in enumerate(gates.tolist()) if gate > 0]
+            for gates in self.direction_gates()
+        ]
+
+    def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> List[GatedStack]:
+        """
+        Each direction's gates with what its layers cost.
+
+        # Parameters
+
+        names : `Sequence[str]`, optional
+            What the directions are called.
+        projection_dim : `int`, optional (default = `0`)
+            The size of what the output is projected to, where that is to be counted.
+        """
+        size, gates_of_cell = self.encoder.hidden_size, recurrent_gates(self.encoder.cell_type)
+        own = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
+        return [
+            GatedStack(
+                name,
+                gates,
+                layer_cost=own,
+                pair_cost=gates_of_cell * size * size,
+                fixed_cost=self.encoder.input_size * projection_dim,
+            )
+            for name, gates in zip(names, self.direction_gates())
+        ]
+
+    def penalty(self) -> torch.Tensor:
+        """The penalty (see `LayerBudget`) on this encoder's own gates. A scalar."""
+        return self.budget.penalty(self.gated_stacks(), self.lambda_0)
+
+    def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
+        """
+        Cuts layers out: their RNN, and the columns that read them in the input weights of later layers.
+
+        What is kept gives the same values as before when the gates of what is cut are 0.
+
+        # Parameters
+
+        keep : `List[List[int]]`, optional
+            The layers to keep, one list a direction, in any order. `kept_layers()`, if not given.
+
+        # Returns
+
+        `PrunedLayers`
+            A new encoder, in evaluation or training mode like this one; this object is left as it is.
+
+        Raises `ConfigurationError` if `keep` names a layer that is not there.
+        """
+        keep = self.kept_layers() if keep is None else self._checked(keep)
+        description = self.encoder.describe()
+        description.pop("type")
+        description["num_layers"] = [len(layers) for layers in keep]
+        pruned = LdRnn(**description, stateful=self.encoder.stateful)
+        like = next(self.encoder.parameters(), self.gates)
+        pruned.to(device=like.device, dtype=like.dtype)
+
+        columns, offset = [], 0
+        for old, new, layers in zip(self.encoder.stacks, pruned.stacks, keep):
+            new.dropout.p, new.layer_dropout.p = old.dropout.p, old.layer_dropout.p
+            for position, number in enumerate(layers):
+                read = self._columns(layers[:position])
+                _copy_layer(old.layers[number], new.layers[position], read)
+            columns.append(offset + self._columns(layers))
+            offset += self.encoder.input_size + len(old.layers) * self.encoder.hidden_size
+        gates = [gates[layers] for gates, layers in zip(self.direction_gates(), keep)]
+        pruned.train(self.training)
+        return PrunedLayers(pruned, torch.cat(gates).detach(), torch.cat(columns))
+
+    def fold_gates(self) -> torch.Tensor:
+        """
+        Multiplies each gate into the input weights of the later layers that read its layer, and makes it 1, in place.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (output size,): what the output is to be multiplied with to be what it was before, the gate for each
+            column of a layer and 1 for the input's.
+        """
+        input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
+        factors = []
+        with torch.no_grad():
+            for stack, gates in zip(self.encoder.stacks, self.direction_gates()):
+                # (D + layers * H,): layer l reads the first D + (l - 1) * H of these columns.
+                columns = torch.cat([gates.new_ones(input_size), gates.repeat_interleave(hidden_size)])
+                for layer in stack.layers:
+                    layer.all_weights[0][0].mul_(columns[: layer.input_size])  # the input weights
+                factors.append(columns)
+            self.gates.fill_(1.0)
+        return torch.cat(factors)
+
+    def _columns(self, layers: List[int]) -> torch.Tensor:
+        """The columns of one direction's output that hold the input and these layers."""
+        input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
+        device = self.gates.device
+        starts = [input_size + number * hidden_size for number in layers]
+        parts = [torch.arange(input_size, device=device)]
+        parts += [torch.arange(start, start + hidden_size, device=device) for start in starts]
+        return torch.cat(parts)
+
+    def _checked(self, keep: List[List[int]]) -> List[List[int]]:
+        counts = self.encoder.layer_counts
+        if len(keep) != len(counts):
+            raise ConfigurationError(
+                f"The layers to keep are given as one list a direction: {len(counts)} lists were expected, "
+                f"{len(keep)} were found."
+            )
+        for layers, count in zip(keep, counts):
+            wrong = [number for number in layers if not 0 <= number < count]
+            if wrong or len(set(layers)) != len(layers):
+                there = (
+                    f"different numbers from 0 to {count - 1}" if count else "none, as there are no layers"
+                )
+                raise ConfigurationError(f"The layers to keep are {there}, but {layers} was found.")
+        return [sorted(layers) for layers in keep]
+
+
+def _copy_layer(old: torch.nn.RNNBase, new: torch.nn.RNNBase, columns: torch.Tensor) -> None:
+    """Copies a layer's parameters, of the input weights only these columns."""
+    state = old.state_dict()
+    state["weight_ih_l0"] = state["weight_ih_l0"][:, columns]
+    new.load_state_dict(state)
+    for source, target in zip(old.parameters(), new.parameters()):
+        target.requires_grad_(source.requires_grad)

@@ -1,0 +1,339 @@
+"""A softmax over a large vocabulary whose cost follows the words' frequencies."""
+
+import math
+import warnings
+from typing import List, Optional, Sequence, Tuple, cast
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from overrides import overrides
+from torch.nn.functional import cross_entropy
+
+from ldnet_allennlp.modules.softmax.log_uniform_sampler import RankSampler
+
+
+class AdaptiveSoftmax(torch.nn.Module):
+    """
+    !!! Warning
+        The words must be sorted by falling frequency: word 0 is the most frequent. A vocabulary in another
+        order gives valid probabilities, but a worse and much slower model.
+
+    The adaptive softmax of Grave et al. 2017 (arXiv 1609.04309, section 4): the words before the first cutoff
+    and one entry for each tail cluster share one softmax, the head; the words of a cluster have a softmax of
+    their own, on a projection that gets smaller from cluster to cluster. With h an input vector,
+
+        log p(w | h) = log_softmax(head(h))[w]                         for w < cutoffs[0]
+        log p(w | h) = log_softmax(head(h))[cutoffs[0] + i]
+                       + log_softmax(tail_i(h))[w - cutoffs[i]]        for cutoffs[i] <= w < cutoffs[i + 1]
+
+    The probabilities of all words sum to one for every input. The parameters are named as in the original
+    LD-Net's `model_word_ada/adaptive.py` and in `torch.nn.AdaptiveLogSoftmaxWithLoss`: `head.weight`,
+    `head.bias`, `tail.{i}.0.weight` (the projection) and `tail.{i}.1.weight`.
+
+    The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary
+    needs it, and mixing precisions in the two levels is an error in torch's own module (pytorch issue 44724).
+
+    # Parameters
+
+    num_words : `int`
+        The size of the vocabulary.
+    embedding_dim : `int`
+        The size D of the input vectors.
+    cutoffs : `List[int]`
+        The first word of each tail cluster, increasing. The size of the vocabulary may stand at the end;
+        `[num_words]` is a softmax without clusters. The published language models (793,470 words) use
+        4000, 40000 and 200000; the head should hold the words that make up most of the text.
+    div_value : `float`, optional (default = `4.0`)
+        How much smaller the projection gets from one cluster to the next.
+    tail_offset : `int`, optional (default = `0`)
+        Cluster i, counted from 0, is projected to `embedding_dim // div_value ** (i + tail_offset)`
+        dimensions; 0 is the original LD-Net's way, 1 that of `torch.nn.AdaptiveLogSoftmaxWithLoss`. Where
+        nothing is left of the projection, all words of the cluster are equally likely.
+    head_bias : `bool`, optional
+        Whether the head has a bias. By default it has one if `tail_offset` is 0, as the original.
+    tail_samples : `int`, optional
+        Training steps then compute the softmax of each larger cluster from its targets and this many words drawn
+        by `RankSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
+        with the vocabulary. The sum over a cluster's words, which it estimates without bias (importance sampling,
+        Bengio and Senecal 2003), becomes
+            exp(target's logit) + sum over drawn words w other than the target of exp(logit of w) / (samples * q(w)).
+        Evaluation is exact as ever. 1024 or more is recommended.
+
+    All weights start from `xavier_normal_`, as the original's.
+
+    Raises `ConfigurationError` if a size is below 1 or the cutoffs do not increase from 1 to `num_words`.
+    """
+
+    tie_embeddings = False
+    """What allennlp_models' `LanguageModel` asks of its softmax: the word vectors are not its weights."""
+
+    def __init__(
+        self,
+        num_words: int,
+        embedding_dim: int,
+        cutoffs: Sequence[int],
+        div_value: float = 4.0,
+        tail_offset: int = 0,
+        head_bias: Optional[bool] = None,
+        tail_samples: Optional[int] = None,
+    ) -> None:
+        super().__init__()
+        if num_words < 1 or embedding_dim < 1:
+            raise ConfigurationError(
+                f"An adaptive softmax needs at least one word and one dimension, "
+                f"but num_words is {num_words} and embedding_dim is {embedding_dim}."
+            )
+        if div_value <= 0 or tail_offset < 0:
+            raise ConfigurationError(
+                f"div_value of an adaptive softmax must be above 0 and tail_offset at least 0, "
+                f"but they are {div_value} and {tail_offset}."
+            )
+        if tail_samples is not None and tail_samples < 1:
+            raise ConfigurationError(
+                f"tail_samples of an adaptive softmax is at least 1, or null for all words, but it is {tail_samples}."
+            )
+        self.tail_samples = tail_samples
+        self.num_words = num_words
+        self.embedding_dim = embedding_dim
+        self.cutoffs = _checked_cutoffs(cutoffs, num_words)  # the last one is num_words
+        self.num_clusters = len(self.cutoffs) - 1
+        self._make_weights(div_value, tail_offset, tail_offset == 0 if head_bias is None else head_bias)
+        self.reset_parameters()
+
+    def _make_weights(self, div_value: float, tail_offset: int, head_bias: bool) -> None:
+        self.head = torch.nn.Linear(self.embedding_dim, self.cutoffs[0] + self.num_clusters, bias=head_bias)
+        with warnings.catch_warnings():
+            # torch warns of the empty weights that a projection to 0 dimensions has.
+            warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
+            self.tail = torch.nn.ModuleList(
+                torch.nn.Sequential(
+                    torch.nn.Linear(self.embedding_dim, projection_dim, bias=False),
+                    torch.nn.Linear(projection_dim, last - first, bias=False),
+                )
+                for projection_dim, first, last in zip(
+                    (
+                        int(self.embedding_dim // div_value ** (i + tail_offset))
+                        for i in range(self.num_clusters)
+                    ),
+                    self.cutoffs,
+                    self.cutoffs[1:],
+                )
+            )
+
+    def reset_parameters(self) -> None:
+        """Draws all weights anew from `xavier_normal_`; the head's bias as `torch.nn.Linear` does."""
+        self.head.reset_parameters()
+        torch.nn.init.xavier_normal_(self.head.weight)
+        for weight in self.tail.parameters():
+            if weight.numel():
+                torch.nn.init.xavier_normal_(weight)
+
+    def sampled_parameters(self) -> List[Tuple[str, torch.nn.Parameter]]:
+        """The names and weights of the clusters whose words are drawn in training: their gradients are sparse."""
+        return [
+            (f"tail.{number}.1.weight", cast(torch.nn.Parameter, self._words_of(number).weight))
+            for number in range(self.num_clusters)
+            if self._is_sampled(number)
+        ]
+
+    def _is_sampled(self, number: int) -> bool:
+        size = self.cutoffs[number + 1] - self.cutoffs[number]
+        return self.tail_samples is not None and size > self.tail_samples
+
+    @overrides(check_signature=False)
+    def forward(
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
+        """
+        # Parameters
+
+        embeddings : `torch.Tensor`
+            Shape (N, embedding_dim).
+        targets : `torch.Tensor`
+            Shape (N,), words from 0 to num_words - 1.
+        host_targets : `torch.Tensor`, optional
+            The same on the CPU. With it a GPU need not be waited for to know which clusters they are in.
+
+        # Returns
+
+        `torch.Tensor`
+            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter takes
+            part in it, also those of clusters without a target, whose gradient is zero then: so all processes
+            of a distributed training have gradients for the same parameters.
+        """
+        return -self.target_log_prob(embeddings, targets, host_targets).sum()
+
+    def target_log_prob(
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+    ) -> torch.Tensor:
+        """
+        # Parameters
+
+        embeddings, targets, host_targets
+            As in `forward`.
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (N,), the log-probability of each target. Nothing of the size N x num_words is made.
+
+        Raises `ConfigurationError` if an embedding has another size, or if there is not a target for each.
+        """
+        if embeddings.dim() != 2 or embeddings.size(1) != self.embedding_dim:
+            raise ConfigurationError(
+                f"This adaptive softmax reads vectors of shape (N, {self.embedding_dim}) (embedding_dim), but "
+                f"the shape {tuple(embeddings.shape)} was found."
+            )
+        if targets.shape != embeddings.shape[:1]:
+            raise ConfigurationError(
+                f"An adaptive softmax needs one target for each of the {embeddings.size(0)} vectors, but the "
+                f"targets have the shape {tuple(targets.shape)}."
+            )
+        with torch.autocast(device_type=embeddings.device.type, enabled=False):
+            embeddings = embeddings.to(self.head.weight.dtype)
+            head_targets = targets
+            for number in range(self.num_clusters):
+                head_targets = head_targets.masked_fill(
+                    self._members(number, targets), self.cutoffs[0] + number
+                )
+            log_prob = -cross_entropy(self._head_logits(embeddings), head_targets, reduction="none")  # (N,)
+            for number in range(self.num_clusters):
+                # Empty clusters are computed, too: this costs nothing and puts them into the graph.
+                members = self._members(number, targets if host_targets is None else host_targets)
+                rows = members.nonzero().squeeze(1).to(targets.device, non_blocking=True)  # (n,)
+                inside = self._cluster_log_prob(
+                    number,
+                    embeddings.index_select(0, rows),
+                    targets.index_select(0, rows) - self.cutoffs[number],
+                )  # (n,)
+                log_prob = log_prob.index_add(0, rows, inside)
+            return log_prob
+
+    def _members(self, number: int, targets: torch.Tensor) -> torch.Tensor:
+        """Which targets (N,) are in a cluster."""
+        return (targets >= self.cutoffs[number]) & (targets < self.cutoffs[number + 1])
+
+    def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
+        if not self.training or not self._is_sampled(number):
+            return -cross_entropy(self._cluster_logits(number, embeddings), targets, reduction="none")
+        assert self.tail_samples is not None
+        hidden = self._cluster_input(number, embeddings).to(self.head.weight.dtype)  # (n, d)
+        sampler = RankSampler(self.cutoffs[number], self.cutoffs[number + 1])
+        drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
+        # One look-up for both, so that the gradient is one sparse tensor.
+        vectors = self._word_vectors(number, torch.cat([drawn, targets]))  # (S + n, d)
+        of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
+        of_drawn = hidden @ vectors[: self.tail_samples].t()  # (n, S)
+        of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(of_drawn.dtype)
+        of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
+        return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)
+
+    # What a softmax with other weights does otherwise:
+
+    def _head_weights(self) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
+        """(cutoffs[0] + clusters, D), and the bias of as many entries."""
+        return self.head.weight, self.head.bias
+
+    def _cluster_input(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
+        """What the words' vectors of a cluster are multiplied with."""
+        weight = cast(torch.nn.Linear, self.tail[number].get_submodule("0")).weight
+        return torch.nn.functional.linear(embeddings, weight.to(embeddings.dtype))
+
+    def _cluster_weight(self, number: int) -> torch.Tensor:
+        """(cluster size, size of `_cluster_input`)."""
+        return self._words_of(number).weight
+
+    def _words_of(self, number: int) -> torch.nn.Linear:
+        return cast(torch.nn.Linear, self.tail[number].get_submodule("1"))
+
+    def _word_vectors(self, number: int, words: torch.Tensor) -> torch.Tensor:
+        """The vectors of words, counted within their cluster; the gradient is sparse."""
+        return torch.nn.functional.embedding(words, self._words_of(number).weight, sparse=True)
+
+    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """(N, cutoffs[0] + clusters), given (N, D) vectors."""
+        return torch.nn.functional.linear(embeddings, *self._head_weights())
+
+    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
+        """(n, cluster size), given (n, D) vectors."""
+        return torch.nn.functional.linear(
+            self._cluster_input(number, embeddings), self._cluster_weight(number)
+        )
+
+    def log_prob(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """
+        # Parameters
+
+        embeddings : `torch.Tensor`
+            Shape (N, embedding_dim).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (N, num_words), the log-probability of every word.
+        """
+        with torch.autocast(device_type=embeddings.device.type, enabled=False):
+            embeddings = embeddings.to(self.head.weight.dtype)
+            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
+            parts: List[torch.Tensor] = [head[:, : self.cutoffs[0]]]
+            for number in range(self.num_clusters):
+                inside = torch.log_softmax(
+                    self._cluster_logits(number, embeddings), dim=-1
+                )  # (N, cluster size)
+                parts.append(inside + head[:, self.cutoffs[0] + number].unsqueeze(1))
+            return torch.cat(parts, dim=1)
+
+    @torch.no_grad()
+    def predict(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """
+        # Parameters
+
+        embeddings : `torch.Tensor`
+            Shape (N, embedding_dim).
+
+        # Returns
+
+        `torch.Tensor`
+            Shape (N,), the most likely word. A cluster's words are looked at only where the cluster as a whole
+            is more likely than the best word so far, which is rare.
+        """
+        with torch.autocast(device_type=embeddings.device.type, enabled=False):
+            embeddings = embeddings.to(self.head.weight.dtype)
+            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)
+            best, words = head[:, : self.cutoffs[0]].max(dim=-1)  # (N,), (N,)
+            for number in range(self.num_clusters):
+                whole = head[:, self.cutoffs[0] + number]  # (N,)
+                rows = (whole > best).nonzero().squeeze(1)  # (n,)
+                if rows.numel():
+                    logits = self._cluster_logits(number, embeddings[rows])
+                    inside, members = torch.log_softmax(logits, dim=-1).max(dim=-1)
+                    inside = inside + whole[rows]
+                    better = inside > best[rows]
+                    best[rows[better]] = inside[better]
+                    words[rows[better]] = members[better] + self.cutoffs[number]
+            return words
+
+    @overrides
+    def extra_repr(self) -> str:
+        return f"num_words={self.num_words}, embedding_dim={self.embedding_dim}, cutoffs={self.cutoffs}"
+
+
+def _checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> List[int]:
+    """The cutoffs with `num_words` at the end."""
+    checked = list(cutoffs)
+    if not checked or any(isinstance(cutoff, bool) or not isinstance(cutoff, int) for cutoff in checked):
+        raise ConfigurationError(
+            f"The cutoffs of an adaptive softmax are a list of one or more whole numbers, such as [4000, 40000], "
+            f"or [{num_words}] (num_words) for no clusters, but {cutoffs} was found."
+        )
+    if checked[0] < 1 or any(first >= second for first, second in zip(checked, checked[1:])):
+        raise ConfigurationError(
+            f"The cutoffs of an adaptive softmax start at 1 or more and increase, but {checked} was found."
+        )
+    if checked[-1] > num_words:
+        raise ConfigurationError(
+            f"The last of the cutoffs of an adaptive softmax is at most the number of words (num_words), which "
+            f"is {num_words}, but the cutoffs are {checked}."
+        )
+    return checked if checked[-1] == num_words else [*checked, num_words]

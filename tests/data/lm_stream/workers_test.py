@@ -1,0 +1,109 @@
+import multiprocessing
+import os
+import signal
+import time
+
+import pytest
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.data.lm_stream.workers import run_tasks
+
+
+def ignore(num_bytes, num_tokens):
+    pass
+
+
+def square(task, on_progress):
+    time.sleep(0.01 * (task % 3))  # later tasks end before earlier ones
+    on_progress(task, 1)
+    return task * task
+
+
+def fail(task, on_progress):
+    if task in (3, 7):
+        time.sleep(0.1 if task == 3 else 0)
+        raise ConfigurationError(f"task {task}")
+    return task
+
+
+def die(task, on_progress):
+    if task == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return task
+
+
+def write_pid(folder, task, on_progress):
+    open(os.path.join(folder, str(os.getpid())), "w").close()
+    while True:
+        time.sleep(0.01)
+        on_progress(1, 0)
+
+
+class WritePid:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, task, on_progress):
+        write_pid(self.folder, task, on_progress)
+
+
+def wait_until(condition):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def running(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("num_workers", [0, 1, 2, 5])
+class TestResults:
+    def test_order_and_progress(self, num_workers):
+        seen = []
+        results = run_tasks(square, list(range(20)), num_workers, lambda *done: seen.append(done))
+        assert list(results) == [n * n for n in range(20)]
+        assert [sum(numbers) for numbers in zip(*seen)] == [sum(range(20)), 20]
+
+    def test_no_tasks(self, num_workers):
+        assert list(run_tasks(square, [], num_workers, ignore)) == []
+
+    def test_the_first_failure_in_order_is_raised(self, num_workers):
+        results = []
+        with pytest.raises(ConfigurationError, match="task 3"):
+            for result in run_tasks(fail, list(range(10)), num_workers, ignore):
+                results.append(result)
+        assert results == [0, 1, 2]
+
+
+def test_processes_end_with_the_iterator():
+    before = set(multiprocessing.active_children())
+    results = run_tasks(square, list(range(20)), 2, ignore)
+    next(results)
+    workers = set(multiprocessing.active_children()) - before
+    assert len(workers) == 2
+    results.close()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+def test_a_killed_process_is_an_error():
+    with pytest.raises(RuntimeError, match=r"was killed.*num_workers"):
+        list(run_tasks(die, list(range(10)), 2, ignore))
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="looks at processes in /proc")
+def test_no_process_outlives_its_parent(tmp_path):
+    parent = multiprocessing.get_context("fork").Process(
+        target=lambda: list(run_tasks(WritePid(str(tmp_path)), [1, 2, 3], 3, ignore))
+    )
+    parent.start()
+    wait_until(lambda: len(os.listdir(tmp_path)) == 3)
+    assert all(running(pid) for pid in os.listdir(tmp_path))
+    parent.kill()
+    parent.join()
+    wait_until(lambda: not any(running(pid) for pid in os.listdir(tmp_path)))

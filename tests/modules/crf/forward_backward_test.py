@@ -1,0 +1,171 @@
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from ldnet_allennlp.modules.crf import recursions as crf_recursions
+from ldnet_allennlp.modules.crf.forward_backward import LogLikelihood, token_marginals
+from tests.modules.crf.oracle import random_batch
+
+WAYS = {"scaled": torch.float64, "logarithmic": None}
+
+
+def force(monkeypatch, way):
+    monkeypatch.setattr(crf_recursions, "_scaled_dtype", lambda *_: WAYS[way])
+
+
+def arguments(batch_size, num_steps, num_tags, ragged, seed=0, dtype=torch.float64):
+    logits, tags, mask = random_batch(batch_size, num_steps, num_tags, seed, dtype)
+    generator = torch.Generator().manual_seed(seed)
+    parameters = [
+        torch.randn(size, generator=generator, dtype=dtype)
+        for size in ((num_tags, num_tags), num_tags, num_tags)
+    ]
+    lengths = None
+    if ragged:
+        lengths = mask.sum(1)
+        lengths[-1] = 0
+    inputs = [tensor.requires_grad_() for tensor in (logits, *parameters)]
+    return inputs, lengths, tags
+
+
+@pytest.mark.parametrize("way", sorted(WAYS))
+@pytest.mark.parametrize("ragged", [True, False])
+@pytest.mark.parametrize("size", [(1, 1, 2), (3, 1, 4), (3, 4, 3), (17, 3, 2)], ids=str)
+class TestGradient:
+    def test_numerical_derivative(self, monkeypatch, way, ragged, size):
+        force(monkeypatch, way)
+        inputs, lengths, tags = arguments(*size, ragged)
+        weights = torch.rand(size[:2], dtype=torch.float64) - 0.3
+        for options in ((tags, None), (None, None), (None, weights), (tags, weights)):
+            assert torch.autograd.gradcheck(
+                lambda *x, options=options: LogLikelihood.apply(*x, lengths, *options), inputs
+            )
+
+    def test_can_be_taken_twice_but_not_of_itself(self, monkeypatch, way, ragged, size):
+        force(monkeypatch, way)
+        inputs, lengths, tags = arguments(*size, ragged)
+        total = LogLikelihood.apply(*inputs, lengths, tags, None).sum()
+        first = torch.autograd.grad(total, inputs, retain_graph=True)
+        assert_close(first, torch.autograd.grad(total, inputs, retain_graph=True), rtol=0, atol=0)
+        again = torch.autograd.grad(total, inputs, create_graph=True)
+        assert_close(first, again, rtol=0, atol=0)
+        for gradient in again:
+            with pytest.raises(RuntimeError, match="differentiated twice"):
+                torch.autograd.grad(total + gradient.sum(), inputs[0], retain_graph=True)
+
+
+@pytest.mark.parametrize("ragged", [True, False])
+@pytest.mark.parametrize("batch_size", [2, 15, 16, 33, 64])
+def test_both_ways_agree(monkeypatch, batch_size, ragged):
+    results = []
+    for way in sorted(WAYS):
+        force(monkeypatch, way)
+        inputs, lengths, tags = arguments(batch_size, 9, 6, ragged)
+        weights = torch.linspace(-1, 2, batch_size * 9, dtype=torch.float64).view(batch_size, 9)
+        likelihood = LogLikelihood.apply(*inputs, lengths, tags, weights)
+        gradients = torch.autograd.grad(likelihood.sum(), inputs)
+        detached = [tensor.detach() for tensor in inputs]
+        results.append((likelihood, gradients, token_marginals(*detached, lengths)))
+    assert_close(results[0], results[1], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "spread, expected", [(20, "float32"), (200, "float64"), (2000, None), (math.nan, None)]
+)
+def test_the_way_follows_the_spread_of_the_transitions(spread, expected):
+    dtype = crf_recursions._scaled_dtype(torch.zeros(2, 3, 300), float(spread))
+    assert dtype == (expected and getattr(torch, expected))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_tags", [2, 30])
+@pytest.mark.parametrize("flush_denormal", [True, False])
+def test_nothing_that_matters_underflows(dtype, num_tags, flush_denormal, request):
+    """
+    The hardest case for probabilities that may underflow: tag 0 is all but certain, then all but impossible,
+    by a factor of exp(-score), then certain again, and the way around that step through tag 1 takes two
+    transitions.
+    """
+    if flush_denormal and not torch.set_flush_denormal(True):
+        pytest.skip("this processor does not flush denormal numbers")
+    request.addfinalizer(lambda: torch.set_flush_denormal(False))
+    size = len(SCORES)
+    logits = torch.zeros(size, 4, num_tags, dtype=dtype)
+    logits[:, 0, 1:] = logits[:, 2, 1:] = -5000.0
+    logits[:, 1, 0] = -torch.tensor(SCORES, dtype=dtype)
+    logits[:, 3, 0] = 3.0
+    for spread in SPREADS:
+        transitions = torch.full((num_tags, num_tags), -0.5 * spread, dtype=dtype)
+        transitions[0, 1:] = transitions[1:, 0] = -spread
+        transitions[0, 0] = 0.0
+        parameters = [transitions, torch.zeros(num_tags, dtype=dtype), torch.zeros(num_tags, dtype=dtype)]
+        inputs = [tensor.requires_grad_() for tensor in (logits, *parameters)]
+        log_z = -LogLikelihood.apply(*inputs, None, None, None)
+        oracle_inputs = [tensor.detach().double().requires_grad_() for tensor in inputs]
+        expected = _log_partition_by_autograd(*oracle_inputs)
+        tolerance = 2e-5 if dtype == torch.float32 else 1e-9
+        assert_close(log_z.double(), expected, rtol=tolerance, atol=tolerance)
+        gradients = torch.autograd.grad(log_z.sum(), inputs)
+        for gradient, oracle in zip(gradients, torch.autograd.grad(expected.sum(), oracle_inputs)):
+            assert_close(gradient.double(), oracle, rtol=tolerance, atol=tolerance)
+
+
+SCORES = [0, 20, 50, 80, 86, 88, 100, 105, 200, 600, 690, 709, 730, 760, 2000]
+SPREADS = [1, 20, 30, 33, 36, 40, 45, 52, 60, 90, 200, 320, 340, 360, 400, 3000]
+
+
+def _log_partition_by_autograd(logits, transitions, start, end):
+    """log Z (B,), step by step."""
+    score = logits[:, 0] + start
+    for step in logits[:, 1:].unbind(1):
+        score = torch.logsumexp(score.unsqueeze(2) + transitions, 1) + step
+    return torch.logsumexp(score + end, 1)
+
+
+@pytest.mark.parametrize("batch_size", [3, 20])
+def test_forbidden_tags_and_transitions(batch_size):
+    """Scores of -inf equal leaving the tag out."""
+    inputs, lengths, _ = arguments(batch_size, 5, 4, ragged=True)
+    logits, transitions, start, end = (tensor.detach() for tensor in inputs)
+    logits[:, :, 3] = -math.inf
+    transitions[3] = transitions[:, 3] = -math.inf
+    full = [tensor.requires_grad_() for tensor in (logits, transitions, start, end)]
+    without = [tensor.detach()[..., :3].clone() for tensor in full]
+    without[1] = without[1][:3]
+    without = [tensor.requires_grad_() for tensor in without]
+    log_z = LogLikelihood.apply(*full, lengths, None, None)
+    expected = LogLikelihood.apply(*without, lengths, None, None)
+    assert_close(log_z, expected)
+    gradients = torch.autograd.grad(log_z.sum(), full)
+    for gradient, oracle in zip(gradients, torch.autograd.grad(expected.sum(), without)):
+        kept = gradient[:3, :3] if gradient.dim() == 2 else gradient[..., :3]
+        assert_close(kept, oracle)
+        assert not gradient[..., 3].any()
+
+
+def test_a_step_without_a_possible_tag():
+    inputs, _, _ = arguments(3, 4, 5, ragged=False)
+    expected = LogLikelihood.apply(*inputs, None, None, None)
+    logits = inputs[0].detach().clone()
+    logits[1, 2] = -math.inf
+    logits.requires_grad_()
+    result = LogLikelihood.apply(logits, *inputs[1:], None, None, None)
+    assert_close(result[[0, 2]], expected[[0, 2]])
+    assert result[1] == math.inf  # Minus log Z.
+    gradients = torch.autograd.grad(result[[0, 2]].sum(), [logits, *inputs[1:]])
+    for gradient, oracle in zip(gradients, torch.autograd.grad(expected[[0, 2]].sum(), inputs)):
+        assert_close(gradient, oracle)
+
+
+def test_memory_of_padded_cells_is_never_read():
+    inputs, lengths, tags = arguments(18, 6, 5, ragged=True)
+    expected = LogLikelihood.apply(*inputs, lengths, tags, None)
+    gradients = torch.autograd.grad(expected.sum(), inputs)
+    padded = (torch.arange(6) >= lengths.unsqueeze(1)).unsqueeze(2)
+    for filler in (math.nan, math.inf, -math.inf, 1e30):
+        spoilt = [inputs[0].detach().masked_fill(padded, filler).requires_grad_(), *inputs[1:]]
+        result = LogLikelihood.apply(*spoilt, lengths, tags.masked_fill(padded.squeeze(2), -100), None)
+        assert_close(result, expected, rtol=0, atol=0)
+        assert_close(torch.autograd.grad(result.sum(), spoilt), gradients, rtol=0, atol=0)

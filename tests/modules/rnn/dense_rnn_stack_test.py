@@ -1,0 +1,157 @@
+import math
+
+import numpy
+import pytest
+import torch
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import DenseRnnStack, LayerDropout
+from tests.common import load_reference, reference_parameters
+from tests.modules.rnn.reference_encoder import batch_first, build_encoder
+
+PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
+
+
+def script_layer_dropout(monkeypatch, pattern):
+    """Makes the draws of all layer dropouts follow the pattern, over and over; returns the list of draws."""
+    draws = []
+
+    def is_hidden(self):
+        draws.append(bool(pattern[len(draws) % len(pattern)]))
+        return draws[-1]
+
+    monkeypatch.setattr(LayerDropout, "is_hidden", is_hidden)
+    return draws
+
+
+class TestReferenceLayerDropout:
+    """The original's `LDRNN` in training mode."""
+
+    @pytest.mark.parametrize("suffix, dtype, tolerance", PRECISIONS)
+    @pytest.mark.parametrize(
+        "case", ["all_dropped_lstm", "all_dropped_gru", "all_dropped_rnn", "pattern_lstm"]
+    )
+    def test_outputs_and_gradients(self, case, suffix, dtype, tolerance, monkeypatch):
+        arrays = load_reference(f"b_layerdrop/{case}.npz")
+        if "drop_pattern" in arrays:
+            draws = script_layer_dropout(monkeypatch, arrays["drop_pattern"])
+        encoder = build_encoder(reference_parameters(arrays), dtype, layer_dropout=1.0, stateful=True).train()
+        first = batch_first(arrays["x1"], dtype).requires_grad_()
+        output = encoder(first)
+        (output * batch_first(arrays["g"], dtype)).sum().backward()
+        carried = encoder(batch_first(arrays["x2"], dtype))
+
+        def check(actual, name):
+            expected = batch_first(arrays[f"{name}_{suffix}"], dtype)
+            torch.testing.assert_close(actual.detach(), expected, rtol=tolerance, atol=tolerance)
+
+        check(output, "y1")
+        check(carried, "y2_carried")
+        check(first.grad, "grad_x1")
+        if "drop_pattern" in arrays:
+            assert draws == [bool(hidden) for hidden in arrays["drop_pattern"]] * 2  # one a layer and call
+        if suffix == "f64" and case.endswith("lstm"):
+            for name, parameter in encoder.stacks[0].named_parameters():
+                key = "grad/" + name.replace("layers.", "layer.").replace(".weight", ".layer.weight")
+                key = key.replace(".bias", ".layer.bias")
+                numpy.testing.assert_allclose(parameter.grad, arrays[f"{key}_f64"], rtol=0, atol=tolerance)
+
+
+class TestLayerDropout:
+    def test_draws_follow_the_probability(self):
+        torch.manual_seed(7)
+        for p in (0.1, 0.5, 0.8):
+            dropout, trials = LayerDropout(p).train(), 4000
+            hidden = sum(dropout.is_hidden() for _ in range(trials))
+            assert abs(hidden - trials * p) < 5 * math.sqrt(trials * p * (1 - p))
+
+    def test_draws_are_independent(self):
+        torch.manual_seed(3)
+        dropout, trials = LayerDropout(0.5).train(), 4000
+        draws = [dropout.is_hidden() for _ in range(trials + 1)]
+        pairs = sum(one and two for one, two in zip(draws, draws[1:]))
+        assert abs(pairs - trials / 4) < 5 * math.sqrt(trials * 3 / 16 * 2)
+
+    def test_hides_everything_or_nothing(self):
+        torch.manual_seed(5)
+        dropout, inputs = LayerDropout(0.5).train(), torch.rand(4, 6, 3) + 1
+        outputs = [dropout(inputs) for _ in range(40)]
+        whole = [torch.equal(output, inputs) for output in outputs]
+        nothing = [torch.equal(output, torch.zeros_like(inputs)) for output in outputs]
+        assert any(whole) and any(nothing)
+        assert all(one != other for one, other in zip(whole, nothing))
+
+    def test_never_in_evaluation(self):
+        dropout, inputs = LayerDropout(1.0), torch.ones(2, 3, 4)
+        assert torch.equal(dropout(inputs), torch.zeros_like(inputs))
+        assert torch.equal(dropout.eval()(inputs), inputs)
+
+    def test_probability_zero_draws_nothing(self):
+        state = torch.get_rng_state()
+        assert not any(LayerDropout(0.0).train().is_hidden() for _ in range(5))
+        assert torch.equal(torch.get_rng_state(), state)
+
+    @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
+    def test_probability_is_checked(self, p):
+        with pytest.raises(ConfigurationError, match="layer_dropout is a probability"):
+            LayerDropout(p)
+
+
+class TestDenseRnnStack:
+    def make(self, **options):
+        arguments = {"cell_type": "lstm", "dropout": 0.0, "layer_dropout": 0.0, **options}
+        torch.manual_seed(1)
+        return DenseRnnStack(input_size=4, hidden_size=3, num_layers=4, **arguments).double()
+
+    def test_one_draw_a_layer_from_the_torch_generator(self, monkeypatch):
+        inputs = torch.randn(2, 5, 4, dtype=torch.float64)
+        for seed in range(5):
+            stack = self.make(layer_dropout=0.5).train()
+            torch.manual_seed(seed)
+            pattern = [bool(torch.rand(()) < 0.5) for _ in range(4)]
+            torch.manual_seed(seed)
+            drawn, _ = stack(inputs)
+            with monkeypatch.context() as context:
+                script_layer_dropout(context, pattern)
+                scripted, _ = stack(inputs)
+            assert torch.equal(drawn, scripted)
+
+    def test_hidden_layer_is_the_layer_whose_columns_are_zero(self, monkeypatch):
+        inputs = torch.randn(2, 5, 4, dtype=torch.float64)
+        stack = self.make(layer_dropout=0.5).train()
+        script_layer_dropout(monkeypatch, [False, True, False, False])
+        hidden, _ = stack(inputs)
+        script_layer_dropout(monkeypatch, [False])
+        full, _ = stack(inputs)
+        with torch.no_grad():
+            for layer in stack.layers[2:]:
+                layer.weight_ih_l0[:, 4 + 3 : 4 + 6] = 0  # what reads the second layer
+        cut, _ = stack(inputs)
+        torch.testing.assert_close(hidden, cut, rtol=0, atol=1e-12)
+        torch.testing.assert_close(hidden[..., :10], full[..., :10], rtol=0, atol=1e-12)  # still put out
+        assert (hidden[..., 10:] - full[..., 10:]).abs().max() > 1e-3
+
+    def test_dropout_masks_are_fresh_and_rescaled(self):
+        stack = self.make(dropout=0.5).train()
+        seen = []
+        stack.dropout.register_forward_hook(lambda module, arguments, output: seen.append(output.detach()))
+        inputs = torch.rand(8, 9, 4, dtype=torch.float64) + 1
+        outputs, _ = stack(inputs)
+        assert torch.equal(outputs[..., :4], inputs)  # the output's own copy of the input is not dropped
+        assert [tensor.size(-1) for tensor in seen] == [4, 7, 10, 13]
+        masks = [tensor[..., :4] != 0 for tensor in seen]
+        for mask, tensor in zip(masks, seen):
+            torch.testing.assert_close(
+                tensor[..., :4], torch.where(mask, 2 * inputs, torch.zeros_like(inputs))
+            )
+        assert not any(torch.equal(one, other) for one, other in zip(masks, masks[1:]))
+
+    def test_dropout_is_off_in_evaluation(self):
+        inputs = torch.randn(2, 5, 4, dtype=torch.float64)
+        stack = self.make(dropout=0.9, layer_dropout=0.9).eval()
+        torch.testing.assert_close(stack(inputs)[0], self.make()(inputs)[0], rtol=0, atol=0)
+
+    def test_forget_gate_starts_open(self):
+        for layer in self.make().layers:
+            total = layer.bias_ih_l0 + layer.bias_hh_l0
+            assert total.tolist() == [0.0] * 3 + [2.0] * 3 + [0.0] * 6  # gates i, f, g, o
