@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from ldnet_allennlp.common.verification import difference
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 from tests.taggers import DEV, TAGGER, build_language_models, settings_for
 
 

@@ -15,7 +15,7 @@ from allennlp.common import Params
 from allennlp.predictors import Predictor
 
 from ldnet_allennlp.data import transformer_tokenizers  # noqa: F401, lets transformers load
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 from tests.taggers import TRAIN, build_language_models
 
 FOLDER = ROOT / "training_config" / "compose"

@@ -12,7 +12,7 @@ from allennlp.common import Params
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 from tests.taggers import TRAIN, LanguageModels, build_language_models, ldnet_embedder, tagger_params
 
 # All that is random: dropout, dropped layers, sampled words, the order of files and of sentences.

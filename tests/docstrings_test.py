@@ -6,7 +6,7 @@ from typing import Iterator, NamedTuple
 
 import pytest
 
-from tests.common import ROOT
+from tests.resources import ROOT
 
 # "(B, T, D)", "(N,)", "(T, B, ...)"; or a sentence about shapes.
 SHAPE = re.compile(r"\([A-Za-z0-9_.*+ ]+,( [^()]*)?\)|shape", re.DOTALL)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from tests.common import ROOT
+from tests.resources import ROOT
 
 LEGACY = sys.version_info < (3, 11)
 MODERN = {

@@ -22,7 +22,7 @@ from quickstart.prose import (
     tagged_sentences,
     tokenize,
 )
-from tests.common import ROOT
+from tests.resources import ROOT
 
 Rows = List[List[Tuple[str, str]]]
 

@@ -17,7 +17,7 @@ from allennlp.common import Registrable
 
 import ldnet_allennlp  # noqa: F401
 from tests.command_lines import allennlp
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 from tests.training_config_test import LM, NER
 
 PAGES = ["README.md", "docs/layer_selection.md"]  # the others want corpora of their own

@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from tests.command_lines import allennlp
-from tests.common import DATA, ROOT, needs_data
 from tests.readme_test import SMALL_NER, blocks_of, commands_of
+from tests.resources import DATA, ROOT, needs_data
 from tests.taggers import build_language_models
 
 SEC, CHUNKS = DATA / "ner" / "sec_filings", DATA / "chunk" / "masc_911_chapter10.txt"

@@ -12,7 +12,7 @@ from allennlp.models import Model
 
 from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 
 TEXT, HELDOUT = FIXTURES / "lm" / "train.txt", FIXTURES / "lm" / "valid.txt"
 SCRIPTS = ("corpora", "run", "language_models", "lm_pruning", "lm_tables", "tables")

@@ -11,7 +11,7 @@ from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.training.layer_selection_callback import BudgetMissed
-from tests.common import ROOT
+from tests.resources import ROOT
 from tests.taggers import DEV, ldnet_embedder, set_gates, tagger_params
 
 FOLDER = ROOT / "benchmarks" / "results"

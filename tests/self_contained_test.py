@@ -17,9 +17,9 @@ from allennlp.common import Params
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.verification import difference
 from tests.commands.ldnet_prune_test import GATES, SENTENCES, classifier_config
-from tests.common import ROOT
 from tests.compositions import UD
 from tests.fresh_process import use
+from tests.resources import ROOT
 from tests.taggers import DEV, TRAIN, build_language_models, ldnet_embedder, set_gates, tagger_params
 
 LABELLED = [("the list of a class", "code"), ("python is a name", "prose"), ("a number", "code")]

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.common import ROOT
+from tests.resources import ROOT
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from tests.common import ROOT
+from tests.resources import ROOT
 
 
 @pytest.fixture

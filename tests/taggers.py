@@ -12,7 +12,7 @@ from allennlp.models import Model
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive, scale_up
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 
 TAGGER = FIXTURES / "tagger"
 TRAIN, DEV = TAGGER / "train.conll", TAGGER / "dev.conll"

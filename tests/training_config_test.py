@@ -13,7 +13,7 @@ from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
 from ldnet_allennlp.training.layer_selection_callback import count_kept_layers
-from tests.common import FIXTURES, ROOT
+from tests.resources import FIXTURES, ROOT
 from tests.taggers import DEV, TRAIN, ldnet_embedder
 
 CONFIGS = sorted(path.stem for path in (ROOT / "training_config").glob("*.jsonnet"))

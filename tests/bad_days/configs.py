@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict
 
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 from tests.taggers import DEV, TRAIN
 
 

@@ -11,7 +11,7 @@ from allennlp.models.archival import load_archive
 
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 from tests.taggers import TRAIN
 
 CONFIGS = {"tagger": tagger_config, "language model": language_model_config}

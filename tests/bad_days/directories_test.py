@@ -11,7 +11,7 @@ from allennlp.models.archival import load_archive
 from ldnet_allennlp.common.atomic import alone_in
 from tests.bad_days.configs import tagger_config, write_config
 from tests.command_lines import allennlp
-from tests.common import REFERENCE
+from tests.resources import REFERENCE
 from tests.taggers import DEV, gated_archive
 
 

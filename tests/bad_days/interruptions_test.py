@@ -17,7 +17,7 @@ from ldnet_allennlp.data.lm_stream import prepared as lm_prepared
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp, in_a_process
-from tests.common import REFERENCE
+from tests.resources import REFERENCE
 from tests.taggers import gated_archive
 
 CHECKPOINTS = REFERENCE / "i_checkpoints"

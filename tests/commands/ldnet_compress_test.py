@@ -25,7 +25,7 @@ from ldnet_allennlp.convert.taggers_to_original import tagger_checkpoint
 from ldnet_allennlp.modules.quantized_layers import quantized_layers, rounded
 from tests.commands.ldnet_prune_test import GATES, KEPT, SENTENCES, classifier_config
 from tests.commands.reports import make_report
-from tests.common import load_tensors
+from tests.resources import load_tensors
 from tests.taggers import (
     DEV,
     TRAIN,

@@ -7,7 +7,7 @@ import torch
 
 from ldnet_allennlp.common import atomic as workplaces
 from ldnet_allennlp.common.atomic import save, workplace
-from tests.common import load_tensors
+from tests.resources import load_tensors
 
 PREFIX = ".made-"
 

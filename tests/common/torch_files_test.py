@@ -16,8 +16,8 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.common.restricted_pickle import UnsafePickle, read_pickle
 from ldnet_allennlp.common.torch_files import read_torch_file
 from ldnet_allennlp.convert.original_files import read_checkpoint, read_maps
-from tests.common import REFERENCE, load_tensors
 from tests.convert.originals import CHECKPOINTS, DATASET
+from tests.resources import REFERENCE, load_tensors
 
 FILES = sorted(
     str(path.relative_to(REFERENCE)) for pattern in ("*.pt", "*.th") for path in REFERENCE.rglob(pattern)

@@ -14,7 +14,7 @@ from ldnet_allennlp.convert.original_files import Checkpoint
 from ldnet_allennlp.convert.taggers import convert_tagger
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from tests.common import REFERENCE
+from tests.resources import REFERENCE
 
 CHECKPOINTS = REFERENCE / "i_checkpoints"
 DATASET = str(CHECKPOINTS / "data" / "ner_dataset.pk")

@@ -3,7 +3,7 @@
 import json
 
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
-from tests.common import REFERENCE
+from tests.resources import REFERENCE
 
 
 def spans_here(labels):

@@ -13,7 +13,6 @@ from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from tests.common import REFERENCE, load_reference, reference_parameters
 from tests.convert.originals import (
     CHECKPOINTS,
     DATASET,
@@ -27,6 +26,7 @@ from tests.convert.originals import (
     time_first,
     with_original_padding,
 )
+from tests.resources import REFERENCE, load_reference, reference_parameters
 
 PREDICTIONS = expected("expected_predictions.json")
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}

@@ -10,7 +10,6 @@ from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from allennlp.training.optimizers import Optimizer
 
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from tests.common import load_reference
 from tests.convert.originals import (
     convert_weights,
     instance_of,
@@ -19,6 +18,7 @@ from tests.convert.originals import (
     tensors_of,
     with_original_padding,
 )
+from tests.resources import load_reference
 
 BATCH_SIZE = 4
 

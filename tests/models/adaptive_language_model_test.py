@@ -22,9 +22,9 @@ from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from tests.common import FIXTURES, load_reference, reference_parameters
 from tests.models.language_model_builders import make_model, original_model, original_names, source_of
 from tests.processes import run_in_two_processes
+from tests.resources import FIXTURES, load_reference, reference_parameters
 
 TRAIN, VALID = str(FIXTURES / "lm" / "train.txt"), str(FIXTURES / "lm" / "valid.txt")
 PATHS = json.dumps({"train_data_path": TRAIN, "validation_data_path": VALID})

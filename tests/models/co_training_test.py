@@ -12,8 +12,8 @@ from allennlp.data import Batch
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.common.archives import write_archive
-from tests.common import ROOT
 from tests.processes import run_in_two_processes
+from tests.resources import ROOT
 from tests.taggers import DEV, TRAIN, Tagger, build_tagger
 
 CONFIG = ROOT / "training_config" / "lm_lstm_crf.jsonnet"

@@ -15,7 +15,7 @@ from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 
 OVERRIDES = {
     "train_data_path": str(FIXTURES / "lm" / "train.txt"),

@@ -18,7 +18,7 @@ from ldnet_allennlp.modules.quantized_layers import (
     rounded,
 )
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from tests.common import load_tensors
+from tests.resources import load_tensors
 
 pytestmark = pytest.mark.skipif(
     torch.backends.quantized.engine == "none", reason="torch has no engine for int8 here"

@@ -12,7 +12,7 @@ from allennlp_models.tagging.dataset_readers.conll2003 import Conll2003DatasetRe
 from ldnet_allennlp.common.verification import difference
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags, tags_from_spans
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
-from tests.common import DATA, needs_data
+from tests.resources import DATA, needs_data
 from tests.taggers import DEV, build_tagger, tagger_params
 
 SENTENCES = ["the list of a class", "python", "Python list object number name is returns the value of Zork ."]

@@ -5,7 +5,7 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, words_of
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 
 
 def parse_all(kind, *lines):

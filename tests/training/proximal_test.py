@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.training.optimizers import Optimizer
 
 import ldnet_allennlp.training.proximal  # noqa: F401
-from tests.common import load_reference
+from tests.resources import load_reference
 
 
 def build(parameters, **inner):

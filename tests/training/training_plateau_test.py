@@ -9,7 +9,7 @@ from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from allennlp.training.optimizers import Optimizer
 
 from ldnet_allennlp.training.training_plateau import TrainingPlateau
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 from tests.training.lazy_adam_test import Toy
 
 

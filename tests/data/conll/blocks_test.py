@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from ldnet_allennlp.data.conll.blocks import ColumnFile
 from ldnet_allennlp.data.conll.columns import ColumnLayout
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 
 
 @pytest.fixture

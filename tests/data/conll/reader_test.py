@@ -16,7 +16,7 @@ from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIn
 
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
-from tests.common import DATA, FIXTURES, needs_data
+from tests.resources import DATA, FIXTURES, needs_data
 
 CONLL2003 = str(FIXTURES / "conll" / "conll2003.txt")
 WNUT17 = str(FIXTURES / "conll" / "wnut17.conll")

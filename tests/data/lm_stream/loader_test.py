@@ -21,8 +21,8 @@ from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from tests.common import FIXTURES, ROOT
 from tests.processes import run_in_two_processes
+from tests.resources import FIXTURES, ROOT
 
 TRAIN = str(FIXTURES / "lm" / "train.txt")
 VALID = str(FIXTURES / "lm" / "valid.txt")

@@ -21,7 +21,7 @@ from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.text import line_blocks, text_files
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
-from tests.common import FIXTURES, load_reference
+from tests.resources import FIXTURES, load_reference
 
 TRAIN = str(FIXTURES / "lm" / "train.txt")
 VALID = str(FIXTURES / "lm" / "valid.txt")

@@ -20,7 +20,7 @@ from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, StreamText, WordIds
 from ldnet_allennlp.data.lm_stream.prepared import StoredFile
 from ldnet_allennlp.data.lm_stream.shards import ShardDirectory, ShardPart, encode_in_memory
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
-from tests.common import FIXTURES
+from tests.resources import FIXTURES
 
 TRAIN = str(FIXTURES / "lm" / "train.txt")
 VALID = str(FIXTURES / "lm" / "valid.txt")

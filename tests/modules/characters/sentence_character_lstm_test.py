@@ -14,7 +14,7 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp.modules.token_embedders import Embedding, TokenEmbedder
 
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
-from tests.common import REFERENCE, load_reference
+from tests.resources import REFERENCE, load_reference
 
 NUM_CHARACTERS = 12
 

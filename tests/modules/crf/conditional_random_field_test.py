@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
-from tests.common import load_reference, reference_parameters
 from tests.modules.crf.oracle import (
     bioul_constraints,
     enumerate_paths,
@@ -16,6 +15,7 @@ from tests.modules.crf.oracle import (
     random_batch,
     randomize,
 )
+from tests.resources import load_reference, reference_parameters
 
 EMPTY_ROW = 2
 

@@ -6,8 +6,8 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.modules.rnn.dense_rnn_stack import DenseRnnStack, LayerDropout
-from tests.common import load_reference, reference_parameters
 from tests.modules.rnn.reference_encoder import batch_first, build_encoder
+from tests.resources import load_reference, reference_parameters
 
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
-from tests.common import REFERENCE, load_reference, load_tensors, reference_parameters
 from tests.modules.rnn.reference_encoder import batch_first, build_encoder, stack_parameters
+from tests.resources import REFERENCE, load_reference, load_tensors, reference_parameters
 
 CELLS = ["lstm", "gru", "rnn"]
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]

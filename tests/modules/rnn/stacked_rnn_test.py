@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
-from tests.common import load_reference, reference_parameters
+from tests.resources import load_reference, reference_parameters
 
 TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 DTYPES = [torch.float64, torch.float32]

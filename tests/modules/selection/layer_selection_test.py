@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.selection.layer_budget import selection_penalty
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-from tests.common import REFERENCE, load_reference, load_tensors, reference_parameters
 from tests.modules.rnn.reference_encoder import batch_first, build_encoder, stack_parameters
+from tests.resources import REFERENCE, load_reference, load_tensors, reference_parameters
 
 PRECISIONS = {"f64": (torch.float64, 1e-10), "f32": (torch.float32, 1e-5)}
 LENGTHS = torch.tensor([7, 5, 2])  # of the reference sentences, their boundary included

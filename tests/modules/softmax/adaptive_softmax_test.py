@@ -6,7 +6,7 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 from ldnet_allennlp.modules.softmax.log_uniform_sampler import RankSampler
-from tests.common import REFERENCE, load_reference, reference_parameters
+from tests.resources import REFERENCE, load_reference, reference_parameters
 
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
 CASES = ["small", "two_clusters", "no_tail", "single_hit", "medium"]
