@@ -24,7 +24,6 @@ from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
 from ldnet_allennlp.modules.crf.tagging_losses import TAGGING_LOSSES
-from ldnet_allennlp.modules.rnn_inference import encode
 from ldnet_allennlp.modules.selection.gated_modules import selecting_modules, selection_metrics
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
@@ -283,7 +282,7 @@ class LdnetTagger(CrfTagger):
             vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
             if self.dropout:
                 vectors = self.dropout(vectors)
-            encoded = encode(self.encoder, vectors, mask)  # (B, T, encoder's output size)
+            encoded = self.encoder(vectors, mask)  # (B, T, encoder's output size)
             if self.dropout:
                 encoded = self.dropout(encoded)
             if self._feedforward is not None:
