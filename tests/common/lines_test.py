@@ -1,14 +1,33 @@
 """Names of corpora and lines of files."""
 
+import bz2
 import gzip
+import lzma
 import os
 
 import pytest
+import zstandard
 from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.common.lines import decode_line, expand_paths, numbered_lines, shown
+from ldnet_allennlp.common.lines import (
+    decode_line,
+    excerpt,
+    expand_paths,
+    is_compressed,
+    line_blocks,
+    numbered_lines,
+    open_text,
+)
+
+COMPRESS = {
+    "plain": bytes,
+    "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
+    "zstd": zstandard.compress,
+}
 
 
 def write(folder, *names):
@@ -81,11 +100,15 @@ class TestNumberedLines:
             (b"", []),
         ],
     )
-    @pytest.mark.parametrize("compress", [False, True])
-    def test_line_ends_and_byte_order_mark(self, tmp_path, content, lines, compress):
-        path = tmp_path / "file.txt"  # the name does not tell that it is compressed
-        path.write_bytes(gzip.compress(content) if compress else content)
+    @pytest.mark.parametrize("kind", list(COMPRESS))
+    def test_line_ends_and_byte_order_mark(self, tmp_path, content, lines, kind):
+        path = tmp_path / "file.txt"  # compression shows in the content and not in the name
+        path.write_bytes(COMPRESS[kind](content))
+        assert is_compressed(path) == (kind != "plain")
         assert list(numbered_lines(str(path))) == list(enumerate(lines, start=1))
+        for block_size in (1, 2, 3, 7):
+            blocks = line_blocks(str(path), block_size=block_size)
+            assert [line for block in blocks for line in block] == lines
 
     @settings(deadline=None)
     @given(
@@ -101,9 +124,21 @@ class TestNumberedLines:
         path.write_bytes(b"\xef\xbb\xbf" + content)  # so that a U+FEFF of the text itself is not at the start
         assert [line.decode() for line in lines_of(path)] == texts
 
-    def test_several_gzip_members(self, tmp_path):
-        path = tmp_path / "file.gz"
-        path.write_bytes(gzip.compress(b"a\n") + gzip.compress(b"b\n"))
+    @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd"])
+    def test_several_compressed_streams_are_one_text(self, tmp_path, kind):
+        path = tmp_path / "file"
+        texts = [os.urandom(40_000).hex() for _ in range(3)]
+        path.write_bytes(b"".join(COMPRESS[kind](text.encode() + b"\n") for text in texts))
+        assert [line.decode() for line in lines_of(path)] == texts
+        read = []
+        with open_text(path, on_read=read.append) as file:
+            assert [line.decode().rstrip() for line in file] == texts
+        assert sum(read) == path.stat().st_size
+
+    @pytest.mark.parametrize("kind", ["gzip", "xz"])
+    def test_zero_bytes_after_a_stream_are_padding(self, tmp_path, kind):
+        path = tmp_path / "file"
+        path.write_bytes(COMPRESS[kind](b"a\n") + bytes(20_000) + COMPRESS[kind](b"b\n") + bytes(8))
         assert lines_of(path) == [b"a", b"b"]
 
     def test_a_nul_byte_is_an_error(self, tmp_path):
@@ -115,20 +150,32 @@ class TestNumberedLines:
             lines_of(path)
 
     @pytest.mark.parametrize("damage", ["truncated", "flipped", "header"])
-    def test_damaged_gzip_is_an_error(self, tmp_path, damage):
-        compressed = bytearray(gzip.compress(os.urandom(3000).hex().encode() + b"\n"))
+    @pytest.mark.parametrize("kind", ["gzip", "bzip2", "xz", "zstd"])
+    def test_damaged_files_are_an_error(self, tmp_path, kind, damage):
+        content = os.urandom(3000).hex().encode() + b"\n"
+        checksum = zstandard.ZstdCompressor(write_checksum=True).compress
+        compressed = bytearray((checksum if kind == "zstd" else COMPRESS[kind])(content))
         if damage == "truncated":
             compressed = compressed[:-200]
         elif damage == "flipped":
             compressed[1000] ^= 255
         else:
-            compressed = bytearray(b"\x1f\x8b\xff")
-        path = tmp_path / "file.gz"
+            compressed = compressed[:6] + b"\xff"
+        path = tmp_path / "file"
         path.write_bytes(bytes(compressed))
         with pytest.raises(
-            ConfigurationError, match=r"file.gz: could not be read after line \d+: .*complete file"
+            ConfigurationError, match=r"file: could not be read after line \d+: .*complete file"
         ):
             lines_of(path)
+
+    def test_lines_before_the_damage_are_read(self, tmp_path):
+        path = tmp_path / "file.gz"
+        path.write_bytes(gzip.compress(b"a line\n" * 100_000 + os.urandom(10_000).hex().encode())[:-5_000])
+        lines = []
+        with pytest.raises(ConfigurationError, match="after line 100000"):
+            for _, line in numbered_lines(str(path)):
+                lines.append(line)
+        assert lines == [b"a line"] * 100_000
 
     def test_a_missing_file_is_an_error(self, tmp_path):
         with pytest.raises(ConfigurationError, match=r"gone\.txt: could not be read"):
@@ -144,5 +191,5 @@ def test_text_in_another_encoding_is_named_with_its_byte():
 
 
 def test_long_findings_are_cut():
-    assert shown("a\tb") == "'a\\tb'"
-    assert len(shown("x" * 1000)) == 80
+    assert excerpt("a\tb") == "'a\\tb'"
+    assert len(excerpt("x" * 1000)) == 80
