@@ -14,7 +14,7 @@ from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.predictors import Predictor
 
-from ldnet_allennlp.data import transformer_tokenizers  # noqa: F401, lets transformers load
+from ldnet_allennlp.common import upstream_fixes  # noqa: F401, lets transformers load
 from tests.resources import FIXTURES, ROOT
 from tests.taggers import TRAIN, build_language_models
 

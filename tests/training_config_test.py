@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from pathlib import Path
 
 import pytest
@@ -206,7 +205,3 @@ def test_the_defaults_are_the_published_sizes(name):
     assert model["encoder"]["input_size"] == {"ner_vanilla": 200, "lm_lstm_crf": 700}.get(name, 300)
     optimizer = params["trainer"]["optimizer"]
     assert optimizer.get("optimizer", optimizer) == {"type": "sgd", "lr": 0.015, "momentum": 0.9}
-
-
-def test_without_the_variable_there_are_no_settings():
-    assert json.loads(os.environ["LDNET_SETTINGS"]) == {}

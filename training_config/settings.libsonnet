@@ -3,11 +3,14 @@
 //     LDNET_SETTINGS='{"train": "my.conll", "num_epochs": 10}' allennlp train training_config/ner.jsonnet ...
 //
 // A setting that the config does not know is an error, so that a misspelt one does not go unnoticed.
-// Importing ldnet_allennlp gives the variable an empty default: jsonnet itself knows none.
+// `.allennlp_plugins` or `--include-package ldnet_allennlp` set the variable to '{}' where the user does not. Where
+// neither was used, jsonnet stops here, and its message contains the name of this variable.
+local pass__include_package_ldnet_allennlp__or_set_LDNET_SETTINGS = std.extVar('LDNET_SETTINGS');
+
 function(defaults)
-  local given = std.parseJson(std.extVar('LDNET_SETTINGS'));
-  local unknown = [name for name in std.objectFields(given) if !std.objectHas(defaults, name)];
+  local user = std.parseJson(pass__include_package_ldnet_allennlp__or_set_LDNET_SETTINGS);
+  local unknown = [name for name in std.objectFields(user) if !std.objectHas(defaults, name)];
   assert unknown == [] :
          'LDNET_SETTINGS has ' + std.join(', ', unknown) + ', but this config knows only ' +
          std.join(', ', std.objectFields(defaults)) + '.';
-  defaults + given
+  defaults + user

@@ -1,4 +1,3 @@
-from ldnet_allennlp.data import transformer_tokenizers
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader

@@ -1,3 +1,4 @@
+from ldnet_allennlp.common import upstream_fixes
 from ldnet_allennlp.training.inverse_time import InverseTime
 from ldnet_allennlp.training.layer_selection_callback import LayerSelectionCallback
 from ldnet_allennlp.training.lazy_adam import LazyAdam

@@ -1,0 +1,67 @@
+"""
+AllenNLP 2.10.1 on current releases: the constructors of two of its classes pass arguments that torch and transformers
+no longer accept. Importing this module gives both classes constructors with the same signature that leave them out.
+
+- `reduce_on_plateau` passes `verbose`, which torch 2.7 removed.
+- The `pretrained_transformer` tokenizer passes `add_special_tokens` to `AutoTokenizer.from_pretrained`. It never had
+  an effect there, and transformers 4.45 and later refuse it.
+"""
+
+import functools
+from typing import Any, List, Union
+
+import torch
+from allennlp.common import cached_transformers
+from allennlp.data.tokenizers.pretrained_transformer_tokenizer import PretrainedTransformerTokenizer
+from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
+    ReduceOnPlateauLearningRateScheduler,
+)
+from allennlp.training.optimizers import Optimizer
+
+_construct_tokenizer = PretrainedTransformerTokenizer.__init__
+_get_tokenizer = cached_transformers.get_tokenizer
+
+
+def construct_plateau(
+    self: ReduceOnPlateauLearningRateScheduler,
+    optimizer: Optimizer,
+    mode: str = "min",
+    factor: float = 0.1,
+    patience: int = 10,
+    verbose: bool = False,
+    threshold_mode: str = "rel",
+    threshold: float = 1e-4,
+    cooldown: int = 0,
+    min_lr: Union[float, List[float]] = 0,
+    eps: float = 1e-8,
+) -> None:
+    """The constructor of `ReduceOnPlateauLearningRateScheduler`; ignores `verbose`, which printed each reduction."""
+    self.lr_scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(  # type: ignore[assignment]
+        optimizer=optimizer,
+        mode=mode,  # type: ignore[arg-type]
+        factor=factor,
+        patience=patience,
+        threshold_mode=threshold_mode,  # type: ignore[arg-type]
+        threshold=threshold,
+        cooldown=cooldown,
+        min_lr=min_lr,
+        eps=eps,
+    )
+
+
+@functools.wraps(_get_tokenizer)
+def get_tokenizer(model_name: str, **kwargs: Any) -> Any:
+    """AllenNLP's cached tokenizer; drops `add_special_tokens`, which every call to the tokenizer repeats."""
+    kwargs.pop("add_special_tokens", None)
+    return _get_tokenizer(model_name, **kwargs)
+
+
+@functools.wraps(_construct_tokenizer)
+def construct_tokenizer(self: PretrainedTransformerTokenizer, *args: Any, **kwargs: Any) -> None:
+    """The constructor of `PretrainedTransformerTokenizer`, which looks `get_tokenizer` up when it runs."""
+    cached_transformers.get_tokenizer = get_tokenizer
+    _construct_tokenizer(self, *args, **kwargs)
+
+
+ReduceOnPlateauLearningRateScheduler.__init__ = construct_plateau  # type: ignore[method-assign]
+PretrainedTransformerTokenizer.__init__ = construct_tokenizer  # type: ignore[method-assign]
