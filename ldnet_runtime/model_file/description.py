@@ -1,0 +1,225 @@
+"""What a tagger is beside its graph: vocabularies, inputs, labels, scores of transitions."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy
+from numpy.typing import NDArray
+
+from ldnet_runtime.errors import ModelFileError
+from ldnet_runtime.tag_schemes import canonical_encoding
+
+LENGTHS, EMISSIONS = "lengths", "emissions"
+DECODERS = ("crf", "softmax")
+MODES = ("auto", "rule_based", "whitespace")  # of `text.split_text`
+
+
+@dataclass(frozen=True)
+class WordInput:
+    """
+    Word ids, (B, T + boundaries): the words of a vocabulary, with a boundary's id before the first and after the
+    last one if there are such.
+    """
+
+    kind: ClassVar[str] = "words"
+
+    name: str
+    vocabulary: str
+    lowercase: bool = False
+    before: int | None = None
+    after: int | None = None
+
+    @property
+    def tensors(self) -> list[str]:
+        """The graph inputs of this one."""
+        return [self.name]
+
+
+@dataclass(frozen=True)
+class WordCharacterInput:
+    """
+    Characters of single words, for the unique words of a batch: `NAME` (U, C), their numbers `NAME_lengths` (U,), and
+    which of these rows each word is, `NAME_rows` (B, T). Row 0 is padding. Without a vocabulary, UTF-8 bytes plus 1.
+    """
+
+    kind: ClassVar[str] = "word_characters"
+
+    name: str
+    vocabulary: str | None
+    lowercase: bool = False
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    min_length: int = 1
+
+    @property
+    def tensors(self) -> list[str]:
+        """The graph inputs of this one."""
+        return [self.name, f"{self.name}_lengths", f"{self.name}_rows"]
+
+
+@dataclass(frozen=True)
+class SentenceCharacterInput:
+    """
+    Characters of whole sentences: `NAME` (B, S) with a space (0) behind each word and a marker (1) at the end, a
+    character's id plus 2; `NAME_lengths` (B,); and where each word is read, `NAME_forward` and `NAME_backward` (B, T),
+    position * B + row, or -1 where nothing is read.
+    """
+
+    kind: ClassVar[str] = "sentence_characters"
+
+    name: str
+    vocabulary: str | None
+    lowercase: bool = False
+    start: tuple[int, ...] = ()
+    end: tuple[int, ...] = ()
+    end_position: str | None = None
+
+    @property
+    def tensors(self) -> list[str]:
+        """The graph inputs of this one."""
+        return [self.name, *(f"{self.name}_{part}" for part in ("lengths", "forward", "backward"))]
+
+
+Input = WordInput | WordCharacterInput | SentenceCharacterInput
+
+
+@dataclass(frozen=True)
+class TaggerDescription:
+    """
+    All that a tagger is beside its graph.
+
+    # Parameters
+
+    vocabularies : `Mapping[str, Sequence[str]]`
+        Tokens in the order of their ids: padding (0), which is never looked up, the unknown token (1), and the rest.
+    inputs : `Sequence[Input]`
+        The graph's inputs, beside `lengths`.
+    labels : `Sequence[str]`
+        The N labels in the order of their ids.
+    label_encoding : `str`, optional
+        Their span encoding, see `tag_schemes`; `None` for labels that are no spans.
+    transitions, start, end : `NDArray`
+        (N, N), from the row's label to the column's, (N,) and (N,): scores, without the constraints.
+    allowed : `NDArray`, optional
+        (N + 2, N + 2), boolean: which transitions decoding may use; N is the start and N + 1 the end.
+    end_token : `str`, optional
+        A token that each sentence ends with for the graph.
+    boundary_tags : `tuple[int, int]`, optional
+        The labels before and after a sentence, which no span has. With an `end_token` only.
+    decoder : `str`
+        "crf", or "softmax", where all scores of transitions are 0.
+    mode, language : `str`
+        How text is split, see `text.split_text`.
+    provenance : `Mapping[str, str]`
+        Where the tagger comes from, for people.
+
+    Raises `ModelFileError` if they do not fit together.
+    """
+
+    vocabularies: Mapping[str, Sequence[str]]
+    inputs: Sequence[Input]
+    labels: Sequence[str]
+    label_encoding: str | None
+    transitions: NDArray[numpy.float32]
+    start: NDArray[numpy.float32]
+    end: NDArray[numpy.float32]
+    allowed: NDArray[numpy.bool_] | None = None
+    end_token: str | None = None
+    boundary_tags: tuple[int, int] | None = None
+    decoder: str = "crf"
+    mode: str = "auto"
+    language: str = "en"
+    provenance: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._check_labels()
+        self._check_scores()
+        _check_vocabularies(self.vocabularies)
+        for one in self.inputs:
+            _check_input(one, self.vocabularies)
+        tensors = self.tensors
+        expect(
+            len(set(tensors)) == len(tensors), f"the names of the graph's inputs are not unique: {tensors}"
+        )
+        expect(bool(self.inputs), "the tagger has no input")
+        expect(
+            self.mode in MODES, f"the tokenizer's mode is {self.mode!r}; expected one of {', '.join(MODES)}"
+        )
+
+    @property
+    def tensors(self) -> list[str]:
+        """The names of all inputs of the graph."""
+        return [LENGTHS, *(name for one in self.inputs for name in one.tensors)]
+
+    def _check_labels(self) -> None:
+        size = len(self.labels)
+        expect(0 < size == len(set(self.labels)), "the labels are missing or not unique")
+        expect(
+            self.decoder in DECODERS,
+            f"the decoder is {self.decoder!r}; expected one of {', '.join(DECODERS)}",
+        )
+        if self.label_encoding is not None:
+            try:
+                canonical_encoding(self.label_encoding)
+            except ValueError as error:
+                raise ModelFileError(str(error)) from error
+        if self.boundary_tags is not None:
+            inside = len(self.boundary_tags) == 2 and all(0 <= tag < size for tag in self.boundary_tags)
+            expect(inside, f"the boundary tags are {self.boundary_tags}; expected two ids below {size}")
+            expect(self.end_token is not None, "there are boundary tags but no end_token")
+
+    def _check_scores(self) -> None:
+        size = len(self.labels)
+        for name, shape in (("transitions", (size, size)), ("start", (size,)), ("end", (size,))):
+            array = getattr(self, name)
+            expect(
+                array.shape == shape,
+                f"{name} has the shape {array.shape}; expected {shape} for {size} labels",
+            )
+            expect(bool(numpy.isfinite(array).all()), f"{name} has numbers that are not finite")
+        if self.allowed is not None:
+            shape = size + 2, size + 2
+            expect(
+                self.allowed.shape == shape, f"allowed has the shape {self.allowed.shape}; expected {shape}"
+            )
+
+
+def _check_vocabularies(vocabularies: Mapping[str, Sequence[str]]) -> None:
+    for name, tokens in vocabularies.items():
+        expect(len(tokens) >= 2, f"the vocabulary {name!r} lacks a padding and an unknown token")
+        expect(len(set(tokens)) == len(tokens), f"the vocabulary {name!r} has a token twice")
+
+
+def _check_input(one: Input, vocabularies: Mapping[str, Sequence[str]]) -> None:
+    where = f"the input {one.name!r}"
+    if one.vocabulary is not None:
+        expect(
+            one.vocabulary in vocabularies, f"{where} has the vocabulary {one.vocabulary!r}, which is missing"
+        )
+    if isinstance(one, WordInput):
+        size = len(vocabularies[one.vocabulary])
+        for boundary in (one.before, one.after):
+            expect(
+                boundary is None or 0 <= boundary < size,
+                f"{where} has a boundary id outside of its vocabulary",
+            )
+        return
+    size = 257 if one.vocabulary is None else len(vocabularies[one.vocabulary])
+    expect(
+        all(0 < tag < size for tag in (*one.start, *one.end)),
+        f"{where} has start or end ids outside of its ids",
+    )
+    if isinstance(one, WordCharacterInput):
+        expect(
+            1 <= one.min_length <= 1000, f"{where} has the min_length {one.min_length}; expected 1 to 1000"
+        )
+    else:
+        known = one.end_position in (None, "last_token")
+        expect(known, f"{where} has the end_position {one.end_position!r}; expected null or 'last_token'")
+
+
+def expect(condition: bool, message: str) -> None:
+    """Raises `ModelFileError` unless the condition holds."""
+    if not condition:
+        raise ModelFileError(message)

@@ -1,0 +1,70 @@
+"""Reading a model file: its bytes are checked before anything else is done with them."""
+
+import mmap
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from ldnet_runtime.errors import ModelFileError
+from ldnet_runtime.model_file.description import EMISSIONS, TaggerDescription
+from ldnet_runtime.model_file.metadata import METADATA_KEY, from_json
+from ldnet_runtime.model_file.onnx_check import check_onnx
+
+
+class ModelFile(NamedTuple):
+    """A checked file: its description, and what it was when it was checked (size and time of its last change)."""
+
+    description: TaggerDescription
+    fingerprint: tuple[int, int]
+
+
+def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
+    """
+    Checks a model file, or its bytes, and reads its description; ONNX Runtime has no part in it.
+
+    Raises `ModelFileError`, whose text begins with the path, if it is not what the exporter writes, and `OSError` if
+    it cannot be read.
+    """
+    if isinstance(source, bytes):
+        return ModelFile(_described(lambda: _check(memoryview(source)), "the model"), (len(source), 0))
+    path = Path(source)
+    with open(path, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not path.is_file() or status.st_size == 0:
+            raise ModelFileError(
+                f"{path}: expected an exported tagger (.onnx), but it is empty or no regular file"
+            )
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+            description = _described(lambda: _check(data), str(path))
+    return ModelFile(description, (status.st_size, status.st_mtime_ns))
+
+
+def check_model(data: bytes) -> TaggerDescription:
+    """What `read_model_file` does with the bytes of a file."""
+    return read_model_file(data).description
+
+
+def _described(check: Callable[[], TaggerDescription], name: str) -> TaggerDescription:
+    message = ""
+    try:
+        return check()
+    except ModelFileError as error:
+        message = f"{name}: {error}."
+    # Not from within the handler: the traceback would keep the mapped file in use.
+    raise ModelFileError(message)
+
+
+def _check(data: memoryview) -> TaggerDescription:
+    summary = check_onnx(data)
+    if METADATA_KEY not in summary.metadata:
+        raise ModelFileError(
+            f"the ONNX file has no metadata {METADATA_KEY!r}; expected a file that 'allennlp ldnet-export' wrote"
+        )
+    description = from_json(summary.metadata[METADATA_KEY])
+    if sorted(summary.inputs) != sorted(description.tensors) or summary.outputs != [EMISSIONS]:
+        raise ModelFileError(
+            f"the graph reads {sorted(summary.inputs)} and gives {summary.outputs}; expected "
+            f"{sorted(description.tensors)} and {[EMISSIONS]}"
+        )
+    return description
