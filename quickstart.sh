@@ -1,10 +1,22 @@
 #!/usr/bin/env bash
 # From text to a pruned tagger: language models, taggers with and without them, layer selection, pruning, a table.
-# Makes its own environment (.venv/) on the first run. ./quickstart.sh --help says how to run it on your own files.
+# Makes its own environment (.venv/) on the first run. ./quickstart.sh --help lists the options.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
+pins=requirements.txt
 . "$root/requirements/environment.sh"
 
-# -P: what lies in the caller's folder must not be taken for ours.
-PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}" \
-    exec "$venv/bin/python" -P -m quickstart "$@"
+# -P: modules in the caller's folder must not replace ours.
+run() {
+    PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}" PYTHONWARNINGS="${PYTHONWARNINGS:-ignore}" exec "$1" -P -m quickstart "${@:2}"
+}
+
+for argument in "$@"; do
+    if [ "$argument" = --help ] || [ "$argument" = -h ]; then
+        find_python
+        [ -n "$python" ] || die "found no Python 3.11 to 3.14 on PATH (found: $seen_pythons)."
+        run "$python" --help
+    fi
+done
+ensure_environment
+run "$venv/bin/python" "$@"

@@ -3,7 +3,16 @@
 # Arguments go to pytest: ./run_tests.sh tests/modules -k rnn
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
+pins=development.txt
 . "$root/requirements/environment.sh"
+
+case "${1:-}" in
+    -h | --help)
+        sed -n '2,3s/^# //p' "${BASH_SOURCE[0]}"
+        exit
+        ;;
+esac
+ensure_environment
 
 cd "$root"
 failed=""

@@ -45,10 +45,10 @@ def installed(package: str) -> str:
         return ""
 
 
-def pinned_versions() -> dict[str, list[str]]:
+def pinned_versions(file: str | Path | None = None) -> dict[str, list[str]]:
     """Version by package. One pinned under a marker (a platform, a Python) has a last entry "", for "not installed"."""
     pinned: dict[str, list[str]] = {}
-    for line in pinned_file().read_text(encoding="utf-8").splitlines():
+    for line in Path(file or pinned_file()).read_text(encoding="utf-8").splitlines():
         pin = re.match(r"([\w.-]+)==([^\s;]+)", line)
         if pin:
             versions = pinned.setdefault(pin[1], [])
@@ -56,11 +56,11 @@ def pinned_versions() -> dict[str, list[str]]:
     return pinned
 
 
-def differences() -> dict[str, str]:
+def differences(file: str | Path | None = None) -> dict[str, str]:
     """Requirement by package, for each package whose version is not a pinned one: {"torch": "torch==2.15.0"}."""
     return {
         package: f"{package}=={versions[0]}"
-        for package, versions in pinned_versions().items()
+        for package, versions in pinned_versions(file).items()
         if installed(package) not in versions
     }
 

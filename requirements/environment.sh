@@ -1,114 +1,161 @@
-# Makes .venv/ at the repository root from requirements.txt, or finds it made. Sourced by quickstart.sh and
-# run_tests.sh, which set `root` to the repository's absolute path first. Afterwards `venv` is the environment.
-# Needs a Python of 3.11 to 3.13 and pip. $PYTHON names the interpreter to use where there are several.
+# Makes .venv/ at the repository root, or reuses it. quickstart.sh and run_tests.sh source this file after they set
+# `root` (the repository's absolute path) and `pins` (requirements.txt, or development.txt, which contains it).
+# Afterwards `venv` is the environment. $PYTHON names the interpreter to use; without it the first Python 3.11 to 3.14
+# on PATH counts, then uv's own, then one that uv downloads.
 
 venv="$root/.venv"
-requirements="$root/requirements/requirements.txt"
+stamp="$venv/ldnet-stamp"
 
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $1"; shift; for line in "$@"; do say "       $line"; done; exit 1; }
 
 # What the environment was made from. The path counts: scripts and the editable install hold it.
 stamp_text() {
-    printf '%s\n' "$root" "$(cksum <"$requirements")" "$(cksum <"$root/setup.py")" "$("$1" -VV 2>&1)"
+    printf '%s\n' "$root" "$2" "$(cat "$root/requirements/$2" "$root/setup.py" "$root/ldnet_runtime/pyproject.toml" | cksum)" \
+        "$("$1" -VV 2>&1)"
 }
 
 environment_is_made() {
-    [ -f "$venv/ldnet-stamp" ] && [ -x "$venv/bin/python" ] &&
-        [ "$(cat "$venv/ldnet-stamp")" = "$(stamp_text "$venv/bin/python")" ]
+    local file
+    [ -f "$stamp" ] && [ -x "$venv/bin/python" ] || return 1
+    for file in "$pins" development.txt; do
+        if [ "$(cat "$stamp")" = "$(stamp_text "$venv/bin/python" "$file")" ]; then return 0; fi
+    done
+    return 1
 }
 
 python_fits() {
-    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' >/dev/null 2>&1
+    "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1
 }
 
-# Prints the first interpreter that fits. A name on PATH may be a shim that cannot start: each is tried.
+# Sets `python` to the first interpreter that fits. A name on PATH may be a shim that cannot start, and .venv/bin may be
+# on PATH, too: each candidate is tried, and our own environment is none.
 find_python() {
-    local candidate version seen=""
+    local candidate path version seen=""
+    python=""
     if [ -n "${PYTHON:-}" ]; then
-        python_fits "$PYTHON" || die "PYTHON is '$PYTHON', which is no working Python 3.11, 3.12 or 3.13."
-        printf '%s\n' "$PYTHON"
+        python_fits "$PYTHON" || die "PYTHON is '$PYTHON', which is not a working Python 3.11 to 3.14."
+        python="$PYTHON"
         return
     fi
-    for candidate in python3 python3.13 python3.12 python3.11 python; do
-        if python_fits "$candidate"; then
-            command -v "$candidate"
-            return
-        fi
-        version="$("$candidate" --version 2>/dev/null)" || continue
-        seen="${seen:+$seen, }$version"
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 python; do
+        while IFS= read -r path; do
+            case "$path" in "$venv"/*) continue ;; esac
+            if python_fits "$path"; then
+                python="$path"
+                return
+            fi
+            version="$("$path" --version 2>/dev/null)" && seen="${seen:+$seen, }$version"
+        done < <(type -ap "$candidate")
     done
-    die "found no Python 3.11, 3.12 or 3.13 on PATH (found: ${seen:-none})." \
-        "Install one, or name it: PYTHON=/path/to/python3.11 $0"
+    seen_pythons="${seen:-none}"
 }
 
-# Runs pip for the system's Python without leaving anything in it.
-system_pip() { PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" -m pip "$@"; }
+# Runs pip for the interpreter $1 without leaving anything in it. The pins are exact: constraints could only break them.
+pip_of() {
+    local interpreter="$1"
+    shift
+    PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/dev/null "$interpreter" -m pip "$@"
+}
 
-# Sets `uv` to a working uv: the one on PATH, or one of our own in .uv/.
+# Sets `uv` to a working uv: the one on PATH, or ours in .uv/, which pip installs.
 find_uv() {
-    uv="$(command -v uv || true)"
-    if [ -n "$uv" ] && "$uv" --version >/dev/null 2>&1; then return; fi
-    uv="$root/.uv/bin/uv"
-    if "$uv" --version >/dev/null 2>&1; then return; fi
-    say "Fetching uv into .uv/ ..."
-    rm -rf "$root/.uv"
-    system_pip install --quiet --target "$root/.uv" 'uv>=0.4,<1' && "$uv" --version >/dev/null 2>&1
+    local interpreter
+    for uv in "$(command -v uv || true)" "$root/.uv/bin/uv"; do
+        if [ -n "$uv" ] && "$uv" --version >/dev/null 2>&1; then return; fi
+    done
+    for interpreter in ${python:+"$python"} python3 python; do
+        if pip_of "$interpreter" --version >/dev/null 2>&1; then
+            say "Installing uv into .uv/ ..."
+            rm -rf "$root/.uv"
+            pip_of "$interpreter" install --quiet --target "$root/.uv" 'uv>=0.7,<1' && "$uv" --version >/dev/null 2>&1 && return
+        fi
+    done
+    uv=""
+    return 1
 }
 
+# Sets `python` to an interpreter that uv manages; downloads one where there is none.
+python_from_uv() {
+    local wanted='>=3.11,<3.15'
+    python="$("$uv" python find --no-project --managed-python --no-python-downloads "$wanted" 2>/dev/null)" && return
+    say "Downloading Python 3.14 with uv ..."
+    "$uv" python install 3.14 >&2 &&
+        python="$("$uv" python find --no-project --managed-python --no-python-downloads 3.14)"
+}
+
+# Both ways compile byte code: where PYTHONDONTWRITEBYTECODE is set, each start would otherwise take 45 seconds.
 install_with_uv() {
-    # Compiled here once: where PYTHONDONTWRITEBYTECODE is set, each start would otherwise take 15 seconds more.
-    "$uv" venv --quiet --python "$python" --no-python-downloads "$venv" &&
-        "$uv" pip install $quiet --python "$venv/bin/python" --no-deps --compile-bytecode -r "$requirements" &&
-        "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation --editable "$root"
+    "$uv" venv --quiet --allow-existing --no-project --python "$python" --no-python-downloads "$venv" &&
+        "$uv" pip install $quiet --python "$venv/bin/python" --no-deps --compile-bytecode -r "$root/requirements/$pins" &&
+        "$uv" pip install --quiet --python "$venv/bin/python" --no-deps --no-build-isolation \
+            --editable "$root/ldnet_runtime" --editable "$root"
 }
 
+# Some systems ship venv without ensurepip; the system's pip then installs into the new environment.
 install_with_pip() {
-    # Some systems ship venv without ensurepip; the system's pip then installs into the new environment.
     "$python" -m venv --without-pip "$venv" &&
-        system_pip --python "$venv/bin/python" install $quiet --no-deps -r "$requirements" &&
-        system_pip --python "$venv/bin/python" install --quiet --no-deps --no-build-isolation --editable "$root"
+        pip_of "$python" --python "$venv/bin/python" install $quiet --no-deps --compile -r "$root/requirements/$pins" &&
+        pip_of "$python" --python "$venv/bin/python" install --quiet --no-deps --no-build-isolation \
+            --editable "$root/ldnet_runtime" --editable "$root"
+}
+
+# Whether an environment that the user made has every pinned version; prints what differs.
+users_environment_fits() {
+    local differences
+    python_fits "$venv/bin/python" || die "$venv is not an environment of Python 3.11 to 3.14, and it was not made here." \
+        "Move it away, or use it without this script."
+    differences="$("$venv/bin/python" -I -c 'import runpy, sys
+print(*runpy.run_path(sys.argv[1])["differences"](sys.argv[2]).values())' \
+        "$root/ldnet_allennlp/doctor.py" "$root/requirements/$pins")" || exit 1
+    [ -z "$differences" ] || die "$venv was not made here and lacks pinned versions: $differences" \
+        "Install them (requirements/$pins), or move the environment away."
 }
 
 make_environment() {
     local python uv quiet=--quiet
     if [ -t 2 ]; then quiet=""; fi # a person watches: show the progress
-    if [ -e "$venv" ] && [ ! -f "$venv/pyvenv.cfg" ]; then
-        die "$venv exists and is not a Python environment; it is not ours to replace. Move it away."
+    if [ -e "$venv" ] && [ ! -f "$stamp" ]; then
+        [ -f "$venv/pyvenv.cfg" ] || [ -z "$(ls -A "$venv")" ] || die "$venv exists and is not a Python environment." \
+            "Move it away."
+        if [ -f "$venv/pyvenv.cfg" ]; then users_environment_fits && return; fi
     fi
-    python="$(find_python)" || exit 1
-    system_pip --version >/dev/null 2>&1 ||
-        die "$python ($("$python" --version)) has no pip." \
-            "Install it (Debian, Ubuntu: apt install python3-pip; others: $python -m ensurepip), then run this again."
-    say "Making .venv with $("$python" --version) (about 6 GB with torch; minutes the first time, once only) ..."
-    rm -rf "$venv"
-    if find_uv; then
-        install_with_uv || {
-            say "uv did not succeed (see above); trying pip alone ..."
-            rm -rf "$venv"
-            install_with_pip
-        }
-    else
-        say "uv is not to be had; using pip alone, which is slower ..."
+    find_python
+    find_uv || uv=""
+    if [ -z "$python" ]; then
+        [ -n "$uv" ] && python_from_uv || die "found no Python 3.11 to 3.14 on PATH (found: $seen_pythons)," \
+            "and uv could not download one. Install Python, or name it: PYTHON=/path/to/python3.11 $0"
+    fi
+    if [ -z "$uv" ] && ! pip_of "$python" --version >/dev/null 2>&1; then
+        die "$python ($("$python" --version)) has no pip, and uv is not available." \
+            "Install one of them (Debian, Ubuntu: apt install python3-pip), then run this again."
+    fi
+    say "Making .venv with $("$python" --version) (about 6 GB with torch; takes minutes, once) ..."
+    # An environment that moved or lost its interpreter starts anew; otherwise only what changed is installed.
+    if [ "$(head -n 1 "$stamp" 2>/dev/null)" != "$root" ] || ! "$venv/bin/python" --version >/dev/null 2>&1; then
+        rm -rf "$venv"
+    fi
+    mkdir -p "$venv"
+    printf '%s\n' "$root" unfinished >"$stamp" # it is ours from here on
+    { [ -n "$uv" ] && install_with_uv; } || {
+        say "uv is not available or failed; falling back to pip (slower) ..."
         install_with_pip
-    fi || die "the environment could not be made; the message above says why." \
-        "It needs the package index (or your mirror of it) and about 10 GB of free disk." \
-        "Run the same command again: it starts over."
+    } || die "the environment could not be made; see the message above." \
+        "This needs a package index and about 10 GB of free disk. Run the same command again to continue."
     # What setup.py's data_files are for; an editable installation has none.
     mkdir -p "$venv/nltk_data/tokenizers/punkt" && cp "$root/requirements/nltk_data.txt" "$venv/nltk_data/tokenizers/punkt/"
-    stamp_text "$venv/bin/python" >"$venv/ldnet-stamp.new"
-    mv "$venv/ldnet-stamp.new" "$venv/ldnet-stamp" # written last: without it the environment is made anew
+    stamp_text "$venv/bin/python" "$pins" >"$stamp.new"
+    mv "$stamp.new" "$stamp" # written last: without it the next run installs again
 }
 
-# Two scripts started at once must not both make it.
+# Two scripts that start at the same time must not both make it.
 ensure_environment() {
     environment_is_made && return
     if command -v flock >/dev/null 2>&1; then
-        { flock 9 && { environment_is_made || make_environment; }; } 9<"$requirements"
+        { flock 9 && { environment_is_made || make_environment; }; } 9<"$root/requirements/requirements.txt"
     else
         make_environment
     fi
 }
 
-ensure_environment
 unset PYTHONHOME
