@@ -104,7 +104,7 @@
       patience: settings.patience,
       validation_metric: '-perplexity',
       // A run that was interrupted goes on with `allennlp train ... --recover`.
-      checkpointer: { type: 'lm_stream', keep_most_recent_by_count: 1 },
+      checkpointer: { type: 'resumable', keep_most_recent_by_count: 1 },
       [if settings.gpus != null && std.length(settings.gpus) == 1 then 'cuda_device']: settings.gpus[0],
     },
     random_seed: 13370,

@@ -112,7 +112,7 @@
       patience: settings.patience,
       validation_metric: '+f1-measure-overall',
       // Reads over a checkpoint that was half written when the run was killed.
-      checkpointer: { type: 'lm_stream', keep_most_recent_by_count: 1 },
+      checkpointer: { type: 'resumable', keep_most_recent_by_count: 1 },
     },
     random_seed: 13370,
     numpy_seed: 1337,

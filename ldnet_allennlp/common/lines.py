@@ -280,12 +280,11 @@ def _checked_lines(text: bytes, path: str, number: int, start: int) -> list[byte
     """The lines of a text, of which `number` come before it, from byte `start` on."""
     lines = text.split(b"\n")
     if b"\0" in text:
-        for number, line in enumerate(lines, start=number + 1):
-            if b"\0" in line:
-                raise ConfigurationError(
-                    f"{path}, line {number + lines_before(path, start)}: found a NUL byte at byte "
-                    f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
-                )
+        index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)
+        raise ConfigurationError(
+            f"{path}, line {number + index + 1 + lines_before(path, start)}: found a NUL byte at byte "
+            f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
+        )
     return lines
 
 

@@ -181,7 +181,7 @@ class AdaptiveLanguageModel(LanguageModel):
         self._contextualizer.reset_states()
 
     def stream_state(self) -> Dict[str, Any]:
-        """What a checkpoint in the middle of a text needs beside the weights; see `StreamCheckpointer`."""
+        """State of a training in the middle of a text, beside the weights: carried hidden states and perplexities."""
         state: Dict[str, Any] = {
             "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
         }
@@ -189,16 +189,21 @@ class AdaptiveLanguageModel(LanguageModel):
             state["hidden"] = self._contextualizer.get_states()
         return state
 
+    def load_stream_state(self, state: Dict[str, Any]) -> None:
+        """Continue from a `stream_state`."""
+        for name, numbers in state["perplexities"].items():
+            self._perplexities[name].set_state(numbers)
+        if "hidden" in state and isinstance(self._contextualizer, CarryingEncoder):
+            self._contextualizer.set_states(state["hidden"])
+
     @overrides(check_signature=False)
-    def _load_from_state_dict(self, state_dict: Dict[str, Any], prefix: str, *args: Any) -> None:
-        """As ever, but an entry `stream_state` among the weights is what `stream_state` gave."""
-        stream = state_dict.pop(prefix + "stream_state", None)
-        if stream is not None:
-            for name, numbers in stream["perplexities"].items():
-                self._perplexities[name].set_state(numbers)
-            if "hidden" in stream and isinstance(self._contextualizer, CarryingEncoder):
-                self._contextualizer.set_states(stream["hidden"])
-        super()._load_from_state_dict(state_dict, prefix, *args)
+    def _load_from_state_dict(
+        self, state_dict: Dict[str, Any], prefix: str, local_metadata: Dict[str, Any], *args: Any
+    ) -> None:
+        """Also loads the `stream_state` that `ResumableCheckpointer` adds to the metadata of the weights."""
+        if "stream_state" in local_metadata:
+            self.load_stream_state(local_metadata["stream_state"])
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     @overrides
     def forward(  # type: ignore[override]

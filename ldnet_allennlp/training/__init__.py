@@ -5,7 +5,7 @@ from ldnet_allennlp.training.lazy_adam import LazyAdam
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
 from ldnet_allennlp.training.proximal import ProximalOptimizer
-from ldnet_allennlp.training.resumable_checkpointer import StreamCheckpointer
+from ldnet_allennlp.training.resumable_checkpointer import ResumableCheckpointer
 from ldnet_allennlp.training.sparse_ddp import SparseTorchDdpAccelerator
 from ldnet_allennlp.training.strict_trainer import StrictTrainer
 from ldnet_allennlp.training.training_plateau import TrainingPlateau

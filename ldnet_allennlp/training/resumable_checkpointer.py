@@ -1,10 +1,10 @@
-"""Checkpoints from which the training of a language model goes on as if it had never stopped."""
+"""Checkpoints from which a training continues as if it had never stopped."""
 
 import logging
 import os
 import random
 import zipfile
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Optional, Tuple
 
 import numpy
 import torch
@@ -19,23 +19,43 @@ from ldnet_allennlp.common.atomic import save
 logger = logging.getLogger(__name__)
 
 
-@Checkpointer.register("lm_stream")
-class StreamCheckpointer(Checkpointer):
+@Checkpointer.register("lm_stream")  # its former name
+@Checkpointer.register("resumable")
+class ResumableCheckpointer(Checkpointer):
     """
-    AllenNLP's `Checkpointer`, which also saves, for each process of the training, what `allennlp train --recover`
-    would otherwise start anew: the hidden states that a language model carries from window to window, the
-    perplexity of the epoch so far, and the random generators of Python, numpy and torch. A run that was killed in
-    the middle of an epoch and recovered ends with the weights of one that was not (on one machine, with the
-    "lm_stream" data loader, which needs no random numbers but its own).
+    AllenNLP's `Checkpointer` for training runs that are killed and continued with `allennlp train --recover`: such a
+    run ends with the same weights, bit for bit, as a run that was not interrupted (on the same machine).
 
-    A checkpoint that was being written when the run was killed is passed over, and removed, in favour of the one
-    before it.
+    For each process it also saves the random generators of Python, numpy and torch; and for a language model, the
+    hidden states that it carries from window to window and the perplexity of the epoch so far.
 
-    It serves for taggers as well: AllenNLP's own cannot recover from a checkpoint that was not written to its end.
+    AllenNLP's trainer replays the training data loader up to the checkpoint. Its loaders shuffle with Python's
+    generator, so that generator is left to the loader: it starts the replay where it started the training, and after
+    each validation it is put back to where the last training batch left it. The generators of numpy and torch belong
+    to the model and continue from the checkpoint.
 
-    Registered as a `Checkpointer` with name "lm_stream". Its parameters are those of AllenNLP's: set
-    `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an epoch.
+    A checkpoint that was cut off (by a kill or a full disk) is removed, and the one before it is used.
+
+    Registered as a `Checkpointer` with name "resumable", and with its former name "lm_stream". Its parameters are those
+    of AllenNLP's: set `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an
+    epoch. After a recovery within an epoch, `training_loss` and a tagger's training metrics cover the rest of that
+    epoch only.
     """
+
+    def __init__(self, serialization_dir: str, **kwargs: Any) -> None:
+        super().__init__(serialization_dir, **kwargs)
+        self._python_at_start = random.getstate()
+        self._python_after_batch: Optional[Tuple[Any, ...]] = None
+
+    @overrides
+    def maybe_save_checkpoint(
+        self, trainer: Trainer, num_epochs_completed: int, num_batches_in_epoch_completed: int
+    ) -> bool:
+        if num_batches_in_epoch_completed:
+            self._python_after_batch = random.getstate()
+        elif self._python_after_batch is not None:  # after validation, which a replay skips
+            random.setstate(self._python_after_batch)
+        return super().maybe_save_checkpoint(trainer, num_epochs_completed, num_batches_in_epoch_completed)
 
     @overrides
     def save_checkpoint(self, trainer: Trainer) -> None:
@@ -44,18 +64,18 @@ class StreamCheckpointer(Checkpointer):
         except (OSError, RuntimeError) as error:  # torch's for a full disk is a RuntimeError
             raise OSError(
                 f"A checkpoint could not be written to '{self._serialization_dir}' (is the disk full?): {error}. When "
-                f"there is room, `allennlp train` with --recover goes on from the one before."
+                f"there is room, `allennlp train` with --recover continues from the previous one."
             ) from error
 
     def _save(self, trainer: Trainer) -> None:
         assert isinstance(trainer, GradientDescentTrainer)
         if self._serialization_dir is not None:
-            state: Dict[str, Any] = {"random": _random_state()}
+            state: dict[str, Any] = {"random": _random_state(), "python_at_start": self._python_at_start}
             stream_state = getattr(trainer.model, "stream_state", None)
             if callable(stream_state):
                 state["stream"] = stream_state()
             path = self._stream_state_path(trainer._epochs_completed, trainer._batches_in_epoch_completed)
-            # First this file, then AllenNLP's: a checkpoint counts when its model is there.
+            # This file before AllenNLP's: a checkpoint counts once its model is there.
             save(state, path + ".tmp")
             os.replace(path + ".tmp", path)
         super().save_checkpoint(trainer)
@@ -65,19 +85,20 @@ class StreamCheckpointer(Checkpointer):
 
     @overrides
     def find_latest_checkpoint(self) -> Optional[Tuple[str, str]]:
-        """The model's and the trainer's file of the newest checkpoint that is whole."""
+        """The model's and the trainer's file of the newest complete checkpoint."""
         for point in sorted(self._find_all_checkpoints(), reverse=True):
             paths = self._model_state_path(*point), self._training_state_path(*point)
-            if all(_is_whole(path) for path in paths):
+            if all(_is_complete(path) for path in paths):
                 return paths
-            logger.warning("The checkpoint %s was not written to its end: it is passed over.", paths[0])
+            logger.warning("The checkpoint %s is incomplete and is not used.", paths[0])
             if self._is_primary:
-                # AllenNLP would take the files for written when the run reaches this point again.
+                # AllenNLP would not write the files again when the run reaches this point.
                 self._remove_checkpoint(*point)
         return None
 
     @overrides
     def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
+        self._python_at_start = random.getstate()
         checkpoint = super().load_checkpoint()
         if checkpoint is None:
             return None
@@ -88,16 +109,20 @@ class StreamCheckpointer(Checkpointer):
         path = self._stream_state_path(*point)
         if not os.path.exists(path):
             logger.warning(
-                "There is no %s (was this checkpoint made with another number of processes, or by another "
+                "Found no %s (was this checkpoint written with another number of processes, or by another "
                 "checkpointer?): hidden states and random numbers start anew.",
                 path,
             )
             return checkpoint
         state = torch.load(path, map_location=device_mapping(-1))
-        _set_random_state(state["random"])
+        # Earlier versions did not save the start.
+        self._python_at_start = state.get("python_at_start", state["random"]["python"])
+        self._python_after_batch = state["random"]["python"]
+        _set_random_state({**state["random"], "python": self._python_at_start})
         if "stream" in state:
-            # `AdaptiveLanguageModel` takes it out when it loads the weights.
-            checkpoint.model_state["stream_state"] = state["stream"]
+            # torch hands the metadata to the model, which calls `load_stream_state`.
+            metadata = checkpoint.model_state._metadata  # type: ignore[union-attr]
+            metadata[""] = {**metadata.get("", {}), "stream_state": state["stream"]}
         return checkpoint
 
     @overrides
@@ -113,13 +138,13 @@ class StreamCheckpointer(Checkpointer):
         return os.path.join(self._serialization_dir, name)
 
 
-def _is_whole(path: str) -> bool:
-    # torch writes zip files, whose directory stands at their end.
+def _is_complete(path: str) -> bool:
+    # torch writes zip files, whose directory is at their end.
     return os.path.isfile(path) and zipfile.is_zipfile(path)
 
 
-def _random_state() -> Dict[str, Any]:
-    """Without numpy's arrays, which torch loads only where it would execute what is in a file."""
+def _random_state() -> dict[str, Any]:
+    """Without numpy arrays, which torch does not load as data."""
     numpy_state: Any = numpy.random.get_state()
     state = {
         "python": random.getstate(),
@@ -131,7 +156,7 @@ def _random_state() -> Dict[str, Any]:
     return state
 
 
-def _set_random_state(state: Dict[str, Any]) -> None:
+def _set_random_state(state: dict[str, Any]) -> None:
     random.setstate(state["python"])
     numpy.random.set_state(state["numpy"])
     torch.set_rng_state(state["torch"])

@@ -1,15 +1,18 @@
-"""AllenNLP's trainer, to which a misspelt option is an error."""
+"""AllenNLP's trainer, but unknown options raise an error and an interrupted run explains how to continue."""
 
 import inspect
-from typing import Any, Callable
+import logging
+from typing import Any, Callable, Dict
 
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import Trainer
 from overrides import overrides
 
+logger = logging.getLogger(__name__)
 
-def _with_options_alone(method: Callable[..., Trainer]) -> Callable[..., Trainer]:
-    """Gives a method the signature of the trainer's constructor but for `**kwargs`: AllenNLP goes by the signature."""
+
+def _with_named_options_only(method: Callable[..., Trainer]) -> Callable[..., Trainer]:
+    """Replace a method's signature with that of the trainer's constructor without `**kwargs`, for FromParams."""
     signature = inspect.signature(GradientDescentTrainer.from_partial_objects.__func__)  # type: ignore[attr-defined]
     options = [option for option in signature.parameters.values() if option.kind is not option.VAR_KEYWORD]
     method.__signature__ = signature.replace(parameters=options)  # type: ignore[attr-defined]
@@ -19,9 +22,11 @@ def _with_options_alone(method: Callable[..., Trainer]) -> Callable[..., Trainer
 @Trainer.register("strict_gradient_descent", constructor="from_partial_objects")
 class StrictTrainer(GradientDescentTrainer):
     """
-    AllenNLP's "gradient_descent" trainer with the same options. One that it does not have is an error; AllenNLP's own
-    trainer takes no notice, and trains its default of 20 epochs where a config says `num_epoch: 3`.
-    `allennlp find-lr` wants AllenNLP's own by name: `-o '{"trainer.type": "gradient_descent"}'`.
+    AllenNLP's "gradient_descent" trainer with the same options, but unknown options raise an error. (AllenNLP's own
+    trainer ignores them: with `num_epoch: 3` it trains its default of 20 epochs.) When training is interrupted, the log
+    says from which checkpoint `--recover` continues.
+
+    `allennlp find-lr` requires AllenNLP's trainer by name: `-o '{"trainer.type": "gradient_descent"}'`.
 
     Registered as a `Trainer` with name "strict_gradient_descent".
 
@@ -33,8 +38,26 @@ class StrictTrainer(GradientDescentTrainer):
     """
 
     @classmethod
-    @_with_options_alone
+    @_with_named_options_only
     @overrides
     def from_partial_objects(cls, *objects: Any, **options: Any) -> Trainer:
-        """What a config's `trainer` section becomes. Arguments as of `GradientDescentTrainer`."""
+        """Build the trainer from a config's `trainer` section. Arguments as of `GradientDescentTrainer`."""
         return super().from_partial_objects(*objects, **options)
+
+    @overrides
+    def train(self) -> Dict[str, Any]:
+        try:
+            return super().train()
+        except (KeyboardInterrupt, OSError, RuntimeError, MemoryError):
+            if self._primary:
+                logger.error(self._advice())
+            raise
+
+    def _advice(self) -> str:
+        stopped = f"Training stopped in epoch {self._epochs_completed} after {self._batches_in_epoch_completed} batches."
+        checkpoint = self._checkpointer and self._checkpointer.find_latest_checkpoint()
+        if not checkpoint:
+            return (
+                f"{stopped} No checkpoint was written yet: run the same command with --force to start again."
+            )
+        return f"{stopped} To continue from the last checkpoint ({checkpoint[0]}), run the same command with --recover."

@@ -12,7 +12,7 @@ from allennlp.models.archival import load_archive
 from ldnet_allennlp.commands import ldnet_compress, ldnet_convert, ldnet_prune, ldnet_report
 from ldnet_allennlp.convert import to_original
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
-from ldnet_allennlp.training.resumable_checkpointer import StreamCheckpointer
+from ldnet_allennlp.training.resumable_checkpointer import ResumableCheckpointer
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp, in_a_process
 from tests.resources import REFERENCE
@@ -119,7 +119,7 @@ def test_training(tmp_path, config):
     settings["trainer"]["checkpointer"] = {"type": "lm_stream"}
     out = tmp_path / "out"
     command = ("train", write_config(tmp_path / "c.json", settings), "-s", out)
-    done = allennlp(*command, before=full_from(StreamCheckpointer, "save_checkpoint", 1000))
+    done = allennlp(*command, before=full_from(ResumableCheckpointer, "save_checkpoint", 1000))
     # AllenNLP writes most of a checkpoint; where a write fails, torch 1's C++ code ends the process.
     ended = torch.__version__.startswith("1.") and done.status == -signal.SIGABRT
     assert ended or (done.status == 1 and f"'{out}" in done.message and "--recover" in done.message)

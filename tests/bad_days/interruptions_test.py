@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from allennlp.common import Params
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
@@ -29,12 +30,14 @@ def die(*arguments, **options):
 
 @TrainerCallback.register("die_in_this_test")
 class Die(TrainerCallback):
-    """Ends the process after a batch of an epoch."""
+    """Ends the process after a batch of training, or of validation, in an epoch."""
 
-    epoch = -1  # not an option: the config of a run that is recovered must be the same
+    # Not options: the config of a run that is recovered must be the same.
+    point = (-1, -1)
+    is_training = True
 
     def on_batch(self, trainer, inputs, outputs, metrics, epoch, batch_number, is_training, **kwargs):
-        if is_training and epoch == self.epoch and batch_number == 2:
+        if (epoch, batch_number) == self.point and is_training == self.is_training:
             die()
 
 
@@ -90,13 +93,33 @@ class TestShards:
         assert [name.split(".")[-1] for name in names if name != ".lock"] == ["counts", "ids", "ids"]
 
 
+LOADERS = {
+    "shuffled": ({"batch_size": 4, "shuffle": True}, {}),
+    "buckets": (
+        {"batch_sampler": {"type": "bucket", "batch_size": 4, "padding_noise": 0.3}},
+        {"save_every_num_batches": 1},
+    ),
+    "short epochs": (
+        {"batch_size": 4, "shuffle": True, "batches_per_epoch": 4},
+        {"save_every_num_batches": 2, "keep_most_recent_by_count": 1},
+    ),
+}
+
+
 class TestTagger:
-    @pytest.fixture(scope="class")
-    def config(self):
+    """With dropout, and with validation batches that are shuffled, too."""
+
+    @pytest.fixture(scope="class", params=LOADERS)
+    def config(self, request):
+        loader, checkpointer = LOADERS[request.param]
         config = tagger_config()
         config["model"]["dropout"] = 0.3
-        config["data_loader"]["shuffle"] = False  # AllenNLP shuffles in place, which is lost
-        config["trainer"].update(callbacks=["die_in_this_test"], checkpointer={"type": "lm_stream"})
+        config["data_loader"] = loader
+        config["trainer"].update(
+            callbacks=["die_in_this_test"],
+            checkpointer={"type": "resumable", **checkpointer},
+            num_epochs=3,
+        )
         return config
 
     @pytest.fixture(scope="class")
@@ -106,13 +129,15 @@ class TestTagger:
         assert allennlp("train", write_config(folder / "c.json", config), "-s", folder / "out").status == 0
         return folder / "out" / "model.tar.gz"
 
-    @pytest.mark.parametrize("moment", ["first epoch", "second epoch", "checkpoint", "archive"])
+    @pytest.mark.parametrize("moment", ["first epoch", "third epoch", "validation", "checkpoint", "archive"])
     def test_killed_and_recovered_it_is_as_if_nothing_had_happened(self, config, whole, tmp_path, moment):
         out = tmp_path / "out"
 
         def before():
             if "epoch" in moment:
-                Die.epoch = ["first epoch", "second epoch"].index(moment)
+                Die.point = (["first epoch", "second epoch", "third epoch"].index(moment), 4)
+            elif moment == "validation":
+                Die.point, Die.is_training = (1, 1), False
             elif moment == "checkpoint":
                 write_half_of(lambda path: "training_state_e2" in path)
             else:
@@ -125,6 +150,20 @@ class TestTagger:
         assert allennlp(*command, "--recover").status == 0
         assert same(out / "model.tar.gz", whole)
         assert not [path for path in out.iterdir() if path.suffix == ".tmp"]
+
+
+def test_a_config_that_was_cut_off_is_written_again(tmp_path):
+    """AllenNLP writes config.json in place, before training and before a recovery."""
+    config = write_config(tmp_path / "c.json", tagger_config())
+    out = tmp_path / "out"
+    command = ("train", config, "-s", out)
+    assert allennlp(*command).status == 0
+    (out / "config.json").write_text((out / "config.json").read_text()[:50])
+    refused = allennlp(*command, "--recover")
+    assert refused.status == 1 and "STATIC ERROR" in refused.err
+    # The documented repair.
+    Params.from_file(str(config)).to_file(str(out / "config.json"))
+    assert allennlp(*command, "--recover").status == 0
 
 
 def write_half_of(is_it):

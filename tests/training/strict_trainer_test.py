@@ -1,15 +1,15 @@
-"""The trainer whose options are checked: AllenNLP's in all else."""
+"""The trainer that checks its options."""
 
-import inspect
+import re
 
 import pytest
 import torch
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
+from allennlp.training.callbacks import TrainerCallback
 
-from ldnet_allennlp.training.strict_trainer import StrictTrainer
+import ldnet_allennlp  # noqa: F401
 from tests.bad_days.configs import tagger_config
 
 
@@ -21,9 +21,18 @@ def trained(folder, **trainer):
 
 def test_it_trains_as_allennlp_s(tmp_path):
     options = {
+        "patience": 3,
+        "validation_metric": "-loss",
+        "num_epochs": 3,
         "grad_norm": 1.0,
+        "grad_clipping": 0.5,
+        "num_gradient_accumulation_steps": 2,
+        "learning_rate_scheduler": {"type": "inverse_time", "decay": 0.5},
         "callbacks": ["track_epoch_callback"],
         "moving_average": {"type": "exponential"},
+        "no_grad": [".*bias.*"],
+        "run_confidence_checks": False,
+        "enable_default_callbacks": False,
     }
     ours = trained(tmp_path / "ours", **options)
     theirs = trained(tmp_path / "theirs", type="gradient_descent", **options)
@@ -31,16 +40,39 @@ def test_it_trains_as_allennlp_s(tmp_path):
 
 
 def test_unknown_options_are_named(tmp_path):
-    """AllenNLP's own trainer takes no notice of them."""
+    """AllenNLP's own trainer ignores them."""
     misspelt = {"num_epoch": 1, "patients": 2}
     with pytest.raises(ConfigurationError, match=r"StrictTrainer: \{'num_epoch': 1, 'patients': 2\}"):
         trained(tmp_path / "ours", **misspelt)
     trained(tmp_path / "theirs", type="gradient_descent", **misspelt)
 
 
-def test_it_has_all_options_of_allennlp_s():
-    ours, theirs = (
-        inspect.signature(trainer.from_partial_objects).parameters
-        for trainer in (StrictTrainer, GradientDescentTrainer)
-    )
-    assert dict(ours) == {name: option for name, option in theirs.items() if name != "kwargs"}
+@TrainerCallback.register("interrupt_in_this_test")
+class Interrupt(TrainerCallback):
+    """As Ctrl-C in the second epoch, or as a device without memory."""
+
+    error: type = KeyboardInterrupt
+    epoch = 1
+
+    def on_batch(self, trainer, inputs, outputs, metrics, epoch, batch_number, is_training, **kwargs):
+        if is_training and (epoch, batch_number) == (self.epoch, 2):
+            raise self.error()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize(
+    "epoch, advice",
+    [
+        (
+            1,
+            r"stopped in epoch 1 after 2 batches\. To continue .*model_state_e1_b0\.th.* with --recover",
+        ),
+        (0, r"stopped in epoch 0 after 2 batches\. No checkpoint .* with --force"),
+    ],
+)
+def test_an_interrupted_run_says_how_to_continue(tmp_path, capfd, monkeypatch, error, epoch, advice):
+    monkeypatch.setattr(Interrupt, "error", error)
+    monkeypatch.setattr(Interrupt, "epoch", epoch)
+    with pytest.raises(error):
+        trained(tmp_path / "out", callbacks=["interrupt_in_this_test"], num_epochs=3)
+    assert len(re.findall(advice, capfd.readouterr().err)) == 1
