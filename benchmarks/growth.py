@@ -67,7 +67,6 @@ def seconds_of(point: Point, num_words: int, rounds: int, seed: int) -> List[flo
     from allennlp.data import DatasetReader
     from tagging_parts import our_batches
 
-    from ldnet_allennlp.modules.worker_threads import map_in_threads
     from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 
     rng = random.Random(seed)
@@ -84,8 +83,9 @@ def seconds_of(point: Point, num_words: int, rounds: int, seed: int) -> List[flo
     seconds = []
     for _ in range(rounds + 1):
         before = time.perf_counter()
-        for _ in map_in_threads(lambda batch: model(**batch), batches, torch.get_num_threads()):
-            pass
+        with torch.no_grad():
+            for batch in batches:
+                model(**batch)
         seconds.append((time.perf_counter() - before) * num_words / (number * point.length))
     return seconds[1:]  # the first one does what is only done once
 

@@ -18,11 +18,9 @@ from allennlp.predictors import Predictor
 from synthetic_taggers import Sizes, build_tagger, make_lengths, make_sentences, make_words, prepare
 
 from ldnet_allennlp.commands.report.component_costs import component_costs
-from ldnet_allennlp.models import ldnet_tagger
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.worker_threads import map_in_threads
 from ldnet_allennlp.predictors.indexed_words import IndexedWords
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 
@@ -98,11 +96,11 @@ def network_task(task: Dict[str, Any]) -> Dict[str, Any]:
     rate = products_per_second(device)
     ours = our_batches(predictor, instances, device)
     theirs = plain_batches(plain, predictor._dataset_reader, instances, device)
-    workers = torch.get_num_threads() if device.type == "cpu" else 1
 
     def run_ours() -> None:
-        for _ in map_in_threads(lambda batch: model(**batch), ours, workers):
-            pass
+        with torch.no_grad():
+            for batch in ours:
+                model(**batch)
         synchronize(device)
 
     def run_bfloat16() -> None:
@@ -196,7 +194,7 @@ def profile_task(task: Dict[str, Any]) -> Dict[str, Dict[str, float]]:
                     clock.wrap(module, "forward", "characters")
                 elif isinstance(module, LdnetEmbedder):
                     clock.wrap(module, "forward", "language models")
-            clock.wrap(ldnet_tagger, "encode", "encoder")
+            clock.wrap(model.encoder, "forward", "encoder")
             clock.wrap(model.crf, "viterbi_tags", "CRF")
             clock.wrap(model, "_add_probabilities", "confidences")
             clock.wrap(IndexedWords, "tensors", "indexing")

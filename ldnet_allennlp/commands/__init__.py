@@ -1,4 +1,3 @@
-from ldnet_allennlp.commands.ldnet_compress import LdnetCompress
 from ldnet_allennlp.commands.ldnet_convert import LdnetConvert
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
 from ldnet_allennlp.commands.ldnet_report import LdnetReport

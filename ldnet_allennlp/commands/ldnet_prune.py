@@ -18,7 +18,6 @@ from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from overrides import overrides
 
-from ldnet_allennlp.commands.compression import check_is_whole
 from ldnet_allennlp.commands.prune.kept_words import KeptWords, read_words
 from ldnet_allennlp.commands.prune.layer_choice import Layers, choose_layers, cut_gates, shown_layers
 from ldnet_allennlp.commands.report.component_costs import component_costs
@@ -158,7 +157,6 @@ def prune_archive(
             f"'{source}' was expected to hold a model with an ldnet token embedder, but its "
             f"{type(model).__name__} has none: there is nothing to prune."
         )
-    check_is_whole(model, source)
     words = None if keep_words is None else KeptWords(model.vocab, embedders, reader, keep_words)
     sentences = _sentences_to_check(sentences, model, embedders[0].namespace, words)
     characters = sum(len(word) for sentence in sentences for word in sentence) / sum(map(len, sentences))

@@ -7,8 +7,9 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.convert.original_files import Checkpoint, Weights
+from ldnet_allennlp.modules.rnn.layers import CELLS
 
-_CELL_TYPES = {4: "lstm", 3: "gru", 1: "rnn"}
+_CELL_TYPES = {cell.num_gates: name for name, cell in CELLS.items()}
 RNN_TENSORS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 Parts = Dict[str, Tuple[str, torch.Tensor]]

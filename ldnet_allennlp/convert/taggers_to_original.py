@@ -30,10 +30,9 @@ from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCh
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.quantized_layers import quantized_layers
+from ldnet_allennlp.modules.rnn.layers import CELL_TYPES
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 
-_CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn"}
 _EMBEDDERS = {"tokens": Embedding, "token_characters": SentenceCharacterLstm, "ldnet": LdnetEmbedder}
 
 
@@ -100,8 +99,6 @@ def tagger_checkpoint(model: LdnetTagger, reader: DatasetReader) -> Dict[str, An
 
 
 def _reasons(model: LdnetTagger, reader: DatasetReader) -> List[str]:
-    if quantized_layers(model):
-        return ["its weights are int8 (give the archive that ldnet-compress made it from)"]
     reasons = []
     if not isinstance(model.crf, BoundaryTagCrf):
         reasons.append(
@@ -180,9 +177,9 @@ def _embedder_reasons(embedders: Dict[str, Any]) -> List[str]:
 
 def _encoder_reasons(model: LdnetTagger, embedders: Dict[str, Any]) -> List[str]:
     rnn = model.encoder._module if isinstance(model.encoder, PytorchSeq2SeqWrapper) else None
-    if not isinstance(rnn, torch.nn.RNNBase) or not rnn.bidirectional or rnn.mode not in _CELL_TYPES:
+    if not isinstance(rnn, torch.nn.RNNBase) or not rnn.bidirectional or rnn.mode not in CELL_TYPES:
         return [f"its encoder is a {type(model.encoder).__name__}, not a bidirectional lstm, gru or rnn"]
-    if _CELL_TYPES[rnn.mode] != embedders["token_characters"].cell_type:
+    if CELL_TYPES[rnn.mode] != embedders["token_characters"].cell_type:
         return ["its encoder and its character networks have other cells, and in the original the same"]
     return []
 

@@ -12,7 +12,6 @@ from allennlp.nn.util import move_to_device
 
 from ldnet_allennlp.common.gc_pause import paused_collector
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from ldnet_allennlp.modules.worker_threads import map_in_threads
 from ldnet_allennlp.predictors.indexed_words import IndexedWords
 
 
@@ -62,10 +61,8 @@ class TaggerBatches:
 
         outputs: List[Optional[JsonDict]] = [None] * len(instances)
         with paused_collector():
-            batches = list(self._batches(instances))
-            found = map_in_threads(outputs_of, batches, self._num_workers if self._can_share() else 1)
-            for positions, of_batch in zip(batches, found):
-                for position, output in zip(positions, of_batch):
+            for positions in self._batches(instances):
+                for position, output in zip(positions, outputs_of(positions)):
                     outputs[position] = output
         return [
             finish(instance, {"tags": []}) if output is None else output
@@ -92,13 +89,6 @@ class TaggerBatches:
             batch.append(position)
         if batch:
             yield batch
-
-    def _can_share(self) -> bool:
-        return (
-            isinstance(self._model, LdnetTagger)
-            and all(parameter.device.type == "cpu" for parameter in self._model.parameters())
-            and not any(getattr(module, "stateful", False) for module in self._model.modules())
-        )
 
     def _forward(self, batch: List[Instance]) -> List[JsonDict]:
         for instance in batch:

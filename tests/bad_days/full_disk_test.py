@@ -9,7 +9,7 @@ import torch
 from allennlp.commands import predict
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands import ldnet_compress, ldnet_convert, ldnet_prune, ldnet_report
+from ldnet_allennlp.commands import ldnet_convert, ldnet_prune, ldnet_report
 from ldnet_allennlp.convert import to_original
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_allennlp.training.resumable_checkpointer import ResumableCheckpointer
@@ -51,7 +51,6 @@ def gated(tmp_path_factory, language_models) -> Path:
         ("ldnet-prune", 5000),  # for the weights
         ("ldnet-prune", 22000),  # for the last of them
         ("ldnet-convert", 5000),
-        ("ldnet-compress", 5000),
     ],
 )
 def test_archives(gated, tmp_path, command, size):
@@ -60,7 +59,6 @@ def test_archives(gated, tmp_path, command, size):
     module, source, options = {
         "ldnet-prune": (ldnet_prune, gated, ()),
         "ldnet-convert": (ldnet_convert, REFERENCE / "i_checkpoints" / "ner.th", ()),
-        "ldnet-compress": (ldnet_compress, gated, ("--half-embeddings",)),
     }[command]
     if command == "ldnet-convert":
         options = ("--maps", REFERENCE / "i_checkpoints" / "data" / "ner_dataset.pk")

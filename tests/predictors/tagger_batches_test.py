@@ -81,12 +81,6 @@ def test_what_tables_do_not_serve(tagger, monkeypatch):
     check(batches.outputs(other_fields), by_allennlp(tagger, other_fields))
 
 
-def test_models_with_states_run_one_batch_at_a_time(tagger, three_threads, monkeypatch):
-    assert TaggerBatches(tagger.model, tagger.reader, 60, 3)._can_share()
-    monkeypatch.setattr(tagger.model.encoder, "stateful", True)
-    assert not TaggerBatches(tagger.model, tagger.reader, 60, 3)._can_share()
-
-
 def test_characters_are_read_without_padding(tagger):
     """Each batch's strings are of similar lengths: in all, little more is read than there is."""
     rng = random.Random(1)
@@ -103,16 +97,6 @@ def test_characters_are_read_without_padding(tagger):
         1 + sum(len(token.text) + 1 for token in instance["tokens"].tokens) for instance in instances
     )
     assert strings <= sum(read) < 1.25 * strings
-
-
-def test_the_embedder_projects_at_once_what_it_would_project_after_all(tagger):
-    embedder = tagger.embedder
-    ids = torch.tensor([[2, 5, 3, 1, 7], [4, 4, 0, 0, 0], [6, 0, 0, 0, 0]])
-    assert not embedder._is_projected_at_once()
-    expected = embedder(ids).detach()
-    with torch.no_grad():
-        assert embedder._is_projected_at_once()
-        torch.testing.assert_close(embedder(ids), expected, rtol=0, atol=1e-5)
 
 
 class TestAutocast:

@@ -11,7 +11,6 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
-from ldnet_allennlp.modules.quantized_layers import QuantizedRnn
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.modules.selection.multiply_adds import Count, count_multiply_adds
@@ -122,8 +121,6 @@ def _stacks(encoder: torch.nn.Module, direction: str, prefix: str) -> Iterator[P
 
 
 def _encoder_name(encoder: torch.nn.Module) -> str:
-    rnns: List[Any] = [
-        module for module in encoder.modules() if isinstance(module, (torch.nn.RNNBase, QuantizedRnn))
-    ]
+    rnns: List[Any] = [module for module in encoder.modules() if isinstance(module, torch.nn.RNNBase)]
     is_plain = len(rnns) == 1 and rnns[0].mode == "LSTM" and rnns[0].bidirectional
     return "BiLSTM" if is_plain else "encoder"

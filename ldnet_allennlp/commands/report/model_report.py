@@ -16,8 +16,6 @@ from ldnet_allennlp.commands.report.speed import words_per_second
 from ldnet_allennlp.common.verification import random_sentences
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
-from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
-from ldnet_allennlp.modules.quantized_layers import quantized_layers
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
@@ -55,7 +53,7 @@ def report_of(
         `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (a
         word, of all that was counted), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`
         and `total_bytes` (of all weights, as they are in memory), `bytes_by_dtype` (the same by the kind of number),
-        `mapped_bytes` (those that lie in files that are mapped into memory), `archive_bytes` (see there),
+        `archive_bytes` (see there),
         `words_per_second` (`None` if it was not measured), `not_measured` (why, if so).
     """
     model = archive.model
@@ -67,22 +65,17 @@ def report_of(
         except ConfigurationError as error:
             reason = str(error.message)
     weights = [*model.parameters(), *model.buffers()]
-    mapped = [
-        part.weight for part in model.modules() if isinstance(part, WordVectors) and part.file is not None
-    ]
     return {
         "archive": path,
         "model": type(model).__name__,
         "layers": layers_of(model),
-        "parameters": sum(parameter.numel() for parameter in model.parameters())
-        + sum(layer.num_weights() for layer in quantized_layers(model)),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "multiply_adds": costs.total,
         "components": costs.components,
         "not_counted": costs.not_counted,
         "embedding_bytes": _bytes(embedding_weights(model)),
         "total_bytes": _bytes(weights),
         "bytes_by_dtype": bytes_by_dtype(model),
-        "mapped_bytes": _bytes(mapped),
         "archive_bytes": archive_bytes(path),
         "words_per_second": speed,
         **({} if speed is not None else {"not_measured": reason}),

@@ -72,8 +72,6 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     ]
     for kind in kinds if len(kinds) > 1 else []:
         add(f"  {kind}", lambda report: in_mebibytes(report["bytes_by_dtype"].get(kind)))  # noqa: B023
-    if any(report["mapped_bytes"] for report in reports):
-        add("  mapped from files", lambda report: in_mebibytes(report["mapped_bytes"] or None))
     add("archive", lambda report: in_mebibytes(report["archive_bytes"]))
     add("words/second", lambda report: _speed_of(report["words_per_second"]))
     lines = aligned(rows)

@@ -13,9 +13,8 @@ from torch.nn import functional
 
 from ldnet_allennlp.modules.characters.packed_characters import lay_out
 from ldnet_allennlp.modules.rnn.initialization import init_embedding_, init_linear_, init_rnn_
+from ldnet_allennlp.modules.rnn.layers import CELLS, check_cell_type
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_multiply_adds
-
-_CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
 
 
 class CharacterStates(NamedTuple):
@@ -139,7 +138,7 @@ class SentenceCharacterLstm(TokenEmbedder):
                 f"num_highway_layers of sentence_character_lstm is {num_highway_layers}; expected 0 or more."
             )
         _check_probability(dropout=dropout, embedding_dropout=embedding_dropout)
-        _check_choice("cell_type", cell_type, list(_CELLS))
+        check_cell_type(cell_type, "a sentence_character_lstm")
         _check_choice("end_position", end_position, [None, "append", "last_token"])
         if vocab is None and num_embeddings is None:
             raise ConfigurationError(
@@ -177,7 +176,7 @@ class SentenceCharacterLstm(TokenEmbedder):
             init_linear_(self.projection)
 
     def _make_rnn(self, dropout: float) -> torch.nn.RNNBase:
-        rnn = _CELLS[self.cell_type](
+        rnn = CELLS[self.cell_type].rnn(
             self.embedding_dim,
             self.hidden_size,
             num_layers=self.num_layers,

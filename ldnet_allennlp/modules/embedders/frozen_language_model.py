@@ -1,12 +1,10 @@
 """One frozen language model inside a tagger: its word vectors and its gated layers."""
 
-import os
 from typing import Any, Dict, List, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
-from torch.nn import functional
 
 from ldnet_allennlp.modules.embedders.language_model_source import PretrainedLanguageModel
 from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
@@ -14,9 +12,6 @@ from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-
-# Of how many positions `project` has the layers in memory. At the published size, 13 kB a position.
-_POSITIONS = 2048
 
 
 class LanguageModelLayers(torch.nn.Module):
@@ -43,8 +38,8 @@ class LanguageModelLayers(torch.nn.Module):
         Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
     unpruned_layers : `List[int]`, optional
         How many layers each direction had before pruning; as many as `layers` tell of, if it is not known.
-    embedding_dtype, embedding_file
-        How the word vectors are stored, and the path of the file that they are in, see `WordVectors`.
+    embedding_dtype : `str`
+        How the word vectors are stored, see `WordVectors`.
 
     Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
     asked for.
@@ -65,7 +60,6 @@ class LanguageModelLayers(torch.nn.Module):
         mixture: bool = False,
         unpruned_layers: Optional[List[int]] = None,
         embedding_dtype: str = "float32",
-        embedding_file: Optional[str] = None,
     ) -> None:
         super().__init__()
         self.direction = direction
@@ -86,7 +80,7 @@ class LanguageModelLayers(torch.nn.Module):
             )
         # NaN until real weights come in: `_check_weights` can tell that they did.
         self.embedding = WordVectors(
-            num_words, encoder.get_input_dim(), embedding_dtype, embedding_file, trainable=requires_grad
+            num_words, encoder.get_input_dim(), embedding_dtype, trainable=requires_grad
         )
         if isinstance(encoder, StackedRnn):
             self.selection = StackedLayers(encoder, mixture, freeze_encoder=not requires_grad)
@@ -124,8 +118,6 @@ class LanguageModelLayers(torch.nn.Module):
             description["mixture"] = True
         if self.embedding.dtype != "float32":
             description["embedding_dtype"] = self.embedding.dtype
-        if self.embedding.file is not None:
-            description["embedding_file"] = os.path.basename(self.embedding.file)
         return description
 
     def prune(self, keep: List[List[int]]) -> torch.Tensor:
@@ -220,49 +212,6 @@ class LanguageModelLayers(torch.nn.Module):
         else:
             outputs = self._read(token_ids, mask)
         return outputs
-
-    @torch.no_grad()
-    def project(self, token_ids: torch.Tensor, mask: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        """
-        `forward` times a matrix, without autograd, for prediction: the boundary is read once for all sentences, and
-        of a long sentence only a part of the layers is in memory at a time.
-
-        # Parameters
-
-        token_ids, mask
-            As in `forward`.
-        weight : `torch.Tensor`
-            Shape (P, output size).
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (B, T, P); zeros at padded steps.
-        """
-        encoder: Any = self.selection.encoder
-        rows, steps = token_ids.shape
-        alone = isinstance(encoder, LdRnn) and not encoder.is_bidirectional() and not encoder.stateful
-        if rows * steps == 0:
-            return weight.new_zeros((rows, steps, weight.size(0)))
-        if not alone or self.training:
-            return functional.linear(self(token_ids, mask), weight)
-        self._check_weights()
-        lengths = mask.sum(dim=1)
-        if self.direction == "backward":
-            token_ids = reverse_sequences(token_ids, lengths)
-        stack, gates = encoder.stacks[0], self.selection.gates
-        states = None
-        if self.boundary_id is not None:
-            _, of_one = stack.read(self.embedding(token_ids.new_full((1, 1), self.boundary_id)), gates)
-            states = [tuple(tensor.expand(rows, -1) for tensor in state) for state in of_one]
-        parts = []
-        for ids in token_ids.t().split(max(1, _POSITIONS // rows)):  # (t, B)
-            layers, states = stack.read(self.embedding(ids), gates, states)  # (t, B, output size)
-            parts.append(functional.linear(layers, weight))
-        projected = torch.cat(parts).transpose(0, 1)  # (B, T, P)
-        if self.direction == "backward":
-            projected = reverse_sequences(projected, lengths)
-        return projected.masked_fill(~mask.unsqueeze(-1), 0.0)
 
     def _read(
         self,

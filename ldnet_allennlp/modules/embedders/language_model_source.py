@@ -1,6 +1,5 @@
 """Where a tagger gets a frozen language model from: an archive, or a description of one."""
 
-import os
 from typing import Any, Dict, List, NamedTuple, Optional, Union
 
 import torch
@@ -64,12 +63,8 @@ class LanguageModelSource(FromParams):
         and not its top layer. See `StackedLayers`.
     embedding_dtype : `str`, optional (default = `"float32"`)
         How the word vectors are stored, in memory and in archives: "float32" or, in half the space, "float16".
-    embedding_file : `str`, optional
-        The name of a file beside the config, in the model's directory, whose word vectors are mapped into memory. See
-        `WordVectors`. `ldnet-compress` writes it.
 
-    Raises `ConfigurationError` if the contextualizer is of another kind, or if `embedding_file` is not the name of a
-    file, or is given with a `pretrained_file`.
+    Raises `ConfigurationError` if the contextualizer is of another kind.
     """
 
     def __init__(
@@ -81,15 +76,7 @@ class LanguageModelSource(FromParams):
         mixture: bool = False,
         unpruned_layers: Optional[List[int]] = None,
         embedding_dtype: str = "float32",
-        embedding_file: Optional[str] = None,
     ) -> None:
-        if embedding_file is not None and (
-            pretrained_file is not None or os.path.basename(embedding_file) != embedding_file
-        ):
-            raise ConfigurationError(
-                f"The embedding_file of a language model is the name of a file in the model's directory, without a "
-                f"pretrained_file beside it, but it is '{embedding_file}' and the pretrained_file is {pretrained_file}."
-            )
         if contextualizer is not None and not isinstance(contextualizer, READABLE):
             raise ConfigurationError(
                 f"The contextualizer of a language model for the ldnet token embedder is an ld_rnn or a "
@@ -102,7 +89,6 @@ class LanguageModelSource(FromParams):
         self.mixture = mixture
         self.unpruned_layers = unpruned_layers
         self.embedding_dtype = embedding_dtype
-        self.embedding_file = embedding_file
 
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:

@@ -1,8 +1,6 @@
 """Contextual token vectors from frozen language models, with a gate for each of their layers."""
 
-import os
-from functools import partial
-from typing import Any, Callable, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -29,11 +27,9 @@ from ldnet_allennlp.modules.embedders.language_model_source import (
 )
 from ldnet_allennlp.modules.rnn.initialization import init_linear_
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
-from ldnet_allennlp.modules.rnn_inference import needs_graph
 from ldnet_allennlp.modules.selection.layer_budget import GatedStack, LayerBudget
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds
-from ldnet_allennlp.modules.worker_threads import run_in_threads
 
 DIRECTIONS = ("forward", "backward", "bidirectional")
 
@@ -87,8 +83,6 @@ class LdnetEmbedder(TokenEmbedder):
         gates and mixtures that are trained have none. A model that was loaded and not trained does not use it.
     cache_dtype : `str`, optional (default = `"float32"`)
         The cache's numbers: "float32", or "float16" for half the space.
-    serialization_dir : `str`, optional
-        Given by AllenNLP: the model's directory, where an `embedding_file` of a source lies.
 
     Raises `ConfigurationError` if there is no language model or one of the wrong direction or kind, if sizes
     do not match, if `lambda_0` is negative, if the budget is negative, is given twice, or cannot be kept, or if there
@@ -112,7 +106,6 @@ class LdnetEmbedder(TokenEmbedder):
         namespace: str = "ldnet",
         cache: Optional[str] = None,
         cache_dtype: str = "float32",
-        serialization_dir: Optional[str] = None,
     ) -> None:
         super().__init__()
         given = dict(zip(DIRECTIONS, (forward, backward, bidirectional)))
@@ -156,7 +149,6 @@ class LdnetEmbedder(TokenEmbedder):
                 unpruned_layers=sources[direction].unpruned_layers,
                 mixture=sources[direction].mixture,
                 embedding_dtype=sources[direction].embedding_dtype,
-                embedding_file=_in_folder(serialization_dir, sources[direction].embedding_file),
                 train_gates=lambda_0 is not None,
                 requires_grad=requires_grad,
             )
@@ -252,43 +244,14 @@ class LdnetEmbedder(TokenEmbedder):
             Shape (B, T, get_output_dim()).
         """
         mask = token_ids != 0
-        models = list(self.language_models.values())
-        ids = [
-            backward_token_ids
-            if model.direction == "backward" and backward_token_ids is not None
-            else token_ids
-            for model in models
-        ]
-        if self._is_projected_at_once():
-            assert self.projection is not None
-            weights = self.projection.weight.split([model.get_output_dim() for model in models], dim=1)
-            parts = self._run(
-                [partial(models[n].project, ids[n], mask, weights[n]) for n in range(len(models))]
-            )
-            projected = torch.stack(parts).sum(dim=0)
-            return self.activation(projected + self.projection.bias)
-        layers = self._run([partial(self._layers_of, models[n], ids[n], mask) for n in range(len(models))])
+        layers = []
+        for model in self.language_models.values():
+            has_own_ids = model.direction == "backward" and backward_token_ids is not None
+            layers.append(self._layers_of(model, backward_token_ids if has_own_ids else token_ids, mask))
         outputs = self.dropout(torch.cat(layers, dim=-1))  # (B, T, sum of D + L * H)
         if self.projection is not None:
             outputs = self.activation(self.projection(outputs))
         return outputs
-
-    def _is_projected_at_once(self) -> bool:
-        """Whether the layers themselves are of no use: nothing is trained, and nothing stands before the projection."""
-        cached = self._cache is not None and self._has_trained
-        return (
-            type(self.projection) is torch.nn.Linear
-            and not self.training
-            and not cached
-            and not needs_graph(self)
-        )
-
-    def _run(self, functions: List[Callable[[], torch.Tensor]]) -> List[torch.Tensor]:
-        """Lets the language models read: on a CPU each on its own threads, if they need no autograd."""
-        on_cpu = self.language_models[next(iter(self.language_models))].selection.gates.device.type == "cpu"
-        if on_cpu and self._cache is None and not needs_graph(self.language_models):
-            return run_in_threads(functions)
-        return [function() for function in functions]
 
     def _layers_of(
         self, model: LanguageModelLayers, token_ids: torch.Tensor, mask: torch.Tensor
@@ -408,10 +371,6 @@ class LdnetEmbedder(TokenEmbedder):
     def describe(self) -> Dict[str, Any]:
         """The sources of the language models as they are now, for a config."""
         return {model.direction: model.describe() for model in self.language_models.values()}
-
-
-def _in_folder(folder: Optional[str], name: Optional[str]) -> Optional[str]:
-    return None if name is None else os.path.join(folder or "", name)
 
 
 def _boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:

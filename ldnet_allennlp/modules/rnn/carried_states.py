@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
-from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerState
+from ldnet_allennlp.modules.rnn.layers import LayerState
 
 
 class CarriedStates:

@@ -1,17 +1,13 @@
 """One direction of the densely connected recurrent network, with layer-wise dropout."""
 
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from ldnet_allennlp.modules.rnn.dense_lstm import can_fuse, dense_lstm
 from ldnet_allennlp.modules.rnn.initialization import init_rnn_
-from ldnet_allennlp.modules.rnn_inference import LayerState, needs_graph, run_dense_layers
-
-CELLS = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, reads_columns, run_layer
 
 
 class LayerDropout(torch.nn.Module):
@@ -70,7 +66,7 @@ class DenseRnnStack(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
-            CELLS[cell_type](input_size + number * hidden_size, hidden_size, batch_first=True)
+            CELLS[cell_type].rnn(input_size + number * hidden_size, hidden_size, batch_first=True)
             for number in range(num_layers)
         )
         self.dropout = torch.nn.Dropout(dropout)
@@ -82,10 +78,10 @@ class DenseRnnStack(torch.nn.Module):
     def forward(
         self,
         inputs: torch.Tensor,
-        gates: Optional[torch.Tensor] = None,
-        states: Optional[List[LayerState]] = None,
-        lengths: Optional[torch.Tensor] = None,
-    ) -> Tuple[torch.Tensor, List[LayerState]]:
+        gates: torch.Tensor | None = None,
+        states: list[LayerState] | None = None,
+        lengths: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, list[LayerState]]:
         """
         # Parameters
 
@@ -93,7 +89,7 @@ class DenseRnnStack(torch.nn.Module):
             Shape (B, T, D).
         gates : `torch.Tensor`, optional
             Shape (num_layers,): layer l gives `gates[l]` times its output, to later layers and to the caller.
-        states : `List[LayerState]`, optional
+        states : `list[LayerState]`, optional
             The state each layer starts from; zeros if not given.
         lengths : `torch.Tensor`, optional
             Shape (B,), on the CPU. Given only when the final states are wanted as of each row's last real
@@ -101,89 +97,33 @@ class DenseRnnStack(torch.nn.Module):
 
         # Returns
 
-        `Tuple[torch.Tensor, List[LayerState]]`
+        `tuple[torch.Tensor, list[LayerState]]`
             The outputs (B, T, D + num_layers * hidden_size), and the state of each layer after the last step.
         """
-        if lengths is None and not self._drops() and not needs_graph(self, inputs, gates):
-            time_first, final_states = self.read(inputs.transpose(0, 1), gates, states)
-            return time_first.transpose(0, 1), final_states
-        hides_layers = self.training and self.layer_dropout.p > 0
-        if lengths is None and gates is None and can_fuse(self.layers, inputs, states, hides_layers):
-            hidden = [self.layer_dropout.is_hidden() for _ in self.layers]
-            return dense_lstm(self.layers, inputs, states, hidden, self.dropout.p if self.training else 0.0)
+        # A hidden layer is left out of what later layers read, with its weights, instead of being read as zeros.
+        can_skip = lengths is None and all(map(reads_columns, self.layers))
         outputs = [inputs]
         visible = [inputs]  # what later layers read
+        columns = [torch.arange(inputs.size(-1))]  # which columns of their input weights read it
         final_states = []
         for number, layer in enumerate(self.layers):
-            layer_input = self.dropout(torch.cat(visible, dim=-1))  # (B, T, D + number * H)
-            start = states[number] if states is not None else None
-            output, state = run_layer(layer, layer_input, start, lengths)
+            is_complete = len(visible) == len(outputs)
+            layer_input = self.dropout(torch.cat(visible, dim=-1))  # (B, T, D + visible layers * H)
+            output, state = run_layer(
+                layer,
+                layer_input,
+                start=None if states is None else states[number],
+                lengths=lengths,
+                columns=None if is_complete else torch.cat(columns).to(inputs.device, non_blocking=True),
+            )
             if gates is not None:
                 output = output * gates[number]
+            first = inputs.size(-1) + number * layer.hidden_size
+            if not can_skip:
+                visible.append(self.layer_dropout(output))
+            elif not self.layer_dropout.is_hidden():
+                visible.append(output)
+                columns.append(torch.arange(first, first + layer.hidden_size))
             outputs.append(output)
-            visible.append(self.layer_dropout(output))
             final_states.append(state)
         return torch.cat(outputs, dim=-1), final_states
-
-    @torch.no_grad()
-    def read(
-        self,
-        inputs: torch.Tensor,
-        gates: Optional[torch.Tensor] = None,
-        states: Optional[List[LayerState]] = None,
-    ) -> Tuple[torch.Tensor, List[LayerState]]:
-        """
-        What `forward` gives in evaluation mode, faster and without autograd. Time first: inputs (T, B, D), outputs
-        (T, B, D + num_layers * hidden_size).
-        """
-        return run_dense_layers(self.layers, inputs, gates, states)
-
-    def _drops(self) -> bool:
-        return self.training and (self.dropout.p > 0 or self.layer_dropout.p > 0)
-
-
-def run_layer(
-    layer: torch.nn.RNNBase,
-    inputs: torch.Tensor,
-    start: Optional[LayerState],
-    lengths: Optional[torch.Tensor],
-) -> Tuple[torch.Tensor, LayerState]:
-    """
-    Runs one layer.
-
-    # Parameters
-
-    layer : `torch.nn.RNNBase`
-        One layer, one direction, batch first.
-    inputs : `torch.Tensor`
-        Shape (B, T, D).
-    start : `LayerState`, optional
-        Its (h, c), or its (h,), before the first step, (B, H) each; zeros by default.
-    lengths : `torch.Tensor`, optional
-        Shape (B,), on the CPU: the steps that count. Rows of length 0 keep the state they started from.
-
-    # Returns
-
-    `Tuple[torch.Tensor, LayerState]`
-        The outputs (B, T, H), 0 beyond a row's length, and the state after its last step.
-    """
-    hidden = None
-    if start is not None:
-        # `to`: a state from before the model moved, or from under autocast, may be of another kind.
-        start = tuple(tensor.to(inputs) for tensor in start)
-        batched = tuple(tensor.unsqueeze(0) for tensor in start)  # each (1, B, H)
-        hidden = batched if len(batched) == 2 else batched[0]
-    if lengths is None:
-        output, final = layer(inputs, hidden)
-    else:
-        # Packing takes no empty rows: they run one step, and their state is put back below.
-        packed = pack_padded_sequence(inputs, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
-        output, final = layer(packed, hidden)
-        output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))
-    final = final if isinstance(final, tuple) else (final,)
-    state = tuple(tensor.squeeze(0) for tensor in final)  # each (B, H)
-    if lengths is not None:
-        empty = (lengths == 0).unsqueeze(-1).to(inputs.device)  # (B, 1)
-        before = start if start is not None else tuple(torch.zeros_like(tensor) for tensor in state)
-        state = tuple(torch.where(empty, old.to(new.dtype), new) for old, new in zip(before, state))
-    return output, state

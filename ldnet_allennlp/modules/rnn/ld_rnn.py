@@ -8,7 +8,8 @@ from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
 from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder, lengths_if_needed
-from ldnet_allennlp.modules.rnn.dense_rnn_stack import CELLS, DenseRnnStack
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import DenseRnnStack
+from ldnet_allennlp.modules.rnn.layers import check_cell_type
 from ldnet_allennlp.modules.rnn.sequences import reverse_sequences
 
 
@@ -66,10 +67,7 @@ class LdRnn(CarryingEncoder):
         stateful: bool = False,
     ) -> None:
         super().__init__(stateful=stateful, num_directions=2 if bidirectional else 1)
-        if cell_type not in CELLS:
-            raise ConfigurationError(
-                f"The cell_type of an ld_rnn is one of {', '.join(CELLS)}, but '{cell_type}' was found."
-            )
+        check_cell_type(cell_type, "an ld_rnn")
         if input_size < 1 or hidden_size < 1:
             raise ConfigurationError(
                 f"An ld_rnn needs an input_size and a hidden_size of at least 1, "

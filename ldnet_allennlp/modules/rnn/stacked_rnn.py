@@ -8,8 +8,8 @@ from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
 from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder, lengths_if_needed
-from ldnet_allennlp.modules.rnn.dense_rnn_stack import CELLS, LayerState, run_layer
 from ldnet_allennlp.modules.rnn.initialization import init_rnn_
+from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, check_cell_type, run_layer
 
 
 @Seq2SeqEncoder.register("stacked_rnn")
@@ -51,10 +51,7 @@ class StackedRnn(CarryingEncoder):
         stateful: bool = False,
     ) -> None:
         super().__init__(stateful=stateful)
-        if cell_type not in CELLS:
-            raise ConfigurationError(
-                f"The cell_type of a stacked_rnn is one of {', '.join(CELLS)}, but '{cell_type}' was found."
-            )
+        check_cell_type(cell_type, "a stacked_rnn")
         if min(input_size, hidden_size, num_layers) < 1:
             raise ConfigurationError(
                 f"A stacked_rnn needs an input_size, a hidden_size and num_layers of at least 1, "
@@ -68,7 +65,7 @@ class StackedRnn(CarryingEncoder):
         self.num_layers = num_layers
         self.layer_counts = [num_layers]
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
-            CELLS[cell_type](hidden_size if number else input_size, hidden_size, batch_first=True)
+            CELLS[cell_type].rnn(hidden_size if number else input_size, hidden_size, batch_first=True)
             for number in range(num_layers)
         )
         self.dropout = torch.nn.Dropout(dropout)

@@ -7,9 +7,9 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
+from ldnet_allennlp.modules.rnn.layers import CELLS
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.layer_budget import GatedStack, LayerBudget
-from ldnet_allennlp.modules.selection.multiply_adds import recurrent_gates
 
 DIRECTIONS = ("forward", "backward")
 
@@ -141,7 +141,7 @@ class LayerSelection(Seq2SeqEncoder):
         projection_dim : `int`, optional (default = `0`)
             The size of what the output is projected to, where that is to be counted.
         """
-        size, gates_of_cell = self.encoder.hidden_size, recurrent_gates(self.encoder.cell_type)
+        size, gates_of_cell = self.encoder.hidden_size, CELLS[self.encoder.cell_type].num_gates
         own = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
         return [
             GatedStack(

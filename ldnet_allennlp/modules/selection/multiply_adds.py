@@ -37,9 +37,10 @@ from allennlp.modules.token_embedders import (
     TokenCharactersEncoder,
 )
 
+from ldnet_allennlp.modules.rnn.layers import CELL_TYPES, CELLS
+
 PUBLISHED_CHARACTERS_PER_WORD = 8.0
 
-_CELLS = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}  # by torch's name of the mode
 _EMBEDDINGS = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
 _OVER_WORD_PIECES = (PretrainedTransformerEmbedder, PretrainedTransformerMismatchedEmbedder)
 
@@ -54,11 +55,6 @@ class Count(NamedTuple):
     """The parts with weights of which it is not known how often they are used: name, class and why."""
 
 
-def recurrent_gates(cell_type: str) -> int:
-    """The number of matrices, each for input and state, of a cell: 4 of an "lstm", 3 of a "gru", 1 of an "rnn"."""
-    return {"lstm": 4, "gru": 3, "rnn": 1}[cell_type]
-
-
 def rnn_multiply_adds(rnn: Any) -> int:
     """
     The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` for every layer and direction.
@@ -68,9 +64,8 @@ def rnn_multiply_adds(rnn: Any) -> int:
     directions = 2 if rnn.bidirectional else 1
     total, input_size = 0, rnn.input_size
     for _ in range(rnn.num_layers):
-        total += (
-            directions * recurrent_gates(_CELLS[rnn.mode]) * rnn.hidden_size * (input_size + rnn.hidden_size)
-        )
+        num_gates = CELLS[CELL_TYPES[rnn.mode]].num_gates
+        total += directions * num_gates * rnn.hidden_size * (input_size + rnn.hidden_size)
         input_size = directions * rnn.hidden_size
     return total
 
@@ -159,4 +154,4 @@ def _count_over_characters(module: TokenCharactersEncoder, characters: float, na
 
 def _is_rnn(module: Any) -> bool:
     # By what it has, and not by its class, as linear layers, too: torch's quantized modules are of others.
-    return getattr(module, "mode", None) in _CELLS
+    return getattr(module, "mode", None) in CELL_TYPES

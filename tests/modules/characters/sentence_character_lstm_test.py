@@ -458,7 +458,7 @@ def test_multiply_adds_are_the_weights_that_each_step_multiplies(cell_type):
         ({"num_highway_layers": -1}, "num_highway_layers .* is -1; expected 0"),
         ({"dropout": 1.0}, "dropout .* is 1.0"),
         ({"embedding_dropout": -0.1}, "embedding_dropout .* is -0.1"),
-        ({"cell_type": "qrnn"}, "cell_type .* is 'qrnn'; expected one of 'lstm', 'gru', 'rnn'"),
+        ({"cell_type": "qrnn"}, "cell_type .* is one of lstm, gru, rnn, not 'qrnn'"),
         (
             {"end_position": "first"},
             "end_position .* is 'first'; expected one of None, 'append', 'last_token'",

@@ -97,6 +97,103 @@ class TestLayerDropout:
             LayerDropout(p)
 
 
+INPUT_SIZE, HIDDEN_SIZE = 5, 3
+PATTERNS = [
+    [False] * 4,
+    [True] * 4,
+    [False, True, False, True],
+    [True, False, False, True],
+    [False, True, True, False],
+]
+
+
+class ResidualLstm(torch.nn.LSTM):
+    """A user's own LSTM: its output is not what torch computes from its weights."""
+
+    def forward(self, inputs, hidden=None):
+        output, state = super().forward(inputs, hidden)
+        return output + inputs[..., : self.hidden_size], state
+
+
+def definition(stack, inputs, hidden, states=None, gates=None):
+    """The dense stack as the paper defines it: a hidden layer is read as zeros."""
+    outputs, visible, finals = [inputs], [inputs], []
+    for number, layer in enumerate(stack.layers):
+        start = None if states is None else tuple(tensor.unsqueeze(0) for tensor in states[number])
+        output, final = layer(torch.cat(visible, dim=-1), start)
+        output = output if gates is None else output * gates[number]
+        outputs.append(output)
+        visible.append(torch.zeros_like(output) if hidden[number] else output)
+        finals.append(tuple(tensor.squeeze(0) for tensor in final))
+    return torch.cat(outputs, dim=-1), finals
+
+
+class TestDefinition:
+    """Outputs, final states and all gradients against the definition, for each pattern of hidden layers."""
+
+    def make(self, cell_type="lstm"):
+        torch.manual_seed(2)
+        return DenseRnnStack(INPUT_SIZE, HIDDEN_SIZE, 4, cell_type, 0.0, layer_dropout=0.5).double().train()
+
+    def check(self, stack, hidden, monkeypatch, states=None, gates=None):
+        torch.manual_seed(3)
+        inputs = torch.randn(3, 6, INPUT_SIZE, dtype=torch.float64, requires_grad=True)
+        factors = torch.randn(3, 6, INPUT_SIZE + 4 * HIDDEN_SIZE, dtype=torch.float64)
+        with monkeypatch.context() as context:
+            script_layer_dropout(context, hidden)
+            actual, actual_finals = stack(inputs, gates, states)
+        expected, expected_finals = definition(stack, inputs, hidden, states, gates)
+        for one, other in zip(actual_finals, expected_finals):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+        torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+        wanted = [inputs, *stack.parameters(), *([] if gates is None else [gates])]
+        for one, other in zip(
+            torch.autograd.grad((actual * factors).sum(), wanted),
+            torch.autograd.grad((expected * factors).sum(), wanted),
+        ):
+            torch.testing.assert_close(one, other, rtol=0, atol=1e-11)
+
+    @pytest.mark.parametrize("hidden", PATTERNS)
+    @pytest.mark.parametrize("cell_type", ["lstm", "gru", "rnn"])
+    def test_hidden_layers(self, cell_type, hidden, monkeypatch):
+        self.check(self.make(cell_type), hidden, monkeypatch)
+
+    @pytest.mark.parametrize("hidden", PATTERNS)
+    def test_states_and_gates(self, hidden, monkeypatch):
+        torch.manual_seed(4)
+        states = [tuple(torch.randn(3, HIDDEN_SIZE, dtype=torch.float64) for _ in "hc") for _ in range(4)]
+        gates = torch.rand(4, dtype=torch.float64, requires_grad=True)
+        self.check(self.make(), hidden, monkeypatch, states, gates)
+
+    @pytest.mark.parametrize("place", [0, 2, 3])
+    def test_a_subclass_of_lstm_keeps_its_forward(self, place, monkeypatch):
+        stack = self.make()
+        own = ResidualLstm(INPUT_SIZE + place * HIDDEN_SIZE, HIDDEN_SIZE, batch_first=True).double()
+        stack.layers[place] = own
+        self.check(stack, [False, True, False, True], monkeypatch)
+
+    def test_hooks_of_a_layer_are_called(self, monkeypatch):
+        stack, calls = self.make(), []
+        stack.layers[3].register_forward_hook(
+            lambda layer, arguments, output: calls.append(arguments[0].shape)
+        )
+        self.check(stack, [True, False, True, False], monkeypatch)
+        assert calls == [(3, 6, INPUT_SIZE + 3 * HIDDEN_SIZE)] * 2
+
+    def test_hidden_layers_are_not_multiplied(self, monkeypatch):
+        widths = []
+        lstm = torch.lstm
+
+        def counted(inputs, *arguments):
+            widths.append(inputs.size(-1))
+            return lstm(inputs, *arguments)
+
+        monkeypatch.setattr(torch, "lstm", counted)
+        script_layer_dropout(monkeypatch, [True, True, False, True])
+        self.make()(torch.randn(2, 3, INPUT_SIZE, dtype=torch.float64))
+        assert widths == [INPUT_SIZE, INPUT_SIZE, INPUT_SIZE + HIDDEN_SIZE]  # all but the first layer
+
+
 class TestDenseRnnStack:
     def make(self, **options):
         arguments = {"cell_type": "lstm", "dropout": 0.0, "layer_dropout": 0.0, **options}

@@ -403,7 +403,7 @@ class TestConstruction:
     @pytest.mark.parametrize(
         "options, message",
         [
-            ({"cell_type": "qrnn"}, "one of lstm, gru, rnn, but 'qrnn' was found"),
+            ({"cell_type": "qrnn"}, "one of lstm, gru, rnn, not 'qrnn'"),
             ({"input_size": 0}, "at least 1, but they are 0 and 3"),
             ({"hidden_size": -2}, "at least 1, but they are 4 and -2"),
             ({"num_layers": -1}, "a unidirectional ld_rnn is a number of at least 0, but -1 was found"),

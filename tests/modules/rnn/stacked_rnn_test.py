@@ -160,7 +160,7 @@ class TestStackedRnn:
     @pytest.mark.parametrize(
         "arguments, message",
         [
-            ((3, 4, 1, "qrnn"), "lstm, gru, rnn, but 'qrnn'"),
+            ((3, 4, 1, "qrnn"), "lstm, gru, rnn, not 'qrnn'"),
             ((0, 4, 1), "they are 0, 4 and 1"),
             ((3, 4, 0), "they are 3, 4 and 0"),
             ((3, 4, 1, "lstm", 1.5), "between 0 and 1, but it is 1.5"),

@@ -1,0 +1,104 @@
+"""Recurrent layers: the cell types, and one step of a stack."""
+
+from typing import Any, NamedTuple
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+# One layer's hidden state: (h, c) for an LSTM, (h,) for a GRU or a plain RNN, each of shape (B, H).
+LayerState = tuple[torch.Tensor, ...]
+
+
+class Cell(NamedTuple):
+    """A cell type."""
+
+    rnn: Any
+    """torch's class."""
+
+    num_gates: int
+    """Weight matrices of shape (H, D) for the input, and as many of shape (H, H) for the state."""
+
+
+# Keyed by the `cell_type` of configs.
+CELLS = {"lstm": Cell(torch.nn.LSTM, 4), "gru": Cell(torch.nn.GRU, 3), "rnn": Cell(torch.nn.RNN, 1)}
+
+# Keyed by the `mode` of torch's classes.
+CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}
+
+
+def check_cell_type(cell_type: str, owner: str) -> None:
+    """Raises `ConfigurationError` for an unknown `cell_type`; `owner` is the registered name of the encoder."""
+    if cell_type not in CELLS:
+        raise ConfigurationError(f"The cell_type of {owner} is one of {', '.join(CELLS)}, not '{cell_type}'.")
+
+
+def run_layer(
+    layer: torch.nn.RNNBase,
+    inputs: torch.Tensor,
+    start: LayerState | None = None,
+    lengths: torch.Tensor | None = None,
+    columns: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, LayerState]:
+    """
+    Runs one layer of a stack.
+
+    # Parameters
+
+    layer : `torch.nn.RNNBase`
+        One layer, one direction, batch first.
+    inputs : `torch.Tensor`
+        Shape (B, T, D).
+    start : `LayerState`, optional
+        The state before the first step, (B, H) each; zeros by default.
+    lengths : `torch.Tensor`, optional
+        Shape (B,), on the CPU: the steps that count. Rows of length 0 keep the state they started from.
+    columns : `torch.Tensor`, optional
+        Shape (D,), on the inputs' device, for an LSTM without `lengths`: the columns of its input weights that belong
+        to the inputs. The other columns count as reading zeros.
+
+    # Returns
+
+    `tuple[torch.Tensor, LayerState]`
+        The outputs (B, T, H), 0 beyond a row's length, and the state after its last step.
+    """
+    hidden: Any = None
+    if start is not None:
+        # A state from before the model moved, or from under autocast, may have another device or precision.
+        start = tuple(tensor.to(inputs) for tensor in start)
+        batched = tuple(tensor.unsqueeze(0) for tensor in start)  # each (1, B, H)
+        hidden = batched if len(batched) == 2 else batched[0]
+    if columns is not None:
+        output, final = _run_lstm_columns(layer, inputs, hidden, columns)
+    elif lengths is None:
+        output, final = layer(inputs, hidden)
+    else:
+        # Packing takes no empty rows: they run one step, and their state is put back below.
+        packed = pack_padded_sequence(inputs, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
+        output, final = layer(packed, hidden)
+        output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))
+    final = final if isinstance(final, tuple) else (final,)
+    state = tuple(tensor.squeeze(0) for tensor in final)  # each (B, H)
+    if lengths is not None:
+        empty = (lengths == 0).unsqueeze(-1).to(inputs.device)  # (B, 1)
+        before = start if start is not None else tuple(torch.zeros_like(tensor) for tensor in state)
+        state = tuple(torch.where(empty, old.to(new.dtype), new) for old, new in zip(before, state))
+    return output, state
+
+
+def reads_columns(layer: torch.nn.Module) -> bool:
+    """Whether `run_layer` takes `columns` for a layer: for torch's own LSTM only, without a user's hooks."""
+    return type(layer) is torch.nn.LSTM and not layer._forward_hooks and not layer._forward_pre_hooks
+
+
+def _run_lstm_columns(
+    layer: Any, inputs: torch.Tensor, hidden: Any, columns: torch.Tensor
+) -> tuple[torch.Tensor, LayerState]:
+    weight_ih, *others = layer.all_weights[0]
+    if hidden is None:
+        zeros = inputs.new_zeros(1, inputs.size(0), layer.hidden_size)
+        hidden = (zeros, zeros)
+    weights = [weight_ih.index_select(1, columns), *others]
+    # With biases, one layer, no dropout, in training or not, one direction, batch first.
+    output, *final = torch.lstm(inputs, hidden, weights, True, 1, 0.0, layer.training, False, True)
+    return output, tuple(final)
