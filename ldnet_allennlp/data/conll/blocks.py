@@ -1,16 +1,19 @@
-"""Cutting a CoNLL-like file into sentences."""
+"""The sentences of a CoNLL-like file."""
 
 import re
 from collections import Counter
-from typing import Counter as CounterType
-from typing import Dict, Iterator, List, NamedTuple, Optional
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.lines import decode_line, numbered_lines, shown
+from ldnet_allennlp.data.conll import file_checks
 from ldnet_allennlp.data.conll.columns import ColumnLayout, Row
 
 DOCSTART = "-DOCSTART-"
+# Between a word and its tag in the files of allennlp-models' "sequence_tagging" reader.
+WORD_TAG_DELIMITER = "###"
 
 # What a file may hold beside words; the keys of `ColumnFile.left_out`.
 DOCUMENT_MARKS = "document marks"
@@ -28,60 +31,77 @@ class Sentence(NamedTuple):
     are all columns of each word.
     """
 
-    lines: List[int]
-    words: List[str]
-    tags: Optional[List[str]]
-    extra: Dict[str, List[str]]
-    columns: List[List[str]]
+    lines: list[int]
+    words: list[str]
+    tags: list[str] | None
+    extra: dict[str, list[str]]
+    columns: list[list[str]]
 
 
 class ColumnFile:
     """
     The sentences of one CoNLL-like file, one at a time; nothing but counts is kept.
 
-    A sentence ends at a line that is empty or all ASCII white space, at a `-DOCSTART-` row (first field or
-    word; any number of columns; left out), and at the end of the file. White space is ASCII's only: U+00A0,
-    U+200B, U+FEFF and their like belong to words. In the layout "conllu", lines that start with "#",
-    multiword ranges ("1-2") and empty nodes ("8.1") are left out, and words must be numbered 1, 2, 3 in each
-    sentence. Elsewhere "#" is a word, unless `comment_prefix` is set: then lines with that prefix before a
-    sentence's first row are comments, though not if the separator is a TAB and they hold one.
+    A sentence ends at a line that is empty or all ASCII white space, at a mark (left out), and at the end of the
+    file. Marks are `-DOCSTART-` rows (first field or word; any number of columns) and rows with nothing but
+    `<HEADLINE>` or the like and empty columns. White space is ASCII's only: U+00A0, U+200B, U+FEFF and their like
+    belong to words. In the layout "conllu", lines that start with "#", multiword ranges ("1-2") and empty nodes
+    ("8.1") are left out, and words must be numbered 1, 2, 3 in each sentence; "ontonotes" has the comments, too.
+    Elsewhere "#" is a word, unless `comment_prefix` is set: then lines with that prefix before a sentence's first row
+    are comments, though not if the separator is a TAB and they hold one.
 
     # Parameters
 
     path : `str`
-        A file, plain or gzip.
+        A file, plain or compressed.
     layout : `ColumnLayout`
-        Which column is what, and whether tags must be there.
+        The columns, and whether tags are required.
     """
 
     def __init__(self, path: str, layout: ColumnLayout) -> None:
         self.path = path
         self._layout = layout
-        self.left_out: CounterType[str] = Counter()
+        self.left_out: Counter[str] = Counter()
         self.num_sentences = 0
         self.num_words = 0
         # How many columns each row of the file has, and whether its sentences have tags; `None` before the
         # first.
-        self._num_columns: Optional[int] = None
-        self.has_tags: Optional[bool] = None
+        self._num_columns: int | None = None
+        self.has_tags: bool | None = None
+        self._delimiter = layout.word_tag_delimiter
+        self._longest = 0
 
     def sentences(self) -> Iterator[Sentence]:
         """Raises `ConfigurationError` with file, line, what was found and what was expected."""
-        rows: List[Row] = []
+        numbered = file_checks.NumberedWords(self.path)
+        for rows in self._blocks():
+            sentence = self._sentence(rows)
+            numbered.add(sentence.words)
+            yield sentence
+        numbered.finish()
+
+    def _blocks(self) -> Iterator[list[Row]]:
+        """The rows of each sentence."""
+        rows: list[Row] = []
+        is_first = True
         for number, line in numbered_lines(self.path):
-            if not line.strip():
-                if rows:
-                    yield self._sentence(rows)
-                rows = []
-                continue
-            if self._is_comment(line, is_first=not rows):
+            is_mark = not line.strip()
+            if not is_mark and is_first:
+                self._check_first(line)
+                is_first = False
+            if not is_mark and self._is_comment(line, is_first=not rows):
                 self.left_out[COMMENTS] += 1
                 continue
-            row = self._row(number, line)
-            if self._is_document_mark(row):
-                self.left_out[DOCUMENT_MARKS] += 1
+            if self._delimiter is not None:
+                if not is_mark:
+                    yield self._tagged_words(number, line, self._delimiter)
+                continue
+            row = None if is_mark else self._row(number, line)
+            if row is None or self._is_document_mark(row, line):
+                if row is not None:
+                    self.left_out[DOCUMENT_MARKS] += 1
                 if rows:
-                    yield self._sentence(rows)
+                    yield rows
                 rows = []
                 continue
             self._layout.check_count(row, self._num_columns, self.path)
@@ -89,31 +109,61 @@ class ColumnFile:
             if not self._layout.is_conllu or self._is_word(row, len(rows) + 1):
                 rows.append(row)
         if rows:
-            yield self._sentence(rows)
+            yield rows
+
+    def _check_first(self, line: bytes) -> None:
+        """Notices other formats at the first line that is not empty."""
+        file_checks.check_is_columns(self.path, line)
+        layout = self._layout
+        if not layout.is_columns or layout.comment_prefix:
+            return
+        if line.startswith(b"#begin document"):
+            raise ConfigurationError(
+                f"{self.path}: found '#begin document', which OntoNotes' files (.gold_conll) begin with. "
+                f'Expected the layout "ontonotes".'
+            )
+        parts = [part.rpartition(WORD_TAG_DELIMITER.encode()) for part in line.split()]
+        if self._delimiter is None and all(a and d and b for a, d, b in parts):
+            self._delimiter = WORD_TAG_DELIMITER
 
     def _row(self, number: int, line: bytes) -> Row:
-        separator = self._layout.separator
-        if separator is None:
-            fields = line.split()  # bytes are split at ASCII white space only, other than str
-        else:
-            fields = [field.strip() for field in line.split(separator)]
-        return Row(
-            number, decode_line(b"\t".join(fields), self._layout.encoding, self.path, number).split("\t")
-        )
+        fields = self._layout.split(line, self._num_columns)
+        return Row(number, self._decode(b"\t".join(fields), number).split("\t"))
+
+    def _tagged_words(self, number: int, line: bytes, delimiter: str) -> list[Row]:
+        """The rows of a sentence in one line."""
+        rows = []
+        for part in self._decode(b" ".join(line.split()), number).split(" "):
+            word, found, tag = part.rpartition(delimiter)
+            if not found and self._layout.labels == "required":
+                raise ConfigurationError(
+                    f"{self.path}, line {number}: found {shown(part)}, expected a word, '{delimiter}' and its tag "
+                    f"(word_tag_delimiter), as in the file's first line."
+                )
+            rows.append(Row(number, [word, tag] if found else [part]))
+        return rows
+
+    def _decode(self, line: bytes, number: int) -> str:
+        if self._layout.encoding == "utf-8":
+            line = file_checks.join_surrogates(line, self.path, number)
+        return decode_line(line, self._layout.encoding, self.path, number)
 
     def _is_comment(self, line: bytes, is_first: bool) -> bool:
-        if self._layout.is_conllu:
+        if not self._layout.is_columns:
             return line.startswith(b"#")
         prefix = self._layout.comment_prefix
         if prefix is None or not is_first or not line.startswith(prefix):
             return False
         return self._layout.separator is None or self._layout.separator not in line
 
-    def _is_document_mark(self, row: Row) -> bool:
+    def _is_document_mark(self, row: Row, line: bytes) -> bool:
         if row.fields[0] == DOCSTART:
             return True
+        if self._layout.is_conllu:
+            return False
         word = self._layout.word
-        return not self._layout.is_conllu and 0 <= word < len(row.fields) and row.fields[word] == DOCSTART
+        is_word = 0 <= word < len(row.fields) and row.fields[word] == DOCSTART
+        return is_word or file_checks.is_markup(line)
 
     def _is_word(self, row: Row, expected: int) -> bool:
         """Whether a CoNLL-U row is a word; `expected` is its number."""
@@ -132,10 +182,10 @@ class ColumnFile:
             )
         return True
 
-    def _sentence(self, rows: List[Row]) -> Sentence:
+    def _sentence(self, rows: list[Row]) -> Sentence:
         layout = self._layout
         words = layout.words(rows, self.path)
-        tags: Optional[List[str]] = None
+        tags: list[str] | None = None
         if layout.labels == "required":
             tags = layout.tags(rows, self.path)
         elif layout.labels == "optional":
@@ -149,10 +199,13 @@ class ColumnFile:
         self.has_tags = tags is not None
         self.num_sentences += 1
         self.num_words += len(rows)
+        if len(rows) > max(self._longest, file_checks.LONGEST_SENTENCE):
+            self._longest = len(rows)
+            file_checks.warn_of_long_sentence(self.path, rows[0].line, len(rows))
         extra = layout.extra_values(rows, self.path)
         return Sentence([row.line for row in rows], words, tags, extra, [row.fields for row in rows])
 
-    def _check_untagged(self, rows: List[Row]) -> None:
+    def _check_untagged(self, rows: list[Row]) -> None:
         for row in rows:
             if self._layout.has_tag(row):
                 raise ConfigurationError(

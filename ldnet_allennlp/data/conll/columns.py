@@ -1,33 +1,37 @@
-"""Which column of a CoNLL-like file holds what."""
+"""The columns of a CoNLL-like file: which one holds the word, the tag, and the rest."""
 
 import codecs
 import re
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple, Union
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.lines import shown
 
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
-LAYOUTS = ("columns", "conllu")
+LAYOUTS = ("columns", "conllu", "ontonotes")
 LABELS = ("required", "optional", "ignored")
 SEPARATORS = {"whitespace": None, "tab": b"\t", "\t": b"\t"}
 
-Column = Union[int, str]
+# The columns of the word and of the tag, unless the reader is told others.
+_DEFAULTS: dict[str, tuple[int, int | str]] = {"columns": (0, -1), "conllu": (1, -1), "ontonotes": (3, 10)}
+
+Column = int | str
 
 
 class Row(NamedTuple):
     """The fields of one line of a file, the line counted from 1."""
 
     line: int
-    fields: List[str]
+    fields: list[str]
 
 
 class ColumnLayout:
     """
-    How the rows of a file are cut into columns, and which of them are the word, the tag and extra columns.
+    Splits rows into columns and picks the word, the tag and extra columns.
 
-    The parameters are those of the "conll_columns" reader, which documents them. A layout is immutable.
+    The parameters are those of the "conll_columns" reader, which documents them.
     Raises `ConfigurationError` for names that are not in `column_names` and for options that contradict each
     other.
     """
@@ -35,21 +39,24 @@ class ColumnLayout:
     def __init__(
         self,
         layout: str = "columns",
-        column_names: Optional[Sequence[str]] = None,
-        word_column: Optional[Column] = None,
-        tag_column: Optional[Column] = None,
-        missing_tag: Optional[str] = None,
+        column_names: Sequence[str] | None = None,
+        word_column: Column | None = None,
+        tag_column: Column | None = None,
+        missing_tag: str | None = None,
         extra_columns: Sequence[Column] = (),
-        separator: Optional[str] = None,
-        comment_prefix: Optional[str] = None,
+        separator: str | None = None,
+        comment_prefix: str | None = None,
         same_columns: bool = True,
         encoding: str = "utf-8",
         labels: str = "required",
+        empty_word: str | None = None,
+        word_tag_delimiter: str | None = None,
     ) -> None:
         _check_choice("layout", layout, LAYOUTS)
         _check_choice("labels", labels, LABELS)
         self.labels = labels
         self.is_conllu = layout == "conllu"
+        self.is_columns = layout == "columns"
         if self.is_conllu and column_names is None:
             column_names = CONLLU_COLUMNS
         self.column_names = list(column_names) if column_names is not None else None
@@ -57,21 +64,26 @@ class ColumnLayout:
         _check_choice("separator", separator, tuple(SEPARATORS))
         self.separator = SEPARATORS[separator]
         self.encoding = _text_encoding(encoding)
-        if comment_prefix == "" or (comment_prefix and self.is_conllu):
+        if comment_prefix == "" or (comment_prefix and not self.is_columns):
             raise ConfigurationError(
                 f"Found comment_prefix {comment_prefix!r} in the layout {layout!r}, expected null or at "
-                f"least one character (in the layout 'conllu' each line that starts with '#' is a comment "
-                f"anyway)."
+                f"least one character (in the layouts 'conllu' and 'ontonotes' each line that starts with '#' is a "
+                f"comment anyway)."
             )
         self.comment_prefix = comment_prefix.encode(self.encoding) if comment_prefix else None
-        self.same_columns = same_columns
+        self.same_columns = same_columns and layout != "ontonotes"
+        self.empty_word = empty_word
+        self.word_tag_delimiter = word_tag_delimiter
         self.missing_tag = missing_tag
 
         is_standard = self.column_names == list(CONLLU_COLUMNS)
-        self.word_column: Column = word_column if word_column is not None else (1 if self.is_conllu else 0)
-        self.tag_column: Column = tag_column if tag_column is not None else ("upos" if is_standard else -1)
+        default_word, default_tag = _DEFAULTS[layout]
+        self.word_column: Column = default_word if word_column is None else word_column
+        if tag_column is None:
+            tag_column = "upos" if is_standard else default_tag
+        self.tag_column: Column = tag_column
         self.word = self._index(self.word_column)
-        self.tag_key: Optional[str] = None
+        self.tag_key: str | None = None
         column = self.tag_column
         if isinstance(column, str) and ":" in column and column not in (self.column_names or ()):
             column, _, self.tag_key = column.partition(":")  # a feature, such as "feats:Number"
@@ -88,18 +100,21 @@ class ColumnLayout:
             )
         self.extra = {self._extra_name(column): self._index(column) for column in extra_columns}
 
-    def words(self, rows: Sequence[Row], path: str) -> List[str]:
+    def words(self, rows: Sequence[Row], path: str) -> list[str]:
         """The word of each row. Raises `ConfigurationError` if a row has no such column or nothing in it."""
-        return self._pick(rows, self.word, "word_column", self.word_column, path)
+        if self.empty_word is None:
+            return self._pick(rows, self.word, "word_column", self.word_column, path)
+        words = self._pick(rows, self.word, "word_column", self.word_column, path, allow_empty=True)
+        return [word or self.empty_word for word in words]
 
-    def extra_values(self, rows: Sequence[Row], path: str) -> Dict[str, List[str]]:
+    def extra_values(self, rows: Sequence[Row], path: str) -> dict[str, list[str]]:
         """The extra columns by name; empty fields are allowed."""
         return {
             name: self._pick(rows, index, "extra column", name, path, allow_empty=True)
             for name, index in self.extra.items()
         }
 
-    def tags(self, rows: Sequence[Row], path: str) -> List[str]:
+    def tags(self, rows: Sequence[Row], path: str) -> list[str]:
         """The tag of each row. Raises `ConfigurationError` where there is no such column or key."""
         for row in rows:
             if not self.has_tag(row):
@@ -120,22 +135,38 @@ class ColumnLayout:
             self.tag_key is not None or self.tag % count != self.word % count
         )
 
-    def check_count(self, row: Row, count: Optional[int], path: str) -> None:
+    def split(self, line: bytes, count: int | None) -> list[bytes]:
         """
-        Raises `ConfigurationError` unless a row has as many columns as it must have: as many as there are
-        names (fewer only if tags need not be there), and as many as the file's first row, which are `count`.
+        The fields of a line; `count` is the number of columns of the rows before, if there are some. A TAB at the end
+        of a row, after its last column, is dropped; one at its start is an empty word.
+        """
+        expected = len(self.column_names) if self.column_names else count
+        if self.separator is not None:
+            fields = [field.strip() for field in line.split(self.separator)]
+            if not fields[-1] and len(fields) - 1 == expected:
+                fields.pop()
+            return fields
+        fields = line.split()  # bytes are split at ASCII white space only, other than str
+        if line.startswith(b"\t") and len(fields) + 1 == expected and self.word == 0:
+            fields.insert(0, b"")
+        return fields
+
+    def check_count(self, row: Row, count: int | None, path: str) -> None:
+        """
+        Raises `ConfigurationError` unless a row has as many columns as there are names (fewer only if tags are
+        optional) and as the file's first row, which has `count`.
         """
         if not self.same_columns:
             return
-        found = len(row.fields)
+        size = len(row.fields)
         if self.column_names is not None:
             names = len(self.column_names)
-            if found > names or (found < names and self.labels == "required"):
+            if size > names or (size < names and self.labels == "required"):
                 raise ConfigurationError(
                     f"{path}, line {row.line}: found {_columns(row)}, expected {names} "
                     f"({', '.join(self.column_names)})."
                 )
-        if count is not None and found != count:
+        if count is not None and size != count:
             raise ConfigurationError(
                 f"{path}, line {row.line}: found {_columns(row)}, expected {count} as in the rows before. A "
                 f"word with a blank in it needs the separator 'tab'; if rows may differ, set same_columns to "
@@ -143,14 +174,14 @@ class ColumnLayout:
             )
 
     def _index(self, column: Column) -> int:
-        """The number of a column, counted from 0, or from the end if negative and the names are not known."""
+        """The number of a column, counted from 0, or from the end if negative and there are no names."""
         names = self.column_names
         if isinstance(column, str) and not (names and column in names):
             if not re.fullmatch(r"-?[0-9]+", column):
-                known = (
+                choices = (
                     f"one of {', '.join(names)}, or a number" if names else "a number (or set column_names)"
                 )
-                raise ConfigurationError(f"Found the column {column!r}, expected {known}.")
+                raise ConfigurationError(f"Found the column {column!r}, expected {choices}.")
             column = int(column)
         if isinstance(column, str):
             assert names is not None
@@ -170,7 +201,7 @@ class ColumnLayout:
 
     def _pick(
         self, rows: Sequence[Row], index: int, what: str, column: Column, path: str, allow_empty: bool = False
-    ) -> List[str]:
+    ) -> list[str]:
         values = []
         for row in rows:
             if not -len(row.fields) <= index < len(row.fields):
@@ -182,7 +213,7 @@ class ColumnLayout:
             if not value and not allow_empty:
                 raise ConfigurationError(
                     f"{path}, line {row.line}: found nothing in the {what} {column!r} of {_columns(row)}, "
-                    f"expected a {'word' if what == 'word_column' else 'tag'}."
+                    f"expected a {'word (empty_word sets one)' if what == 'word_column' else 'tag'}."
                 )
             values.append(value)
         return values
@@ -190,9 +221,9 @@ class ColumnLayout:
     def _value_of_key(self, row: Row, value: str, path: str) -> str:
         """The value of `tag_key` in a list such as "Number=Sing|Person=3"."""
         for part in value.split("|"):
-            key, _, found = part.partition("=")
-            if key == self.tag_key and found:
-                return found
+            key, _, tag = part.partition("=")
+            if key == self.tag_key and tag:
+                return tag
         if self.missing_tag is None:
             raise ConfigurationError(
                 f"{path}, line {row.line}: found {shown(value)} in the column of {self.tag_column!r}, "
@@ -201,7 +232,7 @@ class ColumnLayout:
         return self.missing_tag
 
 
-def _check_choice(option: str, value: str, choices: Tuple[str, ...]) -> None:
+def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise ConfigurationError(
             f"Found the {option} {value!r}, expected one of {', '.join(map(repr, choices))}."

@@ -1,87 +1,135 @@
-"""Finding out which span encoding the tags of a corpus are in."""
+"""Detection of the span encoding, and of the spelling, of a corpus's tags."""
 
-from typing import Dict, Iterable, List, Optional, Sequence, Tuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, native_letters, split_tag, validate
+from ldnet_allennlp.data.conll.tag_spelling import TagSpelling, common_spelling, is_bracketed, respell
 
-# In order of preference where several fit equally well: tags that are all "O" count as BIO, I- tags alone as
-# IOB1, spans of one token with the letter S as IOBES. "IO" is not among them: whatever fits it, fits IOB1.
+BRACKETS = "BRACKETS"
+
+# In order of preference where several fit equally well: tags that are all "O" count as BIO, I- tags alone as IOB1,
+# spans of one token with the letter S as IOBES. "IO" is missing: whatever fits it fits IOB1.
 _CANDIDATES = ("BIO", "IOB1", "IOBES", "BIOUL", "BMES")
+# Tags of words without a label where no word has "O".
+_BLANK = ("-", "_")
+# A column with more different tags than this holds no spans.
+_MOST_TAGS = 10_000
+
+
+class DetectedTags(NamedTuple):
+    """
+    A name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` for tags that are no spans; how the tags are spelled
+    (`None`: with a letter, a hyphen and a type); and the tag of outside words.
+    """
+
+    encoding: str | None
+    spelling: TagSpelling | None = None
+    outside: str = OUTSIDE
 
 
 class EncodingDetector:
     """
-    Judges the encoding of tag sequences that pass by once, keeping only counts.
+    Judges tag sequences that pass by once, keeping only counts and the set of tags.
 
-    Tags without letters are "BARE" if "O" is among them, and no spans at all (parts of speech) otherwise.
-    Among the encodings with letters the one wins in which the fewest tags are ill-formed, then the one whose
-    own letters occur most often, then the more common one. The result does not depend on the order of the
-    sequences.
+    Tags without letters are "BARE" if "O" is among them, and no spans (parts of speech) otherwise. Among the
+    encodings with letters the one wins in which the fewest tags are ill-formed, then the one whose own letters occur
+    most often, then the more common one. The result does not depend on the order of the sequences.
     """
 
     def __init__(self) -> None:
-        self._problems: Dict[str, int] = dict.fromkeys(_CANDIDATES, 0)
-        self._native: Dict[str, int] = dict.fromkeys(_CANDIDATES, 0)
-        self._has_outside = False
-        # The first tag with a letter and a type, with a letter only, and with neither, each with its line.
-        self._first: Dict[str, Tuple[str, Optional[int]]] = {}
+        self._problems = dict.fromkeys(_CANDIDATES, 0)
+        self._native = dict.fromkeys(_CANDIDATES, 0)
+        self._lines: dict[str, int | None] = {}  # where each tag first occurs
 
-    def add(self, tags: Sequence[str], lines: Optional[Sequence[int]] = None) -> None:
+    def add(self, tags: Sequence[str], lines: Sequence[int] | None = None) -> None:
         """Takes in the tags of one sentence; `lines` are their line numbers, for messages."""
-        kinds = set(tags)
-        self._has_outside = self._has_outside or OUTSIDE in kinds
-        if kinds <= {OUTSIDE}:
+        for position, tag in enumerate(tags):
+            if tag not in self._lines and len(self._lines) < _MOST_TAGS:
+                self._lines[tag] = lines[position] if lines else None
+        if set(tags) <= {OUTSIDE}:
             return
-        for kind in sorted(kinds - {OUTSIDE}):
-            parts = split_tag(kind)
-            shape = "no letter" if parts is None else "letter and type" if parts[1] else "letter only"
-            if shape not in self._first:
-                self._first[shape] = (kind, lines[list(tags).index(kind)] if lines else None)
-        if "no letter" in self._first:
-            return
-        for encoding in _CANDIDATES:
-            self._problems[encoding] += len(validate(tags, encoding))
-            self._native[encoding] += native_letters(tags, encoding)
+        respelled = [OUTSIDE if tag in _BLANK else respell(tag) for tag in tags]
+        readable = [tag for tag in respelled if tag is not None]
+        if len(readable) == len(tags):
+            for encoding in _CANDIDATES:
+                self._problems[encoding] += len(validate(readable, encoding))
+                self._native[encoding] += native_letters(readable, encoding)
 
-    def encoding(self) -> Optional[str]:
-        """
-        A name from `tag_schemes.ENCODINGS`, or `None` for tags that are no spans.
+    def encoding(self) -> str | None:
+        """The encoding alone, see `detect`."""
+        return self.detect().encoding
 
-        Raises `ValueError` if some tags have a letter and a type ("B-PER") and others neither ("NOUN").
+    def detect(self) -> DetectedTags:
         """
-        if "no letter" in self._first:
-            if "letter and type" in self._first:
-                found = " and ".join(self._seen(shape) for shape in ("letter and type", "no letter"))
-                raise ValueError(
-                    f"Found both {found}, from which the label encoding cannot be told. Expected span tags, "
-                    f"or tags without such letters; or a label_encoding that is declared (null if the tags "
-                    f"are no spans)."
-                )
-            return "BARE" if self._has_outside else None
+        Encoding and spelling of all tags so far.
+
+        Raises `ValueError` if there are span tags ("B-PER") and others ("NOUN"), or tags that look like span tags in
+        a spelling that is not known.
+        """
+        tags = set(self._lines) - {OUTSIDE, "o"}
+        has_outside = OUTSIDE in self._lines or ("o" in self._lines and all(t == t.lower() for t in tags))
+        if is_bracketed(self._lines):
+            return DetectedTags(BRACKETS)
+        standard = {tag for tag in tags if split_tag(tag)}
+        blank = next((tag for tag in _BLANK if tag in tags), None)
+        if blank and OUTSIDE in self._lines:
+            raise ValueError(
+                f"Found the tag {self._quote(blank)} beside {self._quote(OUTSIDE)}; spaCy writes '-' for words whose "
+                f'label is unknown. Set partial_label: "{blank}" to train with unknown labels, or '
+                f'tag_map: {{"{blank}": "O"}} to read these words as outside of spans.'
+            )
+        if tags == standard or (blank and standard and tags - standard == {blank}):
+            return DetectedTags(self._best(), None, blank or OUTSIDE)
+        spelling = common_spelling(tags)
+        if spelling is not None:
+            return DetectedTags(self._best(), spelling)
+        typed = {tag for tag in standard if "-" in tag}
+        if typed:
+            raise ValueError(
+                f"Found both {self._first(typed)} and {self._first(tags - standard)}, so the label_encoding is not "
+                f"clear. Expected span tags in one spelling, or tags without letters. Rewrite the odd ones with "
+                f"tag_map, or declare the label_encoding (null if the tags are no spans)."
+            )
+        if not has_outside:
+            return DetectedTags(None)
+        self._check_bare(tags)
+        return DetectedTags("BARE")
+
+    def _best(self) -> str:
         return min(
             _CANDIDATES,
             key=lambda name: (self._problems[name], -self._native[name], _CANDIDATES.index(name)),
         )
 
-    def _seen(self, shape: str) -> str:
-        tag, line = self._first[shape]
+    def _check_bare(self, tags: set[str]) -> None:
+        """Raises `ValueError` if two types differ in a first (or last) letter B and I only."""
+        for tag in sorted(tags):
+            for pair in ("BI", "bi"):
+                for other in (pair[1] + tag[1:], tag[:-1] + pair[1]):
+                    begins = tag[0] == pair[0] if other[1:] == tag[1:] else tag[-1] == pair[0]
+                    if begins and other in tags and len(tag) > 1:
+                        raise ValueError(
+                            f"Found the tags {self._quote(tag)} and {self._quote(other)}, which look like the begin "
+                            f"and the inside of a span in a spelling that is not known. Expected tags such as "
+                            f'"B-PER": rewrite these with tag_map, or declare the label_encoding "BARE" if they are '
+                            f"types."
+                        )
+
+    def _first(self, tags: set[str]) -> str:
+        return self._quote(min(tags, key=lambda tag: (self._lines[tag] or 0, tag)))
+
+    def _quote(self, tag: str) -> str:
+        line = self._lines[tag]
         return repr(tag) if line is None else f"{tag!r} (line {line})"
 
 
-def detect_encoding(sequences: Iterable[Sequence[str]]) -> Optional[str]:
+def detect_encoding(sequences: Iterable[Sequence[str]]) -> str | None:
     """
-    The encoding of these tag sequences, see `EncodingDetector`.
-
-    # Returns
-
-    `Optional[str]`
-        A name from `tag_schemes.ENCODINGS`; `None` if the tags are no spans. Raises `ValueError` if it cannot
-        be told.
+    The encoding of these tag sequences: a name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` if the tags are no
+    spans. Raises `ValueError` if it is not clear, see `EncodingDetector`.
     """
     detector = EncodingDetector()
     for tags in sequences:
         detector.add(tags)
     return detector.encoding()
-
-
-__all__: List[str] = ["EncodingDetector", "detect_encoding"]

@@ -1,39 +1,49 @@
-"""What becomes of the tags of a corpus on their way into instances: checked, repaired, converted, counted."""
+"""Tags on their way from a corpus into instances: respelled, checked, repaired, converted, counted."""
 
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.lines import shown
+from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, CONVERTIBLE, convert_partial, is_partial
+from ldnet_allennlp.data.conll.tag_detection import BRACKETS, DetectedTags, EncodingDetector
 from ldnet_allennlp.data.conll.tag_schemes import (
     OUTSIDE,
     UnreadableTag,
     canonical_encoding,
     convert,
+    spans_from_tags,
     validate,
 )
+from ldnet_allennlp.data.conll.tag_spelling import respell, unbracket
 
 AUTO = "auto"
 ON_INVALID_TAGS = ("repair", "keep", "error")
 # "IO" and "BARE" are no targets: they would lose the border between neighbouring spans of one type.
 TARGETS = ("BIO", "BIOUL", "IOB1", "BMES", "IOBES")
 
+# With a declared encoding, so many ill-formed spans, and this share of all spans, are no slips.
+_MANY_PROBLEMS, _MOST_SPANS = 3, 0.8
+# Sentences with spans from which the encoding is detected that a file of such spans looks like.
+_DETECTED_SENTENCES = 500
+
 
 class RecodingOptions:
     """
-    The options `label_encoding`, `target_label_encoding` and `on_invalid_tags` of the "conll_columns" reader,
-    checked.
+    The tag options of the readers, checked: see `TaggedSentenceReader`.
 
     Raises `ConfigurationError` for an unknown name and for options that exclude each other.
     """
 
     def __init__(
         self,
-        label_encoding: Optional[str] = AUTO,
-        target_label_encoding: Optional[str] = None,
+        label_encoding: str | None = AUTO,
+        target_label_encoding: str | None = None,
         on_invalid_tags: str = "repair",
+        partial_label: str | None = None,
+        tag_map: dict[str, str] | None = None,
     ) -> None:
-        if label_encoding not in (None, AUTO):
+        if label_encoding not in (None, AUTO, BRACKETS):
             label_encoding = _canonical("label_encoding", label_encoding)
         if target_label_encoding is not None:
             target_label_encoding = _canonical("target_label_encoding", target_label_encoding)
@@ -44,9 +54,8 @@ class RecodingOptions:
                 )
             if label_encoding is None:
                 raise ConfigurationError(
-                    f"Found the target_label_encoding {target_label_encoding!r} with the label_encoding "
-                    f"null, which says that the tags are no spans. Expected no target, or the encoding of "
-                    f"the file (or 'auto')."
+                    f"Found the target_label_encoding {target_label_encoding!r} with the label_encoding null (the "
+                    f"tags are no spans). Expected no target, or the encoding of the file (or 'auto')."
                 )
         if on_invalid_tags not in ON_INVALID_TAGS:
             raise ConfigurationError(
@@ -57,40 +66,61 @@ class RecodingOptions:
                 f"Found on_invalid_tags 'keep' with the target_label_encoding {target_label_encoding!r}, "
                 f"expected no target: ill-formed tags cannot both stay as they are and be converted."
             )
+        if partial_label is not None and (not partial_label or ALTERNATIVES in partial_label):
+            raise ConfigurationError(
+                f"Found the partial_label {partial_label!r}, expected a tag without '{ALTERNATIVES}' such as '?'."
+            )
         self.label_encoding = label_encoding
         self.target_label_encoding = target_label_encoding
         self.on_invalid_tags = on_invalid_tags
+        self.partial_label = partial_label
+        self.tag_map = dict(tag_map or {})
+
+    def rename(self, tags: Sequence[str]) -> list[str]:
+        """The tags after `tag_map`."""
+        return [self.tag_map.get(tag, tag) for tag in tags]
+
+    def complete(self, tags: Sequence[str]) -> bool:
+        """Whether no tag leaves a choice."""
+        return not is_partial(tags, self.partial_label)
 
 
 class TagRecoder:
     """
-    Checks and converts the tags of one file, and counts what was ill-formed.
+    Checks and converts the tags of one file, and counts what is ill-formed.
 
     # Parameters
 
     path : `str`
         The file, for messages.
-    source : `str`, optional
-        The encoding of the file, `None` for tags that are no spans.
+    detected : `DetectedTags`
+        The encoding and the spelling of the file's tags.
     options : `RecodingOptions`
         Which encoding to convert to, and what to do with ill-formed tags.
     """
 
-    def __init__(self, path: str, source: Optional[str], options: RecodingOptions) -> None:
-        if source is None and options.target_label_encoding is not None:
+    def __init__(self, path: str, detected: DetectedTags, options: RecodingOptions) -> None:
+        if detected.encoding is None and options.target_label_encoding is not None:
             raise ConfigurationError(
                 f"{path}: found tags that are no spans, expected span tags that can be converted to the "
                 f"target_label_encoding '{options.target_label_encoding}'. Declare label_encoding if they "
                 f"are spans."
             )
         self.path = path
-        self.source = source
-        self.target = options.target_label_encoding or source
-        self._on_invalid = options.on_invalid_tags
+        self.detected = detected
+        self.source = "BIO" if detected.encoding == BRACKETS else detected.encoding
+        self.target = options.target_label_encoding or self.source
+        self.options = options
         self.num_ill_formed_tags = 0
         self.num_ill_formed_sentences = 0
-        self.first_problem: Optional[str] = None
+        self.first_problem: str | None = None
+        self.first_respelled: tuple[str, str] | None = None
         self.has_spans = False  # whether any tag but "O" has been checked
+        self._num_spans = 0
+        # Judges the tags of a file whose encoding is declared.
+        self._detector = EncodingDetector() if options.label_encoding not in (AUTO, None, BRACKETS) else None
+        self._num_judged = 0
+        self._standard: dict[str, str] = {OUTSIDE: OUTSIDE, detected.outside: OUTSIDE}
 
     def check(self, tags: Sequence[str], lines: Sequence[int]) -> None:
         """
@@ -98,48 +128,136 @@ class TagRecoder:
 
         Raises `ConfigurationError` for an ill-formed sequence if `on_invalid_tags` is "error".
         """
-        self.has_spans = self.has_spans or any(tag != OUTSIDE for tag in tags)
-        problems = validate(tags, self.source) if self.source is not None else []
+        if all(tag == OUTSIDE for tag in tags) or self.source is None:
+            return
+        standard = self._read(tags, lines)
+        self.has_spans = self.has_spans or any(tag != OUTSIDE for tag in standard)
+        if not self.options.complete(tags):
+            return
+        self._judge(tags, standard)
+        problems = validate(standard, self.source)
         if not problems:
             return
         self.num_ill_formed_tags += len(problems)
         self.num_ill_formed_sentences += 1
         first = problems[0]
         message = (
-            f"line {lines[first.position]}: found the tag {shown(first.found)}, expected {first.expected}"
+            f"line {lines[first.position]}: found the tag {shown(tags[first.position])}, expected "
+            f"{first.expected}"
         )
         self.first_problem = self.first_problem or message
-        if self._on_invalid == "error":
+        if self.options.on_invalid_tags == "error":
             raise ConfigurationError(
                 f"{self.path}, {message}. The label encoding is {self.source}; on_invalid_tags 'repair' "
                 f"reads such tags as conlleval does."
             )
 
-    def recode(self, tags: Sequence[str], lines: Sequence[int]) -> List[str]:
+    def recode(self, tags: Sequence[str], lines: Sequence[int]) -> list[str]:
         """
         The tags in the target encoding, ill-formed ones repaired unless `on_invalid_tags` is "keep".
 
-        Raises `ConfigurationError` for a tag that is no span tag at all, unless it is "keep".
+        Raises `ConfigurationError` for a tag that is no span tag at all, unless it is "keep", and for tags that leave
+        a choice where the encodings differ and one of them is not in `CONVERTIBLE`.
         """
-        if self.source is None or self.target is None or self._on_invalid == "keep":
+        if self.source is None or self.target is None or self.options.on_invalid_tags == "keep":
             return list(tags)
+        standard = self._read(tags, lines)
         try:
-            return convert(tags, self.source, self.target)
+            if self.options.complete(tags):
+                return convert(standard, self.source, self.target)
+            if self.source != self.target and not {self.source, self.target} <= set(CONVERTIBLE):
+                raise ConfigurationError(
+                    f"{self.path}, line {lines[0]}: found partial labels in the encoding {self.source}, which cannot "
+                    f"be converted to {self.target}. Expected two of {', '.join(CONVERTIBLE)}, or no "
+                    f"target_label_encoding."
+                )
+            if self.source == self.target:
+                return standard
+            return convert_partial(standard, self.source, self.target, self.options.partial_label or "")
         except UnreadableTag as error:
+            raise self._unreadable(tags[error.position], lines[error.position]) from error
+
+    def finish(self) -> None:
+        """
+        Call it after the file's last sentence.
+
+        Raises `ConfigurationError` if nearly all spans are ill-formed in the declared encoding.
+        """
+        many = max(_MANY_PROBLEMS, _MOST_SPANS * self._num_spans)
+        if (
+            self._detector is None
+            or self.options.on_invalid_tags == "keep"
+            or self.num_ill_formed_tags < many
+        ):
+            return
+        try:
+            looks_like = self._detector.detect().encoding
+        except ValueError:
+            looks_like = None
+        if looks_like != self.source:
             raise ConfigurationError(
-                f"{self.path}, line {lines[error.position]}: found the tag {shown(error.tag)}, expected 'O' "
-                f"or a tag of the label encoding {self.source}. Is this the tag column, and the label "
-                f"encoding that of the file (null for tags that are no spans)?"
-            ) from error
+                f"{self.path}: found {self.num_ill_formed_tags} tags that are ill-formed {self.source} (the first: "
+                f"{self.first_problem}) among {self._num_spans} spans, expected the declared label_encoding "
+                f"{self.source}. The tags look like {looks_like or 'no span tags'}: declare that label_encoding "
+                f"({'null' if looks_like is None else looks_like}), or 'auto'."
+            )
 
     def report(self) -> str:
-        """What happened to the tags, as a clause for the log; empty if nothing was ill-formed."""
+        """What happened to ill-formed tags, as a clause for the log; empty if there are none."""
         if not self.num_ill_formed_tags:
             return ""
-        done = "kept" if self._on_invalid == "keep" else "read as conlleval does and rewritten"
+        done = "kept" if self.options.on_invalid_tags == "keep" else "read as conlleval does and rewritten"
         return (
             f"{self.num_ill_formed_tags} tags in {self.num_ill_formed_sentences} sentences are ill-formed "
             f"{self.source} and were {done} (the first: {self.first_problem})"
+        )
+
+    def _read(self, tags: Sequence[str], lines: Sequence[int]) -> list[str]:
+        """The tags in the standard spelling; tags without one stay as they are."""
+        if self.detected.encoding == BRACKETS:
+            try:
+                return unbracket(tags)
+            except UnreadableTag as error:
+                raise self._unreadable(tags[error.position], lines[error.position]) from error
+        standard = self._standard
+        for tag in tags:
+            if tag not in standard:
+                standard[tag] = self._respell(tag)
+                if standard[tag] != tag and self.first_respelled is None:
+                    self.first_respelled = tag, standard[tag]
+        return [standard[tag] for tag in tags]
+
+    def _respell(self, tag: str) -> str:
+        if self.source == "BARE":
+            return OUTSIDE if tag == "o" else tag
+        partial_label = self.options.partial_label
+        if tag == partial_label:
+            return tag
+        parts = [tag] if partial_label is None else tag.split(ALTERNATIVES)
+        return ALTERNATIVES.join(respell(part, self.detected.spelling) or part for part in parts)
+
+    def _judge(self, tags: Sequence[str], standard: Sequence[str]) -> None:
+        """Counts the spans of a file whose encoding is declared, and shows the first ones to the detector."""
+        if self._detector is None or self.source is None:
+            return
+        try:
+            self._num_spans += len(spans_from_tags(standard, self.source))
+        except UnreadableTag:
+            return
+        if self._num_judged < _DETECTED_SENTENCES:
+            self._num_judged += 1
+            self._detector.add(tags)
+
+    def _unreadable(self, tag: str, line: int) -> ConfigurationError:
+        hint = ""
+        if tag in ("-", "_"):
+            hint = f' Set partial_label: "{tag}" if the label is unknown, or tag_map: {{"{tag}": "O"}}.'
+        elif self.detected.encoding == BRACKETS:
+            hint = " Brackets must be balanced and not nested."
+        return ConfigurationError(
+            f"{self.path}, line {line}: found the tag {shown(tag)}, expected 'O' or a tag of the label encoding "
+            f"{self.detected.encoding}. Is this the tag column, and the label encoding that of the file (null for "
+            f"tags that are no spans)?{hint}"
         )
 
 

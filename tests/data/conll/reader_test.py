@@ -64,6 +64,7 @@ class TestRead:
             "words": ["Do", "n't", "see", "#", "10 000", "trees"],
             "lemma": ["do", "not", "see", "#", "10 000", "tree"],
             "gold_tags": ["AUX", "PART", "VERB", "SYM", "NUM", "NOUN"],
+            "label_encoding": None,
             "file": CONLLU,
             "line": 4,
         }
@@ -114,6 +115,7 @@ class TestRead:
             "gold_tags",
             "file",
             "line",
+            "label_encoding",
             "pos",
             "chunk",
         }
@@ -222,23 +224,23 @@ class TestReports:
         reader = ConllColumnsReader(label_encoding="BIO")
         for _ in range(2):  # two epochs of a lazy loader
             list(reader.read(path))
-        (record,) = [r for r in caplog.records if r.name == "ldnet_allennlp.data.conll.reader"]
+        (record,) = [r for r in caplog.records if r.name == "ldnet_allennlp.data.tagged_sentence_reader"]
         assert record.levelno == logging.WARNING
         assert record.getMessage() == (
-            f"{path}: 4 sentences, 6 words; tags: BIO, given out as BIO; left out: 1 document marks; 2 tags in "
+            f"{path}: 4 sentences, 6 words; tags: BIO, read as BIO; left out: 1 document marks; 2 tags in "
             f"2 sentences are ill-formed BIO and were read as conlleval does and rewritten (the first: line 2: "
             f"found the tag 'I-X', expected 'B-X', as a span begins here)."
         )
 
     def test_one_of_several_processes_reports_for_all(self, tmp_path, caplog):
         path = tmp_path / "x.txt"
-        path.write_text("a I-X\n\n" * 5)
+        path.write_text("a I-X\n\nb B-X\n\n" * 5)
         for worker in range(2):
             reader = ConllColumnsReader(label_encoding="BIO")
             reader._set_worker_info(WorkerInfo(2, worker))
-            assert [tags_of(i) for i in reader.read(path)] == [["B-X"]] * (3 - worker)
+            assert [tags_of(i) for i in reader.read(path)] == [["B-X"]] * 5
         (record,) = caplog.records
-        assert "5 sentences" in record.getMessage() and "5 tags in 5 sentences" in record.getMessage()
+        assert "10 sentences" in record.getMessage() and "5 tags in 5 sentences" in record.getMessage()
 
     def test_detection_is_redone_when_the_file_changes(self, tmp_path):
         path = tmp_path / "x.txt"
@@ -359,7 +361,7 @@ class TestMeasuringCorpora:
             found.update(words_of(instance))
         assert counts == {"sentences": sentences, "words": words}
         assert spans == types
-        assert set(reader._detected.values()) == {encoding}
+        assert {detected.encoding for detected in reader._detected.values()} == {encoding}
         invisible = {word for word in found if "\u200b" in word or "\ufeff" in word}
         expected = {"watched\u200bwas", "Dubbz\ufeff"} if name.endswith("dev.conll") else set()
         assert invisible == expected

@@ -3,6 +3,7 @@
 import pytest
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.data.conll.tag_detection import DetectedTags
 from ldnet_allennlp.data.conll.tag_recoding import RecodingOptions, TagRecoder
 
 ILL_FORMED = ["O", "I-A", "I-A", "I-B", "O"]
@@ -10,7 +11,8 @@ LINES = [10, 11, 12, 13, 14]
 
 
 def recoder(source, *options):
-    return TagRecoder("f.txt", source, RecodingOptions(source, *options))
+    options = RecodingOptions(source, *options)
+    return TagRecoder("f.txt", DetectedTags(options.label_encoding), options)
 
 
 def check_and_recode(recoder, tags):
@@ -91,4 +93,4 @@ def test_options_that_do_not_fit(options, message):
 
 def test_a_target_for_tags_that_are_no_spans():
     with pytest.raises(ConfigurationError, match=r"f.txt: found tags that are no spans, expected span tags"):
-        TagRecoder("f.txt", None, RecodingOptions("auto", "BIO"))
+        TagRecoder("f.txt", DetectedTags(None), RecodingOptions("auto", "BIO"))

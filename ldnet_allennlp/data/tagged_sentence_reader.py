@@ -1,0 +1,282 @@
+"""The base of readers of tagged sentences: tag encodings, sharing among processes, instances, the log."""
+
+import copy
+import itertools
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Dict, List, Optional, Protocol, Sequence, TypeVar, Union, cast
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
+from allennlp.data.fields import MetadataField, TextField
+from allennlp.data.token_indexers import SingleIdTokenIndexer
+from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
+from overrides import overrides
+
+from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
+from ldnet_allennlp.data.conll.blocks import Sentence
+from ldnet_allennlp.data.conll.tag_detection import DetectedTags, EncodingDetector
+from ldnet_allennlp.data.conll.tag_field import TagField
+from ldnet_allennlp.data.conll.tag_recoding import AUTO, RecodingOptions, TagRecoder
+
+logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class TaggedFile(Protocol):
+    """One file of sentences. The counts are those of the sentences so far."""
+
+    path: str
+    num_sentences: int
+    num_words: int
+    has_tags: Optional[bool]
+    left_out: Counter
+
+    def sentences(self) -> Iterator[Sentence]: ...
+
+
+class TaggedSentenceReader(DatasetReader):
+    """
+    Reads files of tagged sentences; subclasses open them.
+
+    # Parameters
+
+    token_indexers : `Dict[str, TokenIndexer]`, optional (default = `{"tokens": SingleIdTokenIndexer()}`)
+        The indexers of the `tokens` field.
+    label_encoding : `str`, optional (default = `"auto"`)
+        The span encoding in the files: "IOB1", "BIO" (IOB2), "BIOUL" (BILOU), "IOBES" (BIOES), "BMES", "IO" (I-
+        only), "BARE" (types without letters), "BRACKETS" (OntoNotes' "(PER*"); `null` for tags that are no spans;
+        "auto" detects it, for each file, by reading the file once before. Spellings such as `B_PER`, `b-per`, `PER-B`
+        are read as `B-PER` (types in lower case as upper case if the letter is in lower case, too).
+    target_label_encoding : `str`, optional
+        The span encoding of the instances: "BIO", "BIOUL", "IOB1", "BMES" (AllenNLP's names), or "IOBES". By
+        default that of the file.
+    on_invalid_tags : `str`, optional (default = `"repair"`)
+        What becomes of tag sequences that are ill-formed in their encoding. "repair": they are read as
+        conlleval reads them (I-X after anything but X begins a span) and rewritten; "error":
+        `ConfigurationError`; "keep": all tags stay as they are, which excludes a target encoding.
+    partial_label : `str`, optional
+        The tag of words whose label is unknown, for example "?". With it a tag may also list alternatives, as in
+        "B-Chemical|O".
+    tag_map : `Dict[str, str]`, optional
+        Tags to replace before anything else, for example `{"0": "O"}`.
+    label_namespace : `str`, optional (default = `"labels"`)
+        The vocabulary namespace of the tags.
+    end_token : `str`, optional
+        A token to append to the words of each sentence, without a tag, for an "ldnet_tagger" with
+        `boundary_tags`: the original LD-Net's end-of-sentence step.
+    max_instances : see `DatasetReader`
+        Sharding among data loading workers and distributed ranks is done here, sentence by sentence.
+    """
+
+    def __init__(
+        self,
+        token_indexers: Optional[Dict[str, TokenIndexer]] = None,
+        label_encoding: Optional[str] = AUTO,
+        target_label_encoding: Optional[str] = None,
+        on_invalid_tags: str = "repair",
+        partial_label: Optional[str] = None,
+        tag_map: Optional[Dict[str, str]] = None,
+        label_namespace: str = "labels",
+        end_token: Optional[str] = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs)
+        self._token_indexers = token_indexers or {"tokens": SingleIdTokenIndexer()}
+        self.recoding = RecodingOptions(
+            label_encoding, target_label_encoding, on_invalid_tags, partial_label, tag_map
+        )
+        self.label_namespace = label_namespace
+        self.end_token = end_token
+        self._reads_tags = True
+        self._keep_columns = False
+        self._detected: Dict[tuple, DetectedTags] = {}
+        self._logged: set[str] = set()
+
+    def open_file(self, path: str) -> TaggedFile:
+        """The sentences of a file."""
+        raise NotImplementedError
+
+    def for_prediction(self) -> "TaggedSentenceReader":
+        """
+        A copy that reads no tags, even where files have some, and puts all columns of a sentence's words into its
+        metadata, under "columns": a list of strings a word.
+        """
+        reader = copy.copy(self)
+        reader._reads_tags = False
+        reader._keep_columns = True
+        reader._logged = set()
+        return reader
+
+    @overrides
+    def _read(self, file_path: PathOrPaths) -> Iterator[Instance]:
+        for sentence, recoder in self._share(self._sentences(expand_paths(file_path))):
+            metadata = {"file": recoder.path, "line": sentence.lines[0], **sentence.extra}
+            tags = None
+            if sentence.tags is not None:
+                tags = recoder.recode(sentence.tags, sentence.lines)
+                metadata["label_encoding"] = recoder.target
+            if self._keep_columns:
+                metadata["columns"] = sentence.columns
+            yield self.text_to_instance(sentence.words, tags, metadata)
+
+    @overrides(check_signature=False)
+    def text_to_instance(  # type: ignore[override]
+        self,
+        tokens: Sequence[Union[str, Token]],
+        tags: Optional[Sequence[str]] = None,
+        metadata: Optional[Dict[str, Any]] = None,
+    ) -> Instance:
+        """
+        One sentence as an instance; the token indexers are applied by `apply_token_indexers`.
+
+        # Parameters
+
+        tokens : `Sequence[Union[str, Token]]`
+            At least one word.
+        tags : `Sequence[str]`, optional
+            One tag a word, already in the encoding that the model reads: they are taken as they are.
+        metadata : `Dict[str, Any]`, optional
+            Goes into the metadata beside the words.
+
+        # Returns
+
+        `Instance`
+            Fields `tokens`, `metadata` ("words", "gold_tags" if there are tags, and from a file "file", "line",
+            "label_encoding" and the extra columns) and, if there are tags, `tags`: a `TagField`, which takes labels
+            that are not in the vocabulary. A word that is AllenNLP's padding token is an unknown word, since the mask
+            would hide it. Raises `ConfigurationError` for an empty sentence or another number of tags than of words.
+        """
+        if not tokens:
+            raise ConfigurationError("Found a sentence without words, expected at least one word.")
+        if tags is not None and len(tags) != len(tokens):
+            raise ConfigurationError(
+                f"Found {len(tags)} tags for {len(tokens)} words, expected one tag a word."
+            )
+        words = [Token(token) if isinstance(token, str) else token for token in tokens]
+        metadata = {**(metadata or {}), "words": [word.text for word in words]}
+        if DEFAULT_PADDING_TOKEN in metadata["words"]:
+            words = [
+                Token(DEFAULT_OOV_TOKEN) if word.text == DEFAULT_PADDING_TOKEN else word for word in words
+            ]
+        text = TextField(words)
+        fields: Dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
+        if tags is not None:
+            metadata["gold_tags"] = list(tags)  # scores count those, too, that have no id
+            fields["tags"] = TagField(metadata["gold_tags"], text, self.label_namespace)
+        if self.end_token is not None:
+            fields["tokens"] = TextField([*text.tokens, Token(self.end_token)])
+        return Instance(fields)
+
+    @overrides
+    def apply_token_indexers(self, instance: Instance) -> None:
+        cast(TextField, instance["tokens"]).token_indexers = self._token_indexers
+
+    def _sentences(self, paths: List[str]) -> Iterator[tuple[Sentence, TagRecoder]]:
+        """All sentences of all files, each with the recoder of its file."""
+        tagged: Dict[bool, str] = {}
+        num_sentences = 0
+        encodings: Dict[Optional[str], str] = {}
+        for path in paths:
+            file = self.open_file(path)
+            recoder = TagRecoder(path, self._tags_of(path), self.recoding)
+            try:
+                for sentence in file.sentences():
+                    num_sentences += 1
+                    _check_tagged(tagged, sentence, path)
+                    if sentence.tags is not None:
+                        sentence = sentence._replace(tags=self.recoding.rename(sentence.tags))
+                        recoder.check(sentence.tags or [], sentence.lines)
+                    yield sentence, recoder
+                recoder.finish()
+            finally:
+                self._log(file, recoder)
+            if recoder.has_spans:  # a file of nothing but "O" agrees with all encodings
+                encodings.setdefault(recoder.target, path)
+        if not num_sentences:
+            raise ConfigurationError(
+                f"{', '.join(paths)}: found no sentence, expected at least one word with its tag."
+            )
+        if len(encodings) > 1 and self._once(", ".join(paths)):
+            listed = ", ".join(f"{encoding} in {path}" for encoding, path in encodings.items())
+            logger.warning("The label encodings of the files differ (%s): set target_label_encoding.", listed)
+
+    def _tags_of(self, path: str) -> DetectedTags:
+        """The declared encoding, or the one detected by reading the file, once while it is unchanged."""
+        if not self._reads_tags or self.recoding.label_encoding != AUTO:
+            return DetectedTags(self.recoding.label_encoding)
+        if not os.path.isfile(path):
+            raise ConfigurationError(
+                f"{path}: found a pipe or device, expected a regular file, as the label_encoding 'auto' "
+                f"reads it twice. Declare the label_encoding."
+            )
+        status = os.stat(path)
+        key = (os.path.realpath(path), status.st_size, status.st_mtime_ns)
+        if key not in self._detected:
+            detector = EncodingDetector()
+            for sentence in self.open_file(path).sentences():
+                if sentence.tags is not None:
+                    tags = self.recoding.rename(sentence.tags)
+                    if self.recoding.complete(tags):
+                        detector.add(tags, sentence.lines)
+            try:
+                self._detected[key] = detector.detect()
+            except ValueError as error:
+                raise ConfigurationError(f"{path}: {error}") from error
+        return self._detected[key]
+
+    def _share(self, items: Iterator[_T]) -> Iterator[_T]:
+        """
+        This process's share of what all processes read.
+
+        `shard_iterable` asks torch for the rank, which a data loading worker started by "spawn" does not
+        have, so that every rank would read everything. The reader itself carries its rank along.
+        """
+        distributed, worker = self.get_distributed_info(), self.get_worker_info()
+        if distributed is not None:
+            items = itertools.islice(items, distributed.global_rank, None, distributed.world_size)
+        if worker is not None:
+            items = itertools.islice(items, worker.id, None, worker.num_workers)
+        return items
+
+    def _once(self, message: str) -> bool:
+        """Whether this is the first call for a message: lazy data loaders read the same file in each epoch."""
+        is_first = message not in self._logged
+        self._logged.add(message)
+        return is_first
+
+    def _log(self, file: TaggedFile, recoder: TagRecoder) -> None:
+        distributed, worker = self.get_distributed_info(), self.get_worker_info()
+        # All processes read and check everything, and build a share.
+        is_first = (distributed is None or distributed.global_rank == 0) and (
+            worker is None or worker.id == 0
+        )
+        if not is_first or not self._once(file.path):
+            return
+        clauses = [f"{file.num_sentences} sentences, {file.num_words} words"]
+        if file.has_tags:
+            clauses.append(f"tags: {recoder.source or 'no spans'}, read as {recoder.target or 'they are'}")
+        if recoder.first_respelled:
+            clauses.append("{!r} is read as {!r}".format(*recoder.first_respelled))
+        if file.left_out:
+            clauses.append(
+                "left out: " + ", ".join(f"{n} {kind}" for kind, n in sorted(file.left_out.items()))
+            )
+        report = recoder.report()
+        if report:
+            clauses.append(report)
+        level = logging.WARNING if report or not file.num_sentences else logging.INFO
+        logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
+
+
+def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:
+    """Raises `ConfigurationError` for sentences with and without tags: they fit into no batch."""
+    tagged.setdefault(sentence.tags is not None, path)
+    if len(tagged) > 1:
+        raise ConfigurationError(
+            f"{path}, line {sentence.lines[0]}: found tags in '{tagged[True]}' and none in '{tagged[False]}', "
+            f"expected tags in all files that are read together or in none."
+        )
