@@ -9,7 +9,7 @@ spans, else a letter, a hyphen and the type. Only the first hyphen separates ("B
 - "BIO" (alias "IOB2"): every span begins with B (CoNLL-2000, CoNLL-2002)
 - "BIOUL" (alias "BILOU"): B, I, L for the last token, U for a span of one token
 - "IOBES" (alias "BIOES"): the same with the letters E and S
-- "BMES" (alias "BMEWO"): the same with M for I. AllenNLP's constraints for it know no "O"
+- "BMES" (alias "BMEWO"): the same with M for I
 - "IO": I only, so that neighbouring spans of one type run together
 - "BARE": the type alone, no letter; the same limit
 
@@ -97,6 +97,16 @@ def split_tag(tag: str) -> Optional[Tuple[str, str]]:
     if letter not in _ROLE_OF or bool(hyphen) != bool(span_type):
         return None
     return letter, span_type
+
+
+def role_of(letter: str) -> str:
+    """The role of a letter: B (begin), I (inside), E (end), S (span of one token) or O."""
+    return _ROLE_OF.get(letter, OUTSIDE)
+
+
+def letter_of(role: str, encoding: str) -> str:
+    """The letter that an encoding writes for the role B, I, E or S."""
+    return _LETTER_OF[encoding][role]
 
 
 def join_tag(letter: str, span_type: str) -> str:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.lines import decode_line, numbered_lines, shown
+from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
 from ldnet_allennlp.data.conll import file_checks
 from ldnet_allennlp.data.conll.columns import ColumnLayout, Row
 
@@ -137,7 +137,7 @@ class ColumnFile:
             word, found, tag = part.rpartition(delimiter)
             if not found and self._layout.labels == "required":
                 raise ConfigurationError(
-                    f"{self.path}, line {number}: found {shown(part)}, expected a word, '{delimiter}' and its tag "
+                    f"{self.path}, line {number}: found {excerpt(part)}, expected a word, '{delimiter}' and its tag "
                     f"(word_tag_delimiter), as in the file's first line."
                 )
             rows.append(Row(number, [word, tag] if found else [part]))
@@ -176,7 +176,7 @@ class ColumnFile:
             return False
         if identifier != str(expected):
             raise ConfigurationError(
-                f"{self.path}, line {row.line}: found {shown(identifier)} in the first column, expected the "
+                f"{self.path}, line {row.line}: found {excerpt(identifier)} in the first column, expected the "
                 f"word number {expected} (or a range such as '1-2', or an empty node such as '8.1'). "
                 f"Sentences are separated by empty lines."
             )
@@ -209,6 +209,6 @@ class ColumnFile:
         for row in rows:
             if self._layout.has_tag(row):
                 raise ConfigurationError(
-                    f"{self.path}, line {row.line}: found a row with a tag ({shown(' '.join(row.fields))}) "
+                    f"{self.path}, line {row.line}: found a row with a tag ({excerpt(' '.join(row.fields))}) "
                     f"in a file that has none before, expected tags in each row or in no row."
                 )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.lines import shown
+from ldnet_allennlp.common.lines import excerpt
 
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
 LAYOUTS = ("columns", "conllu", "ontonotes")
@@ -226,7 +226,7 @@ class ColumnLayout:
                 return tag
         if self.missing_tag is None:
             raise ConfigurationError(
-                f"{path}, line {row.line}: found {shown(value)} in the column of {self.tag_column!r}, "
+                f"{path}, line {row.line}: found {excerpt(value)} in the column of {self.tag_column!r}, "
                 f"expected the key {self.tag_key!r} there. Set missing_tag to the tag of words without it."
             )
         return self.missing_tag
@@ -241,7 +241,7 @@ def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
 
 def _columns(row: Row) -> str:
     count = len(row.fields)
-    return f"{count} column{'' if count == 1 else 's'} ({shown(' '.join(row.fields))})"
+    return f"{count} column{'' if count == 1 else 's'} ({excerpt(' '.join(row.fields))})"
 
 
 def _text_encoding(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.lines import shown
+from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, CONVERTIBLE, convert_partial, is_partial
 from ldnet_allennlp.data.conll.tag_detection import BRACKETS, DetectedTags, EncodingDetector
 from ldnet_allennlp.data.conll.tag_schemes import (
@@ -142,7 +142,7 @@ class TagRecoder:
         self.num_ill_formed_sentences += 1
         first = problems[0]
         message = (
-            f"line {lines[first.position]}: found the tag {shown(tags[first.position])}, expected "
+            f"line {lines[first.position]}: found the tag {excerpt(tags[first.position])}, expected "
             f"{first.expected}"
         )
         self.first_problem = self.first_problem or message
@@ -255,7 +255,7 @@ class TagRecoder:
         elif self.detected.encoding == BRACKETS:
             hint = " Brackets must be balanced and not nested."
         return ConfigurationError(
-            f"{self.path}, line {line}: found the tag {shown(tag)}, expected 'O' or a tag of the label encoding "
+            f"{self.path}, line {line}: found the tag {excerpt(tag)}, expected 'O' or a tag of the label encoding "
             f"{self.detected.encoding}. Is this the tag column, and the label encoding that of the file (null for "
             f"tags that are no spans)?{hint}"
         )

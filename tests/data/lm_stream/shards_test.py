@@ -108,9 +108,10 @@ class TestEncoding:
         names = sorted(os.listdir(os.path.join(one.path, name)))
         assert names == sorted(os.listdir(os.path.join(shards.path, name))) and len(names) > 20
         for file in names[:-1]:
-            with open(os.path.join(one.path, name, file), "rb") as a, open(
-                os.path.join(shards.path, name, file), "rb"
-            ) as b:
+            with (
+                open(os.path.join(one.path, name, file), "rb") as a,
+                open(os.path.join(shards.path, name, file), "rb") as b,
+            ):
                 assert a.read() == b.read()
 
     def test_the_first_bad_line_is_reported_by_any_number_of_processes(self, tmp_path, small_pieces):
