@@ -369,3 +369,14 @@ def _log_sum(values: Floats, axis: int) -> Floats:
     shift = numpy.where(numpy.isfinite(shift), shift, 0.0)
     with numpy.errstate(divide="ignore"):
         return numpy.log(numpy.exp(values - shift).sum(axis)) + shift.squeeze(axis)
+
+
+def without_end_step(emissions: Floats, lengths: Integers, end: int) -> tuple[Floats, Integers]:
+    """
+    Emissions (B, T - 1, N) and lengths without the last step of each sentence, whose label is `end`. Its score is
+    added to all labels of the last word, so that the scores of sequences stay what they are.
+    """
+    rows = numpy.arange(len(lengths))
+    emissions = emissions.copy()
+    emissions[rows, lengths - 2] += emissions[rows, lengths - 1, end][:, None]
+    return emissions[:, :-1], lengths - 1

@@ -1,0 +1,106 @@
+"""`ldnet-tag`: tags files with an exported tagger."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from ldnet_runtime import __version__
+
+# numpy and ONNX Runtime are imported when there is something to tag.
+
+_INPUTS = ("auto", "text", "document", "jsonl", "conll")
+_OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
+_INTERRUPTED = 130  # what a shell reports of a command that SIGINT ended
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="ldnet-tag",
+        description="Tag text with a model that 'allennlp ldnet-export' wrote.",
+        epilog="Examples: ldnet-tag ner.onnx article.txt; ldnet-tag ner.onnx articles/ --output html -o entities.html; "
+        "echo 'Ada Lovelace lived in London .' | ldnet-tag ner.onnx --output inline",
+    )
+    parser.add_argument("model", help="the exported tagger (.onnx)")
+    parser.add_argument(
+        "inputs",
+        nargs="*",
+        default=["-"],
+        help="files, folders or globs; standard input by default, or by '-'",
+    )
+    parser.add_argument("-o", "--output-file", metavar="PATH", help="a file, or a folder for a file an input")
+    parser.add_argument(
+        "--input",
+        choices=_INPUTS,
+        default="auto",
+        help="format of the inputs (default: found out for each file): text is a text a line, document a text a file",
+    )
+    parser.add_argument(
+        "--output", choices=_OUTPUTS, default="json", help="format of the output (default: json)"
+    )
+    parser.add_argument(
+        "--n-best", type=_positive, default=0, metavar="N", help="give the N best tag sequences"
+    )
+    parser.add_argument(
+        "--marginals", action="store_true", help="give the probability of each label for each word"
+    )
+    parser.add_argument(
+        "--no-confidences", action="store_true", help="leave out the probabilities of the spans"
+    )
+    parser.add_argument(
+        "--tag-encoding", metavar="NAME", help="span encoding of --output conll, for example BIO"
+    )
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="batches at a time (default: one for each CPU)"
+    )
+    parser.add_argument(
+        "--tokens-per-batch",
+        type=_positive,
+        default=1024,
+        metavar="N",
+        help="words of a batch (default: 1024)",
+    )
+    parser.add_argument(
+        "--window",
+        type=_positive,
+        default=4096,
+        metavar="N",
+        help="texts that are sorted by length (default: 4096)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--info", action="store_true", help="describe the model and stop")
+    parser.add_argument("--version", action="version", version=f"ldnet_runtime {__version__}")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command and gives its exit status."""
+    options = build_parser().parse_args(arguments)
+    try:
+        from ldnet_runtime.command import describe, run
+
+        if options.info:
+            print(describe(options.model))
+        else:
+            run(options)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # or Python reports that standard output cannot be flushed
+        return 1
+    except (ValueError, OSError) as error:
+        # All errors that files and models cause are of these types, and their text is a sentence.
+        print(f"ldnet-tag: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Sentences in batches of similar lengths, several of them at a time."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def batches(words: Sequence[Sequence[str]], tokens_per_batch: int) -> Iterator[list[int]]:
+    """
+    The numbers of the sentences with words, in batches, the longest first.
+
+    # Parameters
+
+    words : `Sequence[Sequence[str]]`
+        The words of each sentence.
+    tokens_per_batch : `int`
+        The most words of a batch, padding included, unless one sentence has more. A batch with a very long word is
+        smaller, since its characters may be padded, too.
+    """
+    longest = [max(map(len, sentence), default=0) for sentence in words]
+    by_length = sorted(
+        (number for number, sentence in enumerate(words) if len(sentence)),
+        key=lambda number: (-len(words[number]), -longest[number]),
+    )
+    batch: list[int] = []
+    widest = 0
+    for number in by_length:
+        widest = max(widest, longest[number])
+        # All are padded to the first one; words of up to 64 characters cost nothing extra.
+        cost = (len(batch) + 1) * len(words[batch[0] if batch else number]) * max(1, widest // 64)
+        if batch and cost > tokens_per_batch:
+            yield batch
+            batch, widest = [], longest[number]
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def run(
+    words: Sequence[Sequence[str]],
+    compute: Callable[[list[int]], Sequence[Result]],
+    tokens_per_batch: int,
+    threads: int,
+) -> list[Result | None]:
+    """
+    The results for all sentences, in their order; `None` for those without words.
+
+    # Parameters
+
+    words : `Sequence[Sequence[str]]`
+    compute : `Callable[[list[int]], Sequence[Result]]`
+        Gives the results for the sentences of these numbers. Called from several threads.
+    tokens_per_batch : `int`
+    threads : `int`
+        The most batches that are computed at a time.
+    """
+    results: list[Result | None] = [None] * len(words)
+    of_sentences = list(batches(words, tokens_per_batch))
+    if threads > 1 and len(of_sentences) > 1:
+        with ThreadPoolExecutor(min(threads, len(of_sentences))) as pool:
+            computed = list(pool.map(compute, of_sentences))
+    else:
+        computed = [compute(batch) for batch in of_sentences]
+    for batch, of_batch in zip(of_sentences, computed):
+        for number, result in zip(batch, of_batch):
+            results[number] = result
+    return results
+
+
+def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of `size`, read as they are needed."""
+    iterator = iter(items)
+    while window := list(islice(iterator, size)):
+        yield window

@@ -1,0 +1,217 @@
+"""What `ldnet-tag` does: inputs of any number and kind, one output or one for each input."""
+
+import argparse
+import contextlib
+import glob
+import os
+import sys
+import tempfile
+import time
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats import LAYOUT, Writer, read_items
+from ldnet_runtime.formats.words import Words
+from ldnet_runtime.formats.writing import encodable, text_of
+from ldnet_runtime.model_file import read_model_file
+from ldnet_runtime.prediction import Options
+from ldnet_runtime.tagger import Tagger
+
+_STANDARD = "-"
+_SUFFIXES = {
+    **{"json": ".jsonl", "inline": ".txt", "conll": ".conll", "html": ".html", "standoff": ".ann"},
+    **{"doccano": ".jsonl", "label_studio": ".jsonl"},
+}
+
+
+def describe(path: str) -> str:
+    """What a model file says of itself."""
+    description = read_model_file(path).description
+    entries = {
+        "labels": f"{len(description.labels)} ({description.label_encoding or 'no spans'})",
+        "decoder": description.decoder,
+        "tokenizer": f"{description.mode}, {description.language}",
+        **{f"vocabulary {name}": str(len(tokens)) for name, tokens in description.vocabularies.items()},
+        **description.provenance,
+    }
+    return "\n".join(
+        f"{name}: {value!r}"[:200] if not value.isprintable() else f"{name}: {value}"
+        for name, value in entries.items()
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Tags all inputs."""
+    paths = expand(options.inputs)
+    tagger = Tagger(options.model, options.threads, options.tokens_per_batch)
+    if options.tag_encoding is not None and tagger.description.label_encoding is None:
+        raise InputError("--tag-encoding needs a tagger of spans, but this one has no label encoding.")
+    job = _Job(tagger, options, several=len(paths) > 1)
+    to_folder = options.output == "standoff" or (
+        options.output_file is not None
+        and (os.path.isdir(options.output_file) or options.output_file.endswith(os.sep))
+    )
+    if to_folder:
+        _tag_into_folder(job, paths, options)
+    else:
+        job.tag(paths, options.output_file or _STANDARD)
+
+
+def expand(names: list[str]) -> list[str]:
+    """
+    The files that names, folders (all files below them that are not hidden) and globs stand for, without repetition.
+    Raises `InputError` for one that stands for no file.
+    """
+    paths: list[str] = []
+    for name in names:
+        if name == _STANDARD or os.path.isfile(name):
+            matches = [name]
+        elif os.path.isdir(name):
+            matches = sorted(str(path) for path in Path(name).rglob("[!.]*") if path.is_file())
+        elif os.path.exists(name):
+            matches = [name]  # a pipe or a device
+        else:
+            matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        if not matches:
+            raise InputError(f"{name}: no such file.")
+        paths += matches
+    return list(dict.fromkeys(paths))
+
+
+class _Job:
+    """One run of the command."""
+
+    def __init__(self, tagger: Tagger, options: argparse.Namespace, several: bool) -> None:
+        self._tagger = tagger
+        self._options = options
+        self._several = several
+        self._wanted = Options(options.n_best, options.marginals, not options.no_confidences)
+        self._progress = _Progress(shown=not options.quiet and sys.stderr.isatty())
+
+    def tag(self, paths: list[str], target: str, texts: str | None = None) -> None:
+        """Tags some files into another one; `texts` is where the text goes that standoff annotations refer to."""
+        title = Path(paths[0]).name if len(paths) == 1 and paths[0] != _STANDARD else "Entities"
+        writer = Writer(self._options.output, self._tagger.span_types, self._options.tag_encoding, title)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(written_beside(target))
+            text_file = None if texts is None else stack.enter_context(written_beside(texts))
+            file.write(writer.start().encode())
+            for output in self._outputs(paths):
+                file.write(writer.write(output).encode())
+                if text_file is not None:
+                    text_file.write(encodable(text_of(output) + "\n").encode())
+            file.write(writer.end().encode())
+        self._progress.finish()
+
+    def _outputs(self, paths: list[str]) -> Iterator[dict[str, Any]]:
+        waiting: deque[dict[str, Any]] = deque()
+
+        def inputs() -> Iterator[Words]:
+            for path in paths:
+                yield from self._words(path, waiting)
+
+        wanted = self._wanted
+        predictions = self._tagger.tag_many(
+            inputs(), wanted.n_best, wanted.marginals, wanted.confidences, self._options.window
+        )
+        for prediction in predictions:
+            self._progress.add(len(prediction.words))
+            yield {**waiting.popleft(), **prediction.to_json(wanted)}
+
+    def _words(self, path: str, waiting: deque[dict[str, Any]]) -> Iterator[Words]:
+        """The inputs of a file; what else belongs to each goes to `waiting`."""
+        name = "standard input" if path == _STANDARD else path
+        with contextlib.ExitStack() as stack:
+            file = sys.stdin.buffer if path == _STANDARD else stack.enter_context(open(path, "rb"))
+            for item in read_items(file, name, self._options.input):
+                try:
+                    words = self._tagger.split(item.value)
+                except InputError as error:
+                    raise InputError(f"{name}, line {item.line}: {error}") from error
+                beside: dict[str, Any] = {"file": path} if self._several else {}
+                if isinstance(item.value, dict):
+                    beside.update({key: item.value[key] for key in LAYOUT if key in item.value})
+                waiting.append(beside)
+                yield words
+
+
+def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -> None:
+    if options.output_file is None:
+        raise InputError("the output 'standoff' writes two files for each input; name a folder with -o.")
+    folder = Path(options.output_file)
+    folder.mkdir(parents=True, exist_ok=True)
+    suffix = _SUFFIXES[options.output]
+    targets: dict[Path, str] = {}
+    for path in paths:
+        target = folder / f"{'input' if path == _STANDARD else Path(path).stem}{suffix}"
+        if target in targets:
+            raise InputError(
+                f"{path} and {targets[target]} would both become {target}; tag them into two folders."
+            )
+        if path != _STANDARD and target.exists() and target.samefile(path):
+            raise InputError(f"{path} would be replaced by its own output; name another folder with -o.")
+        targets[target] = path
+    for target, path in targets.items():
+        job.tag(
+            [path], str(target), str(target.with_suffix(".txt")) if options.output == "standoff" else None
+        )
+
+
+@contextlib.contextmanager
+def written_beside(path: str) -> Iterator[BinaryIO]:
+    """
+    A file that takes the place of `path` when the context ends without an error, so that none is ever half written.
+    Standard output ("-"), pipes and devices are written to directly.
+    """
+    if path == _STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as device:
+            yield device
+        return
+    path = os.path.realpath(path)  # a link stays one
+    descriptor, beside = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(beside, 0o666 & ~mask)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+class _Progress:
+    """A line on the terminal: texts, words, words a second."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._start = self._last = time.monotonic()
+        self._texts = self._words = 0
+
+    def add(self, words: int) -> None:
+        """One text more."""
+        self._texts += 1
+        self._words += words
+        if self._shown and time.monotonic() - self._last > 0.2:
+            self._last = time.monotonic()
+            self._show()
+
+    def finish(self) -> None:
+        """Leaves the last line there."""
+        if self._shown:
+            self._show()
+            print(file=sys.stderr)
+
+    def _show(self) -> None:
+        speed = self._words / max(time.monotonic() - self._start, 1e-6)
+        line = f"{self._texts:,} texts, {self._words:,} words, {speed:,.0f} words/s"
+        print(f"\r{line:<60}", end="", file=sys.stderr, flush=True)

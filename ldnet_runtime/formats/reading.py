@@ -1,0 +1,283 @@
+"""
+Inputs out of files: plain text, JSON lines, a JSON array, CoNLL columns; plain or compressed.
+
+Each file's format is detected from its own first lines. An item is what `words.words_of` reads: a text, or an object
+with "tokens", and with all of their "columns" where there are any.
+"""
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import re
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats.words import words_of
+from ldnet_runtime.text import looks_tokenized
+
+KINDS = ("auto", "text", "document", "jsonl", "conll")
+# So many bytes decide on a file's format.
+_HEAD = 1 << 16
+_MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
+_BYTE_ORDER_MARK = "\ufeff"
+_TAG = re.compile(r"(O|[BILUESMW]-\S+)")
+_ASCII_BLANKS = " \t\v\f"
+_NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nodes
+
+
+class Item(NamedTuple):
+    """One input, and where it stands: the number of its first line."""
+
+    value: Any
+    line: int
+
+
+def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
+    """
+    The inputs in a file.
+
+    # Parameters
+
+    file : `BinaryIO`
+        Open for reading, plain or compressed (gzip, bzip2, xz, Zstandard).
+    name : `str`
+        Its name, for messages.
+    kind : `str`, optional (default = `"auto"`)
+        "text": a text a line, an empty one for a blank line. "document": the whole file is one text. "jsonl": JSON
+        lines, or one JSON array, of what `words_of` takes. "conll": a word a line, in the first column (CoNLL-U: in the
+        second), with blank lines between sentences. "auto": see `detect`.
+
+    Raises `InputError` with the file's name and the line for what cannot be read.
+    """
+    if kind not in KINDS:
+        raise InputError(f"the input is {kind!r}; expected one of {', '.join(KINDS)}.")
+    lines = _Lines(decompressed(file), name)
+    if kind == "auto":
+        kind = detect(lines.head())
+    readers = {"text": _texts, "document": _document, "jsonl": _json_items, "conll": _sentences}
+    return readers[kind](lines)
+
+
+def detect(head: str) -> str:
+    """
+    The format of a file that begins with these characters: JSON ("{" or "[" first, and JSON indeed), CoNLL columns
+    (every line has as many columns and ends with a tag, or begins with a number that counts), text with a sentence a
+    line (all of it has the spacing of tokenized text), or a document.
+    """
+    lines = [line for line in head.splitlines() if line.strip()]
+    if not lines:
+        return "text"
+    if _looks_like_json(lines[0], head):
+        return "jsonl"
+    if looks_like_columns(lines):
+        return "conll"
+    return "text" if looks_tokenized("\n".join(lines[:200])) else "document"
+
+
+def looks_like_columns(lines: list[str]) -> bool:
+    """Whether lines, blank ones left out, are rows of columns of which the last one is a tag, or the first a number."""
+    rows = [line.split() for line in lines if not line.startswith(("#", "-DOCSTART-"))][:200]
+    if not rows:
+        return lines[0].startswith("-DOCSTART-")
+    if all("\t" in line for line in lines if not line.startswith("#")):
+        numbered = [re.fullmatch(r"\d+([-.]\d+)?", row[0]) is not None for row in rows if row]
+        if all(numbered):
+            return True
+    widths = {len(row) for row in rows[:-1] or rows}  # the last one may be cut off
+    return len(widths) == 1 and min(widths) > 1 and all(_TAG.fullmatch(row[-1]) for row in rows[:-1] or rows)
+
+
+def read_json_line(line: str) -> Any:
+    """
+    The input in a line of JSON. Raises `InputError`, without the place, if it is none.
+    """
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f'expected JSON such as {{"text": ...}} or {{"tokens": [...]}}: {error}') from error
+    if not isinstance(value, (dict, str, list)):
+        raise InputError(f"expected an object, a text or a list of words, but it is {line.strip()[:40]}")
+    return value
+
+
+def decompressed(file: BinaryIO) -> BinaryIO:
+    """The file's content: what begins with the magic bytes of a compression is decompressed."""
+    buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[arg-type]
+    start = buffered.peek(6)[:6]
+    if start[:2] == b"\x1f\x8b":
+        return io.BufferedReader(gzip.GzipFile(fileobj=buffered))  # type: ignore[arg-type]
+    if start[:3] == b"BZh":
+        return io.BufferedReader(bz2.BZ2File(buffered))  # type: ignore[arg-type]
+    if start[:6] == b"\xfd7zXZ\x00":
+        return io.BufferedReader(lzma.LZMAFile(buffered))  # type: ignore[arg-type]
+    if start[:4] == b"\x28\xb5\x2f\xfd":
+        try:
+            import zstandard
+        except ImportError as error:
+            raise InputError("a .zst file needs zstandard: pip install 'ldnet-runtime[zst]'.") from error
+        return io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+        )
+    return buffered  # type: ignore[no-any-return]
+
+
+class _Lines:
+    """The lines of a file as text; damage and other encodings are errors that name the place."""
+
+    def __init__(self, file: BinaryIO, name: str) -> None:
+        self._file = file
+        self._name = name
+        self._start = b""
+        self.number = 0
+
+    def head(self) -> str:
+        """The first characters, which are read again afterwards."""
+        if not self._start:
+            self._start = self._read(_HEAD)
+        return self._start.decode("utf-8", "replace").removeprefix(_BYTE_ORDER_MARK)
+
+    def whole(self) -> str:
+        """All that is left, as one text."""
+        content = self._start + self._read(_MAX_WHOLE + 1)
+        if len(content) > _MAX_WHOLE:
+            raise self.error(
+                f"the file is larger than the {_MAX_WHOLE >> 20} MB that are read as one document or array; split it, "
+                f"or write one text or object a line"
+            )
+        self.number = 1
+        return self._decoded(content).removeprefix(_BYTE_ORDER_MARK)
+
+    def __iter__(self) -> Iterator[str]:
+        """Lines without their ends: LF or CR LF."""
+        parts: list[bytes] = []
+        for piece in self._pieces():
+            *lines, rest = piece.split(b"\n")
+            for line in lines:
+                yield self._line(b"".join([*parts, line]))
+                parts = []
+            parts.append(rest)
+        if any(parts):
+            yield self._line(b"".join(parts))
+
+    def _pieces(self) -> Iterator[bytes]:
+        yield self._start
+        while piece := self._read(_HEAD):
+            yield piece
+
+    def error(self, message: str) -> InputError:
+        """An error at the present line."""
+        return InputError(f"{self._name}, line {max(self.number, 1)}: {message}.")
+
+    def _read(self, size: int) -> bytes:
+        try:
+            return self._file.read(size)
+        except Exception as error:  # each compression has errors of its own
+            raise self.error(f"the file cannot be read any further: {error}") from error
+
+    def _line(self, line: bytes) -> str:
+        self.number += 1
+        text = self._decoded(line.rstrip(b"\r"))
+        return text.removeprefix(_BYTE_ORDER_MARK) if self.number == 1 else text
+
+    def _decoded(self, content: bytes) -> str:
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise self.error(
+                f"byte {error.start + 1} is 0x{content[error.start]:02x}, which is not UTF-8; convert the file"
+            ) from error
+
+
+def _texts(lines: _Lines) -> Iterator[Item]:
+    for line in lines:
+        yield Item(line, lines.number)
+
+
+def _document(lines: _Lines) -> Iterator[Item]:
+    yield Item(lines.whole(), 1)
+
+
+def _json_items(lines: _Lines) -> Iterator[Item]:
+    if lines.head().lstrip()[:1] == "[" and not _is_line_of_words(lines.head()):
+        yield from _array(lines)
+        return
+    for line in lines:
+        if not line.strip():
+            continue
+        try:
+            yield Item(read_json_line(line), lines.number)
+        except InputError as error:
+            raise lines.error(str(error)) from error
+
+
+def _array(lines: _Lines) -> Iterator[Item]:
+    try:
+        items = json.loads(lines.whole())
+    except (ValueError, RecursionError) as error:
+        raise lines.error(f"expected a JSON array of inputs: {error}") from error
+    for item in items:
+        yield Item(item, 1)
+
+
+def _sentences(lines: _Lines) -> Iterator[Item]:
+    rows: list[list[str]] = []
+    first, separator = 1, " "
+    for line in lines:
+        if not line.strip(_ASCII_BLANKS):
+            if rows:
+                yield _sentence(rows, separator, first)
+            rows = []
+            continue
+        separator = "\t" if "\t" in line else " "
+        columns = _columns(line, separator)
+        is_conllu = len(columns) == 10 and separator == "\t"
+        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and not rows):
+            continue
+        if is_conllu and _NO_WORD.fullmatch(columns[0]):
+            continue
+        if not rows:
+            first = lines.number
+        elif len(columns) != len(rows[0]):
+            raise lines.error(
+                f"the row has {len(columns)} columns; expected {len(rows[0])} as in line {first}"
+            )
+        rows.append(columns)
+    if rows:
+        yield _sentence(rows, separator, first)
+
+
+def _columns(line: str, separator: str) -> list[str]:
+    """The columns of a row: between TABs, or between any blanks."""
+    return (
+        line.rstrip(" ").split("\t") if separator == "\t" else re.split("[ \v\f]+", line.strip(_ASCII_BLANKS))
+    )
+
+
+def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
+    """The words are in the first column; in the second one if the first numbers them."""
+    numbers = [row[0] for row in rows]
+    counts = any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
+    word = 1 if counts and len(rows[0]) > 2 - (len(rows) > 1) else 0
+    return Item({"tokens": [row[word] for row in rows], "columns": rows, "separator": separator}, line)
+
+
+def _looks_like_json(line: str, head: str) -> bool:
+    start = line.lstrip()[:1]
+    if start == "{":
+        return re.match(r'\s*\{\s*("|\}|$)', line) is not None
+    if start == "[":
+        return re.match(r'\s*\[\s*[\[{"\]]', head) is not None
+    return False
+
+
+def _is_line_of_words(head: str) -> bool:
+    """Whether the first line is an array of words of its own."""
+    try:
+        value = json.loads(head.lstrip().splitlines()[0])
+        words_of(value, mode="whitespace")
+    except (ValueError, RecursionError):
+        return False
+    return True

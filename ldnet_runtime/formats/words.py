@@ -1,0 +1,87 @@
+"""The words of an input: of a text, of a list of words, or of an object with either."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.text import split_text
+
+_EXPECTED = 'expected a text, a list of words, or an object with "sentence" or "text" (a text) or "tokens" (a list of words)'
+
+
+class Words(NamedTuple):
+    """
+    The sentences of an input, and, if it has a text, where their words start and end there, sentence after sentence.
+    """
+
+    sentences: list[list[str]]
+    text: str | None = None
+    offsets: tuple[list[int], list[int]] | None = None
+
+
+def words_of(value: Any, mode: str = "auto", language: str = "en") -> Words:
+    """
+    # Parameters
+
+    value : `Any`
+        A text, a list of words (strings, numbers or `{"text": "word"}`), or `{"sentence": text}`, `{"text": text}` or
+        `{"tokens": words}`; with a text and words that have their "start" and "end" in it, these are kept. Or what
+        this function has returned.
+    mode, language : `str`
+        How texts are split, see `split_text`.
+
+    Raises `InputError` for anything else.
+    """
+    if isinstance(value, Words):
+        return value
+    if isinstance(value, str):
+        return _of_text(value, mode, language)
+    if isinstance(value, Mapping):
+        if value.get("tokens") is not None:
+            return _of_tokens(value["tokens"], value.get("text"))
+        for name in ("sentence", "text"):
+            if name in value:
+                if not isinstance(value[name], str):
+                    raise InputError(f"its {name!r} is {_shown(value[name])}; {_EXPECTED}.")
+                return _of_text(value[name], mode, language)
+        if "tokens" not in value:
+            raise InputError(f"it has the entries {', '.join(map(str, value)) or 'none'}; {_EXPECTED}.")
+        value = None
+    return _of_tokens(value, None)
+
+
+def _of_text(text: str, mode: str, language: str) -> Words:
+    sentences = split_text(text, language=language, mode=mode)
+    starts = [start for sentence in sentences for start in sentence.starts]
+    ends = [end for sentence in sentences for end in sentence.ends]
+    return Words([list(sentence.words) for sentence in sentences], text, (starts, ends))
+
+
+def _of_tokens(tokens: Any, text: Any) -> Words:
+    if not isinstance(tokens, Sequence) or isinstance(tokens, (str, bytes)):
+        raise InputError(f"the words are {_shown(tokens)}; {_EXPECTED}.")
+    words = [_word(token, number) for number, token in enumerate(tokens)]
+    if isinstance(text, str) and all(isinstance(token, Mapping) for token in tokens):
+        starts, ends = ([token.get(name) for token in tokens] for name in ("start", "end"))
+        exact = all(
+            type(start) is int and type(end) is int and 0 <= start <= end and text[start:end] == word
+            for word, start, end in zip(words, starts, ends)
+        )
+        if exact:
+            return Words([words], text, (starts, ends))
+    return Words([words])
+
+
+def _word(token: Any, number: int) -> str:
+    if isinstance(token, str):
+        return token
+    if isinstance(token, Mapping) and isinstance(token.get("text"), str):
+        return str(token["text"])
+    if isinstance(token, (int, float)) and not isinstance(token, bool):
+        return str(token)
+    raise InputError(f"word {number + 1} is {_shown(token)}; expected a string.")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

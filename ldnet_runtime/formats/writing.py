@@ -1,0 +1,206 @@
+"""
+Predictions as text: JSON lines, marks in the text, CoNLL columns, annotation tools' files, a page.
+
+All of them read the JSON form of a prediction (`Prediction.to_json`), with `LAYOUT` beside it where its words came out
+of a file with columns.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ldnet_runtime.formats.page import page_end, page_start, page_text
+from ldnet_runtime.tag_schemes import tags_from_spans
+
+OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
+
+# What a prediction has beside its JSON form: all columns of each word, and what stands between them.
+LAYOUT = ("columns", "separator")
+# What ends a line for one reader or another.
+_LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_ASCII_WHITE_SPACE = re.compile(r"[\t\n\r\v\f ]+")
+
+
+class Writer:
+    """
+    Writes predictions one after the other into one file.
+
+    # Parameters
+
+    output : `str`
+        "json": an object a line, in UTF-8. "inline": a line a sentence with `<TYPE> ... </TYPE>` around spans, see
+        `inline`. "conll": all columns of the input, or the word, and the predicted tag as the last one, see
+        `column_lines`. "html": a page that needs nothing else, with entities marked. "standoff": brat's annotations;
+        `texts` gives what they refer to. "doccano", "label_studio": JSON lines that these tools import.
+    span_types : `Sequence[str]`, optional
+        All types, for the page's legend.
+    tag_encoding : `str`, optional
+        The span encoding of the tags in "conll", if it is another than the tagger's.
+    title : `str`, optional
+        Of the page.
+
+    Raises `ValueError` for an unknown output.
+    """
+
+    def __init__(
+        self,
+        output: str = "json",
+        span_types: Sequence[str] = (),
+        tag_encoding: str | None = None,
+        title: str = "Entities",
+    ) -> None:
+        if output not in OUTPUTS:
+            raise ValueError(f"the output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
+        self.output = output
+        self._span_types = sorted(span_types)
+        self._tag_encoding = tag_encoding
+        self._title = title
+        self._num_spans = 0
+        self._offset = 0
+
+    def start(self) -> str:
+        """What stands before the first prediction."""
+        return page_start(self._title, self._span_types) if self.output == "html" else ""
+
+    def end(self) -> str:
+        """What stands after the last one."""
+        return page_end() if self.output == "html" else ""
+
+    def write(self, output: Mapping[str, Any]) -> str:
+        """One prediction."""
+        if self.output == "json":
+            return _json_line({name: value for name, value in output.items() if name not in LAYOUT})
+        if self.output == "inline":
+            parts = (
+                inline(output["words"][a:b], _inside(output["spans"], a, b)) for a, b in _sentences(output)
+            )
+            return "".join(parts)
+        if self.output == "conll":
+            return "".join(self._columns(output, start, end) for start, end in _sentences(output))
+        text = text_of(output)
+        if self.output == "html":
+            return page_text(text, output["spans"], self._span_types)
+        if self.output == "standoff":
+            return self._standoff(text, output["spans"])
+        places = [(span["start_char"], span["end_char"], span["type"]) for span in output["spans"]]
+        if self.output == "doccano":
+            return _json_line({"text": text, "label": [list(place) for place in places]})
+        return _json_line(
+            {"data": {"text": text}, "predictions": [{"result": list(map(_label_studio, places))}]}
+        )
+
+    def _columns(self, output: Mapping[str, Any], start: int, end: int) -> str:
+        tags = output["tags"][start:end]
+        if self._tag_encoding is not None:
+            spans = [
+                (span["type"], span["start"], span["end"] - 1)
+                for span in _inside(output["spans"], start, end)
+            ]
+            tags = tags_from_spans(spans, len(tags), self._tag_encoding)
+        columns = output.get("columns")
+        rows = None if columns is None else columns[start:end]
+        return column_lines(output["words"][start:end], tags, rows, output.get("separator", " "))
+
+    def _standoff(self, text: str, spans: Sequence[Mapping[str, Any]]) -> str:
+        """A line a span; one over a line end has several places, as brat wants it."""
+        lines = []
+        for span in spans:
+            self._num_spans += 1
+            pieces = re.finditer(r"[^\n\r]+", text[span["start_char"] : span["end_char"]])
+            begin = self._offset + span["start_char"]
+            places = [(begin + piece.start(), begin + piece.end(), piece.group()) for piece in pieces]
+            where = ";".join(f"{start} {end}" for start, end, _ in places)
+            surface = " ".join(piece for _, _, piece in places).replace("\t", " ")
+            kind = re.sub(r"\s+", "_", span["type"]) or "span"
+            lines.append(f"T{self._num_spans}\t{kind} {where}\t{surface}\n")
+        self._offset += len(text) + 1
+        return encodable("".join(lines))
+
+
+def text_of(output: Mapping[str, Any]) -> str:
+    """The text that offsets refer to: of words, these with blanks between them."""
+    return str(output["text"]) if "text" in output else " ".join(output["words"])
+
+
+def inline(words: Sequence[str], spans: Sequence[Mapping[str, Any]]) -> str:
+    """
+    One line: the words with blanks between them, and around each span "<TYPE>" and "</TYPE>" as words of their own
+    ("<span>" where the type is empty). In words and types "&", "<" and ">" become "&amp;", "&lt;" and "&gt;", and
+    line ends become blanks; so each "<" in the line begins a mark, and the words can be read back.
+    """
+    begin, end = {}, {}
+    for span in spans:
+        mark = _escape(span["type"]) or "span"
+        begin[span["start"]] = f"<{mark}>"
+        end[span["end"] - 1] = f"</{mark}>"
+    parts: list[str] = []
+    for position, word in enumerate(words):
+        parts += [begin[position]] if position in begin else []
+        parts.append(_escape(word))
+        parts += [end[position]] if position in end else []
+    return " ".join(parts) + "\n"
+
+
+def column_lines(
+    words: Sequence[str],
+    tags: Sequence[str],
+    columns: Sequence[Sequence[str]] | None = None,
+    separator: str = " ",
+) -> str:
+    """
+    A line for each word and an empty one after them: the word's `columns`, or the word alone where there are none,
+    and the predicted tag as the last column. Inside of a column ASCII white space becomes "_" (blanks only if they
+    are the separator), and an empty column is "_".
+    """
+    rows = [[word] for word in words] if columns is None else columns
+    lines = [
+        separator.join([*(_column(text, separator) for text in row), tag]) for row, tag in zip(rows, tags)
+    ]
+    return "".join(f"{encodable(line)}\n" for line in lines) + "\n"
+
+
+def encodable(text: str) -> str:
+    """JSON can hold halves of surrogate pairs, which no file can: they become "?"."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _json_line(value: Any) -> str:
+    """In UTF-8; halves of surrogate pairs, which UTF-8 cannot hold, stay escapes."""
+    text = json.dumps(value, ensure_ascii=False)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(value)
+    # JSON allows these inside of strings, but many readers of lines take them for line ends.
+    return text.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
+
+
+def _label_studio(place: tuple[int, int, str]) -> dict[str, Any]:
+    start, end, kind = place
+    value = {"start": start, "end": end, "labels": [kind]}
+    return {"from_name": "label", "to_name": "text", "type": "labels", "value": value}
+
+
+def _sentences(output: Mapping[str, Any]) -> Sequence[Sequence[int]]:
+    return output.get("sentences") or [[0, len(output["words"])]]
+
+
+def _inside(spans: Sequence[Mapping[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
+    """The spans of the words [start, end), counted from there."""
+    return [
+        {**span, "start": span["start"] - start, "end": span["end"] - start}
+        for span in spans
+        if start <= span["start"] < end
+    ]
+
+
+def _column(text: str, separator: str) -> str:
+    if separator == " ":
+        return _ASCII_WHITE_SPACE.sub("_", text) or "_"
+    return re.sub(r"[\t\n\r\v\f]+", "_", text).strip(" ") or "_"
+
+
+def _escape(text: str) -> str:
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return encodable(_LINE_ENDS.sub(" ", text))

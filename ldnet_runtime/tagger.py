@@ -1,0 +1,244 @@
+"""A tagger that runs in ONNX Runtime."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy
+
+from ldnet_runtime import batching, decoding
+from ldnet_runtime.encoding import SentenceEncoder
+from ldnet_runtime.errors import ModelFileError
+from ldnet_runtime.formats.words import Words, words_of
+from ldnet_runtime.model_file import TaggerDescription, read_model_file
+from ldnet_runtime.prediction import Decoded, Options, Prediction, SentenceDecoder, prediction
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Text = str | Sequence[str] | Mapping[str, Any] | Words
+
+
+class Tagger:
+    """
+    Tags texts and lists of words. Nothing of a tagger changes while it is used, so that any number of threads, forked
+    children and copies may use it at the same time, each with its own options.
+
+        tagger = Tagger("ner.onnx")
+        for span in tagger("Ada Lovelace wrote to Charles Babbage from London."):
+            print(span.text, span.label, span.start_char, span.end_char, span.confidence)
+
+    # Parameters
+
+    model : `str`, `PathLike` or `bytes`
+        What `allennlp ldnet-export` wrote: a path, or the file's bytes. The file must stay as it is.
+    threads : `int`, optional
+        The most batches that are computed at a time, each by one thread; by default one for each CPU of this process.
+    tokens_per_batch : `int`, optional (default = `1024`)
+        The most words of a batch, padding included, unless one sentence has more. Memory goes with it.
+
+    Raises `ModelFileError` if the file is no exported tagger, and `OSError` if it cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | bytes,
+        threads: int | None = None,
+        tokens_per_batch: int = 1024,
+    ) -> None:
+        if tokens_per_batch < 1 or (threads is not None and threads < 1):
+            raise ValueError(
+                f"threads is {threads}, tokens_per_batch {tokens_per_batch}; expected 1 or more."
+            )
+        self._source = model if isinstance(model, bytes) else os.path.abspath(os.fspath(model))
+        self._threads = threads
+        self._tokens_per_batch = tokens_per_batch
+        self.description, self._fingerprint = read_model_file(self._source)
+        self._encoder = SentenceEncoder(self.description)
+        self._decoder = _decoder(self.description)
+        # One session for each process: a forked child cannot use its parent's.
+        self._sessions: dict[int, onnxruntime.InferenceSession] = {}
+        try:
+            self._decode([["a"]], Options())
+        except ModelFileError:
+            raise
+        except Exception as error:
+            raise ModelFileError(f"{self.name}: the graph gives no scores: {_first_line(error)}.") from error
+
+    @property
+    def name(self) -> str:
+        """The file's path, for messages."""
+        return "the model" if isinstance(self._source, bytes) else self._source
+
+    @property
+    def labels(self) -> list[str]:
+        """All labels, in the order of their ids."""
+        return self._decoder.labels
+
+    @cached_property
+    def span_types(self) -> list[str]:
+        """The types of the spans that the tagger can find."""
+        spans = (self._decoder.spans([label]) for label in self.labels)
+        return sorted({span[0] for of_label in spans for span in of_label})
+
+    def __call__(
+        self, text: Text, n_best: int = 0, marginals: bool = False, confidences: bool = True
+    ) -> Prediction:
+        """
+        Tags one input.
+
+        # Parameters
+
+        text : `str`, `Sequence[str]` or `Mapping[str, Any]`
+            A text of any length, the words of one sentence, or an object as in JSON lines.
+        n_best, marginals, confidences
+            See `Options`.
+
+        # Returns
+
+        `Prediction`
+
+        Raises `InputError` for an input of another kind, and `TextError` if the text cannot be split into words.
+        """
+        return self._tag([text], Options(n_best, marginals, confidences))[0]
+
+    def tag_many(
+        self,
+        texts: Iterable[Text],
+        n_best: int = 0,
+        marginals: bool = False,
+        confidences: bool = True,
+        window: int = 4096,
+    ) -> Iterator[Prediction]:
+        """
+        Tags many inputs, in their order, with no more than a window of them in memory.
+
+        # Parameters
+
+        texts : `Iterable[Text]`
+            See `__call__`.
+        window : `int`, optional (default = `4096`)
+            How many are sorted by length at a time.
+        """
+        options = Options(n_best, marginals, confidences)
+        for group in batching.windows(texts, window):
+            yield from self._tag(group, options)
+
+    def split(self, text: Text) -> Words:
+        """The words of an input, which may be given in its place: so errors of an input are met one by one."""
+        return words_of(text, self.description.mode, self.description.language)
+
+    def _tag(self, texts: Sequence[Text], options: Options) -> list[Prediction]:
+        split = [self.split(text) for text in texts]
+        return tag_words(split, self._decode, options, self._tokens_per_batch, self._num_threads())
+
+    def _num_threads(self) -> int:
+        if self._threads is not None:
+            return self._threads
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+    def _decode(self, sentences: Sequence[Sequence[str]], options: Options) -> list[Decoded]:
+        arrays = self._encoder.encode(sentences)
+        (emissions,) = self._session().run(None, arrays)
+        lengths = arrays["lengths"]
+        expected = (len(sentences), int(lengths.max()), len(self.labels))
+        if emissions.shape != expected or emissions.dtype != numpy.float32:
+            raise ModelFileError(
+                f"{self.name}: the graph gives {emissions.dtype} scores of the shape {emissions.shape}; expected "
+                f"float32 and {expected}."
+            )
+        if self.description.boundary_tags is not None:
+            emissions, lengths = decoding.without_end_step(
+                emissions, lengths, self.description.boundary_tags[1]
+            )
+        elif self.description.end_token is not None:
+            lengths = lengths - 1
+        return self._decoder.decode(emissions, lengths, options)
+
+    def _session(self) -> "onnxruntime.InferenceSession":
+        session = self._sessions.get(os.getpid())
+        if session is None:
+            session = self._sessions.setdefault(os.getpid(), self._new_session())
+        return session
+
+    def _new_session(self) -> "onnxruntime.InferenceSession":
+        import onnxruntime
+
+        if not isinstance(self._source, bytes):
+            status = os.stat(self._source)
+            if (status.st_size, status.st_mtime_ns) != self._fingerprint:
+                raise ModelFileError(
+                    f"{self.name}: the file has changed since it was checked; load the tagger again."
+                )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1  # several batches at a time are faster than several threads a batch
+        options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # each batch has another shape
+        options.log_severity_level = 4  # errors are raised, so nobody needs them on the screen
+        try:
+            return onnxruntime.InferenceSession(self._source, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's own exceptions have no other base class
+            message = _first_line(error)
+        raise ModelFileError(f"{self.name}: ONNX Runtime cannot load the graph: {message}.")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._source, self._threads, self._tokens_per_batch)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Tagger":
+        return self  # nothing of it changes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r})"
+
+
+def tag_words(
+    inputs: Sequence[Words],
+    decode: Callable[[Sequence[Sequence[str]], Options], Sequence[Decoded]],
+    options: Options,
+    tokens_per_batch: int,
+    threads: int,
+) -> list[Prediction]:
+    """
+    Tags inputs whose words are known.
+
+    # Parameters
+
+    inputs : `Sequence[Words]`
+    decode : `Callable[[Sequence[Sequence[str]], Options], Sequence[Decoded]]`
+        Tags a batch of sentences; called from several threads.
+    options, tokens_per_batch, threads
+        See `Tagger`.
+    """
+    sentences = [sentence for one in inputs for sentence in one.sentences]
+
+    def compute(numbers: list[int]) -> Sequence[Decoded]:
+        return decode([sentences[number] for number in numbers], options)
+
+    results = iter(batching.run(sentences, compute, tokens_per_batch, threads))
+    nothing = Decoded([], [])
+    predictions = []
+    for one in inputs:
+        decoded = [next(results) or nothing for _ in one.sentences]
+        words = [word for sentence in one.sentences for word in sentence]
+        predictions.append(prediction(words, decoded, one.text, one.offsets, options.n_best))
+    return [
+        replace(one, sentences=[pair for pair in one.sentences if pair[0] < pair[1]]) for one in predictions
+    ]
+
+
+def _decoder(description: TaggerDescription) -> SentenceDecoder:
+    boundaries = description.boundary_tags or ()
+    return SentenceDecoder(
+        description.labels,
+        description.label_encoding,
+        decoding.Scores(description.transitions, description.start, description.end),
+        description.allowed,
+        [description.labels[tag] for tag in boundaries],
+    )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__).rstrip(".")[:300]
