@@ -1,0 +1,119 @@
+"""LD-Net's stacks of recurrent layers as ONNX operators."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+
+from ldnet_allennlp.export.graph import Graph
+from ldnet_allennlp.export.recurrent import Steps, cells, run_layer
+
+
+class Vectors(NamedTuple):
+    """Vectors in parts: a linear layer that reads them needs no product with gates, and no layer whose gate is 0."""
+
+    parts: list[str]
+    """Tensors (T, B, ...), side by side."""
+    columns: list[int]
+    """The columns of the whole vectors that the parts hold."""
+    scales: list[float]
+    """What each of these columns is to be multiplied with."""
+    size: int
+    """The number of all columns; those that no part holds are 0."""
+
+    def beside(self, other: "Vectors") -> "Vectors":
+        """Both, side by side."""
+        columns = [*self.columns, *(self.size + column for column in other.columns)]
+        return Vectors(self.parts + other.parts, columns, self.scales + other.scales, self.size + other.size)
+
+    def weight(self, weight: numpy.ndarray) -> numpy.ndarray:
+        """The weight of a layer that reads the whole vectors, shape (rows, size), for one that reads the parts."""
+        return weight[:, self.columns] * numpy.asarray(self.scales, dtype=numpy.float32)
+
+    def with_layer(self, output: str, size: int, gate: float) -> "Vectors":
+        """These vectors and a layer's output times its gate."""
+        return self.beside(Vectors([output], list(range(size)), [gate] * size, size))
+
+    def joined(self, graph: Graph) -> str:
+        """The whole vectors as one tensor."""
+        whole = graph.concat(self.parts)
+        if set(self.scales) != {1.0}:
+            whole = graph.node("Mul", whole, graph.constant(self.scales))
+        return whole
+
+
+def run_dense_stack(
+    graph: Graph,
+    layers: Sequence[Any],
+    gates: Sequence[float],
+    inputs: str,
+    steps: Steps,
+    key: str,
+    input_size: int,
+    reverse: bool = False,
+    boundary: torch.Tensor | None = None,
+    skip_closed: bool = False,
+) -> Vectors:
+    """
+    One direction of an `LdRnn`: each layer reads the input and all earlier layers.
+
+    # Parameters
+
+    layers, gates
+        The torch RNNs, and what their outputs are multiplied with.
+    inputs : `str`
+        Shape (T, B, input_size).
+    reverse : `bool`, optional (default = `False`)
+        Whether each sequence is read from its end.
+    boundary : `torch.Tensor`, optional
+        Shape (input_size,): a vector that is read before each sequence. The layers start from the states after it.
+    skip_closed : `bool`, optional (default = `False`)
+        Whether to leave layers out whose gate is 0. Then the vectors can be read by a linear layer alone.
+    """
+    vectors = Vectors([inputs], list(range(input_size)), [1.0] * input_size, input_size)
+    read = None if boundary is None else [boundary.detach().float()]
+    for number, (layer, gate) in enumerate(zip(layers, gates)):
+        name = f"{key}.layers.{number}"
+        (cell,) = cells(layer, name)[0]
+        start = None
+        if read is not None:
+            start = states_after(layer, torch.cat(read))
+            read.append(start[0] * gate)
+        if gate == 0 and skip_closed:
+            vectors = vectors._replace(size=vectors.size + cell.size)
+            continue
+        cell = cell._replace(input_weight=vectors.weight(cell.input_weight))
+        output, _ = run_layer(graph, [cell], graph.concat(vectors.parts), steps, reverse, start)
+        vectors = vectors.with_layer(output, cell.size, gate)
+    return vectors
+
+
+def run_plain_stack(
+    graph: Graph,
+    layers: Sequence[Any],
+    inputs: str,
+    steps: Steps,
+    key: str,
+    reverse: bool = False,
+    boundary: torch.Tensor | None = None,
+) -> list[str]:
+    """The outputs of all layers of a `StackedRnn`; the arguments are those of `run_dense_stack`."""
+    outputs = []
+    for number, layer in enumerate(layers):
+        start = None
+        if boundary is not None:
+            start = states_after(layer, boundary.detach().float())
+            boundary = start[0]
+        inputs, _ = run_layer(graph, cells(layer, f"{key}.layers.{number}")[0], inputs, steps, reverse, start)
+        outputs.append(inputs)
+    return outputs
+
+
+@torch.no_grad()
+def states_after(layer: Any, vector: torch.Tensor) -> list[torch.Tensor]:
+    """The state h, or h and c, of a one-layer RNN after a single step, H numbers each."""
+    weight = layer.weight_ih_l0
+    _, state = layer(vector.to(weight).reshape(1, 1, -1))
+    states = state if isinstance(state, tuple) else (state,)
+    return [part.flatten().cpu().float() for part in states]

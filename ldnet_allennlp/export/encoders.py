@@ -1,0 +1,185 @@
+"""AllenNLP's encoders as ONNX operators."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+import torch
+from allennlp.modules.augmented_lstm import AugmentedLstm, AugmentedLSTMCell
+from allennlp.modules.seq2seq_encoders import (
+    ComposeEncoder,
+    FeedForwardEncoder,
+    GruSeq2SeqEncoder,
+    LstmSeq2SeqEncoder,
+    PassThroughEncoder,
+    RnnSeq2SeqEncoder,
+    StackedBidirectionalLstmSeq2SeqEncoder,
+)
+from allennlp.modules.stacked_bidirectional_lstm import StackedBidirectionalLstm
+from onnx import TensorProto
+
+from ldnet_allennlp.export.checks import refusal, require, require_type
+from ldnet_allennlp.export.dense import Vectors, run_dense_stack, run_plain_stack
+from ldnet_allennlp.export.graph import Graph
+from ldnet_allennlp.export.layers import blend, feedforward
+from ldnet_allennlp.export.recurrent import Cell, Steps, run_layer, run_rnn
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
+
+
+def encode(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    """
+    A `Seq2SeqEncoder`. What it gives beyond a sequence's length is unspecified.
+
+    # Parameters
+
+    inputs : `str`
+        Shape (T, B, input size).
+
+    # Returns
+
+    `str`
+        Shape (T, B, output size).
+    """
+    build = _ENCODERS.get(type(encoder))
+    if build is None:
+        raise refusal(encoder, key, tuple(_ENCODERS))
+    require(not encoder.stateful, key, "is stateful: its output depends on the sentences before")
+    return build(graph, encoder, inputs, steps, key)
+
+
+def _torch_rnn(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    return run_rnn(graph, encoder._module, inputs, steps, key)[0]
+
+
+def _compose(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    for number, part in enumerate(encoder.encoders):
+        inputs = encode(graph, part, inputs, steps, f"{key}.encoders.{number}")
+    return inputs
+
+
+def _ld_rnn(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    gates = [[1.0] * count for count in encoder.layer_counts]
+    return _dense_vectors(graph, encoder, gates, inputs, steps, key).joined(graph)
+
+
+def _layer_selection(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    require_type(encoder.encoder, f"{key}.encoder", LdRnn)
+    gates = [gates.tolist() for gates in encoder.direction_gates()]
+    return _dense_vectors(graph, encoder.encoder, gates, inputs, steps, f"{key}.encoder").joined(graph)
+
+
+def _dense_vectors(graph: Graph, encoder: LdRnn, gates: Any, inputs: str, steps: Steps, key: str) -> Vectors:
+    directions = [
+        run_dense_stack(
+            graph, stack.layers, gates[number], inputs, steps, key, encoder.input_size, reverse=number == 1
+        )
+        for number, stack in enumerate(encoder.stacks)
+    ]
+    return directions[0] if len(directions) == 1 else directions[0].beside(directions[1])
+
+
+def _stacked_rnn(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    return run_plain_stack(graph, encoder.layers, inputs, steps, key)[-1]
+
+
+def _stacked_bidirectional_lstm(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
+    stack = encoder._module
+    require_type(stack, key, StackedBidirectionalLstm)
+    for number in range(stack.num_layers):
+        directions = [
+            _augmented_lstm(graph, getattr(stack, f"{name}_layer_{number}"), inputs, steps, key)
+            for name in ("forward", "backward")
+        ]
+        inputs = graph.concat(directions)
+    return inputs
+
+
+def _augmented_lstm(graph: Graph, layer: Any, inputs: str, steps: Steps, key: str) -> str:
+    """AllenNLP's `AugmentedLstm`, an LSTM that may have a highway from its input to its output."""
+    require_type(layer, key, AugmentedLstm)
+    require_type(layer.cell, key, AugmentedLSTMCell)
+    if layer.use_highway:
+        return _highway_lstm(graph, layer.cell, inputs, steps, not layer.go_forward)
+    read, recurrent = layer.cell.input_linearity, layer.cell.state_linearity
+    bias = _array(recurrent.bias)
+    cell = Cell(
+        "LSTM",
+        _array(read.weight),
+        _array(recurrent.weight),
+        numpy.zeros_like(bias) if read.bias is None else _array(read.bias),
+        bias,
+    )
+    return run_layer(graph, [cell], inputs, steps, reverse=not layer.go_forward)[0]
+
+
+def _highway_lstm(graph: Graph, cell: Any, inputs: str, steps: Steps, reverse: bool) -> str:
+    """
+    The state that an `AugmentedLSTMCell` carries on is the output of its highway, so there is no operator for it:
+    a `Scan` over the steps. In reverse it begins with the padding of the shorter sequences, where the states stay 0.
+    """
+    read, recurrent = cell.input_linearity, cell.state_linearity
+    size = cell.lstm_dim
+    projected = graph.linear(inputs, read.weight.detach().cpu(), read.bias)  # (T, B, 6 H)
+    body = Graph()
+    inner = ["h", "c", "projected", "is_word"]
+    preactivations, direct = body.nodes("Split", ["projected", body.integers(5 * size, size)], 2, axis=-1)
+    state = body.linear("h", recurrent.weight.detach().cpu(), recurrent.bias)  # (B, 5 H)
+    gates = body.nodes("Split", [body.node("Add", preactivations, state)], 5, axis=-1)
+    in_gate, forget_gate, out_gate, highway_gate = (
+        body.node("Sigmoid", gates[number]) for number in (0, 1, 3, 4)
+    )
+    remembered = body.node("Mul", forget_gate, "c")
+    new = body.node("Mul", in_gate, body.node("Tanh", gates[2]))
+    memory = body.node("Add", new, remembered)
+    output = blend(body, highway_gate, body.node("Mul", out_gate, body.node("Tanh", memory)), direct)
+    final = [body.node("Mul", part, "is_word") for part in (output, memory)]
+    final.append(body.node("Identity", final[0]))
+    zeros = graph.node("Expand", graph.constant(numpy.zeros((1, size))), _row_shape(graph, steps))
+    direction = [int(reverse)]
+    return graph.nodes(
+        "Scan",
+        [zeros, zeros, projected, _is_word(graph, inputs, steps)],
+        3,
+        num_scan_inputs=2,
+        body=body.body("highway_lstm", inner, final),
+        scan_input_directions=direction * 2,
+        scan_output_directions=direction,
+    )[2]
+
+
+def _row_shape(graph: Graph, steps: Steps) -> str:
+    """(B, 1): broadcasts a row of H numbers to all sequences."""
+    return graph.node("Slice", steps.state_shape, graph.integers(1), graph.integers(3))
+
+
+def _is_word(graph: Graph, inputs: str, steps: Steps) -> str:
+    """1 at the steps of a sequence, 0 at its padding, for inputs (T, B, D). Float32, shape (T, B, 1)."""
+    shape = graph.node("Shape", inputs)
+    count = graph.node("Gather", shape, graph.constant(0, numpy.int64), axis=0)
+    numbers = graph.node("Range", graph.constant(0, numpy.int64), count, graph.constant(1, numpy.int64))
+    lengths = graph.node("Cast", steps.lengths, to=TensorProto.INT64)
+    is_word = graph.node("Less", graph.reshape(numbers, -1, 1), graph.reshape(lengths, 1, -1))
+    return graph.node("Unsqueeze", graph.node("Cast", is_word, to=TensorProto.FLOAT), graph.integers(2))
+
+
+def _array(tensor: torch.Tensor) -> numpy.ndarray:
+    return tensor.detach().cpu().float().numpy()
+
+
+_Build = Callable[[Graph, Any, str, Steps, str], str]
+_ENCODERS: dict[type, _Build] = {
+    LstmSeq2SeqEncoder: _torch_rnn,
+    GruSeq2SeqEncoder: _torch_rnn,
+    RnnSeq2SeqEncoder: _torch_rnn,
+    StackedBidirectionalLstmSeq2SeqEncoder: _stacked_bidirectional_lstm,
+    LdRnn: _ld_rnn,
+    StackedRnn: _stacked_rnn,
+    LayerSelection: _layer_selection,
+    ComposeEncoder: _compose,
+    PassThroughEncoder: lambda graph, encoder, inputs, steps, key: inputs,
+    FeedForwardEncoder: lambda graph, encoder, inputs, steps, key: feedforward(
+        graph, encoder._feedforward, inputs, f"{key}.feedforward"
+    ),
+}

@@ -1,0 +1,157 @@
+"""ONNX graphs, built node by node."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from ldnet_allennlp.export.checks import NotExportable
+
+# Every ONNX Runtime from 1.15 on reads these.
+_OPSET, _IR_VERSION = 17, 8
+# Protocol buffers hold less than 2 GiB.
+_MAX_BYTES = 2**31 - 2**24
+
+
+class Graph:
+    """
+    Nodes, constants and inputs of an ONNX graph. A tensor is its name, a `str`.
+
+    # Parameters
+
+    int8 : `bool`, optional (default = `False`)
+        Whether LSTMs get 8-bit weights.
+    half_embeddings : `bool`, optional (default = `False`)
+        Whether embedding tables are stored as float16.
+    """
+
+    def __init__(self, int8: bool = False, half_embeddings: bool = False) -> None:
+        self.int8 = int8
+        self.half_embeddings = half_embeddings
+        self._nodes: list[onnx.NodeProto] = []
+        self._constants: dict[bytes, onnx.TensorProto] = {}
+        self._inputs: dict[str, onnx.ValueInfoProto] = {}
+
+    def input(self, name: str, *axes: str) -> str:
+        """An int64 input whose axes have these names."""
+        if name not in self._inputs:
+            self._inputs[name] = helper.make_tensor_value_info(name, TensorProto.INT64, list(axes))
+        return name
+
+    def constant(self, values: Any, dtype: Any = numpy.float32) -> str:
+        """A tensor, array or number that is part of the file. Equal constants are stored once."""
+        if isinstance(values, torch.Tensor):
+            values = values.detach().cpu().numpy()
+        array = numpy.ascontiguousarray(values, dtype=dtype).reshape(numpy.shape(values))
+        key = b"%s %s " % (str(array.dtype).encode(), str(array.shape).encode()) + array.tobytes()
+        if key not in self._constants:
+            self._constants[key] = numpy_helper.from_array(array, f"constant_{len(self._constants)}")
+        return self._constants[key].name
+
+    def integers(self, *values: int) -> str:
+        """A vector of int64 constants."""
+        return self.constant(values, numpy.int64)
+
+    def node(self, kind: str, *inputs: str | None, domain: str = "", **attributes: Any) -> str:
+        """Adds an operator with one output. An optional input that is not given is `None`."""
+        return self.nodes(kind, inputs, 1, domain, **attributes)[0]
+
+    def nodes(
+        self, kind: str, inputs: Sequence[str | None], count: int, domain: str = "", **attributes: Any
+    ) -> list[str]:
+        """Adds an operator with `count` outputs."""
+        outputs = [f"{kind.lower()}_{len(self._nodes)}_{number}" for number in range(count)]
+        names = [name or "" for name in inputs]
+        self._nodes.append(helper.make_node(kind, names, outputs, domain=domain, **attributes))
+        return outputs
+
+    def concat(self, parts: Sequence[str], axis: int = -1) -> str:
+        """The concatenation of tensors, or the tensor itself if there is one."""
+        return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
+
+    def reshape(self, tensor: str, *shape: int) -> str:
+        """As in ONNX, 0 copies an axis and -1 takes what is left."""
+        return self.node("Reshape", tensor, self.integers(*shape))
+
+    def transpose(self, tensor: str, *axes: int) -> str:
+        """The tensor with its axes in this order."""
+        return self.node("Transpose", tensor, perm=axes)
+
+    def linear(self, tensor: str, weight: Any, bias: Any = None) -> str:
+        """A linear layer with torch's weight, shape (output size, input size)."""
+        product = self.node("MatMul", tensor, self.constant(numpy.asarray(weight).T))
+        return product if bias is None else self.node("Add", product, self.constant(bias))
+
+    def table(self, weight: torch.Tensor, ids: str, key: str) -> str:
+        """
+        Looks up rows of an embedding table.
+
+        # Parameters
+
+        weight : `torch.Tensor`
+            Shape (number of rows, D).
+        ids : `str`
+            int64, any shape.
+        key : `str`
+            The table's place in the config, for errors.
+
+        # Returns
+
+        `str`
+            float32, the shape of `ids` and D.
+        """
+        if not self.half_embeddings and weight.dtype != torch.float16:
+            return self.node("Gather", self.constant(weight), ids, axis=0)
+        half = weight.detach().half()
+        if bool((torch.isinf(half) & ~torch.isinf(weight)).any()):
+            raise NotExportable(
+                f"{key} has numbers up to {float(weight.abs().max()):.6g}, but the largest float16 is 65504: export "
+                f"without --half-embeddings."
+            )
+        rows = self.node("Gather", self.constant(half, numpy.float16), ids, axis=0)
+        return self.node("Cast", rows, to=TensorProto.FLOAT)
+
+    def body(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
+        """This graph as the body of a `Scan`; its own constants are in it."""
+        return helper.make_graph(
+            self._nodes, name, _untyped(inputs), _untyped(outputs), list(self._constants.values())
+        )
+
+    def serialize(self, output: str, metadata: dict[str, str]) -> bytes:
+        """
+        The file.
+
+        # Parameters
+
+        output : `str`
+            The scores, shape (B, T, N). They are called "emissions" in the file.
+        metadata : `Dict[str, str]`
+            Texts to store in the file.
+
+        Raises `NotExportable` if it would be larger than the format allows.
+        """
+        size = sum(len(constant.raw_data) for constant in self._constants.values())
+        if size > _MAX_BYTES:
+            raise NotExportable(
+                f"The model has {size / 2**30:.1f} GiB of weights, but an .onnx file holds less than 2: export it with "
+                f"--half-embeddings or --keep-words."
+            )
+        self._nodes.append(helper.make_node("Identity", [output], ["emissions"]))
+        emissions = helper.make_tensor_value_info("emissions", TensorProto.FLOAT, ["batch", "steps", "tags"])
+        graph = helper.make_graph(
+            self._nodes, "tagger", list(self._inputs.values()), [emissions], list(self._constants.values())
+        )
+        domains = {node.domain for node in self._nodes} - {""}
+        opsets = [helper.make_opsetid("", _OPSET), *(helper.make_opsetid(domain, 1) for domain in domains)]
+        model = helper.make_model(
+            graph, opset_imports=opsets, ir_version=_IR_VERSION, producer_name="ldnet_allennlp"
+        )
+        helper.set_model_props(model, metadata)
+        return model.SerializeToString()
+
+
+def _untyped(names: Sequence[str]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]

@@ -1,0 +1,119 @@
+"""The "ldnet" token embedder, frozen language models, as ONNX operators."""
+
+from typing import Any
+
+import numpy
+import torch
+from allennlp.data import TokenIndexer
+from allennlp.modules import ScalarMix
+
+from ldnet_allennlp.export.checks import require, require_type
+from ldnet_allennlp.export.dense import Vectors, run_dense_stack, run_plain_stack
+from ldnet_allennlp.export.graph import Graph
+from ldnet_allennlp.export.inputs import Inputs
+from ldnet_allennlp.export.layers import activation
+from ldnet_allennlp.export.recurrent import Steps
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
+
+
+def ldnet(
+    graph: Graph, inputs: Inputs, name: str, embedder: Any, indexer: TokenIndexer, steps: Steps, key: str
+) -> str:
+    """
+    The vectors of an `LdnetEmbedder`, shape (T, B, D).
+
+    The boundary that a language model reads before the first word (or, backwards, before the last one) is the same for
+    all sentences, so it is not in the graph: the layers start from the states after it.
+    """
+    projection = embedder.projection
+    if projection is not None:
+        require_type(projection, key, torch.nn.Linear)
+    vectors = None
+    for model in embedder.language_models.values():
+        words = inputs.language_model_words(
+            name, indexer, model.direction == "backward", f"dataset_reader.token_indexers.{name}"
+        )
+        weight = model.embedding.weight.detach().cpu()
+        require(
+            len(weight) >= words.size, key, f"has {len(weight)} vectors, fewer than the vocabulary has words"
+        )
+        require(not bool(torch.isnan(weight[0]).any()), key, "has language models without weights")
+        boundary = None if model.boundary_id is None else weight[model.boundary_id].float()
+        rows = slice(words.size) if words.rows is None else torch.from_numpy(words.rows)
+        embedded = graph.table(weight[rows], words.ids, key)  # (T, B, E)
+        layers = _layers(
+            graph,
+            model,
+            embedded,
+            weight.size(1),
+            steps,
+            boundary,
+            projection is not None,
+            f"{key}.{model.direction}",
+        )
+        vectors = layers if vectors is None else vectors.beside(layers)
+    assert vectors is not None
+    if projection is None:
+        return vectors.joined(graph)
+    weight = vectors.weight(projection.weight.detach().cpu().float().numpy())
+    projected = graph.linear(graph.concat(vectors.parts), weight, projection.bias)
+    return activation(graph, embedder.activation, projected, f"{key}.activation")
+
+
+def _layers(
+    graph: Graph,
+    model: Any,
+    embedded: str,
+    size: int,
+    steps: Steps,
+    boundary: Any,
+    is_projected: bool,
+    key: str,
+) -> Vectors:
+    """The layers of one language model for each word, and the word vectors."""
+    selection = model.selection
+    require_type(selection, key, LayerSelection, StackedLayers)
+    encoder = selection.encoder
+    require_type(encoder, f"{key}.contextualizer", LdRnn, StackedRnn)
+    if type(selection) is StackedLayers:
+        outputs = run_plain_stack(
+            graph, encoder.layers, embedded, steps, key, model.direction == "backward", boundary
+        )
+        output = (
+            outputs[-1] if selection.mixture is None else _mixture(graph, selection.mixture, outputs, key)
+        )
+        hidden_size = encoder.hidden_size
+        return Vectors([output], list(range(hidden_size)), [1.0] * hidden_size, hidden_size)
+    stacks: list[Vectors] = []
+    for number, (stack, gates) in enumerate(zip(encoder.stacks, selection.direction_gates())):
+        reverse = model.direction == "backward" or number == 1
+        stacks.append(
+            run_dense_stack(
+                graph,
+                stack.layers,
+                gates.tolist(),
+                embedded,
+                steps,
+                key,
+                size,
+                reverse,
+                boundary,
+                is_projected,
+            )
+        )
+    return stacks[0] if len(stacks) == 1 else stacks[0].beside(stacks[1])
+
+
+def _mixture(graph: Graph, mixture: ScalarMix, layers: list[str], key: str) -> str:
+    """gamma * sum_l softmax(w)_l h_l."""
+    require_type(mixture, key, ScalarMix)
+    require(not mixture.do_layer_norm, key, "has a mixture with layer normalization")
+    weights = torch.softmax(torch.cat(list(mixture.scalar_parameters)), dim=0) * mixture.gamma
+    total = ""
+    for layer, weight in zip(layers, weights.tolist()):
+        scaled = graph.node("Mul", layer, graph.constant(numpy.float32(weight)))
+        total = graph.node("Add", total, scaled) if total else scaled
+    return total

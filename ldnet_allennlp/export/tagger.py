@@ -1,0 +1,144 @@
+"""Whole taggers as one ONNX file."""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy
+import torch
+from allennlp.data import DatasetReader
+from allennlp.data.dataset_readers import SequenceTaggingDatasetReader
+from allennlp.models import Model
+from allennlp.models.simple_tagger import SimpleTagger
+from allennlp.modules.conditional_random_field import (
+    ConditionalRandomField,
+    ConditionalRandomFieldWeightEmission,
+    ConditionalRandomFieldWeightLannoy,
+    ConditionalRandomFieldWeightTrans,
+)
+from allennlp.modules.time_distributed import TimeDistributed
+from allennlp_models.tagging.dataset_readers import Conll2003DatasetReader
+from allennlp_models.tagging.models.crf_tagger import CrfTagger
+
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.language_model_vocabulary import words_of
+from ldnet_allennlp.export.checks import require_type
+from ldnet_allennlp.export.embedders import embed
+from ldnet_allennlp.export.encoders import encode
+from ldnet_allennlp.export.graph import Graph
+from ldnet_allennlp.export.inputs import Inputs
+from ldnet_allennlp.export.layers import feedforward, linear
+from ldnet_allennlp.export.recurrent import Steps
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_runtime.model_file import METADATA_KEY, TaggerDescription, to_json
+
+TAGGERS = (LdnetTagger, CrfTagger, SimpleTagger)
+READERS = (ConllColumnsReader, Conll2003DatasetReader, SequenceTaggingDatasetReader)
+_CRFS = (
+    ConditionalRandomField,
+    ConditionalRandomFieldWeightEmission,
+    ConditionalRandomFieldWeightLannoy,
+    ConditionalRandomFieldWeightTrans,
+)
+
+
+def export_tagger(
+    model: Model,
+    reader: DatasetReader,
+    *,
+    int8: bool = False,
+    half_embeddings: bool = False,
+    keep_words: Collection[str] | None = None,
+    provenance: Mapping[str, str] | None = None,
+) -> bytes:
+    """
+    A tagger as an ONNX file for `ldnet_runtime`: its graph up to the scores of the labels, its weights, and, as
+    metadata, all that looking words up and decoding need.
+
+    # Parameters
+
+    model : `Model`
+        An `LdnetTagger`, or allennlp-models' `CrfTagger` or `SimpleTagger`.
+    reader : `DatasetReader`
+        Its reader, whose token indexers tell how words are looked up.
+    int8 : `bool`, optional (default = `False`)
+        Whether LSTMs get weights of 8 bits, with a scale for each row. Their inputs are rounded to 8 bits, too.
+    half_embeddings : `bool`, optional (default = `False`)
+        Whether embeddings are stored as float16.
+    keep_words : `Collection[str]`, optional
+        The words that keep vectors of their own. All others are unknown words.
+    provenance : `Mapping[str, str]`, optional
+        Facts about the tagger's origin, to be stored in the file.
+
+    # Returns
+
+    `bytes`
+
+    Raises `NotExportable` with the config key of the part that cannot be exported.
+    """
+    require_type(model, "model", *TAGGERS)
+    require_type(reader, "dataset_reader", *READERS)
+    graph = Graph(int8=int8, half_embeddings=half_embeddings)
+    inputs = Inputs(graph, model.vocab, None if keep_words is None else set(keep_words))
+    scores = _emissions(graph, inputs, model, reader)
+    description = _describe(model, reader, inputs, dict(provenance or {}))
+    return graph.serialize(scores, {METADATA_KEY: to_json(description)})
+
+
+def _emissions(graph: Graph, inputs: Inputs, model: Any, reader: Any) -> str:
+    """The scores of the labels, shape (B, T, N)."""
+    steps = Steps.of(graph, graph.input("lengths", "batch"))
+    vectors = embed(graph, inputs, model.text_field_embedder, reader._token_indexers, steps)
+    encoded = encode(graph, model.encoder, vectors, steps, "model.encoder")
+    layers = getattr(model, "_feedforward", None)
+    if layers is not None:
+        encoded = feedforward(graph, layers, encoded, "model.feedforward")
+    require_type(model.tag_projection_layer, "model", TimeDistributed)
+    scores = linear(graph, model.tag_projection_layer._module, encoded, "model.tag_projection_layer")
+    return graph.transpose(scores, 1, 0, 2)
+
+
+def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str]) -> TaggerDescription:
+    labels = words_of(model.vocab, model.label_namespace)
+    (transitions, start, end), allowed = _transitions(model, len(labels))
+    tokenizer = getattr(reader, "tokenizer", None)
+    is_softmax = type(model) is SimpleTagger or getattr(model, "loss", None) == "softmax"
+    return TaggerDescription(
+        vocabularies=inputs.vocabularies,
+        inputs=inputs.descriptions,
+        labels=labels,
+        label_encoding=getattr(model, "label_encoding", None),
+        transitions=transitions,
+        start=start,
+        end=end,
+        allowed=None if bool(allowed.all()) else allowed,
+        end_token=getattr(reader, "end_token", None),
+        boundary_tags=_boundary_ids(model, labels),
+        decoder="softmax" if is_softmax else "crf",
+        mode=getattr(tokenizer, "mode", "whitespace"),
+        language=getattr(tokenizer, "language", "en"),
+        provenance=provenance,
+    )
+
+
+def _boundary_ids(model: Any, labels: list[str]) -> tuple[int, int] | None:
+    tags = getattr(model, "boundary_tags", [])
+    return (labels.index(tags[0]), labels.index(tags[1])) if tags else None
+
+
+_Scores = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
+
+
+def _transitions(model: Any, num_labels: int) -> tuple[_Scores, numpy.ndarray]:
+    """The scores of transitions, start and end, without constraints, and which are allowed (N + 2, N + 2)."""
+    nothing = torch.zeros(num_labels)
+    scores: list[torch.Tensor] = [torch.zeros(num_labels, num_labels), nothing, nothing]
+    allowed = torch.ones(num_labels + 2, num_labels + 2)
+    if type(model) is LdnetTagger:
+        scores, allowed = list(model.crf.scores()), model.crf._constraint_mask
+    elif type(model) is CrfTagger:
+        require_type(model.crf, "model.crf", *_CRFS)
+        scores[0], allowed = model.crf.transitions, model.crf._constraint_mask
+        if model.crf.include_start_end_transitions:
+            scores[1:] = [model.crf.start_transitions, model.crf.end_transitions]
+    transitions, start, end = (part.detach().cpu().float().numpy() for part in scores)
+    return (transitions, start, end), allowed.detach().cpu().numpy() > 0
