@@ -68,6 +68,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="texts that are sorted by length (default: 4096)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
+    parser.add_argument("--serve", type=_port, metavar="PORT", help="start a JSON API and a web page instead")
+    parser.add_argument("--host", default="127.0.0.1", help="address for --serve (default: 127.0.0.1)")
     parser.add_argument("--info", action="store_true", help="describe the model and stop")
     parser.add_argument("--version", action="version", version=f"ldnet_runtime {__version__}")
     return parser
@@ -81,6 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         if options.info:
             print(describe(options.model))
+        elif options.serve is not None:
+            serve(options.model, options.host, options.serve, options.threads)
         else:
             run(options)
     except KeyboardInterrupt:
@@ -93,6 +97,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ldnet-tag: error: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def serve(model: str, host: str, port: int, threads: int | None) -> None:
+    """Serve a model until it is interrupted."""
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise ValueError(f"--serve needs {error.name}: pip install 'ldnet-runtime[serve]'.") from error
+    from ldnet_runtime.server.run import serve as run_server
+    from ldnet_runtime.tagger import Tagger
+
+    run_server(Tagger(model, threads), host, port)
+
+
+def _port(text: str) -> int:
+    number = int(text)
+    if not 0 <= number <= 65535:
+        raise ValueError
+    return number
 
 
 def _positive(text: str) -> int:

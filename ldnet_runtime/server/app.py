@@ -1,0 +1,239 @@
+"""The ASGI application: JSON API and page."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from ldnet_runtime.prediction import Options, Prediction
+from ldnet_runtime.server.batcher import Batcher, Busy
+from ldnet_runtime.tag_schemes import UnreadableTag, spans_from_tags
+from ldnet_runtime.tagger import Tagger
+
+_FOLDER = Path(__file__).resolve().parent
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; connect-src 'self'; script-src 'self'; style-src 'self'; "
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+}
+_OPTIONS = {"n_best": int, "marginals": bool, "confidences": bool, "runner_up": bool}
+_INPUT_KEYS = ("text", "sentence", "tokens")
+_EXPECTED = 'expected {"text": "..."}, {"tokens": [...]} or {"inputs": [...]}'
+
+
+@dataclass(frozen=True)
+class Limits:
+    """
+    # Parameters
+
+    max_bytes : `int`, optional (default = `1_000_000`)
+        The largest body of a request.
+    max_n_best : `int`, optional (default = `100`)
+    timeout : `float`, optional (default = `30.0`)
+        Seconds for a request, its body included.
+    max_waiting : `int`, optional (default = `256`)
+        Requests that wait while others are tagged. Further ones get status 503.
+    max_words : `int`, optional (default = `4096`)
+        Words that are tagged at a time.
+    """
+
+    max_bytes: int = 1_000_000
+    max_n_best: int = 100
+    timeout: float = 30.0
+    max_waiting: int = 256
+    max_words: int = 4096
+
+
+class RequestError(Exception):
+    """A request that is refused, with its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def create_app(
+    tagger: Tagger, limits: Limits | None = None, allowed_hosts: Sequence[str] = ("*",)
+) -> Starlette:
+    """
+    An ASGI application for one tagger.
+
+    # Parameters
+
+    tagger : `Tagger`
+    limits : `Limits`, optional
+    allowed_hosts : `Sequence[str]`, optional
+        The host names that requests may ask for. A server on the loopback interface should list its own: pages of
+        other sites could otherwise reach it through a name of theirs.
+    """
+    server = _Server(tagger, limits or Limits())
+    routes = [
+        Route("/", server.file("page.html")),
+        Route("/page.css", server.file("page.css")),
+        Route("/page.js", server.file("page.js")),
+        Route("/api/info", server.info),
+        Route("/api/tag", server.tag, methods=["POST"]),
+    ]
+    return Starlette(
+        routes=routes,
+        lifespan=server.lifespan,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))],
+    )
+
+
+class _Server:
+    def __init__(self, tagger: Tagger, limits: Limits) -> None:
+        self._tagger = tagger
+        self._limits = limits
+        self._batcher: Batcher | None = None
+        self._types = _types_of_tags(tagger)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        self._batcher = Batcher(self._tagger, self._limits.max_waiting, self._limits.max_words)
+        task = asyncio.create_task(self._batcher.run())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    def file(self, name: str) -> Any:
+        async def respond(request: Request) -> Response:
+            return FileResponse(_FOLDER / name, headers=_HEADERS)
+
+        return respond
+
+    async def info(self, request: Request) -> Response:
+        description = self._tagger.description
+        body = {
+            "name": Path(self._tagger.name).name,
+            "labels": self._tagger.span_types,
+            "label_encoding": description.label_encoding,
+            "provenance": description.provenance,
+        }
+        return _Json(body, headers=_HEADERS)
+
+    async def tag(self, request: Request) -> Response:
+        try:
+            body = await asyncio.wait_for(self._answer(request), self._limits.timeout)
+            return _Json(body, headers=_HEADERS)
+        except RequestError as error:
+            return _error(error.status, str(error))
+        except Busy:
+            return _error(503, "Too many requests are waiting. Try again later.", {"Retry-After": "1"})
+        except TimeoutError:
+            return _error(503, f"The request took more than {self._limits.timeout:g} seconds.")
+        except ValueError as error:  # an input that the tagger refuses
+            return _error(400, str(error))
+
+    async def _answer(self, request: Request) -> dict[str, Any]:
+        parsed = _parse(await self._body(request))
+        inputs, options, runner_up = _inputs_and_options(parsed, self._limits.max_n_best)
+        split = [await asyncio.to_thread(self._tagger.split, one) for one in inputs]
+        assert self._batcher is not None
+        computed = Options(options.n_best, options.marginals or runner_up, options.confidences)
+        predictions = await self._batcher.tag(split, computed)
+        outputs = [self._output(prediction, options, runner_up) for prediction in predictions]
+        return {"outputs": outputs} if "inputs" in parsed else outputs[0]
+
+    async def _body(self, request: Request) -> bytes:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RequestError(415, "The Content-Type of a request is application/json.")
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > self._limits.max_bytes:
+                raise RequestError(413, f"The request has more than {self._limits.max_bytes:,} bytes.")
+        return bytes(body)
+
+    def _output(self, prediction: Prediction, options: Options, runner_up: bool) -> dict[str, Any]:
+        output = prediction.to_json(options)
+        if runner_up:
+            for span in output["spans"]:
+                span["runner_up"] = self._runner_up(span, prediction.marginals)
+        for span in output["spans"]:
+            span["label"] = span["type"]
+        return output
+
+    def _runner_up(
+        self, span: Mapping[str, Any], marginals: Sequence[Mapping[str, float]]
+    ) -> dict[str, Any] | None:
+        """The most probable other type of the words of a span, on average; the label `None` is no entity."""
+        totals: dict[str | None, float] = {}
+        words = marginals[span["start"] : span["end"]]
+        for word in words:
+            for tag, probability in word.items():
+                kind = self._types[tag]
+                totals[kind] = totals.get(kind, 0.0) + probability
+        totals.pop(span["type"], None)
+        if not totals:
+            return None
+        label, total = max(totals.items(), key=lambda item: item[1])
+        return {"label": label, "probability": total / len(words)}
+
+
+def _types_of_tags(tagger: Tagger) -> dict[str, str | None]:
+    types: dict[str, str | None] = {}
+    for label in tagger.labels:
+        spans: Sequence[Any] = ()
+        if tagger.description.label_encoding is not None:
+            with contextlib.suppress(UnreadableTag):  # a boundary tag
+                spans = spans_from_tags([label], tagger.description.label_encoding)
+        types[label] = spans[0][0] if spans else None
+    return types
+
+
+def _parse(body: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise RequestError(400, f"The body is not JSON: {error}.") from error
+    if not isinstance(parsed, dict) or ("inputs" in parsed) == any(key in parsed for key in _INPUT_KEYS):
+        raise RequestError(400, f"The body names no input, or two; {_EXPECTED}.")
+    unknown = sorted(set(parsed) - set(_OPTIONS) - {*_INPUT_KEYS, "inputs"})
+    if unknown:
+        raise RequestError(
+            400, f"The body has the unknown keys {', '.join(map(repr, unknown))}; {_EXPECTED}."
+        )
+    return parsed
+
+
+def _inputs_and_options(parsed: dict[str, Any], max_n_best: int) -> tuple[list[Any], Options, bool]:
+    for name, kind in _OPTIONS.items():
+        if name in parsed and type(parsed[name]) is not kind:
+            raise RequestError(400, f"{name} is {parsed[name]!r}; expected {kind.__name__}.")
+    n_best = parsed.get("n_best", 0)
+    if not 0 <= n_best <= max_n_best:
+        raise RequestError(400, f"n_best is {n_best}; expected 0 to {max_n_best}.")
+    options = Options(n_best, parsed.get("marginals", False), parsed.get("confidences", True))
+    inputs = parsed["inputs"] if "inputs" in parsed else [_input(parsed)]
+    if not isinstance(inputs, list):
+        raise RequestError(400, f"inputs is a {type(inputs).__name__}; expected a list.")
+    return inputs, options, parsed.get("runner_up", False)
+
+
+def _input(parsed: dict[str, Any]) -> dict[str, Any]:
+    return {key: parsed[key] for key in _INPUT_KEYS if key in parsed}
+
+
+class _Json(JSONResponse):
+    def render(self, content: Any) -> bytes:
+        # JSON input can hold lone surrogates, which UTF-8 cannot: they become "?".
+        return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+
+def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return _Json({"error": message}, status, {**_HEADERS, **(headers or {})})

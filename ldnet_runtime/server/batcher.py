@@ -1,0 +1,101 @@
+"""Concurrent requests, tagged in common batches."""
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+from ldnet_runtime.formats.words import Words
+from ldnet_runtime.prediction import Options, Prediction
+from ldnet_runtime.tagger import Tagger
+
+
+class Busy(Exception):
+    """Too many requests are waiting."""
+
+
+class _Request(NamedTuple):
+    inputs: Sequence[Words]
+    options: Options
+    result: "asyncio.Future[list[Prediction]]"
+
+
+class Batcher:
+    """
+    Tags the inputs of concurrent requests together. While one batch is computed, new requests wait in a queue and
+    form the next one, so a single request never waits for company.
+
+    # Parameters
+
+    tagger : `Tagger`
+    max_waiting : `int`
+        The most requests in the queue.
+    max_words : `int`
+        The most words of a batch, unless one request has more.
+    """
+
+    def __init__(self, tagger: Tagger, max_waiting: int, max_words: int) -> None:
+        self._tagger = tagger
+        self._max_words = max_words
+        self._queue: asyncio.Queue[_Request] = asyncio.Queue(max_waiting)
+        # ONNX Runtime releases Python's lock, so the event loop stays responsive.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tagger")
+
+    async def tag(self, inputs: Sequence[Words], options: Options) -> list[Prediction]:
+        """Tag the inputs of one request. Raises `Busy` if the queue is full."""
+        request = _Request(inputs, options, asyncio.get_running_loop().create_future())
+        try:
+            self._queue.put_nowait(request)
+        except asyncio.QueueFull:
+            raise Busy from None
+        return await request.result
+
+    async def run(self) -> None:
+        """Serve the queue until cancelled."""
+        try:
+            while True:
+                for options, requests in _by_options(await self._next_batch()).items():
+                    await self._tag_batch(requests, options)
+        finally:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    async def _next_batch(self) -> list[_Request]:
+        batch = [await self._queue.get()]
+        words = _num_words(batch[0])
+        while words < self._max_words and not self._queue.empty():
+            batch.append(self._queue.get_nowait())
+            words += _num_words(batch[-1])
+        # A request whose client has gone or timed out is cancelled.
+        return [request for request in batch if not request.result.done()]
+
+    async def _tag_batch(self, requests: list[_Request], options: Options) -> None:
+        inputs = [one for request in requests for one in request.inputs]
+        try:
+            predictions = iter(
+                await asyncio.get_running_loop().run_in_executor(
+                    self._executor, self._compute, inputs, options
+                )
+            )
+        except Exception as error:
+            for request in requests:
+                if not request.result.done():
+                    request.result.set_exception(error)
+            return
+        for request in requests:
+            own = [next(predictions) for _ in request.inputs]
+            if not request.result.done():
+                request.result.set_result(own)
+
+    def _compute(self, inputs: Sequence[Words], options: Options) -> list[Prediction]:
+        return list(self._tagger.tag_many(inputs, options.n_best, options.marginals, options.confidences))
+
+
+def _num_words(request: _Request) -> int:
+    return sum(len(sentence) for one in request.inputs for sentence in one.sentences)
+
+
+def _by_options(requests: Sequence[_Request]) -> dict[Options, list[_Request]]:
+    groups: dict[Options, list[_Request]] = {}
+    for request in requests:
+        groups.setdefault(request.options, []).append(request)
+    return groups

@@ -1,0 +1,286 @@
+import asyncio
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+
+import httpx
+import pytest
+from starlette.testclient import TestClient
+
+from ldnet_runtime import Tagger
+from ldnet_runtime.prediction import Options
+from ldnet_runtime.server.app import Limits, create_app
+from ldnet_runtime.server.batcher import Batcher, Busy
+from tests.resources import ROOT
+from tests.runtime import models
+
+TEXT = "Ada Lovelace lived in London ."
+
+
+@pytest.fixture(scope="module")
+def tagger():
+    return Tagger(models.lstm_model(), threads=1)
+
+
+@pytest.fixture
+def client(tagger):
+    with TestClient(create_app(tagger)) as client:
+        yield client
+
+
+def test_one_text_is_tagged_as_the_tagger_tags_it(tagger, client):
+    output = client.post("/api/tag", json={"text": TEXT, "n_best": 2, "marginals": True}).json()
+    expected = json.loads(json.dumps(tagger(TEXT, 2, True).to_json(Options(2, True))))
+    for span in expected["spans"]:
+        span["label"] = span["type"]
+    assert output == expected
+
+
+def test_several_inputs(tagger, client):
+    inputs = [TEXT, {"tokens": ["London", "in"]}, ["Ada"], "", {"text": "Zork"}]
+    outputs = client.post("/api/tag", json={"inputs": inputs, "confidences": False}).json()["outputs"]
+    assert [output["tags"] for output in outputs] == [tagger(one).tags for one in inputs]
+    assert all("confidence" not in span for output in outputs for span in output["spans"])
+
+
+def test_the_runner_up_is_the_most_probable_other_type(tagger, client):
+    sentences = [TEXT, "London Ada Babbage in", "Charles lived", "Lovelace Lovelace London"]
+    seen = 0
+    for sentence in sentences:
+        output = client.post("/api/tag", json={"text": sentence, "runner_up": True}).json()
+        assert "marginals" not in output
+        marginals = tagger(sentence, marginals=True).marginals
+        for span in output["spans"]:
+            words = marginals[span["start"] : span["end"]]
+            of_types = {
+                kind: sum(
+                    probability
+                    for word in words
+                    for tag, probability in word.items()
+                    if (None if tag == "O" else tag[2:]) == kind
+                )
+                / len(words)
+                for kind in {None, "PER", "LOC"} - {span["label"]}
+            }
+            best = max(of_types, key=of_types.get)
+            assert span["runner_up"]["label"] == best
+            assert span["runner_up"]["probability"] == pytest.approx(of_types[best])
+            seen += 1
+    assert seen
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b"{", "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b"[]", "no input"),
+        (b"{}", "no input"),
+        (b'{"text": "a", "inputs": ["a"]}', "or two"),
+        (b'{"text": 3}', "3"),
+        (b'{"tokens": [null]}', "word 1"),
+        (b'{"inputs": "a"}', "expected a list"),
+        (b'{"text": "a", "n_best": true}', "n_best is True"),
+        (b'{"text": "a", "n_best": 101}', "0 to 100"),
+        (b'{"text": "a", "nbest": 1}', "'nbest'"),
+    ],
+)
+def test_a_bad_request_is_refused_in_a_sentence(client, body, message):
+    response = client.post("/api/tag", content=body, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert message in response.json()["error"]
+
+
+def test_a_form_of_another_site_is_refused(client):
+    response = client.post("/api/tag", content=b'{"text": "a"}', headers={"Content-Type": "text/plain"})
+    assert response.status_code == 415
+
+
+def test_a_large_body_is_refused(tagger):
+    with TestClient(create_app(tagger, Limits(max_bytes=100))) as client:
+        assert client.post("/api/tag", json={"text": "a" * 50}).status_code == 200
+        response = client.post("/api/tag", json={"text": "a" * 100})
+    assert response.status_code == 413
+    assert "100 bytes" in response.json()["error"]
+
+
+def test_another_host_name_is_refused(tagger):
+    with TestClient(create_app(tagger, allowed_hosts=["localhost"]), base_url="http://localhost") as client:
+        assert client.get("/api/info").status_code == 200
+        assert client.get("/api/info", headers={"Host": "evil.example"}).status_code == 400
+
+
+def test_a_lone_surrogate_does_not_break_the_answer(client):
+    response = client.post(
+        "/api/tag", content=b'{"tokens": ["\\ud800"]}', headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 200
+    assert response.json()["words"] == ["?"]
+
+
+class SlowTagger:
+    """A tagger whose batches wait for a signal."""
+
+    def __init__(self, tagger):
+        self._tagger = tagger
+        self.go = threading.Event()
+        self.batches = []
+
+    def __getattr__(self, name):
+        return getattr(self._tagger, name)
+
+    def tag_many(self, texts, *options):
+        self.go.wait(10)
+        self.batches.append(len(texts))
+        return self._tagger.tag_many(texts, *options)
+
+
+def test_requests_that_wait_are_tagged_together(tagger):
+    slow = SlowTagger(tagger)
+
+    async def run():
+        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        task = asyncio.create_task(batcher.run())
+        words = [[tagger.split(f"Ada {number}")] for number in range(12)]
+        requests = [asyncio.create_task(batcher.tag(one, Options())) for one in words]
+        await asyncio.sleep(0.2)  # the first is being tagged, the others wait
+        slow.go.set()
+        predictions = await asyncio.gather(*requests)
+        task.cancel()
+        return [prediction.words for (prediction,) in predictions]
+
+    assert asyncio.run(run()) == [["Ada", str(number)] for number in range(12)]
+    assert len(slow.batches) <= 2
+    assert sum(slow.batches) == 12
+
+
+def test_options_of_one_request_do_not_reach_another(tagger):
+    slow = SlowTagger(tagger)
+
+    async def run():
+        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        task = asyncio.create_task(batcher.run())
+        wanted = [Options(n_best=number % 3, marginals=number % 2 == 0) for number in range(12)]
+        requests = [asyncio.create_task(batcher.tag([tagger.split(TEXT)], options)) for options in wanted]
+        await asyncio.sleep(0.2)
+        slow.go.set()
+        outputs = [(len(one.n_best), bool(one.marginals)) for (one,) in await asyncio.gather(*requests)]
+        task.cancel()
+        assert outputs == [(options.n_best, options.marginals) for options in wanted]
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_is_busy_and_a_timeout_ends_a_request(tagger):
+    slow = SlowTagger(tagger)
+
+    async def run():
+        batcher = Batcher(slow, max_waiting=1, max_words=1)
+        task = asyncio.create_task(batcher.run())
+        words = [tagger.split("Ada")]
+        first = asyncio.create_task(batcher.tag(words, Options()))
+        await asyncio.sleep(0.1)
+        second = asyncio.create_task(batcher.tag(words, Options()))
+        await asyncio.sleep(0)
+        with pytest.raises(Busy):
+            await batcher.tag(words, Options())
+        slow.go.set()
+        await asyncio.gather(first, second)
+        task.cancel()
+
+    asyncio.run(run())
+    slow.go.clear()
+    with TestClient(create_app(slow, Limits(timeout=0.2))) as client:
+        response = client.post("/api/tag", json={"text": "Ada"})
+        assert response.status_code == 503
+        assert "0.2 seconds" in response.json()["error"]
+        slow.go.set()
+        assert client.post("/api/tag", json={"text": "Ada"}).status_code == 200
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The address of a real server."""
+    path = tmp_path_factory.mktemp("served") / "toy.onnx"
+    path.write_bytes(models.word_model())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "ldnet_runtime", str(path), "--serve", str(port)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        address = process.stdout.readline().split()[0]
+        for _ in range(200):
+            try:
+                urllib.request.urlopen(f"{address}api/info", timeout=5)
+                break
+            except OSError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        assert process.wait(20) in (0, -15)
+
+
+def test_many_clients_at_once_get_what_one_gets(served):
+    tagger = Tagger(models.word_model(), threads=1)
+    texts = [f"Ada Lovelace {number} London" for number in range(64)]
+
+    async def run():
+        async with httpx.AsyncClient(timeout=60) as client:
+            posts = [client.post(f"{served}api/tag", json={"text": text}) for text in texts]
+            return [response.json() for response in await asyncio.gather(*posts)]
+
+    assert [output["tags"] for output in asyncio.run(run())] == [tagger(text).tags for text in texts]
+
+
+def test_a_port_in_use_is_a_sentence(served, tmp_path):
+    path = tmp_path / "toy.onnx"
+    path.write_bytes(models.word_model())
+    port = served.rstrip("/").rpartition(":")[2]
+    command = [sys.executable, "-m", "ldnet_runtime", str(path), "--serve", port]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "is the port in use?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("width", [400, 1200])
+def test_the_page_in_a_browser(served, width):
+    if not (shutil.which("chromium") and shutil.which("chromedriver")):
+        pytest.skip("needs chromium and chromedriver")
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    for argument in ("--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"):
+        options.add_argument(argument)
+    browser = webdriver.Chrome(options, webdriver.ChromeService(shutil.which("chromedriver")))
+    try:
+        browser.set_window_size(width, 900)
+        browser.get(served)
+        browser.find_element(By.ID, "text").send_keys("Ada Lovelace <b>lived</b> in London .")
+        browser.find_element(By.TAG_NAME, "button").click()
+        WebDriverWait(browser, 20).until(lambda page: page.find_elements(By.TAG_NAME, "mark"))
+        assert [mark.text.split("\n")[0] for mark in browser.find_elements(By.TAG_NAME, "mark")] == [
+            "Ada LovelacePER",
+            "LondonLOC",
+        ]
+        cells = [cell.text for cell in browser.find_elements(By.CSS_SELECTOR, "tbody td")]
+        assert cells[:2] == ["Ada Lovelace", "PER"]
+        assert cells[2].endswith("%")
+        assert "(" in cells[3]
+        assert not browser.find_elements(By.TAG_NAME, "b")  # markup in the text stays text
+        assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+        if "LDNET_SCREENSHOTS" in os.environ:  # a folder, to look at them
+            browser.save_screenshot(f"{os.environ['LDNET_SCREENSHOTS']}/page-{width}.png")
+    finally:
+        browser.quit()
