@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
-import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField, Scores
 
 
 @dataclass(frozen=True)
@@ -20,19 +19,16 @@ class BoundaryTags:
 
 class BoundaryTagCrf(FastConditionalRandomField):
     """
-    A CRF without start and end transitions of its own: what comes before a sentence is the tag `start`, what
-    comes after it the tag `end`, and both are ordinary tags otherwise, also of words (`model_seq/crf.py` of
-    the original LD-Net, with its `<s>` and `<eof>`). One parameter serves both purposes, so it is trained as
-    there.
+    A CRF without start and end transitions of its own: the tag `start` stands before each sentence, the tag `end`
+    after it, and both are ordinary tags otherwise, also of words (`model_seq/crf.py` of the original LD-Net, with its
+    `<s>` and `<eof>`).
 
     # Parameters
 
-    num_tags : `int`
-        The number of tags, the two included.
+    num_tags, constraints : as in `FastConditionalRandomField`
+        The two tags are among the `num_tags`.
     boundary_tags : `BoundaryTags`
         The two tags.
-    constraints : `List[Tuple[int, int]]`, optional (default = `None`)
-        As in `FastConditionalRandomField`.
 
     Raises `ConfigurationError` if a boundary tag is not below `num_tags`.
     """
@@ -52,14 +48,6 @@ class BoundaryTagCrf(FastConditionalRandomField):
         self.boundary_tags = boundary_tags
 
     @overrides
-    def scores(
-        self, constrained: bool = False, forbidden: float = float("-inf")
-    ) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        start = self.transitions[self.boundary_tags.start]  # (N,), to the first tag
-        end = self.transitions[:, self.boundary_tags.end]  # (N,), from the last tag
-        transitions, _, _ = super().scores(constrained, forbidden)
-        if constrained:
-            barred, tags = self._constraint_mask == 0, slice(self.num_tags)
-            start = start.masked_fill(barred[self.num_tags, tags], forbidden)
-            end = end.masked_fill(barred[tags, self.num_tags + 1], forbidden)
-        return transitions, start, end
+    def _unconstrained_scores(self) -> Scores:
+        transitions = self.transitions
+        return transitions, transitions[self.boundary_tags.start], transitions[:, self.boundary_tags.end]

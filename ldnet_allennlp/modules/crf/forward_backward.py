@@ -1,51 +1,60 @@
 """
-The log-likelihood of a linear-chain CRF and its gradient in closed form (forward-backward).
+The log-partition function of a linear-chain CRF, with its gradient in closed form (forward-backward).
 
-Automatic differentiation through the T steps of the forward recursion stores and walks a graph of T nodes
-over (B, N, N) tensors. The gradient has a closed form, observed minus expected; the expectations, marginal
-probabilities, cost one more recursion of the same kind. Here this is one `torch.autograd.Function`.
+Automatic differentiation through the T steps of the forward recursion stores and walks a graph over (B, N, N)
+tensors. The gradient, the marginal probabilities, costs one more recursion of the same kind instead. Both recursions
+exist in two forms:
+
+* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, scores relative to the step's highest
+  and probabilities renormalized at every step. Numbers below the smallest positive one, u, are lost. With M the
+  smallest of exp(transition), relative to the largest, what flows into a tag is at least M and what is lost before
+  it at most N * u / M: a relative error of N * u / M^2, whatever the scores. Where this is below the rounding error
+  of the data type, that type is used; where it is only below that of float64, float64.
+* *Logarithmic*: logsumexp over (B, N, N). Slower, but right for any transitions, -inf (forbidden) included.
 """
 
-from typing import Any, Optional, Tuple
+import math
+from typing import Any
 
 import torch
 
-from ldnet_allennlp.modules.crf.layout import by_step, last_step, step_mask
-from ldnet_allennlp.modules.crf.recursions import forward_recursion
+from ldnet_allennlp.modules.crf.steps import last_step, step_mask
+
+_Tensors = tuple[torch.Tensor, ...]
 
 
-class LogLikelihood(torch.autograd.Function):
+def log_partition(
+    emissions: torch.Tensor,
+    transitions: torch.Tensor,
+    start: torch.Tensor,
+    end: torch.Tensor,
+    lengths: torch.Tensor | None = None,
+    step_weights: torch.Tensor | None = None,
+) -> torch.Tensor:
     """
-    The log-likelihood of a tag sequence for each sentence: its score minus log Z.
-
-    Call `LogLikelihood.apply(emissions, transitions, start, end, lengths, tags, step_weights)`.
+    log Z (B,) of each sentence, 0 for one without steps. Differentiable once: a second derivative raises a
+    `RuntimeError`.
 
     # Parameters
 
     emissions : `torch.Tensor`
-        Scores (B, T, N), B and T at least 1, in float32 or float64. Cells beyond a sentence's length may hold
-        anything.
+        Scores (B, T, N), B and T at least 1, in float32 or float64; -inf forbids a tag. Cells beyond a sentence's
+        length may hold anything.
     transitions : `torch.Tensor`
-        (N, N), from the row's tag to the column's tag, of the same type as the emissions, like `start` and
-        `end`.
+        (N, N), from the row's tag to the column's tag, of the same type as the emissions, like `start` and `end`.
     start, end : `torch.Tensor`
         (N,), scores of the first and of the last tag.
     lengths : `torch.Tensor`
-        (B,), the number of steps of each sentence, `None` if all have T. The result for a sentence without
-        steps is 0.
-    tags : `torch.Tensor`
-        (B, T), anything beyond a sentence's length. `None` leaves the score out: the result is -log Z.
+        (B,), the number of steps of each sentence, `None` if all have T.
     step_weights : `torch.Tensor`
-        (B, T). Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag
-        sequences of the steps up to t; the weights multiply these summands. `None` is 1 for each. They get no
-        gradient.
-
-    # Returns
-
-    `torch.Tensor`
-        (B,), differentiable once: a second derivative raises a `RuntimeError`.
+        (B, T). Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag sequences of the
+        steps up to t; the weights multiply these summands. `None` is 1 for each. They get no gradient.
     """
+    result: torch.Tensor = _LogPartition.apply(emissions, transitions, start, end, lengths, step_weights)
+    return result
 
+
+class _LogPartition(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[override]
         ctx: Any,
@@ -53,129 +62,157 @@ class LogLikelihood(torch.autograd.Function):
         transitions: torch.Tensor,
         start: torch.Tensor,
         end: torch.Tensor,
-        lengths: Optional[torch.Tensor],
-        tags: Optional[torch.Tensor],
-        step_weights: Optional[torch.Tensor],
+        lengths: torch.Tensor | None,
+        step_weights: torch.Tensor | None,
     ) -> torch.Tensor:
-        scores, exists = _scores_by_step(emissions, start, end, lengths)
-        result = scores.new_zeros(())
-        if tags is not None:
-            tags = tags.t() if exists is None else tags.t().masked_fill(~exists, 0)
-            result = _path_scores(scores, exists, transitions, tags)
-        ctx.backward_recursion, increments, state = forward_recursion(scores, exists, transitions)
+        scores = emissions.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, N)
+        scores[0] += start
+        exists = None if lengths is None else step_mask(lengths, scores.size(0))  # (T, B)
+        if lengths is None or exists is None:
+            scores[-1] += end
+        else:
+            scores[last_step(lengths)] += end
+            scores.masked_fill_(~exists.unsqueeze(2), 0.0)
+        dtype = _scaled_dtype(scores, transitions)
+        ctx.backward_recursion = _backward_logarithmic if dtype is None else _backward_scaled
+        if dtype is None:
+            increments, state = _forward_logarithmic(scores, transitions)
+        else:
+            increments, state = _forward_scaled(scores, transitions, dtype)
+        if exists is not None:
+            increments = increments.masked_fill(~exists, 0.0)
         if step_weights is not None:
-            step_weights = step_weights.t()
-            increments = increments * step_weights
-        result = result - increments.sum(0).to(emissions.dtype)
-        ctx.save_for_backward(emissions, transitions, lengths, tags, step_weights, *state)
-        return result
+            increments = increments * step_weights.t()
+        ctx.save_for_backward(emissions, transitions, lengths, step_weights, *state)
+        return increments.sum(0).to(emissions.dtype)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
-        emissions, transitions, lengths, tags, step_weights, *state = ctx.saved_tensors
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+        emissions, transitions, lengths, step_weights, *state = ctx.saved_tensors
         with torch.no_grad():
-            scale = gradient.expand(emissions.size(1), -1)  # (T, B)
+            weights = gradient.expand(emissions.size(1), -1)  # (T, B)
             if lengths is not None:
-                scale = scale.masked_fill(~step_mask(lengths, emissions.size(1)), 0.0)
-            seeds = _seeds(scale, lengths, step_weights)
-            by_score, by_transition = ctx.backward_recursion(tuple(state), seeds.to(state[0].dtype))
+                weights = weights.masked_fill(~step_mask(lengths, emissions.size(1)), 0.0)
+            if step_weights is not None:
+                weights = weights * step_weights.t()
+            seeds = weights.to(state[0].dtype, copy=True)  # the derivative with respect to each log Z_t
+            seeds[:-1] -= weights[1:]
+            by_score, by_transition = ctx.backward_recursion(seeds, *state)
             by_score, by_transition = by_score.to(gradient.dtype), by_transition.to(gradient.dtype)
-            steps = by_score.transpose(0, 1)  # (T, B, N)
-            if tags is not None:
-                steps.scatter_add_(2, tags.unsqueeze(2), scale.unsqueeze(2))
-                if tags.size(0) > 1:
-                    by_transition.index_put_((tags[:-1], tags[1:]), scale[1:], accumulate=True)
-            by_end = steps[-1] if lengths is None else steps[last_step(lengths)]  # (B, N)
-            gradients = by_score, by_transition, steps[0].sum(0), by_end.sum(0)
+            by_end = by_score[-1] if lengths is None else by_score[last_step(lengths)]  # (B, N)
+            gradients = by_score.transpose(0, 1), by_transition, by_score[0].sum(0), by_end.sum(0)
         if torch.is_grad_enabled():
             gradients = _NotDifferentiable.apply(emissions, transitions, *gradients)
-        return (*gradients, None, None, None)
+        return (*gradients, None, None)
 
 
 class _NotDifferentiable(torch.autograd.Function):
-    """
-    Ties gradients that were computed outside the graph to what they depend on, and raises where they are
-    differentiated in turn: autograd would silently take their derivative for zero.
-    """
+    """Raises where gradients in closed form are differentiated in turn: autograd would take the result for zero."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, emissions: torch.Tensor, transitions: torch.Tensor, *gradients: torch.Tensor
-    ) -> Tuple[torch.Tensor, ...]:
+    ) -> _Tensors:  # type: ignore[override]
         return tuple(gradient.clone() for gradient in gradients)
 
     @staticmethod
-    def backward(ctx: Any, *_: torch.Tensor) -> Tuple[Optional[torch.Tensor], ...]:  # type: ignore[override]
+    def backward(ctx: Any, *_: torch.Tensor) -> _Tensors:  # type: ignore[override]
         raise RuntimeError(
-            "The CRF's log-likelihood was differentiated twice, but its gradient comes in closed form, "
-            "without a graph. AllenNLP's own ConditionalRandomField has second derivatives."
+            "The CRF's log-likelihood was differentiated twice, but its gradient has no graph. AllenNLP's "
+            "ConditionalRandomField has second derivatives."
         )
 
 
-@torch.no_grad()
-def token_marginals(
-    emissions: torch.Tensor,
-    transitions: torch.Tensor,
-    start: torch.Tensor,
-    end: torch.Tensor,
-    lengths: Optional[torch.Tensor],
-) -> torch.Tensor:
-    """
-    The probability of each tag at each step, (B, T, N): the derivative of log Z with respect to the
-    emissions. It is zero beyond a sentence's length and carries no graph. The parameters are those of
-    `LogLikelihood`.
-    """
-    scores, exists = _scores_by_step(emissions, start, end, lengths)
-    backward_recursion, increments, state = forward_recursion(scores, exists, transitions)
-    scale = torch.ones_like(increments) if exists is None else exists.to(increments.dtype)
-    by_score, _ = backward_recursion(state, -_seeds(scale, lengths, None).to(state[0].dtype))
-    return by_score.to(emissions.dtype)
+def _scaled_dtype(scores: torch.Tensor, transitions: torch.Tensor) -> torch.dtype | None:
+    """The type in which the scaled form is exact for scores (T, B, N) and transitions (N, N), `None` if none is."""
+    # NaN, which takes the logarithmic form, if no score of some step is finite.
+    spread = float(transitions.max() - transitions.min() + 0.0 * scores.amax(2).sum())
+    # Apple's GPUs have no float64.
+    for dtype in [scores.dtype] if scores.device.type == "mps" else [scores.dtype, torch.float64]:
+        info = torch.finfo(dtype)
+        if 2 * spread < math.log(info.eps) - math.log(info.tiny) - math.log(scores.size(2)):  # False for NaN.
+            return dtype
+    return None
 
 
-def _scores_by_step(
-    emissions: torch.Tensor, start: torch.Tensor, end: torch.Tensor, lengths: Optional[torch.Tensor]
-) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
-    """
-    Scores (T, B, N) with those of the first and of the last tag included, zero beyond the end of a sentence,
-    and the mask (T, B) of the steps that exist, `None` if all do.
-    """
-    scores = by_step(emissions)
-    scores[0].add_(start)
-    if lengths is None:
-        scores[-1].add_(end)
-        return scores, None
-    scores[last_step(lengths)] += end
-    exists = step_mask(lengths, scores.size(0))
-    return scores.masked_fill_(~exists.unsqueeze(2), 0.0), exists
+def _forward_scaled(
+    scores: torch.Tensor, transitions: torch.Tensor, dtype: torch.dtype
+) -> tuple[torch.Tensor, _Tensors]:
+    """The increments of log Z (T, B) of scores (T, B, N), and what the backward recursion needs."""
+    highest, highest_transition = scores.amax(2, keepdim=True), transitions.max()
+    # exp2() on the CPU takes half the time of torch's exp(), and a fraction of it where that underflows.
+    factors = scores.to(dtype).sub_(highest).mul_(1.0 / math.log(2.0)).exp2_()  # (T, B, N), at most 1
+    moves = (transitions.to(dtype) - highest_transition).exp_()  # (N, N), at most 1
+    # The matrix products write into memory that is given to them: autocast leaves such alone.
+    forward = torch.empty_like(factors)  # forward[t, b, j]: probability of tag j at step t given steps 0 to t
+    scales = factors.new_empty(
+        factors.size(0), factors.size(1), 1
+    )  # what makes a step's probabilities sum to 1
+    previous = None
+    for current, factor, scale in zip(forward.unbind(0), factors.unbind(0), scales.unbind(0)):
+        if previous is None:
+            current.copy_(factor)
+        else:
+            torch.mm(previous, moves, out=current)
+            current.mul_(factor)
+        torch.sum(current, 1, keepdim=True, out=scale)
+        current.mul_(scale.reciprocal_())
+        previous = current
+    factors.mul_(scales)
+    increments = highest.squeeze(2) - scales.squeeze(2).log()
+    increments[1:] += highest_transition
+    return increments, (forward, factors, moves)
 
 
-def _path_scores(
-    scores: torch.Tensor, exists: Optional[torch.Tensor], transitions: torch.Tensor, tags: torch.Tensor
-) -> torch.Tensor:
-    """The scores (B,) of the sequences `tags` (T, B)."""
-    result = scores.gather(2, tags.unsqueeze(2)).squeeze(2).sum(0)
-    if tags.size(0) == 1:
-        return result
-    moves = transitions[tags[:-1], tags[1:]]  # (T - 1, B)
-    return result + (moves if exists is None else moves.masked_fill(~exists[1:], 0.0)).sum(0)
+def _backward_scaled(
+    seeds: torch.Tensor, forward: torch.Tensor, factors: torch.Tensor, moves: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The derivatives by scores (T, B, N) and transitions (N, N)."""
+    num_tags = moves.size(0)
+    # backward[t, b, i]: the derivative by score (t, b, i), divided by forward[t, b, i]. What log Z_t adds to it is
+    # the same for all tags.
+    backward = seeds.unsqueeze(2).expand_as(forward).contiguous()
+    passed = torch.empty_like(backward)  # passed[t]: backward[t] with the factors of step t, for step t - 1
+    from_to = moves.t()
+    steps, messages, step_factors = backward.unbind(0), passed.unbind(0), factors.unbind(0)
+    for t in range(len(steps) - 1, 0, -1):
+        torch.mul(steps[t], step_factors[t], out=messages[t])
+        steps[t - 1].addmm_(messages[t], from_to)
+    by_transition = torch.zeros_like(moves)
+    by_transition.addmm_(forward[:-1].view(-1, num_tags).t(), passed[1:].view(-1, num_tags)).mul_(moves)
+    return backward.mul_(forward), by_transition
 
 
-def _seeds(
-    scale: torch.Tensor, lengths: Optional[torch.Tensor], step_weights: Optional[torch.Tensor]
-) -> torch.Tensor:
-    """
-    The derivative (T, B) of the result with respect to each log Z_t. `scale` (T, B) is the result's gradient,
-    zero where there is no step.
-    """
-    if step_weights is not None:
-        weighted = scale * step_weights
-        seeds = -weighted
-        seeds[:-1] += weighted[1:]
-        return seeds
-    seeds = torch.zeros_like(scale)
-    if lengths is None:
-        seeds[-1] = -scale[-1]
-    else:
-        last = last_step(lengths)
-        seeds[last] = -scale[last]
-    return seeds
+def _forward_logarithmic(scores: torch.Tensor, transitions: torch.Tensor) -> tuple[torch.Tensor, _Tensors]:
+    """As `_forward_scaled`."""
+    # Relative to the step's highest: scores of very different size would lose digits in the sums.
+    highest = _finite(scores.amax(2, keepdim=True))  # (T, B, 1)
+    forward = scores - highest  # becomes the log-probability of each tag given the steps so far
+    increments = highest.squeeze(2).clone()  # (T, B)
+    for t, current in enumerate(forward.unbind(0)):
+        if t > 0:
+            current += torch.logsumexp(forward[t - 1].unsqueeze(2) + transitions, 1)
+        total = torch.logsumexp(current, 1)  # (B,)
+        increments[t] += total
+        current -= _finite(total).unsqueeze(1)
+    return increments, (forward, transitions)
+
+
+def _backward_logarithmic(
+    seeds: torch.Tensor, forward: torch.Tensor, transitions: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """As `_backward_scaled`."""
+    by_score = forward.exp().mul_(seeds.unsqueeze(2))  # (T, B, N)
+    by_transition = torch.zeros_like(transitions)
+    for t in range(len(forward) - 1, 0, -1):
+        # Each previous tag's share of what flows into a tag; NaN where nothing does.
+        shares = torch.softmax(forward[t - 1].unsqueeze(2) + transitions, 1).nan_to_num(0.0)  # (B, from, to)
+        shares *= by_score[t].unsqueeze(1)
+        by_score[t - 1] += shares.sum(2)
+        by_transition += shares.sum(0)
+    return by_score, by_transition
+
+
+def _finite(tensor: torch.Tensor) -> torch.Tensor:
+    """-inf replaced by the lowest number: subtracted from -inf, that leaves -inf and not NaN."""
+    return tensor.clamp(min=torch.finfo(tensor.dtype).min)

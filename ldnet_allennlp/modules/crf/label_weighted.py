@@ -1,6 +1,4 @@
-"""
-The fast forms of AllenNLP's conditional random fields with label weights, and the choice among all forms.
-"""
+"""CRFs with label weights in their loss, as AllenNLP's, computed for a whole batch at once."""
 
 from typing import Dict, List, Optional, Tuple, Type
 
@@ -18,7 +16,14 @@ from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalR
 
 class _LabelWeighted(FastConditionalRandomField):
     """
-    What the variants share. Each also inherits from AllenNLP's variant, whose constructor is the next one.
+    What the variants share. Each also inherits from AllenNLP's variant, whose constructor is the next one. Decoding,
+    marginals and `log_partition` use no weights.
+
+    # Parameters
+
+    num_tags, constraints, include_start_end_transitions : as in `FastConditionalRandomField`
+    label_weights : `List[float]`
+        One weight a tag.
     """
 
     label_weights: torch.Tensor
@@ -33,77 +38,69 @@ class _LabelWeighted(FastConditionalRandomField):
         super().__init__(num_tags, label_weights, constraints, include_start_end_transitions)  # type: ignore
         if len(label_weights) != num_tags:
             raise ConfigurationError(
-                f"There are {len(label_weights)} label_weights for {num_tags} tags; the CRF needs one a tag."
+                f"Found {len(label_weights)} label_weights, expected one for each of the {num_tags} tags."
             )
 
     @overrides
     def perceptron_loss(
-        self, inputs: torch.Tensor, tags: torch.Tensor, mask: Optional[torch.Tensor] = None
+        self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        raise ConfigurationError("The loss 'structured_perceptron' needs a CRF without label_weights.")
+
+    @overrides
+    def partial_log_likelihood(
+        self, logits: torch.Tensor, allowed: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         raise ConfigurationError(
-            "Label weights are defined for the log-likelihood only; the structured perceptron's loss needs a "
-            "CRF without label_weights."
+            "Partial labels need a CRF without label_weights: a word with several allowed tags has no one weight."
         )
 
 
 class FastConditionalRandomFieldWeightEmission(_LabelWeighted, ConditionalRandomFieldWeightEmission):
-    """
-    The fast form of AllenNLP's `ConditionalRandomFieldWeightEmission`: in the loss, the logits of each tag
-    are multiplied by the tag's weight. Decoding, marginals and `log_partition` know no weights.
-
-    # Parameters
-
-    num_tags : `int`
-        The number of tags.
-    label_weights : `List[float]`
-        One weight a tag.
-    constraints : `List[Tuple[int, int]]`, optional (default = `None`)
-        The allowed transitions.
-    include_start_end_transitions : `bool`, optional (default = `True`)
-        Whether the first and the last tag of a sentence have scores of their own.
-    """
+    """In the loss, the logits of each tag are multiplied by the tag's weight."""
 
     @overrides
-    def _weighted(self, logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        return logits * self.label_weights, self.transitions
+    def forward(
+        self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.BoolTensor | None = None
+    ) -> torch.Tensor:
+        return FastConditionalRandomField.forward(self, inputs * self.label_weights, tags, mask)
 
 
 class FastConditionalRandomFieldWeightTrans(_LabelWeighted, ConditionalRandomFieldWeightTrans):
-    """
-    The fast form of AllenNLP's `ConditionalRandomFieldWeightTrans`: in the loss, the logits of each tag and
-    the transitions from it are multiplied by the tag's weight. Decoding, marginals and `log_partition` know
-    no weights. The parameters are those of `FastConditionalRandomFieldWeightEmission`.
-    """
+    """In the loss, the logits of each tag and the transitions from it are multiplied by the tag's weight."""
 
     @overrides
-    def _weighted(self, logits: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
-        return logits * self.label_weights, self.transitions * self.label_weights.unsqueeze(1)
+    def forward(
+        self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.BoolTensor | None = None
+    ) -> torch.Tensor:
+        kept, inputs = self._kept(inputs, mask, tags), inputs * self.label_weights
+        transitions, start, end = self.scores()
+        scores = transitions * self.label_weights.unsqueeze(1), start, end
+        return (self._path_score(inputs, scores, kept, tags) - self._log_z(inputs, scores, kept)).sum()
 
 
 class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFieldWeightLannoy):
     """
-    The fast form of AllenNLP's `ConditionalRandomFieldWeightLannoy` (De Lannoy et al. 2012, "Weighted
-    conditional random fields for supervised interpatient heartbeat classification"): in the loss, what a step
-    adds to the score and to log Z is multiplied by the weight of the step's tag. Decoding, marginals and
-    `log_partition` know no weights. The parameters are those of `FastConditionalRandomFieldWeightEmission`.
+    In the loss, what a step adds to the score and to log Z is multiplied by the weight of the step's tag (De Lannoy et
+    al. 2012, "Weighted conditional random fields for supervised interpatient heartbeat classification").
     """
 
     @overrides
     def forward(
-        self, inputs: torch.Tensor, tags: torch.Tensor, mask: Optional[torch.BoolTensor] = None
+        self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.BoolTensor | None = None
     ) -> torch.Tensor:
-        kept = self._kept(inputs, mask)
+        kept = self._kept(inputs, mask, tags)
         if mask is not None:
             tags = tags.masked_fill(~mask.to(torch.bool), 0)
         weights = self.label_weights
         transitions, start, end = self.scores()
         weighted = transitions * weights.unsqueeze(1), start, end
         score = self._path_score(inputs * weights, weighted, kept, tags)
-        minus_log_z = self._log_likelihood(inputs, (transitions, start, end), kept)
+        log_z = self._log_z(inputs, (transitions, start, end), kept)
         # What the end adds to log Z has the weight 1: only what the steps add is corrected.
         without_end = transitions, start, torch.zeros_like(end)
-        correction = self._log_likelihood(inputs, without_end, kept, step_weights=weights[tags] - 1.0)
-        return (score + minus_log_z + correction).sum()
+        correction = self._log_z(inputs, without_end, kept, step_weights=weights[tags] - 1.0)
+        return (score - log_z - correction).sum()
 
 
 def build_crf(
@@ -114,34 +111,21 @@ def build_crf(
     weight_strategy: Optional[str] = None,
 ) -> FastConditionalRandomField:
     """
-    The CRF for a tagger's options, which are those of allennlp-models' `CrfTagger`.
+    The CRF for the options of allennlp-models' `CrfTagger`.
 
     # Parameters
 
-    num_tags : `int`
-        The number of tags.
-    constraints : `List[Tuple[int, int]]`, optional (default = `None`)
-        The allowed transitions, see `FastConditionalRandomField`.
-    include_start_end_transitions : `bool`, optional (default = `True`)
-        Whether the first and the last tag of a sentence have scores of their own.
+    num_tags, constraints, include_start_end_transitions : as in `FastConditionalRandomField`
     label_weights : `List[float]`, optional (default = `None`)
         One weight a tag, for the loss.
     weight_strategy : `str`, optional (default = `None`)
         What the weights multiply: "emission" (also if `None`), "emission_transition" or "lannoy".
 
-    # Returns
-
-    `FastConditionalRandomField`
-
-    # Raises
-
-    `ConfigurationError` for a strategy without weights, an unknown strategy, or a wrong number of weights.
+    Raises `ConfigurationError` for a strategy without weights, an unknown strategy, or a wrong number of weights.
     """
     if label_weights is None:
         if weight_strategy is not None:
-            raise ConfigurationError(
-                f'The weight_strategy "{weight_strategy}" needs label_weights; there are none.'
-            )
+            raise ConfigurationError(f'The weight_strategy "{weight_strategy}" needs label_weights.')
         return FastConditionalRandomField(num_tags, constraints, include_start_end_transitions)
     strategies: Dict[str, Type[_LabelWeighted]] = {
         "emission": FastConditionalRandomFieldWeightEmission,

@@ -128,7 +128,10 @@ class TestAgainstEnumeration:
         inputs = [logits, *(p for p in crf.parameters() if p.requires_grad)]
         for ours, oracle in zip(torch.autograd.grad(loss, inputs), torch.autograd.grad(expected, inputs)):
             assert_close(ours, oracle)
-        best_tags, _ = FastConditionalRandomField.viterbi_paths(_without_constraints(crf), logits, mask)
+        decoded = _without_constraints(crf).viterbi_tags(logits, mask)
+        best_tags = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(path, dtype=torch.long) for path, _ in decoded], batch_first=True
+        )
         assert crf.perceptron_loss(logits, best_tags, mask).item() == 0.0
 
 
@@ -153,7 +156,7 @@ def test_any_mask_means_the_sequence_of_the_kept_steps(mask, seed):
     loss = -crf(logits, tags, mask)
     loss.backward()
     marginals = crf.marginals(logits, mask)
-    top_tags, top_scores = crf.viterbi_paths(logits, mask, top_k=2)
+    decoded = crf.viterbi_tags(logits, mask, top_k=2)
     expected_loss = 0.0
     for b, kept in enumerate(mask):
         sentence = enumerate_paths(crf, logits[b].detach(), kept)
@@ -164,9 +167,9 @@ def test_any_mask_means_the_sequence_of_the_kept_steps(mask, seed):
         assert_close(marginals[b], expected)
         expected[kept] -= torch.nn.functional.one_hot(tags[b][kept], 3)
         assert_close(logits.grad[b], expected)
-        assert_close(top_scores[b, : len(sentence.scores)], sentence.scores[:2])
-        assert tuple(top_tags[b, 0][kept].tolist()) == sentence.paths[0]
-        assert not top_tags[b, :, ~kept].any()
+        assert_same_decoding(
+            decoded[b], list(zip(map(list, sentence.paths[:2]), sentence.scores[:2].tolist()))
+        )
     assert_close(loss.detach(), expected_loss.detach())
 
 
@@ -195,10 +198,6 @@ class TestAgainstAllenNLP:
         expected = theirs.viterbi_tags(logits, mask)
         assert_same_decoding(ours.viterbi_tags(logits, mask), expected)
         assert_same_decoding(ours.viterbi_tags(logits), theirs.viterbi_tags(logits))
-        tags, scores = ours.viterbi_paths(logits, mask)
-        assert [row[kept].tolist() for row, kept in zip(tags, mask)] == [path for path, _ in expected]
-        assert not tags[~mask].any()
-        assert_close(scores, torch.tensor([score for _, score in expected]))
         assert_same_decoding(ours.double().viterbi_tags(logits.double(), mask), expected)
 
     def test_top_k(self, size, constrained, start_end):
@@ -272,8 +271,6 @@ def test_log_partition_is_minus_infinity_where_nothing_is_allowed():
     marginals = crf.marginals(logits, constrained=True)
     assert not marginals[0].any()
     assert_close(marginals[1], torch.tensor([[1.0, 0.0, 0.0]] * 2))
-    _, scores = crf.viterbi_paths(logits)
-    assert scores[0] == -math.inf and math.isfinite(scores[1])
 
 
 def test_a_sentence_without_an_allowed_sequence_is_decoded_as_by_allennlp():
@@ -391,17 +388,91 @@ def test_nan_in_a_valid_cell_is_not_hidden():
 
 def test_errors_say_what_was_expected():
     crf = FastConditionalRandomField(4)
-    with pytest.raises(ValueError, match=r"logits of size \(2, 3, 5\); with its num_tags of 4"):
+    with pytest.raises(ValueError, match=r"logits of size \(2, 3, 5\), expected .* num_tags 4"):
         crf(torch.zeros(2, 3, 5), torch.zeros(2, 3, dtype=torch.long))
     with pytest.raises(
-        ValueError, match=r"mask of size \(2, 4\); with logits of size \(2, 3, 4\) it expects \(2, 3\)"
+        ValueError, match=r"mask of size \(2, 4\), expected \(2, 3\) with logits of size \(2, 3, 4\)"
     ):
         crf.viterbi_tags(torch.zeros(2, 3, 4), torch.ones(2, 4, dtype=torch.bool))
+    for size in ((2, 2), (1, 3), (2, 4)):
+        tags = torch.zeros(size, dtype=torch.long)
+        for method in (crf.forward, crf.perceptron_loss, crf.path_score):
+            with pytest.raises(ValueError, match=r"tags of size \(\d, \d\), expected \(2, 3\)"):
+                method(torch.zeros(2, 3, 4), tags)
+    with pytest.raises(ValueError, match=r"allowed tags of size \(2, 3\), expected \(2, 3, 4\)"):
+        crf.partial_log_likelihood(torch.zeros(2, 3, 4), torch.ones(2, 3, dtype=torch.bool))
     with pytest.raises(ValueError, match="top_k is 0"):
         crf.viterbi_tags(torch.zeros(2, 3, 4), top_k=0)
 
 
 WITH_GRADIENTS = ["small", "one_word_batch"]  # The files that have pairwise scores and their gradients.
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+@pytest.mark.parametrize("start_end", [True, False])
+class TestPartialLabels:
+    @staticmethod
+    def case(scale, start_end):
+        crf, logits, tags, mask = small_case(4, start_end, seed=4, constraints=bioul_constraints(4))
+        crf.transitions.data.mul_(scale)
+        generator = torch.Generator().manual_seed(5)
+        allowed = torch.rand(logits.size(), generator=generator) < 0.4
+        allowed[1] = True  # nothing is known
+        allowed[0] = torch.nn.functional.one_hot(tags[0], 4).bool()  # everything is
+        allowed.scatter_(2, tags.unsqueeze(2), True)
+        return crf, logits.requires_grad_(), tags, mask, allowed
+
+    def test_equals_the_enumeration(self, scale, start_end):
+        crf, logits, _, mask, allowed = self.case(scale, start_end)
+        expected = 0.0
+        for row, kept, sets in zip(logits, mask, allowed):
+            sentence = enumerate_paths(crf, row, kept)
+            matches = [all(sets[kept][step, tag] for step, tag in enumerate(path)) for path in sentence.paths]
+            expected = expected + torch.logsumexp(sentence.scores[torch.tensor(matches)], 0)
+            expected = expected - sentence.log_partition
+        likelihood = crf.partial_log_likelihood(logits, allowed, mask)
+        assert_close(likelihood, expected)
+        inputs = [logits, *(p for p in crf.parameters() if p.requires_grad)]
+        ours = torch.autograd.grad(likelihood, inputs)
+        for gradient, oracle in zip(ours, torch.autograd.grad(expected, inputs)):
+            assert_close(gradient, oracle)
+        assert not ours[0][1].any() and not ours[0][~mask].any()
+
+    def test_one_tag_each_gives_the_log_likelihood(self, scale, start_end):
+        crf, logits, tags, mask, _ = self.case(scale, start_end)
+        allowed = torch.nn.functional.one_hot(tags, 4).bool()
+        inputs = [logits, *(p for p in crf.parameters() if p.requires_grad)]
+        values = crf.partial_log_likelihood(logits, allowed, mask), crf(logits, tags, mask)
+        assert_close(*values)
+        assert_close(*(torch.autograd.grad(value, inputs) for value in values))
+        allowed[:] = True
+        assert crf.partial_log_likelihood(logits, allowed, mask).item() == 0.0
+
+    def test_masked_cells_are_never_read(self, scale, start_end):
+        crf, logits, _, mask, allowed = self.case(scale, start_end)
+        expected = crf.partial_log_likelihood(logits, allowed, mask)
+        spoilt = logits.detach().masked_fill(~mask.unsqueeze(2), math.nan).requires_grad_()
+        result = crf.partial_log_likelihood(spoilt, allowed & mask.unsqueeze(2), mask)
+        assert_close(result, expected, rtol=0, atol=0)
+        (gradient,) = torch.autograd.grad(result, spoilt)
+        assert gradient.isfinite().all() and not gradient[~mask].any()
+
+
+@pytest.mark.parametrize("constraints", [None, bioul_constraints(5)])
+def test_tags_that_are_never_decoded(constraints):
+    crf, logits, _, mask = small_case(5, True, seed=6, constraints=constraints)
+    crf.never_decoded = (0, 2)
+    mask[EMPTY_ROW] = True
+    for row, kept, ranked in zip(logits, mask, crf.viterbi_tags(logits, mask, top_k=3)):
+        sentence = enumerate_paths(crf, row, kept, constrained=True)
+        best = [
+            (path, score)
+            for path, score in zip(sentence.paths, sentence.scores.tolist())
+            if not {0, 2} & {*path}
+        ]
+        if best:  # else, some constraint must be broken
+            assert_same_decoding(ranked, [(list(path), score) for path, score in best[:3]])
+        assert not any({0, 2} & {*path} for path, _ in ranked)
 
 
 class TestReferenceVectors:

@@ -111,10 +111,15 @@ class TestBuildCrf:
             ConfigurationError, match='is "lanoy"; it must be one of emission, emission_transition, lannoy'
         ):
             build_crf(2, label_weights=[1.0, 2.0], weight_strategy="lanoy")
-        with pytest.raises(ConfigurationError, match="3 label_weights for 2 tags"):
+        with pytest.raises(ConfigurationError, match="3 label_weights, expected one for each of the 2 tags"):
             build_crf(2, label_weights=[1.0, 2.0, 3.0])
 
     def test_the_perceptron_has_no_weights(self):
         crf = build_crf(2, label_weights=[1.0, 2.0])
         with pytest.raises(ConfigurationError, match="without label_weights"):
             crf.perceptron_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.long))
+
+    def test_partial_labels_have_no_weights(self):
+        crf = build_crf(2, label_weights=[1.0, 2.0], weight_strategy="lannoy")
+        with pytest.raises(ConfigurationError, match="without label_weights"):
+            crf.partial_log_likelihood(torch.zeros(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool))
