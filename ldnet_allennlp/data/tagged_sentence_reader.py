@@ -12,6 +12,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
 from allennlp.data.fields import MetadataField, TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
+from allennlp.data.tokenizers import Tokenizer, WhitespaceTokenizer
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
 from overrides import overrides
 
@@ -20,6 +21,7 @@ from ldnet_allennlp.data.conll.blocks import Sentence
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags, EncodingDetector
 from ldnet_allennlp.data.conll.tag_field import TagField
 from ldnet_allennlp.data.conll.tag_recoding import AUTO, RecodingOptions, TagRecoder
+from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +70,8 @@ class TaggedSentenceReader(DatasetReader):
     end_token : `str`, optional
         A token to append to the words of each sentence, without a tag, for an "ldnet_tagger" with
         `boundary_tags`: the original LD-Net's end-of-sentence step.
+    tokenizer : `Tokenizer`, optional (default = `RuleBasedTokenizer()`)
+        A "rule_based" tokenizer (or "whitespace"), for raw text: what the predictor and the exported tagger split.
     max_instances : see `DatasetReader`
         Sharding among data loading workers and distributed ranks is done here, sentence by sentence.
     """
@@ -82,6 +86,7 @@ class TaggedSentenceReader(DatasetReader):
         tag_map: Optional[Dict[str, str]] = None,
         label_namespace: str = "labels",
         end_token: Optional[str] = None,
+        tokenizer: Optional[Tokenizer] = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs)
@@ -91,6 +96,7 @@ class TaggedSentenceReader(DatasetReader):
         )
         self.label_namespace = label_namespace
         self.end_token = end_token
+        self.tokenizer = _rule_based(tokenizer)
         self._reads_tags = True
         self._keep_columns = False
         self._detected: Dict[tuple, DetectedTags] = {}
@@ -270,6 +276,17 @@ class TaggedSentenceReader(DatasetReader):
             clauses.append(report)
         level = logging.WARNING if report or not file.num_sentences else logging.INFO
         logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
+
+
+def _rule_based(tokenizer: Optional[Tokenizer]) -> RuleBasedTokenizer:
+    if tokenizer is None or isinstance(tokenizer, RuleBasedTokenizer):
+        return tokenizer or RuleBasedTokenizer()
+    if isinstance(tokenizer, WhitespaceTokenizer):
+        return RuleBasedTokenizer(mode="whitespace")
+    raise ConfigurationError(
+        f"Found the tokenizer {type(tokenizer).__name__}, expected the tokenizer 'rule_based' or 'whitespace', which "
+        f"the exported tagger has, too."
+    )
 
 
 def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:

@@ -1,0 +1,55 @@
+"""Words and sentences of raw text by rules, with their offsets, as an AllenNLP tokenizer."""
+
+from typing import Any, Dict, List
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data.tokenizers import Token, Tokenizer
+from overrides import overrides
+
+from ldnet_runtime.text import MODES, TextError, split_text
+
+
+@Tokenizer.register("rule_based")
+class RuleBasedTokenizer(Tokenizer):
+    """
+    Splits text by spaCy's rules for a language into words, and these into sentences, without a statistical model and
+    without a download. Offsets are those of the text: `text[token.idx : token.idx_end] == token.text`. The exported
+    tagger splits text in the same way (`ldnet_runtime.text`).
+
+    Registered as a `Tokenizer` with name "rule_based".
+
+    # Parameters
+
+    language : `str`, optional (default = `"en"`)
+        The code of one of spaCy's languages, "xx" for several languages.
+    mode : `str`, optional (default = `"auto"`)
+        "rule_based"; "whitespace" for text that is tokenized (each line is a sentence, words stand between ASCII
+        white space); "auto" takes text with Penn-style spacing as tokenized.
+    """
+
+    def __init__(self, language: str = "en", mode: str = "auto") -> None:
+        if mode not in MODES:
+            raise ConfigurationError(
+                f"Found the tokenizer mode {mode!r}, expected one of {', '.join(MODES)}."
+            )
+        self.language = language
+        self.mode = mode
+
+    @overrides
+    def tokenize(self, text: str) -> List[Token]:
+        return [token for sentence in self.sentences(text) for token in sentence]
+
+    def sentences(self, text: str) -> List[List[Token]]:
+        """The words of each sentence. Raises `ConfigurationError` for an unknown language, or if spaCy is missing."""
+        try:
+            sentences = split_text(text, self.language, self.mode)
+        except TextError as error:
+            raise ConfigurationError(str(error)) from error
+        return [
+            [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
+            for sentence in sentences
+        ]
+
+    @overrides
+    def _to_params(self) -> Dict[str, Any]:
+        return {"type": "rule_based", "language": self.language, "mode": self.mode}
