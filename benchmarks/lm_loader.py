@@ -31,11 +31,11 @@ import numpy
 import torch
 from allennlp.data import Vocabulary
 
-from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, StreamText, WordIds, shard_name
+from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, WordIds, shard_name
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.prepared import prepare
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import ShardDirectory
+from ldnet_allennlp.data.lm_stream.shards import folder_of
 
 TOKENS_OF_A_SHARD = 1 << 24
 DIRECTIONS = ("forward", "backward", "both")
@@ -68,14 +68,14 @@ class Corpus:
     def write(self) -> float:
         """Writes the shards, and how often each id is a target: forward, then backward. Returns seconds."""
         started = time.perf_counter()
-        text = LmStreamReader().text(self.path)
+        text = LmStreamReader().corpus(self.path)
         words = WordIds(Vocabulary({"tokens": text.count_tokens()}), text.end_of_sentence)
         settings = {**text.settings, "vocabulary": words.digest()}
-        name = ShardDirectory.name_of(text) + ".ids"
-        prepare(self.shards, name, text.files, settings, lambda folder: self._fill(folder, words.boundary))
+        folder = folder_of(text, self.shards, "ids")
+        prepare(folder, text.files, settings, lambda new: self._fill(new, words.boundary))
         return time.perf_counter() - started
 
-    def _fill(self, folder: str, boundary: int) -> Dict[str, Any]:
+    def _fill(self, folder: str, boundary: int) -> List[Any]:
         random = numpy.random.RandomState(self._seed)
         counts = numpy.zeros(self._num_words + 1, dtype=numpy.int64)
         shards = []
@@ -86,12 +86,12 @@ class Corpus:
             ids.tofile(os.path.join(folder, shard_name(number)))
             counts += numpy.bincount(ids, minlength=len(counts))
             last = int(ids[-1])
-            shards.append({"name": shard_name(number), "tokens": count, "parts": [[0, count]]})
+            shards.append([[[0, count]], 0])  # the tokens of the one part, and how many are unknown
         backward = counts.copy()  # the boundary before the first token is a target, the last token is not
         backward[boundary] += 1
         backward[last] -= 1
         numpy.save(self.histogram, numpy.stack([counts, backward]))
-        return {"shards": shards, "unknown": 0}
+        return shards
 
 
 def memory(what: str) -> int:
@@ -170,7 +170,7 @@ def prepare_text(directory: str, path: str, workers: List[int], rounds: int) -> 
     counts: Dict[str, int] = {}
     for number in range(rounds):
         for num_workers in workers:
-            text = StreamText(path, "<eos>", num_workers=num_workers)
+            text = LmStreamReader().corpus(path, num_workers)
             started = time.perf_counter()
             counts = text.count_tokens()
             times.setdefault(("counting", num_workers), []).append(time.perf_counter() - started)

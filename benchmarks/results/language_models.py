@@ -170,7 +170,7 @@ def main() -> None:
 
 def vocabulary(paths: List[str], min_count: int) -> Vocabulary:
     """The words of the text that are frequent enough."""
-    counts = LmStreamReader().count_tokens(paths)
+    counts = LmStreamReader().corpus(paths).count_tokens()
     return Vocabulary(counter={"tokens": counts}, min_count={"tokens": min_count})
 
 

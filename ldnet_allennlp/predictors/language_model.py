@@ -1,38 +1,43 @@
-"""How likely a language model finds sentences."""
+"""Log-probabilities of sentences under a language model."""
 
+import json
 import math
 from typing import Any, Dict, List
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict
-from allennlp.data import Batch, DatasetReader, Instance
+from allennlp.data import Batch, DatasetReader, Instance, TextFieldTensors
 from allennlp.data.fields import TextField
 from allennlp.models import Model
 from allennlp.nn.util import move_to_device
 from allennlp.predictors import Predictor
 from overrides import overrides
 
+from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
+
+_EXPECTED = '{"sentence": "..."}, {"tokens": ["...", ...]} or a line of text'
 
 
 @Predictor.register("adaptive_language_model")
 class LanguageModelPredictor(Predictor):
     """
-    Gives the log-probability of each token of a sentence, and of the sentence.
+    The log-probability of each token of a sentence, and of the sentence.
 
-    The input is `{"sentence": "..."}`, split at blanks, or `{"tokens": ["...", ...]}`. The output is
+    The input is a line of text, `{"sentence": "..."}` (both split at ASCII white space), or `{"tokens": ["...", ...]}`.
+    The output is
 
     `tokens` : `List[str]`
-        The sentence between two boundaries, as the model reads it.
+        The sentence between two boundary tokens, as the model reads it.
     `log_probs` : `List[float]`
-        One for each of them, in nats, given the tokens before it (or after it, for a backward model): 0 for the
-        boundary that is read first, which is not predicted.
+        One for each token, in nats, given the tokens before it (or after it, for a backward model): 0 for the boundary
+        that is read first, which is not predicted.
     `log_prob`, `perplexity` : `float`
         Their sum, and exp(-sum / number of predicted tokens).
 
-    and, for a bidirectional model, each of the last three twice: `forward_log_probs` and so on. Words that the
-    vocabulary does not have get the probability of the unknown token, which stands for all of them.
+    A bidirectional model gives the last three for each direction: `forward_log_probs` and so on. Words outside the
+    vocabulary get the probability of the unknown token, which stands for all of them.
 
     Registered as a `Predictor` with name "adaptive_language_model", the default of the model of that name.
 
@@ -49,15 +54,26 @@ class LanguageModelPredictor(Predictor):
         self._language_model = model
 
     @overrides
+    def load_line(self, line: str) -> JsonDict:
+        line = line.strip()
+        if line.startswith(("{", "[")):
+            try:
+                return json.loads(line)
+            except json.JSONDecodeError as error:
+                if line.startswith("{"):
+                    raise ConfigurationError(
+                        f"Found {excerpt(line)}, expected {_EXPECTED}: {error}."
+                    ) from error
+        return {"sentence": line}
+
+    @overrides
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         for name, kind in (("tokens", list), ("sentence", str)):
-            if isinstance(json_dict.get(name), kind):
+            if isinstance(json_dict, dict) and isinstance(json_dict.get(name), kind):
                 instance = self._dataset_reader.text_to_instance(json_dict[name])
                 self._dataset_reader.apply_token_indexers(instance)
                 return instance
-        raise ConfigurationError(
-            f'Expected {{"sentence": "..."}} or {{"tokens": ["...", ...]}}, but {json_dict!r:.80} was found.'
-        )
+        raise ConfigurationError(f"Found {excerpt(json_dict)}, expected {_EXPECTED}.")
 
     @overrides
     def predict_instance(self, instance: Instance) -> JsonDict:
@@ -68,11 +84,22 @@ class LanguageModelPredictor(Predictor):
         batch = Batch(instances)
         batch.index_instances(self._language_model.vocab)
         tensors: Dict[str, Any] = move_to_device(batch.as_tensor_dict(), self.cuda_device)
+        self._mark_unknown(tensors["source"], instances)
         log_probs = self._language_model.token_log_probs(tensors["source"])
         return [
             _described(instance, {direction: values[row] for direction, values in log_probs.items()})
             for row, instance in enumerate(instances)
         ]
+
+    def _mark_unknown(self, source: TextFieldTensors, instances: List[Instance]) -> None:
+        """Give words with the text of the padding token the id of the unknown token."""
+        if "tokens" not in source:
+            return
+        ids = source["tokens"]["tokens"]  # (B, T)
+        lengths = ids.new_tensor([len(instance["source"]) for instance in instances])  # (B,)
+        is_word = torch.arange(ids.size(1), device=ids.device) < lengths.unsqueeze(1)  # (B, T)
+        vocab = self._language_model.vocab
+        ids.masked_fill_(is_word & (ids == 0), vocab.get_token_index(vocab._oov_token))
 
 
 def _described(instance: Instance, log_probs: Dict[str, torch.Tensor]) -> JsonDict:

@@ -121,7 +121,7 @@ class ResumableCheckpointer(Checkpointer):
         _set_random_state({**state["random"], "python": self._python_at_start})
         if "stream" in state:
             # torch hands the metadata to the model, which calls `load_stream_state`.
-            metadata = checkpoint.model_state._metadata  # type: ignore[union-attr]
+            metadata = checkpoint.model_state._metadata  # type: ignore[attr-defined]
             metadata[""] = {**metadata.get("", {}), "stream_state": state["stream"]}
         return checkpoint
 

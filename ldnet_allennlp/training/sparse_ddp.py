@@ -30,7 +30,7 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
         sparse = dict(sparse_parameters(model))
         if sparse:
             # Not the default group: its collectives belong to DistributedDataParallel, whose order is its own.
-            group = dist.new_group()
+            group: Any = dist.new_group()
             for parameter in sparse.values():
                 dist.broadcast(parameter.data, 0, group=group)  # what the wrapper does to its parameters
                 parameter.register_hook(_Exchange(group))

@@ -19,9 +19,9 @@ TEXTS = {"tagger": TRAIN, "language model": FIXTURES / "lm" / "train.txt"}
 
 BAD = {
     "a NUL byte": (lambda text: text[:500] + b"\0" + text[500:], "LINE.*NUL"),
-    "Latin-1": (lambda text: text[:500] + b"\xe9" + text[500:], r"LINE.*(0xe9|xe9).*utf-8|LINE: UTF-8 .*xe9"),
+    "Latin-1": (lambda text: text[:500] + b"\xe9" + text[500:], r"LINE: .*xe9.*(utf-8|UTF-8)"),
     "UTF-16": (lambda text: text.decode().encode("utf-16"), "LINE.*NUL"),
-    "cut gzip": (lambda text: gzip.compress(text)[:-9], "(could not be read|damaged or cut off) after line"),
+    "cut gzip": (lambda text: gzip.compress(text)[:-9], "could not be read after line"),
     "empty": (lambda text: b"", "no (sentence|token)"),
     "white space": (lambda text: b" \n\t\n\n \t \n", "no (sentence|token)"),
     "a mark alone": (lambda text: b"\xef\xbb\xbf", "no (sentence|token)"),

@@ -1,6 +1,7 @@
 """Text for language models: the stream of tokens is what a few lines of Python read."""
 
 import re
+from unittest.mock import patch
 
 import pytest
 from allennlp.common.checks import ConfigurationError
@@ -8,13 +9,14 @@ from allennlp.data import Vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldnet_allennlp.common.lines import is_compressed
 from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import (
     BLANKS,
-    END_OF_SENTENCE,
+    END_OF_ROW,
     NEARLY_TEXT,
     WORDS,
     first_bad_line,
@@ -27,7 +29,7 @@ BOUNDARY = "<eos>"
 
 def stream_of(content: bytes):
     """Each sentence's words, and a boundary after them."""
-    sentences = (line.split() for line in lines_of(content, END_OF_SENTENCE))
+    sentences = (line.split() for line in lines_of(content, END_OF_ROW))
     return [word.decode() for words in sentences if words for word in [*words, BOUNDARY.encode()]]
 
 
@@ -88,19 +90,19 @@ def test_any_bytes_are_read_or_refused(folder, content, compressed, block_size):
     """However they are cut into blocks; an error says the file and the line."""
     path = folder / "text"
     path.write_bytes(maybe_compressed(content, compressed))
-    is_gzip = not compressed and content.startswith(lm_text.GZIP_MAGIC)
+    is_damaged = not compressed and is_compressed(path)
     try:
-        blocks = list(lm_text.line_blocks(str(path), block_size=block_size))
+        with patch.object(lm_text.line_blocks, "__defaults__", (0, None, None, block_size)):
+            blocks = list(lm_text.sentence_blocks([lm_text.TextPiece(0, str(path))], BOUNDARY.encode()))
     except ConfigurationError as error:
-        bad = first_bad_line(content, END_OF_SENTENCE)
-        assert bad or is_gzip
-        assert re.search(f"text, line {bad}:|text' is damaged or cut off after line 0", str(error)), error
+        bad = first_bad_line(content, END_OF_ROW)
+        assert bad or is_damaged
+        assert re.search(f"text, line {bad}:|text: could not be read after line 0", str(error)), error
     else:
-        assert not first_bad_line(content, END_OF_SENTENCE) and not is_gzip
-        found = [line.split() for block in blocks for line in block]
-        assert [words for words in found if words] == [
-            words for words in (line.split() for line in lines_of(content, END_OF_SENTENCE)) if words
-        ]
+        assert not first_bad_line(content, END_OF_ROW) and not is_damaged
+        sentences = [line.split() for _, lines in blocks for line in lines]
+        expected = (line.split() for line in lines_of(content, END_OF_ROW))
+        assert sentences == [words for words in expected if words]
 
 
 @FUZZ

@@ -29,8 +29,8 @@ NEARLY_TEXT = st.lists(
 ).map(b"".join)
 
 
-# CR CR LF, which a doubled conversion leaves, is one line end where lines are words, whose empty lines count.
-END_OF_ROW, END_OF_SENTENCE = rb"\r*\n|\r", rb"\r\n|\r|\n"
+# CR CR LF, the result of a doubled conversion, is one line end.
+END_OF_ROW = rb"\r*\n|\r"
 
 
 def lines_of(content: bytes, end: bytes):

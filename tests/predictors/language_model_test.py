@@ -30,15 +30,15 @@ def one_by_one(model, tokens, backward):
 def test_log_probabilities_are_those_of_each_token_alone(tmp_path, direction):
     predictor = Predictor.from_path(language_model_archive(tmp_path, direction))
     assert isinstance(predictor, LanguageModelPredictor)
-    for given, output in zip(SENTENCES, predictor.predict_batch_json(SENTENCES)):
-        words = given.get("tokens") or given["sentence"].split()
+    for data, output in zip(SENTENCES, predictor.predict_batch_json(SENTENCES)):
+        words = data.get("tokens") or data["sentence"].split()
         assert output["tokens"] == ["<eos>", *words, "<eos>"]
         with torch.no_grad():
             expected = one_by_one(predictor._model, output["tokens"], direction == "backward")
         assert output["log_probs"] == pytest.approx(expected, abs=1e-5)
         assert output["log_prob"] == pytest.approx(sum(expected), abs=1e-4)
         assert output["perplexity"] == pytest.approx(math.exp(-sum(expected) / (len(words) + 1)), rel=1e-5)
-        assert predictor.predict_json(given)["log_probs"] == pytest.approx(output["log_probs"], abs=1e-5)
+        assert predictor.predict_json(data)["log_probs"] == pytest.approx(output["log_probs"], abs=1e-5)
         json.dumps(output)
 
 
@@ -50,11 +50,58 @@ def test_both_directions(tmp_path):
     assert output["forward_log_prob"] != output["backward_log_prob"] and "log_prob" not in output
 
 
-@pytest.mark.parametrize("given", [{}, {"sentence": ["a"]}, {"tokens": "a b"}, {"text": "a"}])
-def test_other_input_is_an_error(tmp_path, given):
-    predictor = Predictor.from_path(language_model_archive(tmp_path))
-    with pytest.raises(ConfigurationError, match=r'Expected \{"sentence"'):
-        predictor.predict_json(given)
+@pytest.mark.parametrize("data", [{}, {"sentence": ["a"]}, {"tokens": "a b"}, {"text": "a"}, ["a"], 3])
+def test_other_input_is_an_error(predictor, data):
+    with pytest.raises(ConfigurationError, match=r'expected \{"sentence"'):
+        predictor.predict_json(data)
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory):
+    return Predictor.from_path(language_model_archive(tmp_path_factory.mktemp("model")))
+
+
+@pytest.mark.parametrize(
+    "line, data",
+    [
+        ("the list of a class\n", {"sentence": "the list of a class"}),
+        ('"the" [list]\n', {"sentence": '"the" [list]'}),
+        ("[list] the\n", {"sentence": "[list] the"}),
+        ('{"tokens": ["the"]}\n', {"tokens": ["the"]}),
+        ('  {"sentence": "a"} ', {"sentence": "a"}),
+    ],
+)
+def test_lines_are_text_or_json(predictor, line, data):
+    assert predictor.load_line(line) == data
+    predictor.predict_json(predictor.load_line(line))
+
+
+@pytest.mark.parametrize(
+    "line, message",
+    [
+        ("{the list}", r"Found '\{the list\}', expected"),
+        ('["the", "list"]', r"Found \['the', 'list'\], expected"),
+        ('{"tokens": [1, 2]}', "Found 1 among the tokens"),
+        ('{"tokens": ["\\ud83d"]}', "half of a surrogate pair"),
+        ('{"sentence": "a \\ude00"}', "half of a surrogate pair"),
+        ("a <eos> b", "boundary token '<eos>'"),
+    ],
+)
+def test_lines_that_are_neither_are_one_sentence(predictor, line, message):
+    with pytest.raises(ConfigurationError, match=message) as error:
+        predictor.predict_batch_json([predictor.load_line(line)])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("direction", ["forward", "backward"])
+def test_the_padding_token_is_an_unknown_word(tmp_path, direction):
+    predictor = Predictor.from_path(language_model_archive(tmp_path, direction))
+    sentences = [["the", word, "list", word] for word in ("@@PADDING@@", "Zork")]
+    # Beside a longer sentence, so that there is real padding.
+    outputs = predictor.predict_batch_json([{"tokens": words} for words in [*sentences, ["the"] * 9]])
+    assert outputs[0]["tokens"][2] == "@@PADDING@@" and len(outputs[0]["log_probs"]) == 6
+    assert outputs[0]["log_probs"] == pytest.approx(outputs[1]["log_probs"], abs=1e-6)
+    assert outputs[0]["log_probs"][2] < 0
 
 
 def test_needs_a_language_model(language_models):

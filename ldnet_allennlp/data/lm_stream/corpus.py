@@ -1,19 +1,18 @@
-"""Counts the tokens of a text, and turns them into ids, in one process or in several."""
+"""A text as a stream of tokens: their counts and their ids, by one process or by several."""
 
-import io
 import os
-import time
 from collections import Counter
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from functools import partial
 from hashlib import sha256
-from typing import BinaryIO, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple, cast
-from typing import Counter as CounterType
+from typing import Any, NamedTuple
 
 import numpy
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
 from allennlp.data import Vocabulary
+from tqdm import tqdm
 
 from ldnet_allennlp.common.lines import PathOrPaths
 from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_files, text_pieces
@@ -27,26 +26,20 @@ ID_TYPE = numpy.dtype("<i4")
 TOKENS_OF_A_PART = 1 << 24
 
 
-class WordIds(Dict[bytes, int]):
+class WordIds(dict[bytes, int]):
     """
-    The ids of the words of a vocabulary; that of the unknown token for all other words.
+    The ids of the words of a vocabulary; the unknown token's for all other words, and for the padding token.
 
-    # Parameters
-
-    vocab : `Vocabulary`
-    boundary : `str`
-        The boundary token.
-
-    Raises `ConfigurationError` if the vocabulary does not have the boundary token.
+    Raises `ConfigurationError` if the vocabulary lacks the boundary token.
     """
 
     def __init__(self, vocab: Vocabulary, boundary: str) -> None:
         ids = vocab.get_token_to_index_vocabulary(NAMESPACE)
         if boundary not in ids:
             raise ConfigurationError(
-                f"The vocabulary does not have the boundary token '{boundary}' "
-                f"(end_of_sentence of the lm_stream reader). Was it made from another text, or is it cut by "
-                f"min_count or max_vocab_size? The vocabulary's option tokens_to_add can name it."
+                f"The vocabulary lacks the boundary token '{boundary}' (end_of_sentence of the lm_stream reader). "
+                f"Check that it was made from this text and that min_count or max_vocab_size keep the token; the "
+                f"vocabulary's option tokens_to_add can add it."
             )
         super().__init__(
             (token.encode("utf-8"), number) for token, number in ids.items() if number != PADDING
@@ -59,29 +52,25 @@ class WordIds(Dict[bytes, int]):
 
     def digest(self) -> str:
         """A hash of all words and their ids, in hexadecimal digits."""
-        lines = (
-            b"%d %s\n" % (number, token) for token, number in sorted(self.items(), key=lambda pair: pair[1])
-        )
-        return sha256(b"".join([b"%d\n" % self.unknown, *lines])).hexdigest()
+        words = sorted(self.items(), key=lambda pair: pair[1])
+        lines = [b"%d\n" % self.unknown, *(b"%d %s\n" % (number, token) for token, number in words)]
+        return sha256(b"".join(lines)).hexdigest()
 
 
 class EncodedGroup(NamedTuple):
-    """
-    What became of a group of pieces: for each part its file's number and its tokens, the number of unknown tokens,
-    and the ids as bytes, unless they were written to a file.
-    """
+    """A group of pieces: the file's number and the tokens of each part, the unknown tokens, and the ids in memory."""
 
-    parts: List[Tuple[int, int]]
+    parts: list[tuple[int, int]]
     num_unknown: int
-    ids: Optional[bytes]
+    ids: numpy.ndarray | None
 
 
-class StreamText:
+class Corpus:
     """
-    A text that becomes one stream of tokens, with a boundary token after each sentence.
+    A text as one stream of tokens, with a boundary token after each sentence.
 
-    All results are the same for any number of processes. Memory grows with the number of different words in the text,
-    and not with its length.
+    Results are the same for any number of processes. Memory grows with the number of different words in the text, and
+    not with its length.
 
     # Parameters
 
@@ -90,18 +79,16 @@ class StreamText:
     end_of_sentence : `str`
         The boundary token.
     max_sentences : `int`, optional
-        How many sentences are read at most. With this, only one process reads.
+        The number of sentences to read at most, by one process.
     num_workers : `int`, optional (default = `0`)
-        How many processes read. With 0 or 1, this one does.
-
-    Raises `ConfigurationError` if there is no such file.
+        The number of processes that read. With 0 or 1, this one does.
     """
 
     def __init__(
         self,
         data_path: PathOrPaths,
         end_of_sentence: str,
-        max_sentences: Optional[int] = None,
+        max_sentences: int | None = None,
         num_workers: int = 0,
     ) -> None:
         self.files = text_files(data_path)
@@ -110,64 +97,54 @@ class StreamText:
         self.num_workers = num_workers
 
     @property
-    def settings(self) -> Dict[str, object]:
-        """What the tokens depend on beside the files."""
+    def settings(self) -> dict[str, Any]:
+        """The options that decide about the tokens."""
         return {"end_of_sentence": self.end_of_sentence, "max_instances": self.max_sentences}
 
-    def blocks(self) -> Iterator[List[bytes]]:
-        """
-        The sentences, read by this process, some at a time.
-
-        Raises `ConfigurationError` for a file without a token and for what `line_blocks` cannot read.
-        """
-        sentences: CounterType[int] = Counter()
+    def sentences(self) -> Iterator[bytes]:
+        """The lines that have a token. Raises as `sentence_blocks`, and for a file without a token."""
+        counts: Counter[int] = Counter()
         for group in self._groups():
-            for piece, lines in sentence_blocks(group, self.max_sentences):
-                sentences[piece.file] += len(lines)
-                yield lines
-        self._check_files(sentences)
+            for piece, lines in sentence_blocks(group, self.end_of_sentence.encode(), self.max_sentences):
+                counts[piece.file] += len(lines)
+                yield from lines
+        self._check_files(counts)
 
-    def count_tokens(self) -> Dict[str, int]:
+    def count_tokens(self) -> dict[str, int]:
         """
-        How often each token stands in the stream, boundaries included: the words in the order in which they first
-        appear, then the boundary.
+        Count each token of the stream: the words in the order in which they first appear, then the boundary.
 
-        Raises `ConfigurationError` for a file without a token and for what `line_blocks` cannot read.
+        Raises as `sentences`.
         """
-        counts: CounterType[bytes] = Counter()
-        sentences: CounterType[int] = Counter()
-        function = partial(_count_group, self.max_sentences)
-        with _progress("counting", self.files) as on_progress:
-            for counted, sentences_of in run_tasks(function, self._groups(), self.num_workers, on_progress):
-                counts.update(counted)
-                sentences.update(sentences_of)
+        counts: Counter[bytes] = Counter()
+        sentences: Counter[int] = Counter()
+        function = partial(_count_group, self.end_of_sentence.encode(), self.max_sentences)
+        with _progress("counting", self.files) as bar:
+            for words, of_files in run_tasks(function, self._groups(), self.num_workers, bar.update):
+                counts.update(words)
+                sentences.update(of_files)
         self._check_files(sentences)
         counts[self.end_of_sentence.encode("utf-8")] += sum(sentences.values())
         return {token.decode("utf-8"): count for token, count in counts.items()}
 
-    def encode(self, words: WordIds, folder: Optional[str] = None) -> Iterator[EncodedGroup]:
+    def encode(self, words: WordIds, folder: str | None = None) -> Iterator[EncodedGroup]:
         """
-        Looks up the tokens.
+        Look up the tokens, group by group.
 
         # Parameters
 
         words : `WordIds`
         folder : `str`, optional
-            Where the ids of the groups are written: files `00000.ids` and so on of little-endian 32 bit integers.
+            Where the ids are written: a file `00000.ids` and so on of little-endian 32-bit integers for each group.
+            Without it they are in the groups.
 
-        # Returns
-
-        `Iterator[EncodedGroup]`
-            Together, in this order, all of the text. Files and parts without a token are left out.
-
-        Raises as `count_tokens`, and if there is nothing to read.
+        Raises as `sentences`, and if there is nothing to read.
         """
-        tokens: CounterType[int] = Counter()
-        end_of_line = f" {self.end_of_sentence}\n".encode()
-        function = partial(_encode_group, words, end_of_line, self.max_sentences, folder)
-        tasks = list(enumerate(self._groups()))
-        with _progress("encoding", self.files) as on_progress:
-            for group in run_tasks(function, tasks, self.num_workers, on_progress):
+        tokens: Counter[int] = Counter()
+        function = partial(_encode_group, words, self.end_of_sentence.encode(), self.max_sentences, folder)
+        with _progress("encoding", self.files) as bar:
+            tasks = list(enumerate(self._groups()))
+            for group in run_tasks(function, tasks, self.num_workers, bar.update):
                 for file, num_tokens in group.parts:
                     tokens[file] += num_tokens
                 yield group._replace(parts=[part for part in group.parts if part[1]])
@@ -175,82 +152,62 @@ class StreamText:
         if not tokens:
             raise ConfigurationError(f"There is no token to read in {self.files} (max_instances is 0).")
 
-    def _groups(self) -> List[List[TextPiece]]:
+    def _groups(self) -> list[list[TextPiece]]:
         if self.max_sentences is None:
             return text_pieces(self.files)
         return [[TextPiece(number, path) for number, path in enumerate(self.files)]]
 
-    def _check_files(self, counts: Dict[int, int]) -> None:
+    def _check_files(self, counts: dict[int, int]) -> None:
         for number in sorted(counts):
             if not counts[number]:
                 raise ConfigurationError(f"There is no token in the text '{self.files[number]}'.")
 
 
 def shard_name(number: int) -> str:
-    """The file of a group's ids."""
+    """The file name of a group's ids."""
     return f"{number:05d}.ids"
 
 
 def _count_group(
-    max_sentences: Optional[int], group: Sequence[TextPiece], on_progress: OnProgress
-) -> Tuple[Dict[bytes, int], Dict[int, int]]:
-    """How often each word stands in these pieces, and how many sentences are from each file."""
-    counts: CounterType[bytes] = Counter()
-    sentences: Dict[int, int] = {}
-    for piece, lines in sentence_blocks(group, max_sentences, lambda num_bytes: on_progress(num_bytes, 0)):
-        sentences[piece.file] = sentences.get(piece.file, 0) + len(lines)
-        tokens = b"\n".join(lines).split()
-        counts.update(tokens)
-        on_progress(0, len(tokens) + len(lines))
-    return dict(counts), sentences
+    boundary: bytes, max_sentences: int | None, group: Sequence[TextPiece], on_progress: OnProgress
+) -> tuple[dict[bytes, int], dict[int, int]]:
+    """The count of each word in these pieces, and the number of sentences of each file."""
+    counts: Counter[bytes] = Counter()
+    sentences: Counter[int] = Counter()
+    for piece, lines in sentence_blocks(group, boundary, max_sentences, on_progress):
+        sentences[piece.file] += len(lines)
+        counts.update(b"\n".join(lines).split())
+    return dict(counts), dict(sentences)
 
 
 def _encode_group(
     words: WordIds,
-    end_of_line: bytes,
-    max_sentences: Optional[int],
-    folder: Optional[str],
-    task: Tuple[int, Sequence[TextPiece]],
+    boundary: bytes,
+    max_sentences: int | None,
+    folder: str | None,
+    task: tuple[int, Sequence[TextPiece]],
     on_progress: OnProgress,
 ) -> EncodedGroup:
     number, group = task
-    parts: List[List[int]] = []
+    parts: list[tuple[int, int]] = []
+    blocks = [numpy.empty(0, ID_TYPE)]
     num_unknown = 0
-    current: Optional[TextPiece] = None
-    sink = io.BytesIO() if folder is None else open(os.path.join(folder, shard_name(number)), "xb")  # noqa: SIM115
-    with cast(BinaryIO, sink):
-        for piece, lines in sentence_blocks(
-            group, max_sentences, lambda num_bytes: on_progress(num_bytes, 0)
-        ):
-            if piece is not current or parts[-1][1] >= TOKENS_OF_A_PART:
-                parts.append([piece.file, 0])
-                current = piece
-            tokens = end_of_line.join([*lines, b""]).split()
+    with nullcontext() if folder is None else open(os.path.join(folder, shard_name(number)), "xb") as file:
+        for piece, lines in sentence_blocks(group, boundary, max_sentences, on_progress):
+            if not parts or parts[-1][0] != piece.file or parts[-1][1] >= TOKENS_OF_A_PART:
+                parts.append((piece.file, 0))
+            tokens = (b" %s\n" % boundary).join([*lines, b""]).split()
             ids = numpy.fromiter(map(words.__getitem__, tokens), ID_TYPE, len(tokens))
             num_unknown += int((ids == words.unknown).sum())
-            sink.write(ids.tobytes())
-            parts[-1][1] += len(tokens)
-            on_progress(0, len(tokens))
-        stored = sink.getvalue() if isinstance(sink, io.BytesIO) else None
-    return EncodedGroup([(file, num_tokens) for file, num_tokens in parts], num_unknown, stored)
+            parts[-1] = piece.file, parts[-1][1] + len(tokens)
+            if file is None:
+                blocks.append(ids)
+            else:
+                file.write(ids.tobytes())
+    return EncodedGroup(parts, num_unknown, numpy.concatenate(blocks) if folder is None else None)
 
 
-@contextmanager
-def _progress(doing: str, files: Sequence[str]) -> Iterator[OnProgress]:
-    """A bar over the bytes of the text, with the time that is left and tokens per second."""
-    started, done = time.perf_counter(), 0
-    with Tqdm.tqdm(
-        total=sum(map(os.path.getsize, files)),
-        unit="B",
-        unit_scale=True,
-        desc=f"{doing} {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else ""),
-    ) as bar:
-
-        def on_progress(num_bytes: int, num_tokens: int) -> None:
-            nonlocal done
-            done += num_tokens
-            rate = done / max(time.perf_counter() - started, 1e-9)
-            bar.set_postfix_str(f"{rate:,.0f} tokens/s", refresh=False)
-            bar.update(num_bytes)
-
-        yield on_progress
+def _progress(activity: str, files: Sequence[str]) -> tqdm:
+    """A bar over the bytes of the text."""
+    name = f"{activity} {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
+    return Tqdm.tqdm(total=sum(map(os.path.getsize, files)), unit="B", unit_scale=True, desc=name)

@@ -1,8 +1,9 @@
 """Trains and evaluates language models on one long stream of tokens, in windows."""
 
 import logging
+from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Optional
 
 import numpy
 import torch
@@ -15,28 +16,28 @@ from overrides import overrides
 from ldnet_allennlp.common.lines import PathOrPaths
 from ldnet_allennlp.data.lm_stream.corpus import NAMESPACE, WordIds
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import Ids, ShardDirectory, encode_in_memory
+from ldnet_allennlp.data.lm_stream.shards import Ids, count_tokens, encode
 from ldnet_allennlp.data.lm_stream.windows import PADDING, StreamWindows, TokenStream
 
 logger = logging.getLogger(__name__)
 
-# By the loader's option: the direction that the batches name, which is the model's.
+# By the loader's option: the model's direction, which the batches name.
 DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "bidirectional"}
 
-# The ids and the targets of a direction.
-Window = Tuple[numpy.ndarray, numpy.ndarray]
+Window = tuple[numpy.ndarray, numpy.ndarray]
+"""The ids and the targets of a direction."""
 
 
 class TokenCounts(Instance):
-    """What a whole text adds to a vocabulary, in the place of millions of `Instance`s."""
+    """The token counts of a whole text, from which a vocabulary is made without millions of instances."""
 
-    def __init__(self, namespace: str, counts: Dict[str, int]) -> None:
+    def __init__(self, namespace: str, counts: dict[str, int]) -> None:
         super().__init__({})
         self.namespace = namespace
         self.counts = counts
 
     @overrides
-    def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
+    def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:
         total = counter[self.namespace]
         for token, count in self.counts.items():
             total[token] += count
@@ -45,24 +46,25 @@ class TokenCounts(Instance):
 @DataLoader.register("lm_stream")
 class LmStreamLoader(DataLoader):
     """
-    Reads a text as one stream `<eos> w1 .. wL <eos> w1 ..`, cut into `batch_size` contiguous rows that are read
-    side by side, `sequence_length` tokens at a time: truncated backpropagation through time with hidden states
-    that a `stateful` contextualizer carries from window to window. Every token is a target exactly once.
+    Reads a text as one stream `<eos> w1 .. wL <eos> w1 ..`, cut into `batch_size` contiguous rows that are read side by
+    side, `sequence_length` tokens at a time: truncated backpropagation through time with hidden states that a
+    `stateful` contextualizer carries from window to window. Every token is a target exactly once.
 
-    The text becomes ids, 4 bytes a token; no `Instance` is made. They are kept in memory, or, with `shards`, on
-    disk, where the next run finds them; then the memory that is needed does not grow with the text. AllenNLP's
-    `vocabulary` options (`min_count`, `max_vocab_size`, `from_files` and so on) work as always, and it is sorted
-    by falling frequency, as the adaptive softmax wants it.
+    The text becomes ids, 4 bytes a token; no `Instance` is made. They are kept in memory, or, with `shards`, on disk,
+    where the next run finds them; then memory does not grow with the text. AllenNLP's `vocabulary` options
+    (`min_count`, `max_vocab_size`, `from_files` and so on) work, and the vocabulary is sorted by falling frequency, as
+    the adaptive softmax requires.
 
-    In a distributed training each process reads `batch_size` rows of its own: two processes do what one does
-    with twice the batch size.
+    In distributed training each process reads `batch_size` rows of its own: two processes do what one does with twice
+    the batch size.
 
-    A batch is `{"source": {"tokens": {"tokens": (B, T)}}, "targets": (B, T), "first_window": bool,
-    "direction": str}`. Rows that end within the last window have the id and the target 0 after their end.
-    `first_window` says that the hidden states must start anew. With the direction "both" there are
-    `backward_source` and `backward_targets` as well, and the direction that the batch names is "bidirectional".
-    What the loader of the original LD-Net (`LargeDataset`) does otherwise: it drops what does not fill a window,
-    and it starts anew at each file.
+    A batch is `{"source": {"tokens": {"tokens": (B, T)}}, "targets": (B, T), "first_window": bool, "direction": str}`.
+    Rows that end within the last window are padded with 0. `first_window` says that the hidden states must start anew.
+    With the direction "both" there are `backward_source` and `backward_targets` as well, and the batch's direction is
+    "bidirectional".
+
+    The loader of the original LD-Net (`LargeDataset`) drops tokens that do not fill a window, and starts anew at each
+    file.
 
     Registered as a `DataLoader` with name "lm_stream".
 
@@ -71,40 +73,40 @@ class LmStreamLoader(DataLoader):
     reader : `DatasetReader`
         An "lm_stream" reader, from the config's `dataset_reader`.
     data_path : `PathOrPaths`
-        A file, a pattern, a directory, or a list of these, from the config's `train_data_path` and so on.
+        A file, a glob, a directory, or a list of these, from the config's `train_data_path` and so on.
     batch_size : `int`
-        The rows B of a batch. The published language models use 128. For the perplexity of an evaluation, fewer
-        rows mean fewer tokens that are predicted without a context; 1 is exact, and slow.
+        The rows B of a batch. The published language models use 128. In an evaluation, fewer rows mean fewer tokens
+        that are predicted without a context; 1 is exact, and slow.
     sequence_length : `int`
         The steps T of a window. The published language models use 20.
     direction : `str`, optional (default = `"forward"`)
-        "forward" or "backward": the model's direction. A backward window is given in its natural order, and
-        the model reverses it. "both", for a bidirectional model: the windows that a forward and a backward loader
+        The model's direction, "forward" or "backward", or "both" for a bidirectional model. A backward window is given
+        in its natural order, and the model reverses it. "both" gives the windows that a forward and a backward loader
         would give at the same time, of the same rows.
     shuffle : `bool`, optional (default = `False`)
-        Whether the files are read in another order in each epoch. Each file stays contiguous; but with `shards`,
-        the pieces of large files are put in another order, too (32 MiB of plain text, 16 million tokens of
-        compressed text), unless each file is a stream.
+        Whether the files are read in another order in each epoch. Each file stays contiguous; with `shards`, the pieces
+        of large files are shuffled as well (32 MiB of plain text, 16 million tokens of compressed text), unless each
+        file is a stream.
     seed : `int`, optional (default = `13370`)
-        What that order follows from, with the epoch's number.
+        Decides that order, with the number of the epoch.
     one_stream_per_file : `bool`, optional (default = `False`)
-        Whether each file is a stream of its own, as in the original: it is cut into `batch_size` rows, and the
-        hidden states start anew with it. By default all files together are one stream.
+        Whether each file is a stream of its own, as in the original: it is cut into `batch_size` rows, and the hidden
+        states start anew with it. By default all files together are one stream.
     batches_per_epoch : `int`, optional
-        The number of batches of an epoch; the next epoch goes on where this one stopped, with hidden states that
+        The number of batches of an epoch; the next epoch continues where this one stopped, with hidden states that
         start anew. For training only.
     max_batches : `int`, optional
-        How many windows of the text are read at most.
+        The maximum number of windows of the text to read.
     shards : `str`, optional
-        A directory in which the ids (4 bytes a token) and the word counts are kept. Later runs and other processes
-        use what is there; it is made anew when the text, the options or the vocabulary have changed, and a message
-        in the log says so. Any number of texts have room in one directory.
+        A directory for the ids (4 bytes a token) and the word counts of any number of texts. Later runs and other
+        processes use them; they are made again when the text, the options or the vocabulary change, and the log gives
+        the reason.
     num_workers : `int`, optional (default = `0`)
-        How many processes count the words and look them up. With 0 or 1, this one does. Each reads pieces of plain
-        text, or whole compressed files.
+        The number of processes that count the words and look them up. With 0 or 1, this one does. Each reads pieces of
+        plain text, or whole compressed files.
 
-    Raises `ConfigurationError` for another reader or direction, for sizes below 1, for text that cannot be read,
-    for shards that cannot be written, and for a vocabulary without the boundary token.
+    Raises `ConfigurationError` for another reader or direction, for sizes below 1, for text that cannot be read, for
+    shards that cannot be written, and for a vocabulary without the boundary token.
     """
 
     def __init__(
@@ -124,14 +126,13 @@ class LmStreamLoader(DataLoader):
     ) -> None:
         if not isinstance(reader, LmStreamReader):
             raise ConfigurationError(
-                f"The lm_stream data loader reads text through an lm_stream dataset_reader, "
-                f"but a {type(reader).__name__} was found."
+                f"The lm_stream data loader needs an lm_stream dataset_reader, but a {type(reader).__name__} was "
+                f"found."
             )
         reader.check_stream_indexers()
         if direction not in DIRECTIONS:
             raise ConfigurationError(
-                f"The direction of an lm_stream data loader is forward, backward or both, but '{direction}' was "
-                f"found."
+                f"The direction of an lm_stream data loader is forward, backward or both, but '{direction}' was found."
             )
         for name, value, least in (
             ("batch_size", batch_size, 1),
@@ -154,33 +155,29 @@ class LmStreamLoader(DataLoader):
         self.one_stream_per_file = one_stream_per_file
         self.batches_per_epoch = batches_per_epoch
         self.max_batches = max_batches
-        self._text = reader.text(data_path, num_workers)
-        self._shards = None if shards is None else ShardDirectory(shards)
+        self._corpus = reader.corpus(data_path, num_workers)
+        self._shards = shards
         self._vocab: Optional[Vocabulary] = None
         self._boundary = PADDING
-        # What is read in another order with `shuffle`: files, or parts of them.
-        self._units: List[List[Ids]] = []
-        # The next window: in which pass over the text, and where in it. A run that is recovered comes to the place
-        # where it stopped by itself, since AllenNLP's trainer goes through the batches that were done once more.
+        # Files, or parts of them, which `shuffle` reorders.
+        self._units: list[list[Ids]] = []
+        # The next window: the pass over the text, and the place in it. A recovered run reaches the place where it
+        # stopped because AllenNLP's trainer replays the earlier batches.
         self._position = (0, 0)
         self._device: Optional[torch.device] = None
 
     @overrides
     def iter_instances(self) -> Iterator[Instance]:
         """One object with the counts of all tokens, from which a `Vocabulary` can be made."""
-        counts = self._text.count_tokens() if self._shards is None else self._shards.count_tokens(self._text)
-        yield TokenCounts(NAMESPACE, counts)
+        yield TokenCounts(NAMESPACE, count_tokens(self._corpus, self._shards))
 
     @overrides
     def index_with(self, vocab: Vocabulary) -> None:
-        """Looks up all tokens. Those that the vocabulary does not have become its unknown token."""
+        """Look up all tokens. Those that the vocabulary lacks become its unknown token."""
         if self._vocab is vocab:
             return
         words = WordIds(vocab, self.reader.end_of_sentence)
-        if self._shards is None:
-            text = encode_in_memory(self._text, words)
-        else:
-            text = self._shards.encode(self._text, words)
+        text = encode(self._corpus, words, self._shards)
         self._units = text.files if self.one_stream_per_file else [[ids] for ids in chain(*text.files)]
         self._boundary = words.boundary
         self._vocab = vocab
@@ -224,7 +221,7 @@ class LmStreamLoader(DataLoader):
         windows = sum(len(stream[0]) for stream in self._streams(range(len(self._units))))
         return windows if self.max_batches is None else min(windows, self.max_batches)
 
-    def _streams(self, order: Sequence[int]) -> Iterator[List[StreamWindows]]:
+    def _streams(self, order: Sequence[int]) -> Iterator[list[StreamWindows]]:
         """The windows of each stream, for the units in this order: in one direction, or forward and backward."""
         units = [self._units[number] for number in order]
         rank, world_size = 0, 1
@@ -238,11 +235,8 @@ class LmStreamLoader(DataLoader):
                 if self.direction in ("both", "backward" if backward else "forward")
             ]
 
-    def _pass(self, number: int, first: int, end: int) -> Iterator[Tuple[bool, List[Window]]]:
-        """
-        Some windows of a pass over the text: whether a stream starts with them, and one for each direction. Those
-        before the first are not read.
-        """
+    def _pass(self, number: int, first: int, end: int) -> Iterator[tuple[bool, list[Window]]]:
+        """Windows of a pass over the text: whether a stream starts with them, and one for each direction."""
         order: Sequence[int] = range(len(self._units))
         if self.shuffle:
             order = numpy.random.RandomState([self.seed, number]).permutation(len(self._units)).tolist()
@@ -255,16 +249,16 @@ class LmStreamLoader(DataLoader):
                 yield position == 0, list(pair)
             start += length
 
-    def _batch(self, windows: List[Window], first_window: bool) -> TensorDict:
+    def _batch(self, windows: list[Window], first_window: bool) -> TensorDict:
         ids, targets = windows[0]
-        batch: Dict[str, Any] = {
+        batch: dict[str, Any] = {
             "source": {"tokens": {"tokens": self._tensor(ids)}},
             "targets": self._tensor(targets),
             "first_window": first_window,
             "direction": DIRECTIONS[self.direction],
         }
         if self._device is not None and self._device.type != "cpu":
-            # Once more, where the model can look at them without waiting for the device.
+            # A copy that the model can look at without waiting for the device.
             batch["host_targets"] = [numpy.array(targets, dtype=numpy.int64) for _, targets in windows]
         if len(windows) > 1:
             ids, targets = windows[1]

@@ -1,6 +1,8 @@
 """Text for language models, one sentence a line."""
 
-from typing import Any, Dict, Iterable, List, Optional, Union
+import re
+from collections.abc import Iterable
+from typing import Any, Dict, List, Optional, Union
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance, Token, TokenIndexer
@@ -8,23 +10,23 @@ from allennlp.data.fields import TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
 from overrides import overrides
 
-from ldnet_allennlp.common.lines import PathOrPaths
-from ldnet_allennlp.data.lm_stream.corpus import StreamText
+from ldnet_allennlp.common.lines import PathOrPaths, excerpt
+from ldnet_allennlp.data.lm_stream.corpus import Corpus
 
 
 @DatasetReader.register("lm_stream")
 class LmStreamReader(DatasetReader):
     """
-    Reads text for language models: one sentence a line, tokens separated by blanks (ASCII white space; a
-    non-breaking space stays inside its token). Plain text or gzip; a file, a pattern, a directory, or a list
-    of these. Lines without a token are passed over.
+    Reads text for language models: one sentence a line, tokens separated by ASCII white space (a non-breaking space
+    stays inside its token). Plain text, gzip, bzip2, xz or Zstandard; a file, a glob, a directory, or a list of these.
+    Lines without a token are skipped.
 
-    With the "lm_stream" data loader, which trains on windows of one long stream, no `Instance` is made. With
-    AllenNLP's other loaders, and for prediction, each sentence is an `Instance` with the field
+    The "lm_stream" data loader trains on windows of one long stream and makes no `Instance`. With AllenNLP's other
+    loaders, and for prediction, each sentence is an `Instance` with the field
 
     `source` : `TextField`
-        The sentence with a boundary token before and after it: a language model of either direction reads a
-        boundary first.
+        The sentence with a boundary token before and after it: a language model of either direction reads a boundary
+        first.
 
     Registered as a `DatasetReader` with name "lm_stream".
 
@@ -33,9 +35,9 @@ class LmStreamReader(DatasetReader):
     token_indexers : `Dict[str, TokenIndexer]`, optional (default = `{"tokens": SingleIdTokenIndexer()}`)
         The language model takes its targets from "tokens". The "lm_stream" data loader needs the default.
     end_of_sentence : `str`, optional (default = `"<eos>"`)
-        The boundary token, after each sentence of the stream.
+        The boundary token, after each sentence of the stream. The text itself must not hold it.
 
-    `max_instances` is the number of lines that are read at most, for the data loader as well.
+    `max_instances` limits the number of lines, for the data loader as well.
     """
 
     def __init__(
@@ -47,15 +49,16 @@ class LmStreamReader(DatasetReader):
         super().__init__(manual_distributed_sharding=True, manual_multiprocess_sharding=True, **kwargs)
         if end_of_sentence.split() != [end_of_sentence]:
             raise ConfigurationError(
-                f"end_of_sentence is one token without blanks, but '{end_of_sentence}' was found."
+                f"end_of_sentence of the lm_stream reader is one token without white space, but "
+                f"'{end_of_sentence}' was found."
             )
         self.token_indexers = token_indexers or {"tokens": SingleIdTokenIndexer()}
         self.end_of_sentence = end_of_sentence
 
     def check_stream_indexers(self) -> None:
         """
-        Raises `ConfigurationError` if the indexers are others than the default, which is what the "lm_stream"
-        data loader can do without `Instance`s.
+        Raise `ConfigurationError` if the indexers differ from the default, the only ones that the "lm_stream" data
+        loader can do without instances.
         """
         indexer = self.token_indexers.get("tokens")
         if (
@@ -65,40 +68,49 @@ class LmStreamReader(DatasetReader):
         ):
             names = {name: type(indexer).__name__ for name, indexer in self.token_indexers.items()}
             raise ConfigurationError(
-                f"The lm_stream data loader needs the token_indexers {{'tokens': {{'type': 'single_id'}}}} "
-                f"without further options, but its reader has {names}, or options. Other indexers need "
-                f"AllenNLP's own data loader."
+                f"The lm_stream data loader needs the token_indexers {{'tokens': {{'type': 'single_id'}}}} without "
+                f"options, but its reader has {names}, or options. Other indexers need AllenNLP's own data loader."
             )
 
-    def text(self, data_path: PathOrPaths, num_workers: int = 0) -> StreamText:
-        """The text as a stream of tokens: `data_path` as in `text_files`, `num_workers` as in `StreamText`."""
-        return StreamText(data_path, self.end_of_sentence, self.max_instances, num_workers)
-
-    def count_tokens(self, data_path: PathOrPaths, num_workers: int = 0) -> Dict[str, int]:
-        """How often each token stands in the stream; arguments as in `text`, errors as in `StreamText`."""
-        return self.text(data_path, num_workers).count_tokens()
+    def corpus(self, data_path: PathOrPaths, num_workers: int = 0) -> Corpus:
+        """The text as a stream of tokens; arguments as of `Corpus`."""
+        return Corpus(data_path, self.end_of_sentence, self.max_instances, num_workers)
 
     @overrides(check_signature=False)
     def _read(self, file_path: PathOrPaths) -> Iterable[Instance]:
-        lines = (line for block in self.text(file_path).blocks() for line in block)
-        for line in self.shard_iterable(lines):
+        for line in self.shard_iterable(self.corpus(file_path).sentences()):
             yield self.text_to_instance([token.decode("utf-8") for token in line.split()])
 
     @overrides(check_signature=False)
     def text_to_instance(self, sentence: Union[str, List[str]]) -> Instance:
         """
+        The sentence between two boundary tokens.
+
         # Parameters
 
         sentence : `Union[str, List[str]]`
-            The tokens, or a text in which blanks separate them.
+            The tokens, or a text in which ASCII white space separates them.
 
-        # Returns
-
-        `Instance`
-            With the sentence between two boundary tokens as `source`.
+        Raises `ConfigurationError` for a token that is no text, cannot be written as UTF-8, or is the boundary token.
         """
         if isinstance(sentence, str):
-            sentence = [token.decode("utf-8") for token in sentence.encode("utf-8").split()]
+            # As `bytes.split` does: a non-breaking space is part of a word.
+            sentence = re.split(r"[ \t\n\r\f\v]+", sentence.strip(" \t\n\r\f\v"))
+            sentence = [token for token in sentence if token]
+        for token in sentence:
+            if not isinstance(token, str):
+                raise ConfigurationError(
+                    f"Found {excerpt(token)} among the tokens of a sentence, expected text."
+                )
+            if any("\ud800" <= character <= "\udfff" for character in token):
+                raise ConfigurationError(
+                    f"Found half of a surrogate pair in the token {excerpt(token)}, expected Unicode text."
+                )
+            if token == self.end_of_sentence:
+                raise ConfigurationError(
+                    f"Found the boundary token '{token}' (end_of_sentence of the lm_stream reader) as a word. "
+                    f"Sentences get it at both ends: leave it out."
+                )
         words = [self.end_of_sentence, *sentence, self.end_of_sentence]
         return Instance({"source": TextField([Token(word) for word in words])})
 

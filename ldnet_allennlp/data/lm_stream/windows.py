@@ -1,33 +1,33 @@
 """Cuts one long stream of token ids into the windows of truncated backpropagation through time."""
 
 from bisect import bisect_right
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import Any, Iterator, List, Sequence, Tuple
+from typing import Any
 
 import numpy
 
 PADDING = 0
 
-# How many tokens of a row are copied out of the stream at once: the copies, or reads from a disk, are long then, and
-# few. Those of 128 rows take 4 MB.
+# Tokens of a row that are copied out of the stream at once, so that reads from a disk are long and few. Those of 128
+# rows take 4 MB.
 TOKENS_AT_ONCE = 4096
 
 
 class TokenStream:
     """
-    Several arrays of token ids read as one stream, with one token put before them all. Nothing is copied but
-    what is asked for, so the arrays may be on disk.
+    Several arrays of token ids read as one stream, after one more token. Only slices that are asked for are copied.
 
     # Parameters
 
     first : `int`
-        The id of the token that is read first: the boundary, which gives the first word its context.
-    pieces : `Sequence[numpy.ndarray]`
-        Arrays of shape (n,), or what has a length and gives an array for a slice.
+        The id of the first token: the boundary, which gives the first word its context.
+    pieces : `Sequence[Any]`
+        Arrays of shape (n,), or objects with a length that give an array for a slice.
     """
 
     def __init__(self, first: int, pieces: Sequence[Any]) -> None:
-        self._pieces: List[Any] = [numpy.array([first], dtype=numpy.int32)]
+        self._pieces: list[Any] = [numpy.array([first], dtype=numpy.int32)]
         self._pieces.extend(piece for piece in pieces if len(piece))
         self._starts = [0, *accumulate(len(piece) for piece in self._pieces)]
 
@@ -35,7 +35,7 @@ class TokenStream:
         return self._starts[-1]
 
     def copy(self, start: int, target: numpy.ndarray) -> None:
-        """Fills `target`, of shape (n,), with the tokens from `start` on."""
+        """Fill `target`, of shape (n,), with the tokens from `start` on."""
         number = bisect_right(self._starts, start) - 1
         done = 0
         while done < len(target):
@@ -48,29 +48,29 @@ class TokenStream:
 
 class StreamWindows:
     """
-    The windows of a stream of N + 1 tokens: B contiguous rows of N / B tokens that are read side by side, a
-    window of T steps at a time. Every token but the one at the end where reading starts is a target exactly once.
+    The windows of a stream of N + 1 tokens: B contiguous rows of N / B tokens that are read side by side, a window of
+    T steps at a time. Every token but the one at the end where reading starts is a target exactly once.
 
-    Rows differ in length by at most one, so all windows but the last are full. In the last one a row may have
-    fewer tokens, and then ids and targets of 0 (padding) after them.
+    Rows differ in length by at most one, so all windows but the last are full. In the last one a row may have fewer
+    tokens, followed by ids and targets of 0 (padding).
 
-    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows where B * T divides N,
-    and drops the rest of the stream otherwise.
+    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows where B * T divides N, and drops
+    the rest of the stream otherwise.
 
     # Parameters
 
     stream : `TokenStream`
-        Two tokens or more.
+        At least two tokens.
     batch_size : `int`
         The number of rows B. There are never more rows than targets.
     sequence_length : `int`
         The steps T of a window.
     backward : `bool`, optional (default = `False`)
-        Whether each row is read from its end to its start: its first window has its last tokens, and the target
-        of a token is the one before it. Within a window the tokens stay in their natural order.
+        Whether each row is read from its end to its start: its first window has its last tokens, and the target of a
+        token is the one before it. Within a window the tokens stay in their natural order.
     rank, world_size : `int`, optional (default = `0`, `1`)
-        This process and the number of processes, each of which reads `batch_size` rows of its own. All have
-        the same number of windows; a row without tokens left is padding.
+        This process and the number of processes, each of which reads `batch_size` rows of its own. All have the same
+        number of windows; a row without tokens left is padding.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class StreamWindows:
         num_rows = min(batch_size, max(1, num_targets // world_size)) * world_size
         length, longer = divmod(num_targets, num_rows)
         starts = [row * length + min(row, longer) for row in range(num_rows + 1)]
-        mine = range(num_rows // world_size * rank, num_rows // world_size * (rank + 1))
-        self._rows: List[Tuple[int, int]] = [(starts[row], starts[row + 1]) for row in mine]
+        rows_of_rank = range(num_rows // world_size * rank, num_rows // world_size * (rank + 1))
+        self._rows = [(starts[row], starts[row + 1]) for row in rows_of_rank]
         self._full_windows = length // sequence_length
         # What is left of the longest row, in any process, after the full windows.
         self._last_steps = length + (longer > 0) - self._full_windows * sequence_length
@@ -99,12 +99,12 @@ class StreamWindows:
     def __len__(self) -> int:
         return self._full_windows + (self._last_steps > 0)
 
-    def __iter__(self) -> Iterator[Tuple[numpy.ndarray, numpy.ndarray]]:
+    def __iter__(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
         """The ids and the targets of each window, int64 arrays of shape (B, T)."""
         return self.windows()
 
-    def windows(self, first: int = 0) -> Iterator[Tuple[numpy.ndarray, numpy.ndarray]]:
-        """As iterating, from the window with the number `first` on: those before it are not read."""
+    def windows(self, first: int = 0) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
+        """As iterating, from window `first` on; earlier windows are not read."""
         steps = self._steps
         most = max(1, TOKENS_AT_ONCE // steps)
         for done in range(first, self._full_windows, most):
@@ -117,8 +117,8 @@ class StreamWindows:
             yield self._window(self._tokens(self._full_windows * steps, self._last_steps))
 
     def _tokens(self, done: int, steps: int) -> numpy.ndarray:
-        """What each row reads after `done` steps, and the token that is the target of the last."""
-        tokens = numpy.full((len(self._rows), steps + 1), PADDING, dtype=numpy.int64)  # (B, steps + 1)
+        """What each row reads after `done` steps, and the target of its last token: shape (B, steps + 1)."""
+        tokens = numpy.full((len(self._rows), steps + 1), PADDING, dtype=numpy.int64)
         for row, (start, end) in enumerate(self._rows):
             count = min(steps, end - start - done)
             if count > 0:
@@ -126,7 +126,7 @@ class StreamWindows:
                 self._stream.copy(first, tokens[row, : count + 1])
         return tokens
 
-    def _window(self, tokens: numpy.ndarray) -> Tuple[numpy.ndarray, numpy.ndarray]:
+    def _window(self, tokens: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
         before, after = tokens[:, :-1], tokens[:, 1:]  # (B, T) each
         if self._backward:
             return after, before * (after != PADDING)

@@ -116,7 +116,7 @@ class TestShards:
     def test_a_damaged_shard_is_made_anew(self, tmp_path):
         loader = make_loader(shards=str(tmp_path / "shards"))
         expected = all_of(loader)
-        (path,) = (tmp_path / "shards").glob("*/*.ids")
+        (path,) = (tmp_path / "shards").glob("*.ids/*/*.ids")
         content = bytearray(path.read_bytes())
         content[100] ^= 1
         path.write_bytes(content)

@@ -1,8 +1,9 @@
-import json
 import logging
 import multiprocessing
 import os
+import re
 import resource
+import shutil
 import signal
 import time
 
@@ -10,7 +11,7 @@ import pytest
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.data.lm_stream import prepared as lm_prepared
-from ldnet_allennlp.data.lm_stream.prepared import INDEX, StoredFile, prepare
+from ldnet_allennlp.data.lm_stream.prepared import INDEX, LOCK, prepare
 
 SETTINGS = {"end_of_sentence": "<eos>", "max_instances": None}
 
@@ -19,15 +20,15 @@ class Maker:
     """Writes the first source in capitals, and knows how often it did."""
 
     def __init__(self, tmp_path):
-        self.directory = str(tmp_path / "prepared")
+        self.folder = str(tmp_path / "prepared" / "name")
         self.source = str(tmp_path / "text")
-        self.folder = os.path.join(self.directory, "name")
         self.calls = 0
         self.write("some text")
 
     def write(self, text):
         with open(self.source, "w") as file:
             file.write(text)
+        os.utime(self.source, ns=(1, 1))
 
     def make(self, folder):
         self.calls += 1
@@ -35,11 +36,23 @@ class Maker:
             file.write(text.read().upper())
         return {"made": True}
 
+    def open(self, **settings):
+        content, files = prepare(self.folder, [self.source], {**SETTINGS, **settings}, self.make)
+        assert content == {"made": True} and list(files) == ["capitals"]
+        return files["capitals"]
+
     def get(self, **settings):
-        prepared = prepare(self.directory, "name", [self.source], {**SETTINGS, **settings}, self.make)
-        assert prepared.content == {"made": True} and list(prepared.files) == ["capitals"]
-        file = prepared.files["capitals"]
-        return file.read(0, len(file)).decode()
+        with self.open(**settings) as file:
+            return file.read().decode()
+
+    def data(self):
+        """The directory with the files."""
+        (name,) = self.left()
+        return os.path.join(self.folder, name)
+
+    def left(self):
+        """What is in the folder beside the lock and the index."""
+        return set(os.listdir(self.folder)) - {LOCK, INDEX}
 
 
 @pytest.fixture
@@ -58,7 +71,7 @@ def in_child(function):
 class TestReuse:
     def test_nothing_changed(self, maker):
         assert [maker.get(), maker.get()] == ["SOME TEXT"] * 2 and maker.calls == 1
-        assert sorted(os.listdir(maker.directory)) in ([".lock", "name"], ["name"])
+        assert len(maker.left()) == 1
 
     def test_a_read_only_directory_will_do(self, maker, monkeypatch):
         maker.get()
@@ -70,21 +83,17 @@ class TestReuse:
         monkeypatch.setattr(lm_prepared.os, "makedirs", no_writing)
         assert maker.get() == "SOME TEXT"
 
-    def test_another_time_of_change_with_the_same_text(self, maker, monkeypatch):
-        maker.get()
-        os.utime(maker.source, ns=(1, 1))
-        assert maker.get() == "SOME TEXT" and maker.calls == 1
-        monkeypatch.setattr(lm_prepared, "_sha256", None)  # now it is known
-        assert maker.get() == "SOME TEXT" and maker.calls == 1
-
     def test_changed_text(self, maker, caplog):
         caplog.set_level(logging.INFO)
         maker.get()
-        for text, reason in (("same size", "has changed"), ("another size", "had 9 bytes and has 12")):
+        for time_, text, reason in (
+            (5, "same size", r"was \[9, 1\] and is \[9, 5\]"),
+            (5, "a size", r"is \[6, 5\]"),
+        ):
             maker.write(text)
-            os.utime(maker.source, ns=(len(text), len(text)))
+            os.utime(maker.source, ns=(time_, time_))
             assert maker.get() == text.upper()
-            assert f"the text '{maker.source}' {reason}" in caplog.messages[-1]
+            assert re.search(f"the text '{maker.source}' .*{reason}", caplog.messages[-1])
 
     def test_changed_settings(self, maker, caplog):
         caplog.set_level(logging.INFO)
@@ -100,15 +109,17 @@ class TestReuse:
     def test_other_files(self, maker, caplog):
         caplog.set_level(logging.INFO)
         maker.get()
-        prepare(maker.directory, "name", [maker.source] * 2, SETTINGS, maker.make)
-        assert "other files" in caplog.messages[-1] and maker.calls == 2
+        other = maker.source + "-2"
+        shutil.copy(maker.source, other)
+        prepare(maker.folder, [maker.source, other], SETTINGS, maker.make)
+        assert f"the text '{other}' was None" in caplog.messages[-1] and maker.calls == 2
 
     @pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b + b"x", lambda b: b"X" + b[1:]])
     @pytest.mark.parametrize("name", ["capitals", INDEX])
     def test_damaged_files_are_made_anew(self, maker, caplog, damage, name):
         caplog.set_level(logging.INFO)
         maker.get()
-        path = os.path.join(maker.folder, name)
+        path = os.path.join(maker.folder if name == INDEX else maker.data(), name)
         with open(path, "rb") as file:
             content = file.read()
         with open(path, "wb") as file:
@@ -116,20 +127,23 @@ class TestReuse:
         assert maker.get() == "SOME TEXT" and maker.calls == 2
         assert f"'{path}' is damaged" in caplog.messages[-1]
 
-    def test_a_changed_index_is_noticed(self, maker):
+    @pytest.mark.parametrize("content", ["", "[]", "{}", "null", '{"facts": {}}'])
+    def test_another_index_is_noticed(self, maker, content):
         maker.get()
-        path = os.path.join(maker.folder, INDEX)
-        with open(path) as file:
-            index = json.load(file)
-        for changed in ({**index, "content": {"made": 5}}, {**index, "format": 0}, [index], {}):
-            with open(path, "w") as file:
-                json.dump(changed, file)
-            maker.get()
-        assert maker.calls == 5
+        with open(os.path.join(maker.folder, INDEX), "w") as file:
+            file.write(content)
+        assert maker.get() == "SOME TEXT" and maker.calls == 2
+
+    def test_files_of_the_first_format_are_replaced(self, maker):
+        os.makedirs(maker.folder)
+        for name in (INDEX, "00000.ids"):
+            with open(os.path.join(maker.folder, name), "w") as file:
+                file.write('{"format": 1}')
+        assert maker.get() == "SOME TEXT" and os.listdir(maker.data()) == ["capitals"]
 
     def test_missing_file(self, maker):
         maker.get()
-        os.remove(os.path.join(maker.folder, "capitals"))
+        os.remove(os.path.join(maker.data(), "capitals"))
         assert maker.get() == "SOME TEXT" and maker.calls == 2
 
     def test_another_format(self, maker, monkeypatch, caplog):
@@ -137,11 +151,11 @@ class TestReuse:
         maker.get()
         monkeypatch.setattr(lm_prepared, "FORMAT", 99)
         maker.get()
-        assert "the format 1, expected 99" in caplog.messages[-1] and maker.calls == 2
+        assert "format was 2 and is 99" in caplog.messages[-1] and maker.calls == 2
 
 
 class TestInterruption:
-    @pytest.mark.parametrize("where", ["make", "_sha256", "_write_index", "rename"])
+    @pytest.mark.parametrize("where", ["make", "_checksum", "replace"])
     @pytest.mark.parametrize("earlier", [False, True])
     def test_kill_leaves_nothing_that_looks_finished(self, maker, monkeypatch, where, earlier):
         if earlier:
@@ -149,27 +163,20 @@ class TestInterruption:
             maker.write("a newer text")
 
         def die(*arguments):
-            with open(os.path.join(maker.directory, "reached"), "w"):
-                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.SIGKILL)
 
         def run():
             if where == "make":
                 maker.make = die
-            elif where == "rename":
-                rename = os.rename  # the older version is out of the way, the newer one not yet in its place
-                monkeypatch.setattr(
-                    lm_prepared.os, "rename", lambda a, b: rename(a, b) if b.endswith("-old") else die()
-                )
             else:
-                monkeypatch.setattr(lm_prepared, where, die)
+                monkeypatch.setattr(lm_prepared.os if where == "replace" else lm_prepared, where, die)
             maker.get()
 
         assert in_child(run) == -signal.SIGKILL
-        os.remove(os.path.join(maker.directory, "reached"))
-        assert any(name.startswith(".unfinished") for name in os.listdir(maker.directory))
-        assert not os.path.exists(maker.folder) or earlier
+        assert len(maker.left()) == 1 + earlier
+        assert os.path.exists(os.path.join(maker.folder, INDEX)) == earlier
         assert maker.get() == ("A NEWER TEXT" if earlier else "SOME TEXT")
-        assert set(os.listdir(maker.directory)) <= {".lock", "name"}
+        assert len(maker.left()) == 1
 
     def test_an_error_leaves_nothing(self, maker):
         def fail(folder):
@@ -179,7 +186,7 @@ class TestInterruption:
         maker_of_files, maker.make = maker.make, fail
         with pytest.raises(ConfigurationError, match="bad text"):
             maker.get()
-        assert set(os.listdir(maker.directory)) <= {".lock"}
+        assert not maker.left() and not os.path.exists(os.path.join(maker.folder, INDEX))
 
     def test_full_disk(self, maker):
         maker.write("x" * 100_000)
@@ -192,10 +199,10 @@ class TestInterruption:
                 maker.get()
 
         assert in_child(run) == 0
-        assert set(os.listdir(maker.directory)) <= {".lock"}
+        assert not maker.left() and not os.path.exists(os.path.join(maker.folder, INDEX))
 
     def test_a_place_that_is_no_directory(self, maker):
-        maker.directory = maker.source
+        maker.folder = maker.source
         with pytest.raises(ConfigurationError, match=r"Could not write .*text"):
             maker.get()
 
@@ -208,7 +215,7 @@ class TestInterruption:
         maker_of_files, maker.make = maker.make, slow
         with pytest.raises(ConfigurationError, match="changed while it was read"):
             maker.get()
-        assert not os.path.exists(maker.folder)
+        assert not maker.left()
 
 
 class TestProcesses:
@@ -236,22 +243,8 @@ class TestProcesses:
             assert file.read() == "made\n"
 
     def test_readers_keep_what_they_opened(self, maker):
-        old = prepare(maker.directory, "name", [maker.source], SETTINGS, maker.make).files["capitals"]
-        maker.write("new text!")
-        os.utime(maker.source, ns=(1, 1))
-        assert maker.get() == "NEW TEXT!"
-        assert old.read(0, len(old)) == b"SOME TEXT"
-
-
-class TestStoredFile:
-    def test_reads_anywhere(self, tmp_path):
-        (tmp_path / "f").write_bytes(bytes(range(200)))
-        file = StoredFile(str(tmp_path / "f"))
-        assert len(file) == 200 and file.read(10, 5) == bytes(range(10, 15)) and file.read(200, 0) == b""
-
-    def test_cut_while_it_is_read(self, tmp_path):
-        (tmp_path / "f").write_bytes(bytes(200))
-        file = StoredFile(str(tmp_path / "f"))
-        os.truncate(tmp_path / "f", 100)
-        with pytest.raises(RuntimeError, match=r"f' was cut off.*100 bytes, expected 150"):
-            file.read(50, 100)
+        with maker.open() as old:
+            maker.write("new text!")
+            os.utime(maker.source, ns=(2, 2))
+            assert maker.get() == "NEW TEXT!"
+            assert old.read() == b"SOME TEXT"

@@ -1,4 +1,5 @@
 import gzip
+import re
 from collections import Counter
 from itertools import chain
 from unittest.mock import patch
@@ -16,10 +17,12 @@ from allennlp.nn.util import get_text_field_mask
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from ldnet_allennlp.common.lines import line_blocks
+from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream import windows as lm_windows
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.text import line_blocks, text_files
+from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_files
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES, load_reference
 
@@ -81,7 +84,7 @@ class TestText:
         content = text.encode("utf-8")
         path = tmp_path_factory.mktemp("text") / "text"
         path.write_bytes(gzip.compress(content) if compressed else content)
-        expected = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+        expected = re.sub("\r+\n", "\n", text).replace("\r", "\n").split("\n")
         if expected[-1] == "":
             expected.pop()  # the last line end
         assert [line.decode("utf-8") for line in lines_of(str(path), block_size=block_size)] == expected
@@ -106,21 +109,26 @@ class TestText:
         [
             (b"good\nb\xffad\nlast\n", r"line 2: .*\\xffad"),
             (b"good\n\ngood\ncut \xc3", r"line 4: .*\\xc3"),
-            (b"good\nbad\0\n", "line 2: a NUL"),
-            (b"\0", "line 1: a NUL"),
+            (b"good\nbad\0\n", "line 2: found a NUL"),
+            (b"\0", "line 1: found a NUL"),
+            (b"good\n\na <eos>\nlast\n", "line 3: found the boundary token '<eos>' as a word"),
+            (b"<eos>", "line 1: found the boundary token"),
         ],
     )
-    def test_bad_characters_are_reported_with_file_and_line(self, tmp_path, content, message, block_size):
+    def test_bad_text_is_reported_with_file_and_line(
+        self, tmp_path, monkeypatch, content, message, block_size
+    ):
+        monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, None, block_size))
         for name, stored in (("plain", content), ("packed", gzip.compress(content))):
             path = write(tmp_path / name, stored)
             with pytest.raises(ConfigurationError, match=f"{name}, {message}"):
-                lines_of(path, block_size=block_size)
+                list(sentence_blocks([TextPiece(0, path)], b"<eos>"))
 
     @pytest.mark.parametrize("keep", [15, -20, -3])
     def test_damaged_gzip(self, tmp_path, keep):
         packed = gzip.compress(b"".join(b"line %d\n" % number for number in range(5000)))
         path = write(tmp_path / "cut.gz", packed[:keep])
-        with pytest.raises(ConfigurationError, match=r"cut\.gz' is damaged or cut off after line \d+"):
+        with pytest.raises(ConfigurationError, match=r"cut\.gz: could not be read after line \d+"):
             lines_of(path)
 
     def test_files_of_lists_patterns_and_directories(self, tmp_path):
@@ -164,6 +172,21 @@ class TestReader:
             instance.index_fields(vocab)
         assert by_text.as_tensor_dict()["source"]["tokens"]["tokens"].tolist() == [2, 3, 4, 2]
 
+    @pytest.mark.parametrize(
+        "sentence, message",
+        [
+            (["a", 7], "Found 7 among the tokens"),
+            (["a", None], "Found None among the tokens"),
+            (["a", "b\ud83d"], r"half of a surrogate pair in the token 'b\\ud83d'"),
+            ("a \ude00", "half of a surrogate pair"),
+            ("a <eos> b", "boundary token '<eos>'"),
+            (["<eos>"], "boundary token '<eos>'"),
+        ],
+    )
+    def test_tokens_that_are_no_words(self, sentence, message):
+        with pytest.raises(ConfigurationError, match=message):
+            LmStreamReader().text_to_instance(sentence)
+
     def test_workers_share_the_sentences(self):
         everything = [str(instance["source"].tokens) for instance in LmStreamReader().read(TRAIN)]
         parts = []
@@ -175,7 +198,7 @@ class TestReader:
 
     def test_counts_are_those_of_the_stream(self, tmp_path):
         more = write(tmp_path / "more", "the\n\nthe end")
-        counts = LmStreamReader().count_tokens([TRAIN, more])
+        counts = LmStreamReader().corpus([TRAIN, more]).count_tokens()
         expected = Counter(stream_words(TRAIN)[1:]) + Counter({"the": 2, "<eos>": 2, "end": 1})
         assert counts == dict(expected)
 
@@ -183,13 +206,13 @@ class TestReader:
         paths = [write(tmp_path / name, f"{name}\n{name} {name}\n") for name in "abc"]
         reader = LmStreamReader(max_instances=3)
         assert len(list(reader.read(paths))) == 3
-        assert reader.count_tokens(paths) == {"a": 3, "b": 1, "<eos>": 3}
+        assert reader.corpus(paths).count_tokens() == {"a": 3, "b": 1, "<eos>": 3}
 
     def test_a_file_without_tokens_is_an_error(self, tmp_path):
         for content in ("", "\n \n\t\n"):
             empty = write(tmp_path / "empty", content)
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*empty'"):
-                LmStreamReader().count_tokens([TRAIN, empty])
+                LmStreamReader().corpus([TRAIN, empty]).count_tokens()
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*empty'"):
                 list(LmStreamReader().read(empty))
 
@@ -440,7 +463,7 @@ class TestLoader:
         assert ids(batch).device.type == batch["targets"].device.type == "meta"
 
     def test_from_params(self):
-        reader = DatasetReader.from_params(Params({"type": "lm_stream", "end_of_sentence": "."}))
+        reader = DatasetReader.from_params(Params({"type": "lm_stream", "end_of_sentence": "</s>"}))
         loader = DataLoader.from_params(
             Params({"type": "lm_stream", "batch_size": 2, "sequence_length": 3, "direction": "backward"}),
             reader=reader,

@@ -5,7 +5,6 @@ import os
 import pickle
 import signal
 from collections import Counter
-from contextlib import contextmanager
 from functools import partial
 from itertools import chain
 
@@ -16,9 +15,8 @@ from allennlp.data import Vocabulary
 
 from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import text as lm_text
-from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, StreamText, WordIds
-from ldnet_allennlp.data.lm_stream.prepared import StoredFile
-from ldnet_allennlp.data.lm_stream.shards import ShardDirectory, ShardPart, encode_in_memory
+from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, Corpus, WordIds
+from ldnet_allennlp.data.lm_stream.shards import StoredIds, count_tokens, encode
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES
 
@@ -31,7 +29,7 @@ def small_pieces(monkeypatch):
     """Texts of a few hundred bytes become many groups, shards and parts."""
     monkeypatch.setattr(lm_encoding, "text_pieces", partial(lm_text.text_pieces, size=100))
     monkeypatch.setattr(lm_encoding, "TOKENS_OF_A_PART", 30)
-    monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (None, 64, 0, None))
+    monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, None, 64))
 
 
 @pytest.fixture
@@ -71,7 +69,7 @@ def by_definition(files, words):
 class TestEncoding:
     @pytest.mark.parametrize("num_workers", [0, 2, 3])
     def test_counts_do_not_depend_on_the_processes(self, files, num_workers, small_pieces):
-        counts = StreamText(files, "<eos>", num_workers=num_workers).count_tokens()
+        counts = Corpus(files, "<eos>", num_workers=num_workers).count_tokens()
         expected = Counter()
         for path in files:
             opened = gzip.open if path.endswith(".gz") else open
@@ -87,13 +85,13 @@ class TestEncoding:
 
     @pytest.mark.parametrize("num_workers", [0, 2, 3])
     def test_ids_do_not_depend_on_the_processes(self, files, num_workers, tmp_path, small_pieces):
-        text = StreamText(files, "<eos>", num_workers=num_workers)
+        text = Corpus(files, "<eos>", num_workers=num_workers)
         words = words_of(text, min_count={"tokens": 3})
         expected = by_definition(files, words)
-        in_memory = encode_in_memory(text, words)
+        in_memory = encode(text, words, None)
         assert arrays(in_memory) == expected and all(len(parts) == 1 for parts in in_memory.files)
-        shards = ShardDirectory(str(tmp_path / "shards"))
-        on_disk = shards.encode(text, words)
+        shards = str(tmp_path / "shards")
+        on_disk = encode(text, words, shards)
         assert arrays(on_disk) == expected
         assert (
             len(on_disk.files[0]) > 10 and len(on_disk.files[6]) > 10
@@ -102,54 +100,50 @@ class TestEncoding:
             assert encoded.num_tokens == sum(map(len, expected))
             assert encoded.num_unknown == sum(ids.count(words.unknown) for ids in expected) > 0
         # The same shards, byte for byte.
-        one = ShardDirectory(str(tmp_path / "one"))
-        one.encode(StreamText(files, "<eos>"), words)
-        (name,) = (name for name in os.listdir(one.path) if name.endswith(".ids"))
-        names = sorted(os.listdir(os.path.join(one.path, name)))
-        assert names == sorted(os.listdir(os.path.join(shards.path, name))) and len(names) > 20
-        for file in names[:-1]:
-            with (
-                open(os.path.join(one.path, name, file), "rb") as a,
-                open(os.path.join(shards.path, name, file), "rb") as b,
-            ):
-                assert a.read() == b.read()
+        one = str(tmp_path / "one")
+        encode(Corpus(files, "<eos>"), words, one)
+        contents = [
+            {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.ids/*/*")}
+            for name in ("one", "shards")
+        ]
+        assert contents[0] == contents[1] and len(contents[0]) > 20
 
     def test_the_first_bad_line_is_reported_by_any_number_of_processes(self, tmp_path, small_pieces):
         path = str(tmp_path / "bad")
         with open(path, "wb") as file:
             file.write(b"good line\n" * 100 + b"\xff\n" + b"good line\n" * 100 + b"\xfe\n")
         for num_workers in (0, 2):
-            text = StreamText(path, "<eos>", num_workers=num_workers)
+            text = Corpus(path, "<eos>", num_workers=num_workers)
             with pytest.raises(ConfigurationError, match="bad, line 101"):
                 text.count_tokens()
-            words = words_of(StreamText(TRAIN, "<eos>"))
-            shards = ShardDirectory(str(tmp_path / "shards"))
+            words = words_of(Corpus(TRAIN, "<eos>"))
+            shards = str(tmp_path / "shards")
             with pytest.raises(ConfigurationError, match="bad, line 101"):
-                shards.encode(text, words)
-            assert set(os.listdir(shards.path)) <= {".lock"}
+                encode(text, words, shards)
+            assert {path.name for path in (tmp_path / "shards").glob("*/*")} <= {".lock"}
 
     def test_files_without_tokens_are_errors(self, tmp_path, small_pieces):
         (tmp_path / "blank").write_text("\n \n" * 100)
         for num_workers in (0, 2):
-            text = StreamText([TRAIN, str(tmp_path / "blank"), VALID], "<eos>", num_workers=num_workers)
+            text = Corpus([TRAIN, str(tmp_path / "blank"), VALID], "<eos>", num_workers=num_workers)
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*blank'"):
                 text.count_tokens()
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*blank'"):
-                encode_in_memory(text, words_of(StreamText(TRAIN, "<eos>")))
+                encode(text, words_of(Corpus(TRAIN, "<eos>")), None)
 
     def test_max_sentences(self, files, tmp_path, small_pieces):
-        words = words_of(StreamText(files, "<eos>"))
+        words = words_of(Corpus(files, "<eos>"))
         expected = by_definition(files, words)
         for limit, kept in ((3, 1), (51, 2), (10**6, 8)):
-            text = StreamText(files, "<eos>", limit, num_workers=2)
-            for encoded in (encode_in_memory(text, words), ShardDirectory(str(tmp_path)).encode(text, words)):
+            text = Corpus(files, "<eos>", limit, num_workers=2)
+            for encoded in (encode(text, words, None), encode(text, words, str(tmp_path))):
                 assert len(encoded.files) == kept
                 ids = list(chain(*arrays(encoded)))
                 assert ids == list(chain(*expected))[: encoded.num_tokens]
                 assert ids.count(words.boundary) == min(limit, 50 + 15 + 50 + 9)
             assert sum(text.count_tokens().values()) == encoded.num_tokens
         with pytest.raises(ConfigurationError, match="max_instances is 0"):
-            encode_in_memory(StreamText(files, "<eos>", 0), words)
+            encode(Corpus(files, "<eos>", 0), words, None)
 
     def test_progress_is_complete(self, files, monkeypatch, small_pieces):
         totals = {}
@@ -165,15 +159,12 @@ class TestEncoding:
             def __exit__(self, *error):
                 pass
 
-            def set_postfix_str(self, text, refresh):
-                assert text.endswith("tokens/s")
-
             def update(self, count):
                 self.done += count
 
         monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", Bar)
         for num_workers in (0, 2):
-            text = StreamText(files, "<eos>", num_workers=num_workers)
+            text = Corpus(files, "<eos>", num_workers=num_workers)
             list(text.encode(words_of(text)))
         for bar in totals["bars"]:
             assert bar.done == bar.total == sum(map(os.path.getsize, files))
@@ -181,65 +172,71 @@ class TestEncoding:
 
 class TestShards:
     def test_a_second_run_does_not_read_the_text(self, files, tmp_path, monkeypatch):
-        text = StreamText(files, "<eos>")
-        shards = ShardDirectory(str(tmp_path / "shards"))
-        counts, words = shards.count_tokens(text), words_of(text)
-        ids = arrays(shards.encode(text, words))
+        text = Corpus(files, "<eos>")
+        shards = str(tmp_path / "shards")
+        counts, words = count_tokens(text, shards), words_of(text)
+        ids = arrays(encode(text, words, shards))
         monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
-        again = shards.count_tokens(StreamText(files, "<eos>", num_workers=2))
+        again = count_tokens(Corpus(files, "<eos>", num_workers=2), shards)
         assert again == counts and list(again) == list(counts)
-        assert arrays(shards.encode(text, words)) == ids
+        assert arrays(encode(text, words, shards)) == ids
 
     def test_another_vocabulary(self, tmp_path, caplog):
         caplog.set_level(logging.INFO)
-        text = StreamText(TRAIN, "<eos>")
-        shards = ShardDirectory(str(tmp_path / "shards"))
-        shards.count_tokens(text)
+        text = Corpus(TRAIN, "<eos>")
+        shards = str(tmp_path / "shards")
+        count_tokens(text, shards)
         first = words_of(text)
-        shards.encode(text, first)
+        encode(text, first, shards)
         fewer = words_of(text, max_vocab_size={"tokens": 20})
         caplog.clear()
-        assert arrays(shards.encode(text, fewer)) == by_definition([TRAIN], fewer)
+        assert arrays(encode(text, fewer, shards)) == by_definition([TRAIN], fewer)
         assert "vocabulary was" in caplog.text
         caplog.clear()
-        shards.count_tokens(text)
+        count_tokens(text, shards)
         assert not caplog.messages  # the counts stay as they are
 
     def test_texts_share_a_directory(self, tmp_path, monkeypatch):
-        shards = ShardDirectory(str(tmp_path / "shards"))
-        train, valid = StreamText(TRAIN, "<eos>"), StreamText(VALID, "<eos>")
+        shards = str(tmp_path / "shards")
+        train, valid = Corpus(TRAIN, "<eos>"), Corpus(VALID, "<eos>")
         words = words_of(train)
-        shards.encode(train, words)
-        shards.encode(valid, words)
+        encode(train, words, shards)
+        encode(valid, words, shards)
         monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
-        assert arrays(shards.encode(train, words)) == by_definition([TRAIN], words)
-        assert arrays(shards.encode(valid, words)) == by_definition([VALID], words)
+        assert arrays(encode(train, words, shards)) == by_definition([TRAIN], words)
+        assert arrays(encode(valid, words, shards)) == by_definition([VALID], words)
 
     def test_a_killed_run_with_several_processes(self, files, tmp_path, monkeypatch, small_pieces):
         """Neither its lock, nor its files, nor its processes stand in the way of the next run."""
-        text = StreamText(files, "<eos>", num_workers=2)
-        words, shards = words_of(text), ShardDirectory(str(tmp_path / "shards"))
+        text = Corpus(files, "<eos>", num_workers=2)
+        words, shards = words_of(text), str(tmp_path / "shards")
 
-        @contextmanager
-        def deadly(*arguments):
-            yield lambda *done: os.kill(os.getpid(), signal.SIGKILL)
+        class Deadly:
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *error):
+                pass
+
+            def update(self, count):
+                os.kill(os.getpid(), signal.SIGKILL)
 
         def run():
-            monkeypatch.setattr(lm_encoding, "_progress", deadly)
-            shards.encode(text, words)
+            monkeypatch.setattr(lm_encoding, "_progress", lambda *arguments: Deadly())
+            encode(text, words, shards)
 
         process = multiprocessing.get_context("fork").Process(target=run)
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        assert [name for name in os.listdir(shards.path) if name.startswith(".unfinished")]
-        assert arrays(shards.encode(text, words)) == by_definition(files, words)
-        assert not [name for name in os.listdir(shards.path) if name.startswith(".unfinished")]
+        assert not list((tmp_path / "shards").glob("*/index.json"))
+        assert arrays(encode(text, words, shards)) == by_definition(files, words)
+        assert len([path for path in (tmp_path / "shards").glob("*.ids/*") if path.is_dir()]) == 1
 
     def test_unusual_words_survive_in_the_counts(self, tmp_path):
         (tmp_path / "t").write_bytes("a\u00a0b \x1c \u2028 \x85 12 é 🙂\n".encode())
-        text = StreamText(str(tmp_path / "t"), "<eos>")
-        assert ShardDirectory(str(tmp_path / "s")).count_tokens(text) == text.count_tokens()
+        text = Corpus(str(tmp_path / "t"), "<eos>")
+        assert count_tokens(text, str(tmp_path / "s")) == text.count_tokens()
 
     def test_digest_is_that_of_words_and_ids(self):
         def digest(*tokens, unknown=None):
@@ -258,18 +255,27 @@ class TestShards:
         assert len(set(everything)) == 4 and everything[0] == digest("<eos>", "a", "b")
 
     def test_processes_that_are_not_forked_get_the_words_whole(self):
-        words = words_of(StreamText(TRAIN, "<eos>"))
+        words = words_of(Corpus(TRAIN, "<eos>"))
         copied = pickle.loads(pickle.dumps(words))
         assert copied == words and copied.digest() == words.digest()
         assert copied[b"no such word"] == words.unknown and copied.boundary == words.boundary
 
-    def test_parts_are_slices_of_a_shard(self, tmp_path):
+    def test_parts_are_slices_of_a_file(self, tmp_path):
         (tmp_path / "s").write_bytes(numpy.arange(100, dtype=ID_TYPE).tobytes())
-        part = ShardPart(StoredFile(str(tmp_path / "s")), 10, 50)
-        ids = numpy.arange(10, 60)
-        for wanted in (slice(None), slice(3, 9), slice(45, 99), slice(7, 7)):
-            assert part[wanted].tolist() == ids[wanted].tolist()
-        assert len(part) == 50
+        with open(tmp_path / "s", "rb") as file:
+            part = StoredIds(file, 10, 50)
+            ids = numpy.arange(10, 60)
+            for wanted in (slice(None), slice(3, 9), slice(45, 99), slice(7, 7)):
+                assert part[wanted].tolist() == ids[wanted].tolist()
+            assert len(part) == 50
+
+    def test_a_file_that_is_cut_off_while_it_is_read(self, tmp_path):
+        (tmp_path / "s").write_bytes(bytes(400))
+        with open(tmp_path / "s", "rb") as file:
+            part = StoredIds(file, 0, 100)
+            os.truncate(tmp_path / "s", 200)
+            with pytest.raises(RuntimeError, match="s' was cut off while it was read"):
+                part[40:60]
 
 
 def memory(what):
@@ -296,7 +302,7 @@ class TestMemory:
         del ids
 
         def read():
-            parts = [ShardPart(StoredFile(str(tmp_path / name)), 0, 25_000_000) for name in "01"]
+            parts = [StoredIds(open(tmp_path / name, "rb"), 0, 25_000_000) for name in "01"]  # noqa: SIM115
             start, seen = memory("VmRSS"), [0, 0, 0]
             for _, targets in StreamWindows(TokenStream(1, parts), 128, 200):
                 seen[0] += int((targets > 0).sum())
@@ -315,12 +321,9 @@ class TestMemory:
 
         def run():
             start = memory("VmRSS")
-            text, shards = (
-                StreamText(str(tmp_path / "text"), "<eos>"),
-                ShardDirectory(str(tmp_path / "shards")),
-            )
-            vocab = Vocabulary({"tokens": shards.count_tokens(text)})
-            assert shards.encode(text, WordIds(vocab, "<eos>")).num_tokens == 60 * 20_000 * 5
+            text, shards = Corpus(str(tmp_path / "text"), "<eos>"), str(tmp_path / "shards")
+            vocab = Vocabulary({"tokens": count_tokens(text, shards)})
+            assert encode(text, WordIds(vocab, "<eos>"), shards).num_tokens == 60 * 20_000 * 5
             assert memory("VmHWM") - start < 15e6
 
         self.in_child(run)

@@ -5,8 +5,9 @@ from allennlp.common.checks import ConfigurationError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldnet_allennlp.common.lines import line_blocks
 from ldnet_allennlp.data.lm_stream import text as lm_text
-from ldnet_allennlp.data.lm_stream.text import TextPiece, line_blocks, sentence_blocks, text_pieces
+from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_pieces
 
 
 def write(path, content):
@@ -15,8 +16,12 @@ def write(path, content):
 
 
 def lines_of(piece):
-    blocks = line_blocks(piece.path, block_size=3, start=piece.start, end=piece.end)
+    blocks = line_blocks(piece.path, piece.start, piece.end, block_size=3)
     return [line for block in blocks for line in block]
+
+
+def sentences_of(*pieces, limit=None):
+    return [line for _, lines in sentence_blocks(pieces, b"<eos>", limit) for line in lines]
 
 
 class TestPieces:
@@ -59,7 +64,7 @@ class TestPieces:
 
     def test_the_number_of_pieces_is_limited(self, tmp_path, monkeypatch):
         path = write(tmp_path / "t", b"12345678\n" * 1000)
-        monkeypatch.setattr(lm_text, "MOST_PIECES", 10)
+        monkeypatch.setattr(lm_text, "MAX_PIECES", 10)
         assert 8 <= len(text_pieces([path], 50)) <= 10
 
     def test_compressed_files_are_one_piece(self, tmp_path):
@@ -70,14 +75,21 @@ class TestPieces:
         with pytest.raises(ConfigurationError, match="nothing-here"):
             text_pieces([str(tmp_path / "nothing-here")])
 
-    @pytest.mark.parametrize("bad, message", [(b"b\xff\n", r"UTF-8"), (b"a\0\n", "a NUL")])
+    @pytest.mark.parametrize(
+        "bad, message",
+        [
+            (b"b\xff\n", r"the bytes .*xff.*UTF-8"),
+            (b"a\0\n", "a NUL"),
+            (b"b <eos> c\n", "boundary token '<eos>' .*end_of_sentence"),
+        ],
+    )
     def test_errors_in_a_piece_name_the_line_of_the_file(self, tmp_path, bad, message):
         path = write(tmp_path / "bad", b"good\r\nline\r" * 50 + b"\n" + bad + b"good\n" * 30)
         last = [group[0] for group in text_pieces([path], 60)]
         failing = [piece for piece in last if piece.start <= 552 and (piece.end or 10**6) > 552]
         assert len(failing) == 1 and failing[0].start > 0
         with pytest.raises(ConfigurationError, match=f"bad, line 101: .*{message}"):
-            lines_of(failing[0])
+            sentences_of(failing[0])
 
 
 class TestSentences:
@@ -85,13 +97,18 @@ class TestSentences:
         full, blank = write(tmp_path / "full", b"a b\n\n \nc"), write(tmp_path / "blank", b"\n\t\n")
         pieces = [TextPiece(0, full), TextPiece(1, blank)]
         found = {}
-        for piece, lines in sentence_blocks(pieces):
+        for piece, lines in sentence_blocks(pieces, b"<eos>"):
             found.setdefault(piece, []).extend(lines)
         assert found == {pieces[0]: [b"a b", b"c"], pieces[1]: []}
 
     @pytest.mark.parametrize("limit, reached", [(0, 0), (1, 1), (2, 1), (3, 2), (9, 2)])
     def test_limit(self, tmp_path, limit, reached):
         paths = [write(tmp_path / name, b"x\n\ny\n") for name in "ab"]
-        found = list(sentence_blocks([TextPiece(n, path) for n, path in enumerate(paths)], limit))
+        pieces = [TextPiece(n, path) for n, path in enumerate(paths)]
+        found = list(sentence_blocks(pieces, b"<eos>", limit))
         assert len({piece for piece, _ in found}) == reached
         assert sum(len(lines) for _, lines in found) == min(limit, 4)
+
+    def test_a_word_that_only_holds_the_boundary_is_a_word(self, tmp_path):
+        path = write(tmp_path / "t", b"a<eos> <eos>b\n")
+        assert sentences_of(TextPiece(0, path)) == [b"a<eos> <eos>b"]

@@ -9,13 +9,13 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.data.lm_stream.workers import run_tasks
 
 
-def ignore(num_bytes, num_tokens):
+def ignore(num_bytes):
     pass
 
 
 def square(task, on_progress):
     time.sleep(0.01 * (task % 3))  # later tasks end before earlier ones
-    on_progress(task, 1)
+    on_progress(task)
     return task * task
 
 
@@ -36,7 +36,7 @@ def write_pid(folder, task, on_progress):
     open(os.path.join(folder, str(os.getpid())), "w").close()
     while True:
         time.sleep(0.01)
-        on_progress(1, 0)
+        on_progress(1)
 
 
 class WritePid:
@@ -45,6 +45,23 @@ class WritePid:
 
     def __call__(self, task, on_progress):
         write_pid(self.folder, task, on_progress)
+
+
+class Touch:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __call__(self, task, on_progress):
+        (self.folder / str(task)).touch()
+
+
+class FailOrGoOn:
+    def __call__(self, task, on_progress):
+        if task == 0:
+            raise ConfigurationError("task 0")
+        for _ in range(10_000):
+            time.sleep(0.01)
+            on_progress(1)
 
 
 def wait_until(condition):
@@ -66,9 +83,9 @@ def running(pid):
 class TestResults:
     def test_order_and_progress(self, num_workers):
         seen = []
-        results = run_tasks(square, list(range(20)), num_workers, lambda *done: seen.append(done))
+        results = run_tasks(square, list(range(20)), num_workers, seen.append)
         assert list(results) == [n * n for n in range(20)]
-        assert [sum(numbers) for numbers in zip(*seen)] == [sum(range(20)), 20]
+        assert sum(seen) == sum(range(20))
 
     def test_no_tasks(self, num_workers):
         assert list(run_tasks(square, [], num_workers, ignore)) == []
@@ -89,6 +106,23 @@ def test_processes_end_with_the_iterator():
     assert len(workers) == 2
     results.close()
     assert not any(worker.is_alive() for worker in workers)
+
+
+def test_no_more_than_a_few_results_wait(tmp_path):
+    """A process that is ahead of the reader stops: results would fill the memory."""
+    results = run_tasks(Touch(tmp_path), list(range(50)), 2, ignore)
+    next(results)
+    time.sleep(0.5)
+    assert len(os.listdir(tmp_path)) <= 5
+    results.close()
+
+
+def test_a_failure_stops_the_other_processes(tmp_path):
+    """At their next report: a large file would keep them busy for minutes."""
+    started = time.monotonic()
+    with pytest.raises(ConfigurationError, match="task 0"):
+        list(run_tasks(FailOrGoOn(), [0, 1], 2, ignore))
+    assert time.monotonic() - started < 60
 
 
 def test_a_killed_process_is_an_error():
