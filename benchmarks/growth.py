@@ -6,9 +6,8 @@ How words a second change with the length of sentences, the batch, the layers, t
 
 One thing is changed at a time; the others stay at the published sizes (10 layers of 300 in each direction, 33,000
 words, 17 tags), at sentences of 16 words and at 1,024 tokens a batch. All sentences of a text have one length, so that
-nothing is padded. The published setting, which all panels share, is measured once. Each point is the network alone,
-from tensors to tags, as `tagging.py` measures it: the median of the rounds, whose order is drawn anew each time. The
-plot (matplotlib) has a panel for each of them.
+nothing is padded. The published setting, which all panels share, is measured once. Each point is the exported tagger in
+`ldnet_runtime`, from words to tags: the median of the rounds. The plot (matplotlib) has a panel for each of them.
 """
 
 import argparse
@@ -61,13 +60,13 @@ def points(quick: bool) -> List[Point]:
     ]
 
 
-def seconds_of(point: Point, num_words: int, rounds: int, seed: int) -> List[float]:
+def seconds_of(point: Point, num_words: int, rounds: int, seed: int, threads: int) -> List[float]:
     """The seconds of each round for `num_words` words."""
     from allennlp.common import Params
     from allennlp.data import DatasetReader
-    from tagging_parts import our_batches
 
-    from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+    from ldnet_allennlp.export import export_tagger
+    from ldnet_runtime import Tagger
 
     rng = random.Random(seed)
     words = make_words(max(point.sizes.lm_words, point.sizes.tagger_words) + 2000, rng)
@@ -75,17 +74,14 @@ def seconds_of(point: Point, num_words: int, rounds: int, seed: int) -> List[flo
     kind = "unpruned" if point.sizes.layers else "vanilla"
     model, config = build_tagger(point.sizes, kind, words, seed)
     reader = DatasetReader.from_params(Params(config["dataset_reader"]))
-    predictor = LdnetTaggerPredictor(model, reader, tokens_per_batch=point.tokens_per_batch)
+    tagger = Tagger(export_tagger(model, reader), threads, point.tokens_per_batch)
     number = max(1, num_words // point.length)
     sentences = make_sentences(words, [point.length] * number, rng)
-    instances = [reader.text_to_instance(sentence) for sentence in sentences]
-    batches = our_batches(predictor, instances, torch.device("cpu"))
     seconds = []
     for _ in range(rounds + 1):
         before = time.perf_counter()
-        with torch.no_grad():
-            for batch in batches:
-                model(**batch)
+        for _prediction in tagger.tag_many(sentences, confidences=False):
+            pass
         seconds.append((time.perf_counter() - before) * num_words / (number * point.length))
     return seconds[1:]  # the first one does what is only done once
 
@@ -134,6 +130,7 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
     panels[0].set_ylabel("words a second", fontsize=11)
     panels[0].plot([], [], "s", color=ORANGE, markersize=9, label="as published")
     panels[0].legend(frameon=False, fontsize=9)
+    figure.suptitle("Speed of an exported tagger (float32): one size changes, the others stay as published")
     figure.tight_layout()
     figure.savefig(path)
 
@@ -171,7 +168,9 @@ def main(arguments: Optional[List[str]] = None) -> None:
     for point in points(options.quick):
         setting = point[2:]
         if setting not in measured:
-            measured[setting] = seconds_of(point, options.words, options.rounds, options.seed)
+            measured[setting] = seconds_of(
+                point, options.words, options.rounds, options.seed, options.threads
+            )
         seconds = measured[setting]
         speeds = sorted(options.words / value for value in seconds)
         rows.append(

@@ -2,12 +2,12 @@
 What a training step of a language model costs, in time and memory, at the published sizes.
 
     python benchmarks/lm_training.py --json lm_training.json            # about 25 minutes on one core
-    python benchmarks/lm_training.py --vocabularies 33000 --rounds 3 --ways straightforward sparse bfloat16
+    python benchmarks/lm_training.py --vocabularies 33000 --rounds 3 --ways baseline sparse bfloat16
     python benchmarks/lm_training.py --quick                            # seconds, sizes that mean nothing
 
 The ways, all with an LD-RNN of the same sizes:
 
-straightforward  one nn.LSTM a layer over the torch.cat of all below, as the original has it, an adaptive softmax out of
+baseline  one nn.LSTM a layer over the torch.cat of all below, as the original has it, an adaptive softmax out of
                  nn.Linear and cross_entropy, dense gradients, torch's Adam and clipping; written in this file
 sparse           "adaptive_language_model" in float32, sparse gradients of the word vectors, "lazy_adam"
 bfloat16         the same, with `autocast: "bfloat16"`
@@ -56,7 +56,7 @@ SAMPLES = 1024
 CUTOFFS = [4000, 40000, 200000]
 CLIP = 5.0
 WAYS = (
-    "straightforward",
+    "baseline",
     "sparse",
     "bfloat16",
     "sparse, drawn",
@@ -69,7 +69,7 @@ DRAWN = ("sparse, drawn", "drawn, bfloat16")
 SIZES = ("layers", "hidden", "embedding", "projection", "dropout", "layer_dropout")
 
 
-class StraightforwardLanguageModel(torch.nn.Module):
+class BaselineLanguageModel(torch.nn.Module):
     """The original's way (`model_word_ada/` there), from torch's own modules."""
 
     def __init__(self, num_words: int, sizes: argparse.Namespace) -> None:
@@ -199,7 +199,7 @@ def model_config(way: str, sizes: argparse.Namespace) -> Dict[str, Any]:
 
 
 OPTIMIZERS: Dict[str, Dict[str, Any]] = {
-    "straightforward": {"type": "adam"},
+    "baseline": {"type": "adam"},
     "sparse": {"type": "lazy_adam", "grad_norm": CLIP},
     "bfloat16": {"type": "lazy_adam", "grad_norm": CLIP},
     "sparse, drawn": {"type": "lazy_adam", "grad_norm": CLIP, "row_moments": True},
@@ -249,8 +249,8 @@ def build(
 
     vocab = Vocabulary()
     vocab.add_tokens_to_namespace([f"w{number}" for number in range(num_words - 1)])
-    if way == "straightforward":
-        plain = StraightforwardLanguageModel(num_words, sizes)
+    if way == "baseline":
+        plain = BaselineLanguageModel(num_words, sizes)
         model: torch.nn.Module = plain
 
         def loss_of(batch: torch.Tensor, first: bool) -> torch.Tensor:
@@ -345,7 +345,7 @@ def needed_gigabytes(way: str, num_words: int, sizes: argparse.Namespace) -> flo
             (last - first) * (sizes.projection // 4**number)
             for number, (first, last) in enumerate(zip(edges, edges[1:]))
         )
-    copies = 4 if way in ("straightforward", "dense", "AllenNLP full") else 3
+    copies = 4 if way in ("baseline", "dense", "AllenNLP full") else 3
     gigabytes = 4 * copies * (softmax + num_words * sizes.embedding) / 1e9
     if way == "AllenNLP full":
         # The log-softmax keeps its output, and its input and both gradients live at the same time.

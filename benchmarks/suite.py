@@ -5,8 +5,7 @@ Runs the speed benchmarks one after the other, and collects their tables and fig
     python benchmarks/suite.py out/benchmarks             # half an hour on two idle cores: what the README quotes
     python benchmarks/suite.py out/benchmarks --full      # hours: more of everything
 
-    tagging          tagging.py: ours against the straightforward way and allennlp-models' tagger, with a profile
-    tagging_deep     the same for the tagger with all layers, on fewer sentences, and its memory
+    tagging          tagging.py: exported taggers and `allennlp predict` against the baseline and crf_tagger
     growth           growth.py: what length, batch, layers, vocabulary and tags cost, with a plot
     lm_training      lm_training.py: steps of a language model's training, without hidden layers
     lm_vocabulary    the same with 33,000 and 793,470 words
@@ -14,9 +13,9 @@ Runs the speed benchmarks one after the other, and collects their tables and fig
     crf              crf.py: the CRF against AllenNLP's and pytorch-crf's
     startup          startup.py: what the package adds to AllenNLP's start
 
-Each is a process of its own with the same number of threads; what it prints is shown and kept in `<name>.txt`, its
-figures in `<name>.json`, all of them together in `suite.json`. One that fails is told of at the end, and the exit
-status is 1 then. The machine should have nothing else to do.
+Each runs in a process of its own with the same number of threads (tagging with 1 and 2). Its output is shown and kept
+in `<name>.txt`, its figures in `<name>.json`, all of them together in `suite.json`. If one fails, the others still run,
+and the exit status is 1. The machine should be idle.
 """
 
 import argparse
@@ -48,12 +47,11 @@ class Part(NamedTuple):
 
 
 ALL = ("--threads", "--seed", "--device")
-SMALL_TAGGERS = ("--taggers", "vanilla", "pruned", "--autocast")
 LM_STEP = (
     "--vocabularies",
     "33000",
     "--ways",
-    "straightforward",
+    "baseline",
     "sparse",
     "bfloat16",
     "--layer-dropout",
@@ -65,17 +63,9 @@ PARTS = [
         "tagging",
         "tagging.py",
         ("--quick", "--lm-words", "3000", "--taggers", "vanilla", "pruned"),
-        (*SMALL_TAGGERS, "--sentences", "3453"),
-        (*SMALL_TAGGERS, "--full"),
-        ALL,
-    ),
-    Part(
-        "tagging_deep",
-        "tagging.py",
-        ("--quick", "--lm-words", "3000", "--taggers", "unpruned"),
-        ("--taggers", "unpruned", "--autocast", "--memory-words", "400000"),
-        ("--taggers", "unpruned", "--autocast", "--full"),
-        ALL,
+        ("--rounds", "3"),
+        ("--sentences", "3453", "--rounds", "7"),
+        ("--seed",),
     ),
     Part(
         "growth",

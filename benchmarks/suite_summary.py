@@ -20,28 +20,17 @@ def summary(parts: Dict[str, Any]) -> List[str]:
     return ["| what | against | outcome |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def tagging(found: Dict[str, Any]) -> Iterator[Row]:
-    for row in found.get("predict", []):
-        if "speed_up" in row and row["way"] != "straightforward":
-            what = f"allennlp predict, start-up apart: {row['tagger']}, {row['way']}, {row['output']}"
-            yield what, "straightforward", f"{row['speed_up']:.2f}x"
-        if "ours_against_it" in row:
-            against = row["ours_against_it"]
-            outcome = f"{against['speed']:.2f}x, {100 * against['bytes']:.1f} % of the bytes"
-            yield "allennlp predict: vanilla, ours, json", "allennlp-models' crf_tagger", outcome
-    for kind, result in found["network"].items():
-        speeds = result["words_per_second"]
-        for way, speed in speeds.items():
-            if way != "straightforward":
-                what = f"the network alone: {kind}, {way}"
-                yield what, "straightforward", f"{speed / speeds['straightforward']:.2f}x"
-                yield what, "the limit in float32", f"{100 * speed / result['limit_words_per_second']:.0f} %"
-    if "memory" in found:
-        memory = found["memory"]
-        what = f"memory of tagging, {memory['lm_words']:,} words"
-        yield what, "the weights", f"{memory['tagging_ratio']:.2f}x"
-        long_line = f"{what}, a line of {memory['long_line']:,} words"
-        yield long_line, "the weights", f"{memory['long_line_ratio']:.2f}x"
+def tagging(report: Dict[str, Any]) -> Iterator[Row]:
+    for row in report["rows"]:
+        if row["way"] != "baseline":
+            what = f"{row['tagger']}, {row['way']}, threads {row['threads']}"
+            yield f"{what}: start-up apart", "baseline", f"{row['faster']['wall']:.2f}x"
+            yield f"{what}: with start-up", "baseline", f"{row['faster']['with_start_up']:.2f}x"
+            yield (
+                f"{what}: peak memory",
+                "the model's file",
+                f"{row['peak_megabytes'] / row['file_megabytes']:.2f}x",
+            )
 
 
 def lm_training(found: Dict[str, Any]) -> Iterator[Row]:
@@ -49,7 +38,7 @@ def lm_training(found: Dict[str, Any]) -> Iterator[Row]:
     for way, row in results.items():
         what = f"a step of a language model, {row['vocabulary']:,} words: {way}"
         yield what, "the limit in float32", f"{100 * statistics.median(row['shares']):.0f} %"
-    for way, other in (("sparse", "straightforward"), ("bfloat16", "sparse")):
+    for way, other in (("sparse", "baseline"), ("bfloat16", "sparse")):
         if way in results and other in results:
             yield f"the same: {way}", other, f"{_median(results[other]) / _median(results[way]):.2f}x"
 
@@ -68,13 +57,13 @@ def lm_vocabulary(found: Dict[str, Any]) -> Iterator[Row]:
 
 def tagger_training(found: Dict[str, Any]) -> Iterator[Row]:
     results = {row["way"]: row for row in found["results"]}
-    base = results["straightforward"]
+    base = results["baseline"]
     for way, row in results.items():
-        if way != "straightforward":
-            yield f"an epoch of a tagger: {way}", "straightforward", f"{_median(base) / _median(row):.2f}x"
+        if way != "baseline":
+            yield f"an epoch of a tagger: {way}", "baseline", f"{_median(base) / _median(row):.2f}x"
         if row.get("first_epochs"):
             both = statistics.median(row["first_epochs"]) + _median(row)
-            yield f"its first two epochs: {way}", "straightforward", f"{2 * _median(base) / both:.2f}x"
+            yield f"its first two epochs: {way}", "baseline", f"{2 * _median(base) / both:.2f}x"
 
 
 def crf(found: Dict[str, Any]) -> Iterator[Row]:
@@ -92,7 +81,6 @@ def startup(found: Dict[str, Any]) -> Iterator[Row]:
 
 PARTS: Dict[str, Callable[[Dict[str, Any]], Iterator[Row]]] = {
     "tagging": tagging,
-    "tagging_deep": tagging,
     "lm_training": lm_training,
     "lm_vocabulary": lm_vocabulary,
     "tagger_training": tagger_training,

@@ -6,7 +6,7 @@ What an epoch of training a tagger over frozen language models costs, in time an
 
 The ways, all with the same sizes and dropout, batches of 10, SGD with momentum, gradients clipped at 5:
 
-straightforward  the original's way, from torch's own modules (`straightforward.py`): one nn.LSTM a layer over
+baseline  the original's way, from torch's own modules (`baseline.py`): one nn.LSTM a layer over
                  torch.cat, batches in the order of the file, everything padded to the longest sentence of the batch,
                  the CRF's likelihood step by step
 crf_tagger       allennlp-models' own CrfTagger over our embedders, batches in the order of the file
@@ -17,7 +17,7 @@ cached float16   the same, with `cache_dtype: "float16"`
 Each way runs in a process of its own, in an order drawn anew each round; an epoch is timed from the indexed sentences
 to the last update, after a few batches that are not timed. Time is the process's CPU time with one thread, else wall
 time; memory is the largest resident size, less what the process had before the model was made (pages of the cache's
-file that are in memory count, though the system may take them back at any time). Before the epochs, the straightforward
+file that are in memory count, though the system may take them back at any time). Before the epochs, the baseline
 way is checked against the tagger: same weights, no dropout, same loss.
 
 The arithmetic limit: multiply-adds of the language models once, or not at all where they are cached, and of the rest
@@ -48,12 +48,12 @@ from allennlp.common import Params  # noqa: E402
 from allennlp.data import DataLoader, DatasetReader, Instance  # noqa: E402
 from allennlp.models import Model  # noqa: E402
 from allennlp.nn.util import get_text_field_mask, move_to_device  # noqa: E402
-from lm_training import clock, peak_megabytes, product_rates, profile  # noqa: E402
-from straightforward import (  # noqa: E402
-    StraightforwardCharacters,
-    StraightforwardLanguageModel,
+from baseline import (  # noqa: E402
+    BaselineCharacters,
+    BaselineLanguageModel,
     one_direction,
 )
+from lm_training import clock, peak_megabytes, product_rates, profile  # noqa: E402
 from synthetic_taggers import (  # noqa: E402
     Sizes,
     make_lengths,
@@ -66,13 +66,13 @@ from synthetic_taggers import (  # noqa: E402
 from ldnet_allennlp.commands.report.component_costs import component_costs  # noqa: E402
 from ldnet_allennlp.modules.rnn.ld_rnn import reverse_sequences  # noqa: E402
 
-WAYS = ("straightforward", "crf_tagger", "ldnet_tagger", "cached", "cached float16")
+WAYS = ("baseline", "crf_tagger", "ldnet_tagger", "cached", "cached float16")
 BATCH_SIZE, CLIP = 10, 5.0
 # CoNLL-2003's training set: what an epoch is told for.
 CONLL_WORDS = 203_621
 
 
-class StraightforwardTraining(torch.nn.Module):
+class BaselineTraining(torch.nn.Module):
     """
     # Parameters
 
@@ -84,10 +84,10 @@ class StraightforwardTraining(torch.nn.Module):
         super().__init__()
         embedders = tagger.text_field_embedder._token_embedders
         self.words, self.lm = embedders["tokens"], embedders["ldnet"]
-        self.characters = StraightforwardCharacters(embedders["token_characters"])
+        self.characters = BaselineCharacters(embedders["token_characters"])
         self.characters.vectors.weight.requires_grad_(True)
         self.language_models = torch.nn.ModuleList(
-            map(StraightforwardLanguageModel, self.lm.language_models.values())
+            map(BaselineLanguageModel, self.lm.language_models.values())
         )
         self.encoder = torch.nn.ModuleList(
             one_direction(tagger.encoder._module, reverse) for reverse in (False, True)
@@ -141,7 +141,7 @@ def make_config(way: str, sizes: Sizes, dropout: float, cache: str) -> Dict[str,
         embedders["ldnet"]["cache"] = cache
         embedders["ldnet"]["cache_dtype"] = "float16" if way == "cached float16" else "float32"
     sampler = {"type": "bucket", "batch_size": BATCH_SIZE, "sorting_keys": ["tokens"]}
-    in_order = way in ("straightforward", "crf_tagger")
+    in_order = way in ("baseline", "crf_tagger")
     config["data_loader"] = {"batch_size": BATCH_SIZE} if in_order else {"batch_sampler": sampler}
     return config
 
@@ -178,14 +178,14 @@ def published(arguments: argparse.Namespace) -> Sizes:
     return Sizes(lm_words=arguments.vocabulary)
 
 
-def check_equal_losses(model: Model, plain: StraightforwardTraining, loader: DataLoader) -> None:
+def check_equal_losses(model: Model, plain: BaselineTraining, loader: DataLoader) -> None:
     batch = next(iter(loader))
     with torch.no_grad():
         model.eval()
         plain.eval()
         expected, found = float(model(**batch)["loss"]), float(plain(**batch)["loss"])
     if abs(found - expected) > 1e-4 * abs(expected):
-        raise SystemExit(f"The straightforward way's loss is {found}, and the tagger's {expected}.")
+        raise SystemExit(f"The baseline's loss is {found}, and the tagger's {expected}.")
 
 
 def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, Any]:
@@ -196,8 +196,8 @@ def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, 
     words = sum(len(instance["tokens"].tokens) for instance in instances)
     characters = sum(len(token.text) for instance in instances for token in instance["tokens"].tokens)
     model: torch.nn.Module = tagger
-    if way == "straightforward":
-        model = StraightforwardTraining(tagger, arguments.dropout)
+    if way == "baseline":
+        model = BaselineTraining(tagger, arguments.dropout)
         check_equal_losses(tagger, model, loader)
     model.to(arguments.device).train()
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -1,27 +1,27 @@
 """
-How fast the tagger tags, against the straightforward way of the original, allennlp-models' tagger and the machine.
+How fast taggers tag a file: the exported ones, `allennlp predict`, the baseline, and what people use otherwise.
 
-    python benchmarks/tagging.py --quick                        # about two minutes on one core, a first look
-    python benchmarks/tagging.py --json tagging.json            # some minutes
-    python benchmarks/tagging.py --full --json tagging.json     # the whole of it
+    python benchmarks/tagging.py --quick                              # two minutes on one core: does it run
+    python benchmarks/tagging.py --json tagging.json                  # half an hour: the table in docs/speed.md
+    python benchmarks/tagging.py --peers /path/to/python --trained ner/model.tar.gz test.conll
 
-Three taggers of the published sizes with random weights (`synthetic_taggers.py`): "vanilla" without language models,
-"unpruned" with 10 layers in each direction, "pruned" with one left in each. Each tags a CoNLL file with `allennlp
-predict`, in a process of its own, in an order drawn anew each round:
+Four taggers of the published sizes with random weights (`synthetic_taggers.py`): "vanilla" without language models,
+"pruned" with one layer of 300 left in each direction, "unpruned" with 10, and allennlp-models' "crf_tagger" of the
+sizes of "vanilla". Each way tags the same CoNLL file, in a process of its own, in an order drawn anew each round:
 
-ours              the package's predictor, `--batch-size` 4096 (the window in which it sorts)
-ours, bfloat16    the same with `autocast: bfloat16` (with --autocast)
-straightforward   `straightforward.py`: the same weights, the original's way, batches of 32 in the order of the file
-crf_tagger        allennlp-models' tagger of the sizes of "vanilla", batches of 32
+baseline           `allennlp predict` with `baseline.py`: the same weights, one nn.LSTM a layer over torch.cat, batches
+                   of 32 in the order of the file; for "crf_tagger" AllenNLP's own predictor, batches of 32
+allennlp predict   the package's predictor, which uses ONNX Runtime
+ldnet-tag          the exported tagger
+ldnet-tag int8     the tagger exported with --int8
 
-A process's start-up (interpreter, imports, the archive) ends where the command begins to read the file, and is given
-apart; what follows, reading, tagging and writing, gives sentences a second. Predictions of ours and of the
-straightforward way are compared, and the run fails if more than one sentence in a thousand differs. "Network" is the
-same without processes and files: tensors in, tags out, the two ways in turn in one process. "Limit" is what the model's
-multiply-adds alone would take at the rate of a large matrix product measured in that process. The profile is CPU time.
-Speed-ups are given of wall time and of CPU time: the second one counts where the machine is not idle.
+A process's start-up (interpreter, imports, loading) ends where it begins to read the file, and is given apart.
+Speed-ups are ratios of medians to the baseline of the same tagger, without and with start-up, in wall time and in CPU
+time: the second counts where the machine is not idle. The tags of float32 ways are compared with the baseline's, and
+the run fails if more than one word in ten thousand differs; for int8 the share is printed. --trained ARCHIVE FILE
+prints F1 on the file in float32 and int8, too: what random weights cannot tell.
 
-`--device cuda` runs the same on a GPU, with the profile and the memory on the CPU; it has not been measured yet.
+--peers PYTHON runs `peers.py` in another environment with spaCy and/or flair, on the same text.
 """
 
 import argparse
@@ -36,297 +36,334 @@ import sys
 import tempfile
 import time
 import warnings
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, NamedTuple
 
 warnings.filterwarnings("ignore")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-TAGGERS = ("vanilla", "pruned", "unpruned")
-OURS, BFLOAT16, STRAIGHTFORWARD, UPSTREAM = "ours", "ours, bfloat16", "straightforward", "crf_tagger"
+TAGGERS = ("vanilla", "pruned", "unpruned", "crf_tagger")
+BASELINE, PREDICT, TAG, TAG_INT8 = "baseline", "allennlp predict", "ldnet-tag", "ldnet-tag int8"
+WAYS = (BASELINE, PREDICT, TAG, TAG_INT8)
 WINDOW, BATCH_SIZE = 4096, 32
+FEATURES = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "amx_int8", "asimddp", "i8mm")
 
 
-def predict_arguments(way: str, archive: str, text: str, target: str, output: str, device: int) -> List[str]:
+class Case(NamedTuple):
+    """What is measured."""
+
+    tagger: str
+    way: str
+    threads: int
+
+
+def predict_arguments(case: Case, archive: str, text: str, target: str) -> list[str]:
     """The arguments of `allennlp predict`."""
-    options: Dict[str, Any] = {} if way == UPSTREAM else {"output": output}
-    if way in (OURS, BFLOAT16):
-        options["confidences"] = False  # as the others, which have none
-    if way == BFLOAT16:
-        options["autocast"] = "bfloat16"
-    predictors = {STRAIGHTFORWARD: "straightforward", UPSTREAM: "upstream_crf_tagger"}
+    predictor, options = "ldnet_tagger", {"confidences": False}
+    if case.way == BASELINE:
+        predictor, options = ("upstream_crf_tagger" if case.tagger == "crf_tagger" else "baseline"), {}
     return [
         *("predict", archive, text, "--output-file", target, "--silent", "--use-dataset-reader"),
-        *("--predictor", predictors.get(way, "ldnet_tagger"), "--predictor-args", json.dumps(options)),
-        *(
-            "--batch-size",
-            str(WINDOW if way in (OURS, BFLOAT16) else BATCH_SIZE),
-            "--cuda-device",
-            str(device),
-        ),
-        *("--include-package", "ldnet_allennlp"),
-        *(() if way in (OURS, BFLOAT16) else ("--include-package", "straightforward")),
+        *("--predictor", predictor, "--predictor-args", json.dumps(options)),
+        *("--batch-size", str(BATCH_SIZE if case.way == BASELINE else WINDOW)),
+        *("--include-package", "ldnet_allennlp", "--include-package", "baseline"),
     ]
 
 
-def run_predict(arguments: List[str], began: float) -> Dict[str, float]:
-    """Runs the command in this process, and times it from the process's start."""
+def run_predict(task: dict[str, Any]) -> dict[str, float]:
+    """Runs `allennlp predict` in this process. Start-up ends where it begins to read."""
     from allennlp.__main__ import run
     from allennlp.commands.predict import _PredictManager
 
-    times: Dict[str, float] = {}
+    clock = Clock(task["began"])
     inner = _PredictManager.run
 
     def timed(manager: Any) -> None:
-        times["start_up"] = time.time() - began
-        before, cpu = time.perf_counter(), time.process_time()
+        clock.start()
         inner(manager)
-        times["seconds"] = time.perf_counter() - before
-        times["cpu_seconds"] = time.process_time() - cpu
 
     _PredictManager.run = timed
-    sys.argv = ["allennlp", *arguments]
+    sys.argv = ["allennlp", *task["arguments"]]
     run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {**times, "peak_megabytes": peak}
+    return clock.stop()
 
 
-def in_process(task: Dict[str, Any], threads: int) -> Any:
-    """Runs this script with a task in a process of its own."""
+def run_tag(task: dict[str, Any]) -> dict[str, float]:
+    """Runs `ldnet-tag` in this process. Start-up ends where the tagger is loaded."""
+    from ldnet_runtime import tagger as module
+    from ldnet_runtime.__main__ import main
+
+    clock = Clock(task["began"])
+    inner = module.Tagger.__init__
+
+    def timed(self: Any, *arguments: Any, **options: Any) -> None:
+        inner(self, *arguments, **options)
+        clock.start()
+
+    module.Tagger.__init__ = timed  # type: ignore[method-assign]
+    status = main(task["arguments"])
+    assert not status, status
+    return clock.stop()
+
+
+class Clock:
+    """Wall and CPU time of a process, before and after its start-up."""
+
+    def __init__(self, began: float) -> None:
+        self._began = began
+        self.start()
+
+    def start(self) -> None:
+        """The end of the start-up."""
+        self._start_up = time.time() - self._began
+        self._start_up_cpu = time.process_time()
+        self._started = time.perf_counter()
+
+    def stop(self) -> dict[str, float]:
+        """All figures, with the peak of the resident memory."""
+        return {
+            "start_up": self._start_up,
+            "start_up_cpu": self._start_up_cpu,
+            "seconds": time.perf_counter() - self._started,
+            "cpu": time.process_time() - self._start_up_cpu,
+            "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        }
+
+
+def run_prepare(task: dict[str, Any]) -> dict[str, Any]:
+    """Writes archives, exported taggers and the text into a folder."""
+    from allennlp.models.archival import load_archive
+    from synthetic_taggers import Sizes, prepare
+
+    from ldnet_allennlp.export import export_tagger
+
+    folder = Path(task["folder"])
+    setting = prepare(
+        folder, task["taggers"], Sizes(lm_words=task["lm_words"]), task["sentences"], task["seed"]
+    )
+    exported: dict[str, dict[str, str]] = {TAG: {}, TAG_INT8: {}}
+    for tagger, path in setting.archives.items():
+        archive = load_archive(path)
+        for way, files in exported.items():
+            files[tagger] = str(folder / f"{tagger}.{way.replace(' ', '-')}.onnx")
+            data = export_tagger(archive.model, archive.dataset_reader, int8=way == TAG_INT8)
+            Path(files[tagger]).write_bytes(data)
+    return {**setting._asdict(), "exported": exported}
+
+
+def run_quality(task: dict[str, Any]) -> list[str]:
+    """What `ldnet-export --int8 --test` reports for a trained tagger."""
+    from ldnet_allennlp.commands.ldnet_export import export_archive
+
+    target = str(Path(task["folder"]) / "trained.onnx")
+    return export_archive(
+        task["archive"], target, int8=True, test=task["test"], max_changed=100.0, force=True
+    )
+
+
+TASKS = {"prepare": run_prepare, "predict": run_predict, "tag": run_tag, "quality": run_quality}
+
+
+def in_process(
+    task: dict[str, Any], threads: int, python: str = sys.executable, script: str = "tagging.py"
+) -> Any:
+    """Runs a task in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-    # What this process has put on its path, for `--include-package`.
-    environment["PYTHONPATH"] = os.pathsep.join([str(HERE.parent), str(HERE)])
+    environment.update(PYTHONPATH=os.pathsep.join([str(HERE.parent), str(HERE)]), PYTHONWARNINGS="ignore")
+    if python != sys.executable:
+        del environment["PYTHONPATH"]
     with tempfile.NamedTemporaryFile("r", suffix=".json") as result:
         task = {**task, "began": time.time(), "result": result.name, "threads": threads}
-        command = [sys.executable, str(HERE / "tagging.py"), "--task", json.dumps(task)]
+        command = [python, str(HERE / script), "--task", json.dumps(task)]
         finished = subprocess.run(command, capture_output=True, text=True, env=environment)
         if finished.returncode:
             raise SystemExit(f"{task}\n{finished.stderr[-4000:]}")
         return json.load(result)
 
 
-def run_task(task: Dict[str, Any]) -> None:
-    """What a process of `in_process` does."""
-    if task["what"] == "predict":
-        found: Any = run_predict(task["arguments"], task["began"])
-    else:
-        import tagging_parts
-
-        found = getattr(tagging_parts, task["what"])(task)
-    Path(task["result"]).write_text(json.dumps(found), encoding="utf-8")
-
-
-def tags_in(path: Path, output: str) -> List[List[str]]:
-    """The tags of each sentence of an output."""
-    text = path.read_text(encoding="utf-8")
-    if output == "json":
-        return [json.loads(line)["tags"] for line in text.splitlines()]
-    return [[line.split()[-1] for line in block.splitlines()] for block in text.strip().split("\n\n")]
+def measure(case: Case, setting: dict[str, Any], target: Path) -> dict[str, float]:
+    """One round of a case; the tags are in `target` then."""
+    if case.way in (BASELINE, PREDICT):
+        archive = setting["archives"][case.tagger]
+        arguments = predict_arguments(case, archive, setting["text"], str(target))
+        return in_process({"what": "predict", "arguments": arguments}, case.threads)
+    arguments = [setting["exported"][case.way][case.tagger], setting["text"], "-o", str(target)]
+    arguments += ["--threads", str(case.threads), "--no-confidences", "--quiet"]
+    return in_process({"what": "tag", "arguments": arguments}, case.threads)
 
 
-def measure_processes(
-    setting: Dict[str, Any], options: argparse.Namespace, folder: Path
-) -> List[Dict[str, Any]]:
-    """A row for each tagger, way and output, with the figures of all rounds."""
-    cases: List[Tuple[str, str, str]] = []
-    ways = (OURS, BFLOAT16, STRAIGHTFORWARD) if options.autocast else (OURS, STRAIGHTFORWARD)
-    for output in ("json", "conll") if options.full else ("json",):
-        cases += [(kind, way, output) for kind in options.taggers for way in ways]
-    if "vanilla" in options.taggers:
-        cases.append((UPSTREAM, UPSTREAM, "json"))
-    rows: Dict[Any, Dict[str, Any]] = {
-        case: {"tagger": case[0], "way": case[1], "output": case[2], "runs": []} for case in cases
-    }
+def tags_in(path: Path) -> list[str]:
+    """The tags of all words of an output."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [tag for line in lines for tag in json.loads(line)["tags"]]
+
+
+def measure_all(setting: dict[str, Any], options: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
+    """A row for each case with the medians of all rounds."""
+    cases = [
+        Case(tagger, way, threads)
+        for threads in options.threads
+        for tagger in options.taggers
+        for way in WAYS
+    ]
+    runs: dict[Case, list[dict[str, float]]] = {case: [] for case in cases}
+    targets = {case: folder / f"{number}.jsonl" for number, case in enumerate(cases)}
     shuffle = random.Random(options.seed)
-    device = 0 if options.device == "cuda" else -1
     for _ in range(options.rounds):
         for case in shuffle.sample(cases, len(cases)):
-            kind, way, output = case
-            target = folder / f"{kind}.{way}.{output}"
-            arguments = predict_arguments(
-                way, setting["archives"][kind], setting["text"], str(target), output, device
-            )
-            rows[case]["runs"].append(
-                in_process({"what": "predict", "arguments": arguments}, options.threads)
-            )
-            rows[case]["bytes"] = target.stat().st_size
-    for case, row in rows.items():
-        kind, way, output = case
-        if way in (OURS, BFLOAT16):
-            given, expected = (
-                tags_in(folder / f"{kind}.{of}.{output}", output) for of in (way, STRAIGHTFORWARD)
-            )
-            row["sentences_that_differ"] = sum(one != other for one, other in zip(given, expected))
-            assert len(given) == len(expected), (case, len(given), len(expected))
-            if way == OURS and row["sentences_that_differ"] > len(given) / 1000:
-                raise SystemExit(f"{case}: {row['sentences_that_differ']} of {len(given)} sentences differ")
-    return list(rows.values())
+            runs[case].append(measure(case, setting, targets[case]))
+    rows = []
+    for case in cases:
+        row: dict[str, Any] = {**case._asdict(), "runs": runs[case]}
+        for name in runs[case][0]:
+            row[name] = statistics.median(run[name] for run in runs[case])
+        row["total"] = statistics.median(run["start_up"] + run["seconds"] for run in runs[case])
+        row["words_per_second"] = setting["num_words"] / row["seconds"]
+        row["file_megabytes"] = size_of(case, setting) / 2**20
+        truth, tags = (tags_in(targets[one]) for one in (case._replace(way=BASELINE), case))
+        row["changed"] = sum(one != other for one, other in zip(truth, tags, strict=True)) / len(truth)
+        if case.way in (PREDICT, TAG) and row["changed"] > 1e-4:
+            raise SystemExit(f"{case}: {100 * row['changed']:.3f} % of the tags differ from the baseline's.")
+        rows.append(row)
+    return rows
 
 
-def median(values: List[float]) -> float:
-    return statistics.median(values)
+def size_of(case: Case, setting: dict[str, Any]) -> int:
+    """The bytes of what is loaded."""
+    path = setting["exported"][case.way if case.way == TAG_INT8 else TAG][case.tagger]
+    return os.path.getsize(path)
 
 
-def spread(values: List[float]) -> str:
-    return f"{min(values):.2f}..{max(values):.2f}"
+def ratios(rows: list[dict[str, Any]]) -> None:
+    """Adds each row's speed-ups over the baseline of the same tagger with as many threads."""
+    base = {(row["tagger"], row["threads"]): row for row in rows if row["way"] == BASELINE}
+    for row in rows:
+        other = base[row["tagger"], row["threads"]]
+        row["faster"] = {
+            "wall": other["seconds"] / row["seconds"],
+            "cpu": other["cpu"] / row["cpu"],
+            "with_start_up": other["total"] / row["total"],
+        }
 
 
-def print_processes(rows: List[Dict[str, Any]], setting: Dict[str, Any]) -> None:
-    print("\nallennlp predict, a process each\n")
+def print_rows(rows: list[dict[str, Any]], num_sentences: int) -> None:
+    print(f"\n{num_sentences:,} sentences, from file to file\n")
     print(
-        "| tagger | output | way | sentences/s | s (min..max) | CPU s | start-up s | MB written | peak MB | speed-up "
-        "| in CPU time |"
+        "| tagger | threads | way | words/s | s (min..max) | start-up s | CPU s | peak MB | model MB | tags changed |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|---|")
-    by_case = {(row["tagger"], row["way"], row["output"]): row for row in rows}
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for row in rows:
         seconds = [run["seconds"] for run in row["runs"]]
-        row["sentences_per_second"] = setting["num_sentences"] / median(seconds)
-        base = by_case.get((row["tagger"], STRAIGHTFORWARD, row["output"]))
-        if base is not None:
-            row["speed_up"], row["cpu_speed_up"] = (
-                median([run[name] for run in base["runs"]]) / median([run[name] for run in row["runs"]])
-                for name in ("seconds", "cpu_seconds")
-            )
+        print(
+            f"| {row['tagger']} | {row['threads']} | {row['way']} | {row['words_per_second']:,.0f} | "
+            f"{row['seconds']:.2f} ({min(seconds):.2f}..{max(seconds):.2f}) | {row['start_up']:.2f} | "
+            f"{row['cpu']:.2f} | {row['peak_megabytes']:.0f} | {row['file_megabytes']:.0f} | "
+            f"{100 * row['changed']:.2f} % |"
+        )
+    print("\nSpeed-up over the baseline of the same tagger\n")
+    print(
+        "| tagger | threads | way | wall time | CPU time | wall time with start-up |\n|---|---|---|---|---|---|"
+    )
     for row in rows:
-        runs = row["runs"]
-        seconds = [run["seconds"] for run in runs]
-        cpu_seconds = median([run["cpu_seconds"] for run in runs])
-        faster, in_cpu_time = (
-            f"{row[name]:.2f}x" if name in row else "" for name in ("speed_up", "cpu_speed_up")
-        )
-        if row["way"] == UPSTREAM:
-            ours = by_case["vanilla", OURS, "json"]
-            ratio = ours["sentences_per_second"] / row["sentences_per_second"]
-            cpu_ratio = cpu_seconds / median([run["cpu_seconds"] for run in ours["runs"]])
-            row["ours_against_it"] = {
-                "speed": ratio,
-                "cpu_speed": cpu_ratio,
-                "bytes": ours["bytes"] / row["bytes"],
-            }
-            faster = f"(ours {ratio:.2f}x, {100 * ours['bytes'] / row['bytes']:.1f} % of the bytes)"
-            in_cpu_time = f"(ours {cpu_ratio:.2f}x)"
-        print(
-            f"| {row['tagger']} | {row['output']} | {row['way']} | {row['sentences_per_second']:.0f} | "
-            f"{median(seconds):.2f} ({spread(seconds)}) | {cpu_seconds:.2f} | "
-            f"{median([run['start_up'] for run in runs]):.1f} | {row['bytes'] / 1e6:.2f} | "
-            f"{max(run['peak_megabytes'] for run in runs):.0f} | {faster} | {in_cpu_time} |"
-        )
+        if row["way"] != BASELINE:
+            faster = " | ".join(f"{ratio:.2f}x" for ratio in row["faster"].values())
+            print(f"| {row['tagger']} | {row['threads']} | {row['way']} | {faster} |")
 
 
-def print_networks(found: Dict[str, Dict[str, Any]]) -> None:
-    print("\nThe network alone, in one process\n")
+def print_peers(rows: list[dict[str, Any]]) -> None:
     print(
-        "| tagger | million multiply-adds a word | limit words/s | straightforward | ours | speed-up | in CPU time "
-        "| of the limit |"
+        "\n| peer | threads | words/s | start-up s | CPU s | peak MB | packages MB |\n|---|---|---|---|---|---|---|"
     )
-    print("|---|---|---|---|---|---|---|---|")
-    for kind, result in found.items():
-        ours, base = (result["num_words"] / median(result["seconds"][way]) for way in (OURS, STRAIGHTFORWARD))
-        limit = result["limit_words_per_second"]
-        result.update(words_per_second={OURS: ours, STRAIGHTFORWARD: base}, speed_up=ours / base)
-        spent = result["cpu_seconds"]
-        result["cpu_speed_up"] = median(spent[STRAIGHTFORWARD]) / median(spent[OURS])
-        extra = ""
-        if BFLOAT16 in result["seconds"]:
-            half = result["num_words"] / median(result["seconds"][BFLOAT16])
-            result["words_per_second"][BFLOAT16] = half
-            extra = f" (bfloat16 {half:.0f}, {half / base:.2f}x)"
+    for row in rows:
         print(
-            f"| {kind} | {result['multiply_adds'] / 1e6:.2f} | {limit:.0f} | {base:.0f} | {ours:.0f}{extra} | "
-            f"{ours / base:.2f}x | {result['cpu_speed_up']:.2f}x | {100 * ours / limit:.0f} % |"
+            f"| {row['peer']} | {row['threads']} | {row['words_per_second']:,.0f} | {row['start_up']:.2f} | "
+            f"{row['cpu']:.2f} | {row['peak_megabytes']:.0f} | {row['package_megabytes']:.0f} |"
         )
 
 
-def print_profiles(found: Dict[str, Dict[str, Dict[str, float]]]) -> None:
-    print("\nWhere the time goes: milliseconds for 1,000 words, one thread\n")
-    parts = list(next(iter(next(iter(found.values())).values())))
-    print(f"| tagger | way | {' | '.join(parts)} |\n|---|---|{'---|' * len(parts)}")
-    for kind, ways in found.items():
-        for way, times in ways.items():
-            print(f"| {kind} | {way} | {' | '.join(f'{times[part]:.1f}' for part in parts)} |")
+def cpu_features() -> dict[str, str]:
+    """The processor, and which of the instructions that matter here it has."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = (facts.get("flags") or facts.get("Features") or "").split()
+    return {
+        "cpu": facts.get("model name", platform.processor()),
+        "features": " ".join(set(FEATURES) & set(flags)),
+    }
 
 
-def print_memory(found: Dict[str, Any]) -> None:
-    print(
-        f"\nMemory, unpruned tagger with {found['lm_words']:,} words: the model is {found['model_megabytes']:.0f} MB; "
-        f"while tagging the process has {found['tagging_megabytes']:.0f} MB more than before the model was made "
-        f"({found['tagging_ratio']:.2f}x), for a sentence of {found['long_line']:,} words "
-        f"{found['long_line_megabytes']:.0f} MB ({found['long_line_ratio']:.2f}x)."
-    )
+def settings_of(options: argparse.Namespace) -> dict[str, Any]:
+    packages = ("torch", "onnxruntime", "numpy", "allennlp", "allennlp-models")
+    return {
+        **{name: value for name, value in vars(options).items() if name not in ("json", "task")},
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in packages},
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+        **cpu_features(),
+    }
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--full", action="store_true", help="3,453 sentences, 5 rounds, both outputs, memory")
-    parser.add_argument("--quick", action="store_true", help="128 sentences, 1 round")
-    parser.add_argument("--sentences", type=int, help="default: 1,000, with --full 3,453, with --quick 128")
-    parser.add_argument("--rounds", type=int, help="default: 3, with --full 5, with --quick 1")
+    parser.add_argument("--quick", action="store_true", help="64 sentences, 1 round, 1 thread")
+    parser.add_argument("--sentences", type=int, help="default: 1,000, with --quick 64")
+    parser.add_argument("--rounds", type=int, help="default: 5, with --quick 1")
     parser.add_argument("--taggers", nargs="+", choices=TAGGERS, default=list(TAGGERS))
     parser.add_argument("--lm-words", type=int, default=33_000, help="the language models' vocabulary")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--autocast", action="store_true", help="measure bfloat16, too")
-    parser.add_argument("--memory-words", type=int, help="measure memory with so many words; --full: 400,000")
-    parser.add_argument("--skip-processes", action="store_true", help="only what runs in one process")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--threads", type=int, nargs="+", help="default: 1 and 2, with --quick 1")
+    parser.add_argument("--trained", nargs=2, action="append", default=[], metavar=("ARCHIVE", "FILE"))
+    parser.add_argument(
+        "--peers", metavar="PYTHON", help="the interpreter of an environment with spaCy and/or flair"
+    )
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--json", help="write settings and results to this file")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
-    if options.task:
-        run_task(json.loads(options.task))
-        return
-    options.sentences = options.sentences or (3453 if options.full else 128 if options.quick else 1000)
-    options.rounds = options.rounds or (5 if options.full else 1 if options.quick else 3)
-    if options.full and options.memory_words is None:
-        options.memory_words = 400_000
-    import torch
-    from allennlp.version import VERSION
+    options.sentences = options.sentences or (64 if options.quick else 1000)
+    options.rounds = options.rounds or (1 if options.quick else 5)
+    options.threads = options.threads or ([1] if options.quick else [1, 2])
+    return options
 
-    settings = {
-        **{name: value for name, value in vars(options).items() if name not in ("json", "task")},
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "allennlp": VERSION,
-        "machine": platform.machine(),
-        "cores": os.cpu_count(),
-        "cpu_capability": torch.backends.cpu.get_cpu_capability() if hasattr(torch.backends, "cpu") else "",
-    }
-    print(json.dumps(settings))
-    report: Dict[str, Any] = {"settings": settings}
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    if options.task:
+        task = json.loads(options.task)
+        Path(task["result"]).write_text(json.dumps(TASKS[task["what"]](task)), encoding="utf-8")
+        return
+    report: dict[str, Any] = {"settings": settings_of(options)}
+    print(json.dumps(report["settings"]), flush=True)
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        kinds = [*options.taggers, *([UPSTREAM] if "vanilla" in options.taggers else [])]
-        task = {
-            "folder": name,
-            "sentences": options.sentences,
-            "seed": options.seed,
-            "lm_words": options.lm_words,
+        task = {name: getattr(options, name) for name in ("taggers", "sentences", "lm_words", "seed")}
+        setting = in_process({"what": "prepare", "folder": name, **task}, 1)
+        report["text"] = {key: value for key, value in setting.items() if key.startswith("num_")}
+        report["rows"] = measure_all(setting, options, Path(name))
+        ratios(report["rows"])
+        print_rows(report["rows"], setting["num_sentences"])
+        report["trained"] = {
+            archive: in_process({"what": "quality", "folder": name, "archive": archive, "test": test}, 1)
+            for archive, test in options.trained
         }
-        setting = in_process({"what": "prepare_task", "kinds": kinds, **task}, options.threads)
-        report["text"] = {key: value for key, value in setting.items() if key not in ("archives", "text")}
-        print(json.dumps(report["text"]))
-        if not options.skip_processes:
-            report["predict"] = measure_processes(setting, options, folder)
-            print_processes(report["predict"], setting)
-        common = {**task, "setting": setting, "rounds": options.rounds, "device": options.device}
-        common["autocast"] = options.autocast
-        report["network"] = {
-            kind: in_process({"what": "network_task", "kind": kind, **common}, options.threads)
-            for kind in options.taggers
-        }
-        print_networks(report["network"])
-        report["profile"] = {
-            kind: in_process({"what": "profile_task", "kind": kind, **common}, 1) for kind in options.taggers
-        }
-        print_profiles(report["profile"])
-        if options.memory_words:
-            memory = {**task, "what": "memory_task", "lm_words": options.memory_words}
-            report["memory"] = in_process(memory, options.threads)
-            print_memory(report["memory"])
+        for archive, lines in report["trained"].items():
+            print("\n".join(["", f"{archive}, int8:", *lines[1:]]))
+        if options.peers:
+            peers = [
+                {"what": peer, "text": setting["text"], "rounds": options.rounds, "seed": options.seed}
+                for peer in in_process({"what": "list"}, 1, options.peers, "peers.py")
+            ]
+            report["peers"] = [
+                in_process(peer, threads, options.peers, "peers.py")
+                for threads in options.threads
+                for peer in peers
+            ]
+            print_peers(report["peers"])
     if options.json:
         Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
 

@@ -20,7 +20,7 @@ def benchmark(monkeypatch):
 
 
 def test_every_way_trains(benchmark, tmp_path):
-    """The straightforward way compares its loss with the tagger's by itself."""
+    """The baseline compares its loss with the tagger's by itself."""
     arguments = benchmark.parse_arguments()
     results = {}
     for way in benchmark.WAYS:
@@ -37,12 +37,12 @@ def test_every_way_trains(benchmark, tmp_path):
     assert results["cached"]["limit"] < results["ldnet_tagger"]["limit"] * 2
 
 
-def test_a_straightforward_way_that_differs_is_noticed(benchmark, tmp_path):
+def test_a_baseline_way_that_differs_is_noticed(benchmark, tmp_path):
     arguments = benchmark.parse_arguments()
-    tagger, loader, _ = benchmark.build("straightforward", arguments, tmp_path)
-    plain = benchmark.StraightforwardTraining(tagger, arguments.dropout)
+    tagger, loader, _ = benchmark.build("baseline", arguments, tmp_path)
+    plain = benchmark.BaselineTraining(tagger, arguments.dropout)
     benchmark.check_equal_losses(tagger, plain, loader)
     with torch.no_grad():
         plain.encoder[0].weight_ih_l0.mul_(5)
-    with pytest.raises(SystemExit, match="straightforward way's loss is"):
+    with pytest.raises(SystemExit, match="baseline's loss is"):
         benchmark.check_equal_losses(tagger, plain, loader)

@@ -1,8 +1,8 @@
 """
-What the tagger is measured against: the straightforward way of the original LD-Net, with the weights of the same
-archive, and allennlp-models' tagger as it is. Importing this module registers a predictor for each.
+The baseline of the speed benchmarks: the original LD-Net's computation with the weights of the same archive. Importing
+this module registers its predictor, and one for allennlp-models' unchanged `crf_tagger`.
 
-The straightforward way (`model_seq/` of the original): one `nn.LSTM` a layer over the `torch.cat` of all that is below,
+The computation (`model_seq/` of the original): one `nn.LSTM` a layer over the `torch.cat` of all that is below,
 batches in the order of the file, all sentences padded to the longest one of their batch in words, and in characters for
 the character networks, whose strings are put together sentence by sentence; a Viterbi recursion over whole batches,
 step by step, and a loop over the sentences for what it found. Only where the original would read padding (its backward
@@ -39,7 +39,7 @@ def one_direction(rnn: torch.nn.LSTM, reverse: bool) -> torch.nn.LSTM:
     return single
 
 
-class StraightforwardCharacters(torch.nn.Module):
+class BaselineCharacters(torch.nn.Module):
     """Both character networks over the padded strings of a batch."""
 
     def __init__(self, characters: SentenceCharacterLstm) -> None:
@@ -80,7 +80,7 @@ class StraightforwardCharacters(torch.nn.Module):
         return self.projection(torch.cat(states, dim=2))
 
 
-class StraightforwardLanguageModel(torch.nn.Module):
+class BaselineLanguageModel(torch.nn.Module):
     """The densely connected layers of one direction: `torch.cat` before each, and once more for the output."""
 
     def __init__(self, layers: LanguageModelLayers) -> None:
@@ -104,7 +104,7 @@ class StraightforwardLanguageModel(torch.nn.Module):
         return reverse_sequences(read, lengths) if self.backward_lm else read
 
 
-class StraightforwardTagger(Model):
+class BaselineTagger(Model):
     """
     # Parameters
 
@@ -116,10 +116,10 @@ class StraightforwardTagger(Model):
         super().__init__(tagger.vocab)
         embedders = tagger.text_field_embedder._token_embedders
         self.words = embedders["tokens"]
-        self.characters = StraightforwardCharacters(embedders["token_characters"])
+        self.characters = BaselineCharacters(embedders["token_characters"])
         self.lm_embedder: Optional[LdnetEmbedder] = embedders.get("ldnet")
         models = [] if self.lm_embedder is None else self.lm_embedder.language_models.values()
-        self.language_models = torch.nn.ModuleList(map(StraightforwardLanguageModel, models))
+        self.language_models = torch.nn.ModuleList(map(BaselineLanguageModel, models))
         self.encoder = torch.nn.ModuleList(
             one_direction(tagger.encoder._module, reverse) for reverse in (False, True)
         )
@@ -182,10 +182,10 @@ class _WithoutTags(DatasetReader):
         self._reader.apply_token_indexers(instance)
 
 
-@Predictor.register("straightforward")
-class StraightforwardPredictor(Predictor):
+@Predictor.register("baseline")
+class BaselinePredictor(Predictor):
     """
-    AllenNLP's `Predictor` as it is, on an "ldnet_tagger" made straightforward. The command's `--batch-size` sentences
+    AllenNLP's `Predictor` as it is, on the baseline of an "ldnet_tagger". The command's `--batch-size` sentences
     are one batch, as they come.
 
     # Parameters
@@ -198,7 +198,7 @@ class StraightforwardPredictor(Predictor):
         self, model: Model, dataset_reader: DatasetReader, frozen: bool = True, output: str = "json"
     ) -> None:
         assert isinstance(model, LdnetTagger)
-        super().__init__(StraightforwardTagger(model), _WithoutTags(dataset_reader), frozen)
+        super().__init__(BaselineTagger(model), _WithoutTags(dataset_reader), frozen)
         self._output = output
 
     @overrides
