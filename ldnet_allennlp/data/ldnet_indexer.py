@@ -13,11 +13,11 @@ from ldnet_allennlp.data.language_model_vocabulary import has_words, words_names
 @TokenIndexer.register("ldnet")
 class LdnetIndexer(TokenIndexer):
     """
-    Gives each token its id in the language model's own vocabulary, for the "ldnet" token embedder.
+    Token ids in the language model's own vocabulary, for the "ldnet" token embedder.
 
-    The embedder brings the words along: it puts those of its language models into the tagger's vocabulary when
-    the model is built, which is before any text is indexed. Nothing is counted here, so that the ids stay
-    those the language model was trained with. Unknown words get the id of the unknown token.
+    The embedder puts the words of its language models into the tagger's vocabulary when the model is built, before any
+    text is indexed. Nothing is counted here, so the ids stay those that the language model was trained with. Unknown
+    words, and a word that is the padding token, get the id of the unknown token.
 
     Registered as a `TokenIndexer` with name "ldnet".
 
@@ -66,6 +66,8 @@ class LdnetIndexer(TokenIndexer):
         texts = [token.text or "" for token in tokens]
         if self.lowercase_tokens:
             texts = [text.lower() for text in texts]
+        # The padding token as a word is unknown: with the id of padding it would be masked.
+        texts = [vocabulary._oov_token if text == vocabulary._padding_token else text for text in texts]
         indices = {"token_ids": [vocabulary.get_token_index(text, words) for text in texts]}
         backward_words = words_namespace(self.namespace, backward=True)
         if has_words(vocabulary, backward_words):

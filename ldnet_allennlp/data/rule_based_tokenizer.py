@@ -6,7 +6,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.tokenizers import Token, Tokenizer
 from overrides import overrides
 
-from ldnet_runtime.text import MODES, TextError, split_text
+from ldnet_runtime.text import MODES, Sentence, TextError, split_text
 
 
 @Tokenizer.register("rule_based")
@@ -40,15 +40,18 @@ class RuleBasedTokenizer(Tokenizer):
         return [token for sentence in self.sentences(text) for token in sentence]
 
     def sentences(self, text: str) -> List[List[Token]]:
-        """The words of each sentence. Raises `ConfigurationError` for an unknown language, or if spaCy is missing."""
-        try:
-            sentences = split_text(text, self.language, self.mode)
-        except TextError as error:
-            raise ConfigurationError(str(error)) from error
+        """The tokens of each sentence. Raises like `split`."""
         return [
             [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
-            for sentence in sentences
+            for sentence in self.split(text)
         ]
+
+    def split(self, text: str) -> List[Sentence]:
+        """The words of each sentence. Raises `ConfigurationError` for an unknown language, or if spaCy is missing."""
+        try:
+            return split_text(text, self.language, self.mode)
+        except TextError as error:
+            raise ConfigurationError(str(error)) from error
 
     @overrides
     def _to_params(self) -> Dict[str, Any]:

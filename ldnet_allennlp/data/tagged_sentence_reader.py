@@ -36,6 +36,7 @@ class TaggedFile(Protocol):
     num_words: int
     has_tags: Optional[bool]
     left_out: Counter
+    changed: Counter
 
     def sentences(self) -> Iterator[Sentence]: ...
 
@@ -271,10 +272,13 @@ class TaggedSentenceReader(DatasetReader):
             clauses.append(
                 "left out: " + ", ".join(f"{n} {kind}" for kind, n in sorted(file.left_out.items()))
             )
+        changed = [f"{n} {kind}" for kind, n in sorted(file.changed.items()) if n]
+        if changed:
+            clauses.append("changed or dropped: " + ", ".join(changed))
         report = recoder.report()
         if report:
             clauses.append(report)
-        level = logging.WARNING if report or not file.num_sentences else logging.INFO
+        level = logging.WARNING if report or changed or not file.num_sentences else logging.INFO
         logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
 
 

@@ -71,3 +71,8 @@ def test_lists_of_texts_of_different_lengths(backward):
     assert set(tensors) == ({"token_ids", "backward_token_ids"} if backward else {"token_ids"})
     if backward:
         assert torch.equal(tensors["backward_token_ids"][1], torch.tensor([[1, 0], [0, 0]]))
+
+
+def test_the_padding_token_as_a_word_is_unknown():
+    indices = index(LdnetIndexer(), "the @@PADDING@@ list", vocabulary(BACKWARD))
+    assert indices == {"token_ids": [3, 1, 4], "backward_token_ids": [1, 1, 2]}

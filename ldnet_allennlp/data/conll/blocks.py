@@ -62,6 +62,7 @@ class ColumnFile:
         self.path = path
         self._layout = layout
         self.left_out: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
         self.num_sentences = 0
         self.num_words = 0
         # How many columns each row of the file has, and whether its sentences have tags; `None` before the
@@ -185,6 +186,8 @@ class ColumnFile:
     def _sentence(self, rows: list[Row]) -> Sentence:
         layout = self._layout
         words = layout.words(rows, self.path)
+        if layout.empty_word is not None:
+            self.changed["empty words"] += sum(not row.fields[layout.word] for row in rows)
         tags: list[str] | None = None
         if layout.labels == "required":
             tags = layout.tags(rows, self.path)

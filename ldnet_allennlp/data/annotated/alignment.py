@@ -1,0 +1,121 @@
+"""Character spans on words: boundaries that lie within words, spans that overlap, spans across sentences."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ldnet_allennlp.common.lines import excerpt
+from ldnet_allennlp.data.annotated.documents import CharSpan, DocumentError
+from ldnet_runtime.tag_schemes import Span
+from ldnet_runtime.text import Sentence
+
+ON_UNALIGNED = ("move", "drop", "error")
+ON_OVERLAPPING = ("longest", "shortest", "drop", "error")
+
+MOVED = "spans moved to word boundaries"
+UNALIGNED = "spans that are not at word boundaries"
+OVERLAPPING = "overlapping spans"
+JOINED = "sentences joined, as a span crosses their border"
+
+
+class SpanAligner:
+    """
+    Turns character spans into spans of words.
+
+    # Parameters
+
+    on_unaligned_spans : `str`
+        "move": a span grows to the words that it touches; "drop" or "error".
+    on_overlapping_spans : `str`
+        Among spans that share words the "longest" or "shortest" stays (the first of equal ones); "drop" leaves out all
+        of them; or "error".
+    counts : `Counter`
+        Where what is moved, dropped and joined is counted.
+
+    `spans` and `sentences` raise `DocumentError` where an option is "error".
+    """
+
+    def __init__(self, on_unaligned_spans: str, on_overlapping_spans: str, counts: Counter) -> None:
+        self._on_unaligned = on_unaligned_spans
+        self._on_overlapping = on_overlapping_spans
+        self._counts = counts
+
+    def sentences(
+        self, text: str, sentences: Sequence[Sentence], spans: Sequence[CharSpan]
+    ) -> list[Sentence]:
+        """The sentences, joined where a span would reach over their border."""
+        joined: list[Sentence] = []
+        for sentence in sentences:
+            start = sentence.starts[0]
+            if joined and any(span.start < joined[-1].ends[-1] and span.end > start for span in spans):
+                self._counts[JOINED] += 1
+                joined[-1] = Sentence(*(a + b for a, b in zip(joined[-1], sentence, strict=True)))
+            else:
+                joined.append(sentence)
+        return joined
+
+    def spans(self, text: str, sentence: Sentence, spans: Sequence[CharSpan]) -> list[Span]:
+        """The spans that lie in a sentence, in words (end inclusive), in order, without overlap."""
+        aligned = [self._align(text, sentence, span) for span in spans]
+        return self._without_overlap(text, sentence, [span for span in aligned if span is not None])
+
+    def num_outside(self, text: str, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> int:
+        """How many spans touch no word at all; they are dropped, or an error."""
+        outside = [span for span in spans if not any(_words(sentence, span) for sentence in sentences)]
+        if outside and self._on_unaligned == "error":
+            raise DocumentError(f"found the span {tuple(outside[0])} without a word, expected spans of words")
+        return len(outside)
+
+    def _align(self, text: str, sentence: Sentence, span: CharSpan) -> Span | None:
+        words = _words(sentence, span)
+        if not words:
+            return None
+        first, last = words[0], words[-1]
+        start, end = sentence.starts[first], sentence.ends[last]
+        if text[span.start : span.end].strip() != text[start:end]:
+            if self._on_unaligned == "error":
+                raise DocumentError(
+                    f"found the span {tuple(span)} at {excerpt(text[span.start : span.end])}, expected word boundaries "
+                    f"such as {excerpt(text[start:end])} ({start} to {end}); on_unaligned_spans 'move' or 'drop'"
+                )
+            self._counts[MOVED if self._on_unaligned == "move" else UNALIGNED] += 1
+            if self._on_unaligned == "drop":
+                return None
+        return span.label, first, last
+
+    def _without_overlap(self, text: str, sentence: Sentence, spans: list[Span]) -> list[Span]:
+        sign = -1 if self._on_overlapping == "longest" else 1
+        free: list[Span] = []
+        for span in sorted(dict.fromkeys(spans), key=lambda span: sign * (span[2] - span[1])):
+            rivals = [other for other in free if _overlap(span, other)]
+            if not rivals:
+                free.append(span)
+                continue
+            if self._on_overlapping == "error":
+                places = [
+                    excerpt(text[sentence.starts[first] : sentence.ends[last]])
+                    for _, first, last in (rivals[0], span)
+                ]
+                raise DocumentError(
+                    f"found overlapping spans, {rivals[0][0]} at {places[0]} and {span[0]} at {places[1]}, expected "
+                    f"none; on_overlapping_spans 'longest', 'shortest' or 'drop'"
+                )
+            self._counts[OVERLAPPING] += 1
+        if self._on_overlapping == "drop":
+            lone = [span for span in free if sum(_overlap(span, other) for other in set(spans)) == 1]
+            self._counts[OVERLAPPING] += len(free) - len(lone)
+            free = lone
+        return sorted(free, key=lambda span: span[1])
+
+
+def _words(sentence: Sentence, span: CharSpan) -> range:
+    """The words that a span touches."""
+    touched = [
+        word
+        for word, (start, end) in enumerate(zip(sentence.starts, sentence.ends, strict=True))
+        if start < span.end and end > span.start
+    ]
+    return range(touched[0], touched[-1] + 1) if touched else range(0)
+
+
+def _overlap(one: Span, other: Span) -> bool:
+    return one[1] <= other[2] and other[1] <= one[2]

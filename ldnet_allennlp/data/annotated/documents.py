@@ -1,0 +1,241 @@
+"""Annotated documents as annotation tools and data sets write them: one item of JSON, parsed and checked."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ldnet_allennlp.common.lines import excerpt
+
+# Where documents keep their parts, in order of preference; the option `fields` puts another name first.
+KEYS = {
+    "text": ("text", "sentence", "content"),
+    "spans": ("spans", "entities", "ents", "label", "labels", "annotations"),
+    "tokens": ("tokens", "words"),
+    "tags": ("ner_tags", "tags", "labels", "label", "ner"),
+}
+# The same in spans that are objects. `start_char` stands before `start`, which may count tokens beside it.
+_START = ("start_char", "start_offset", "start", "begin")
+_END = ("end_char", "end_offset", "end")
+_LABEL = ("label", "labels", "type", "entity_group", "tag")
+
+OFFSET_UNITS = ("characters", "utf16", "bytes")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+class CharSpan(NamedTuple):
+    """An annotation: characters `start` to `end` (exclusive) of the text."""
+
+    start: int
+    end: int
+    label: str
+
+
+@dataclass
+class Document:
+    """
+    A document with its annotations. `tokens` are words and, if they have places in the text, the start of each;
+    `spans` or `tags` are `None` if it has none.
+    """
+
+    line: int
+    text: str | None = None
+    spans: list[CharSpan] | None = None
+    tokens: list[str] | None = None
+    starts: list[int] | None = None
+    tags: list[str] | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class DocumentError(ValueError):
+    """A document that cannot be read; the message is a clause without file and line."""
+
+
+class JsonDocuments:
+    """
+    Parses documents of JSON: doccano, Label Studio, Prodigy, spaCy, Hugging Face `datasets`, and this package's own
+    predictions.
+
+    # Parameters
+
+    fields : `Mapping[str, str]`, optional
+        Names of "text", "spans", "tokens" and "tags" in the files, where these differ from `KEYS`.
+    tag_names : `Sequence[str]`, optional
+        The tags that integers stand for.
+    offsets : `str`, optional (default = `"characters"`)
+        What spans count: "characters" (code points, as Python's strings), "utf16" (as JavaScript's) or "bytes" of
+        UTF-8.
+    """
+
+    def __init__(
+        self,
+        fields: Mapping[str, str] | None = None,
+        tag_names: Sequence[str] | None = None,
+        offsets: str = "characters",
+    ) -> None:
+        self._keys = {part: ((fields or {}).get(part), *names) for part, names in KEYS.items()}
+        self._tag_names = None if tag_names is None else list(tag_names)
+        self._offsets = offsets
+
+    def parse(self, item: Any, line: int) -> Document | None:
+        """
+        The document of an object, or of a pair of text and object; `None` for one that the annotator rejected.
+
+        Raises `DocumentError` for anything else.
+        """
+        if _is_pair(item):  # spaCy's training data
+            item = {"text": item[0], **item[1]}
+        if not isinstance(item, Mapping):
+            raise DocumentError(f"found {excerpt(item)}, expected an object with a text, or with tokens")
+        if item.get("answer", "accept") != "accept":
+            return None
+        item = _of_label_studio(item)
+        text = self._part(item, "text", str)
+        tokens = self._part(item, "tokens", list)
+        if text is None and tokens is None:
+            names = ", ".join(str(key) for key in item)
+            raise DocumentError(
+                f"found an object with {names or 'nothing'}, expected {_either(KEYS['text'])}, or "
+                f'{_either(KEYS["tokens"])}; fields: {{"text": ...}} names others'
+            )
+        document = Document(line, text)
+        if tokens is not None:
+            document.tokens, document.starts = _read_tokens(tokens, text)
+            document.tags = self._tags(item, len(document.tokens), len(tokens))
+        if document.tags is None and text is not None:
+            spans = self._part(item, "spans", list)
+            document.spans = None if spans is None else self._spans(spans, text)
+        for content in [text or "", *(document.tokens or ())]:
+            if _SURROGATE.search(content):
+                raise DocumentError(
+                    f"found half of a surrogate pair in {excerpt(content)}, expected characters"
+                )
+        if "id" in item:
+            document.extra["id"] = item["id"]
+        return document
+
+    def _part(self, item: Mapping, part: str, expected: type) -> Any:
+        """The first value of that type under the names of a part."""
+        for key in self._keys[part]:
+            if key is not None and isinstance(item.get(key), expected):
+                return item[key]
+        return None
+
+    def _tags(self, item: Mapping, num_words: int, num_tokens: int) -> list[str] | None:
+        for key in self._keys["tags"]:
+            values = item.get(key)
+            if not isinstance(values, list) or any(isinstance(value, (dict, list)) for value in values):
+                continue
+            if len(values) != num_tokens or num_words != num_tokens:
+                raise DocumentError(
+                    f"found {len(values)} {key} for {num_words} tokens, expected one tag a token"
+                )
+            return [self._tag(value, key) for value in values]
+        return None
+
+    def _tag(self, value: Any, key: str) -> str:
+        if isinstance(value, str) and value:
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            names = self._tag_names
+            if names is None:
+                raise DocumentError(
+                    f"found the number {value} in {key}, expected names; set tag_names to the list of them, such as "
+                    f'["O", "B-PER", "I-PER"]'
+                )
+            if 0 <= value < len(names):
+                return names[value]
+            raise DocumentError(
+                f"found the tag {value}, expected a number below {len(names)}, as tag_names has"
+            )
+        raise DocumentError(f"found the tag {excerpt(value)} in {key}, expected a name or a number")
+
+    def _spans(self, values: list, text: str) -> list[CharSpan]:
+        places = _places(text, self._offsets)
+        spans = []
+        for value in values:
+            start, end, label, quoted = _span_parts(value)
+            if not (0 <= start < end < len(places)):
+                raise DocumentError(
+                    f"found the span {excerpt(value)} in a text of {len(places) - 1} {self._offsets}, expected "
+                    f"0 <= start < end <= {len(places) - 1}"
+                )
+            span = CharSpan(places[start], places[end], label)
+            if quoted is not None and quoted != text[span.start : span.end]:
+                raise DocumentError(
+                    f"found the span {excerpt(value)} at {excerpt(text[span.start : span.end])}, expected its text "
+                    f'there; set offsets to "utf16" if the offsets are JavaScript\'s, or to "bytes"'
+                )
+            spans.append(span)
+        return spans
+
+
+def _is_pair(item: Any) -> bool:
+    return isinstance(item, (list, tuple)) and len(item) == 2 and [type(part) for part in item] == [str, dict]
+
+
+def _of_label_studio(item: Mapping) -> Mapping:
+    """A task of Label Studio with its first annotation that was not cancelled, as an object with text and spans."""
+    data, annotations = item.get("data"), item.get("annotations")
+    if not isinstance(data, Mapping) or not isinstance(annotations, list):
+        return item
+    texts = [value for value in data.values() if isinstance(value, str)]
+    results = [a.get("result", []) for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
+    spans = [
+        result["value"] for result in (results[0] if results else []) if "start" in result.get("value", {})
+    ]
+    text = data.get("text", texts[0] if texts else None)
+    return {"text": text, "spans": spans if results else None, **({"id": item["id"]} if "id" in item else {})}
+
+
+def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] | None]:
+    """The words of a list of strings or of objects with a text; objects of white space (Prodigy's) are left out."""
+    words, starts = [], []
+    for token in tokens:
+        word = token.get("text") if isinstance(token, dict) else token
+        if not isinstance(word, str) or not word:
+            raise DocumentError(
+                f"found the token {excerpt(token)}, expected a string or an object with a text"
+            )
+        if isinstance(token, dict) and word.isspace():
+            continue
+        words.append(word)
+        if isinstance(token, dict) and isinstance(token.get("start"), int):
+            starts.append(token["start"])
+    if text is None or len(starts) != len(words):
+        return words, None
+    for word, start in zip(words, starts, strict=True):
+        if text[start : start + len(word)] != word:
+            raise DocumentError(f"found the token {excerpt(word)} at {start}, where the text has another")
+    return words, starts
+
+
+def _span_parts(value: Any) -> tuple[int, int, str, str | None]:
+    """Start, end, label and the text, if it is there, of a span: an object, or a list of the first three."""
+    if isinstance(value, Mapping):
+        parts = [next((value[key] for key in keys if key in value), None) for keys in (_START, _END, _LABEL)]
+        quoted = value.get("text")
+    else:
+        parts, quoted = list(value) if isinstance(value, (list, tuple)) else [], None
+    if len(parts) == 3 and isinstance(parts[2], list) and len(parts[2]) == 1:
+        parts[2] = parts[2][0]  # Label Studio's labels
+    is_number = [isinstance(part, int) and not isinstance(part, bool) for part in parts]
+    if is_number != [True, True, False] or not isinstance(parts[2], str) or not parts[2]:
+        raise DocumentError(f"found the span {excerpt(value)}, expected a start, an end and a label")
+    return parts[0], parts[1], parts[2], quoted if isinstance(quoted, str) else None
+
+
+def _places(text: str, unit: str) -> Sequence[int]:
+    """The character at each offset of a unit, and the end; offsets within a character are those of its start."""
+    if unit == "characters" or text.isascii():
+        return range(len(text) + 1)
+    places = []
+    for position, character in enumerate(text):
+        width = len(character.encode()) if unit == "bytes" else 1 + (character > "\uffff")
+        places += [position] * width
+    return [*places, len(text)]
+
+
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(repr(name) for name in names[:2])

@@ -1,0 +1,146 @@
+"""Files of annotated documents: JSON lines and arrays, spaCy's DocBin, brat's pairs of .txt and .ann."""
+
+import json
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.common.lines import TEXT_ERRORS, decode_line, excerpt, numbered_lines, open_text
+from ldnet_allennlp.data.annotated.documents import CharSpan, Document, DocumentError, JsonDocuments
+
+REJECTED = "documents that were not accepted"
+_BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t.*)?")
+_SUFFIX = re.compile(r"\.(spacy|ann|txt)$", re.IGNORECASE)
+
+
+def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Iterator[Document]:
+    """
+    The documents of a file: `.spacy`, a `.ann` or `.txt` of brat, or JSON (whatever the name).
+
+    Counts what is left out. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
+    """
+    suffix = _SUFFIX.search(path)
+    kind = suffix[1].lower() if suffix else "json"
+    if kind == "spacy":
+        yield from _docbin(path)
+        return
+    if kind in ("ann", "txt") and not _is_json(path):
+        yield _brat(path[: -len(".ann")], left_out)
+        return
+    for line, item in _json_items(path):
+        try:
+            document = parser.parse(item, line)
+        except DocumentError as error:
+            raise ConfigurationError(f"{path}, line {line}: {error}.") from error
+        if document is None:
+            left_out[REJECTED] += 1
+        else:
+            yield document
+
+
+def _json_items(path: str) -> Iterator[tuple[int, Any]]:
+    """The items of a file with one a line, or of one JSON array, each with its number."""
+    is_lines = False
+    for number, line in numbered_lines(path):
+        if not line.strip():
+            continue
+        text = decode_line(line, "utf-8", path, number)
+        try:
+            item = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            if not is_lines and text.lstrip()[:1] in ("[", "{"):
+                yield from _whole(path)
+                return
+            raise ConfigurationError(
+                f"{path}, line {number}: found {excerpt(text)}, expected a JSON object: {error}."
+            ) from error
+        is_lines = True
+        if _is_list(item):
+            yield from enumerate(item, 1)
+        else:
+            yield number, item
+
+
+def _whole(path: str) -> Iterator[tuple[int, Any]]:
+    """The items of a JSON file whose array, or object, has several lines."""
+    try:
+        with open_text(path) as file:
+            item = json.loads(file.read().decode("utf-8-sig"))
+    except (ValueError, RecursionError, *TEXT_ERRORS) as error:
+        raise ConfigurationError(f"{path}: found no JSON lines and no JSON array ({error}).") from error
+    if isinstance(item, dict) and isinstance(item.get("annotations"), list) and "data" not in item:
+        # spaCy's training data as some annotation tools write them.
+        item = [document for document in item["annotations"] if document is not None]
+    yield from enumerate(item if _is_list(item) else [item], 1)
+
+
+def _is_list(item: Any) -> bool:
+    """Whether JSON is a list of documents, and not one document of spaCy's training data."""
+    return isinstance(item, list) and not (len(item) == 2 and isinstance(item[0], str))
+
+
+def _is_json(path: str) -> bool:
+    for _, line in numbered_lines(path):
+        if line.strip():
+            return line.lstrip().startswith((b"{", b"["))
+    return False
+
+
+def _docbin(path: str) -> Iterator[Document]:
+    try:
+        import spacy
+        from spacy.tokens import DocBin
+    except ImportError as error:
+        raise ConfigurationError(f"{path}: .spacy files need spaCy (pip install spacy).") from error
+    try:
+        with open_text(path) as file:
+            docs = list(DocBin().from_bytes(file.read()).get_docs(spacy.blank("xx").vocab))
+    except Exception as error:  # zlib's, msgpack's and spaCy's own
+        raise ConfigurationError(f"{path}: found no .spacy file (DocBin): {error}.") from error
+    for number, doc in enumerate(docs, 1):
+        sentences = doc.sents if doc.has_annotation("SENT_START") else [doc]
+        for sentence in sentences:
+            words = [word for word in sentence if not word.is_space]
+            if words:
+                first = sentence[0].idx
+                yield Document(
+                    number,
+                    doc.text[first : sentence[-1].idx + len(sentence[-1])],
+                    tokens=[word.text for word in words],
+                    starts=[word.idx - first for word in words],
+                    tags=[_docbin_tag(word) for word in words] if doc.has_annotation("ENT_IOB") else None,
+                )
+
+
+def _docbin_tag(word: Any) -> str:
+    """The BIO tag of a word, "-" if it has no annotation."""
+    return f"{word.ent_iob_}-{word.ent_type_}" if word.ent_iob_ in ("B", "I") else word.ent_iob_ or "-"
+
+
+def _brat(stem: str, left_out: Counter) -> Document:
+    text_path, path = f"{stem}.txt", f"{stem}.ann"
+    if not (os.path.isfile(text_path) and os.path.isfile(path)):
+        missing = path if os.path.isfile(text_path) else text_path
+        raise ConfigurationError(f"{stem}.*: brat's files come in pairs, expected '{missing}', too.")
+    with open(text_path, "rb") as file:
+        text = decode_line(file.read(), "utf-8", text_path, 1)
+    spans = []
+    for number, line in numbered_lines(path):
+        annotation = decode_line(line, "utf-8", path, number)
+        if not annotation.startswith("T"):
+            left_out["annotations that are no spans"] += bool(annotation)
+            continue
+        match = _BRAT_SPAN.fullmatch(annotation)
+        offsets = [] if match is None else [int(place) for place in re.findall(r"\d+", match[2])]
+        if match is None or not 0 <= offsets[0] < offsets[-1] <= len(text):
+            raise ConfigurationError(
+                f"{path}, line {number}: found {excerpt(annotation)}, expected 'T1', a TAB, a type and offsets within "
+                f"the {len(text)} characters of '{text_path}'."
+            )
+        # A span in several pieces reaches from the first to the last one.
+        spans.append(CharSpan(offsets[0], offsets[-1], match[1]))
+    return Document(1, text, spans=spans)

@@ -1,0 +1,212 @@
+"""Annotated documents (character spans, or tokens and tags) as AllenNLP instances."""
+
+import copy
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Dict, List, Optional, cast
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader, Token
+from overrides import overrides
+
+from ldnet_allennlp.data.annotated.alignment import ON_OVERLAPPING, ON_UNALIGNED, UNALIGNED, SpanAligner
+from ldnet_allennlp.data.annotated.documents import (
+    KEYS,
+    OFFSET_UNITS,
+    Document,
+    DocumentError,
+    JsonDocuments,
+)
+from ldnet_allennlp.data.annotated.files import read_documents
+from ldnet_allennlp.data.conll.blocks import Sentence
+from ldnet_allennlp.data.conll.columns import LABELS
+from ldnet_allennlp.data.conll.tag_detection import DetectedTags
+from ldnet_allennlp.data.conll.tag_recoding import AUTO
+from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
+from ldnet_allennlp.data.tagged_sentence_reader import TaggedSentenceReader
+from ldnet_runtime.tag_schemes import ENCODINGS, tags_from_spans
+from ldnet_runtime.text import Sentence as Words
+
+
+class AnnotatedFile:
+    """
+    The sentences of a file of documents, one document at a time; nothing but counts is kept.
+
+    # Parameters
+
+    path : `str`
+        The file.
+    parser : `JsonDocuments`
+    tokenizer : `RuleBasedTokenizer`
+        For documents without tokens.
+    options : `Tuple[str, str]`
+        `on_unaligned_spans` and `on_overlapping_spans`.
+    labels : `str`
+        "required", "optional" or "ignored".
+    encoding : `str`
+        The encoding in which spans become tags.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        parser: JsonDocuments,
+        tokenizer: RuleBasedTokenizer,
+        options: tuple[str, str],
+        labels: str,
+        encoding: str,
+    ) -> None:
+        self.path = path
+        self.num_sentences = 0
+        self.num_words = 0
+        self.has_tags: Optional[bool] = None
+        self.left_out: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+        self._parser = parser
+        self._tokenizer = tokenizer
+        self._aligner = SpanAligner(*options, self.changed)
+        self._labels = labels
+        self._encoding = encoding
+
+    def documents(self) -> Iterator[Document]:
+        """The documents, not yet cut into sentences."""
+        return read_documents(self.path, self._parser, self.left_out)
+
+    def sentences(self) -> Iterator[Sentence]:
+        """Raises `ConfigurationError` with file, line, what was found and what was expected."""
+        for document in self.documents():
+            try:
+                sentences = list(self._sentences(document))
+            except DocumentError as error:
+                raise ConfigurationError(f"{self.path}, line {document.line}: {error}.") from error
+            for sentence in sentences:
+                self.has_tags = sentence.tags is not None
+                self.num_sentences += 1
+                self.num_words += len(sentence.words)
+                yield sentence
+
+    def _sentences(self, document: Document) -> Iterator[Sentence]:
+        is_tagged = document.tags is not None or document.spans is not None
+        if self._labels == "required" and not is_tagged:
+            raise DocumentError(
+                f"found no annotation, expected {' or '.join(map(repr, KEYS['spans'][:4]))}, or tokens with "
+                f'{" or ".join(map(repr, KEYS["tags"][:2]))}; fields: {{"spans": ...}} names others, and labels: '
+                f'"optional" reads documents without'
+            )
+        if document.text is None or (document.tags is not None and document.starts is None):
+            tags = None if self._labels == "ignored" else document.tags
+            if document.tokens:
+                yield _sentence(document, document.tokens, tags)
+            return
+        words = self._words(document, document.text)
+        spans = None if self._labels == "ignored" else document.spans
+        if spans is not None:
+            self.changed[UNALIGNED] += self._aligner.num_outside(document.text, words, spans)
+            words = self._aligner.sentences(document.text, words, spans)
+        for sentence in words:
+            tokens = [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
+            tags = None if self._labels == "ignored" else document.tags
+            if spans is not None:
+                aligned = self._aligner.spans(document.text, sentence, spans)
+                tags = tags_from_spans(aligned, len(tokens), self._encoding)
+            yield _sentence(document, tokens, tags)
+
+    def _words(self, document: Document, text: str) -> List[Words]:
+        """The document's own tokens, which are one sentence, or those of the tokenizer."""
+        tokens, starts = document.tokens, document.starts
+        if tokens is None or starts is None:
+            return self._tokenizer.split(text)
+        ends = [start + len(token) for token, start in zip(tokens, starts, strict=True)]
+        return [Words(tokens, starts, ends)] if tokens else []
+
+
+def _sentence(document: Document, tokens: List[Any], tags: Optional[List[str]]) -> Sentence:
+    columns = [[token if isinstance(token, str) else token.text] for token in tokens]
+    return Sentence([document.line] * len(tokens), tokens, tags, document.extra, columns)
+
+
+@DatasetReader.register("annotated_jsonl")
+class AnnotatedJsonlReader(TaggedSentenceReader):
+    """
+    Reads documents as annotation tools and data sets write them:
+
+    - JSON lines, or a JSON array, of objects with a text and character spans (doccano's `label`, Prodigy's and Label
+      Studio's `spans`, spaCy's `entities`, the JSON that a tagger predicts), or with tokens and tags (`tokens` and
+      `ner_tags` of Hugging Face `datasets`, Prodigy's token objects)
+    - spaCy's `.spacy` files (DocBin), and brat's pairs of `.txt` and `.ann` (give it one of the two)
+
+    plain or compressed. Texts are cut into sentences and words by the `tokenizer`. What does not fit is never skipped:
+    it raises `ConfigurationError` with file and line, unless an option says otherwise; then it is counted and logged.
+
+    Registered as a `DatasetReader` with name "annotated_jsonl".
+
+    # Parameters
+
+    fields : `Dict[str, str]`, optional
+        Names of "text", "spans", "tokens" and "tags" in the files, if they are others than `documents.KEYS`, for
+        example `{"tags": "pos_tags"}`.
+    tag_names : `List[str]`, optional
+        The tags that integers stand for, in order.
+    offsets : `str`, optional (default = `"characters"`)
+        What spans count: "characters" (code points, as Python), "utf16" (as JavaScript) or "bytes".
+    on_unaligned_spans : `str`, optional (default = `"move"`)
+        What becomes of spans that begin or end within a word: "move" (to the word's boundary), "drop" or "error".
+    on_overlapping_spans : `str`, optional (default = `"longest"`)
+        Which of overlapping or nested spans stays: the "longest", the "shortest", none of them ("drop"); or "error".
+    labels : `str`, optional (default = `"required"`)
+        "required"; "optional": a file may lack annotations, in all documents; or "ignored".
+    token_indexers, label_encoding, tokenizer, ... : see `TaggedSentenceReader`
+        The `label_encoding` is that of tags; spans have none.
+    """
+
+    def __init__(
+        self,
+        fields: Optional[Dict[str, str]] = None,
+        tag_names: Optional[List[str]] = None,
+        offsets: str = "characters",
+        on_unaligned_spans: str = "move",
+        on_overlapping_spans: str = "longest",
+        labels: str = "required",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for option, value, choices in (
+            ("offsets", offsets, OFFSET_UNITS),
+            ("on_unaligned_spans", on_unaligned_spans, ON_UNALIGNED),
+            ("on_overlapping_spans", on_overlapping_spans, ON_OVERLAPPING),
+            ("labels", labels, LABELS),
+            *(("fields", name, tuple(KEYS)) for name in fields or {}),
+        ):
+            if value not in choices:
+                raise ConfigurationError(f"Found {option} {value!r}, expected one of {', '.join(choices)}.")
+        self._parser = JsonDocuments(fields, tag_names, offsets)
+        self._span_options = on_unaligned_spans, on_overlapping_spans
+        self._labels = labels
+        self._reads_tags = labels != "ignored"
+
+    @overrides
+    def open_file(self, path: str) -> AnnotatedFile:
+        declared = self.recoding.label_encoding
+        return AnnotatedFile(
+            path,
+            self._parser,
+            self.tokenizer,
+            self._span_options,
+            self._labels,
+            declared if declared in ENCODINGS else "BIO",
+        )
+
+    @overrides
+    def for_prediction(self) -> "AnnotatedJsonlReader":
+        reader = cast(AnnotatedJsonlReader, super().for_prediction())
+        reader._parser = copy.copy(self._parser)
+        reader._labels = "ignored"
+        return reader
+
+    @overrides
+    def _tags_of(self, path: str) -> DetectedTags:
+        if self._reads_tags and self.recoding.label_encoding == AUTO:
+            first = next(self.open_file(path).documents(), None)
+            if first is not None and first.spans is not None:
+                return DetectedTags("BIO")
+        return super()._tags_of(path)

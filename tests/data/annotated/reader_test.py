@@ -1,0 +1,291 @@
+"""Exports of annotation tools: each fixture gives the same sentences, words and tags."""
+
+import bz2
+import gzip
+import json
+import logging
+import lzma
+import shutil
+
+import pytest
+import spacy
+import zstandard
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spacy.tokens import Doc, DocBin, Span
+
+from ldnet_allennlp.data.annotated.reader import AnnotatedJsonlReader
+from ldnet_runtime.tag_schemes import spans_from_tags
+from tests.resources import FIXTURES
+
+FOLDER = FIXTURES / "annotated"
+LETTER = [
+    (["Ada", "Lovelace", "left", "Paris", "."], ["B-PER", "I-PER", "O", "B-LOC", "O"]),
+    (["She", "wrote", "to", "Mr.", "Babbage", "."], ["O", "O", "O", "O", "B-PER", "O"]),
+    (["Nothing", "here", "."], ["O", "O", "O"]),
+]
+TEXT = "Ada Lovelace left Paris."
+
+
+def read(path, **options):
+    return [
+        (instance["metadata"]["words"], list(instance["tags"].labels) if "tags" in instance.fields else None)
+        for instance in AnnotatedJsonlReader(**options).read(path)
+    ]
+
+
+@pytest.fixture
+def read_items(tmp_path):
+    def function(*items, **options):
+        path = tmp_path / "file.jsonl"
+        path.write_text("".join(json.dumps(item) + "\n" for item in items))
+        return read(path, **options)
+
+    return function
+
+
+def spans(*values, text=TEXT):
+    return {
+        "text": text,
+        "spans": [dict(zip(("start", "end", "label"), value, strict=True)) for value in values],
+    }
+
+
+class TestFormats:
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *[
+                "doccano.jsonl",
+                "doccano_entities.jsonl",
+                "label_studio.json",
+                "label_studio_min.json",
+                "spacy.json",
+            ],
+            *["predicted.jsonl", "brat/letter.ann", "brat/letter.txt"],
+        ],
+    )
+    def test_spans(self, name):
+        assert read(FOLDER / name) == LETTER
+        bioul = read(FOLDER / name, target_label_encoding="BIOUL")
+        for (words, tags), (expected, bio) in zip(bioul, LETTER, strict=True):
+            assert words == expected and spans_from_tags(tags, "BIOUL") == spans_from_tags(bio, "BIO")
+
+    def test_tokens_and_tags(self):
+        names = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC"]
+        expected = [LETTER[0], LETTER[2]]
+        assert read(FOLDER / "hf.jsonl", tag_names=names) == expected
+        assert read(FOLDER / "hf_names.jsonl") == expected
+        assert read(FOLDER / "spans_prodigy.jsonl") == [LETTER[0]]
+
+    def test_docbin(self, tmp_path):
+        nlp = spacy.blank("en")
+        docs = DocBin()
+        doc = Doc(
+            nlp.vocab, words=LETTER[0][0] + LETTER[1][0], sent_starts=[True, *4 * [False], True, *5 * [False]]
+        )
+        doc.ents = [Span(doc, 0, 2, "PER"), Span(doc, 3, 4, "LOC"), Span(doc, 9, 10, "PER")]
+        docs.add(doc)
+        docs.add(nlp("Nothing \n here."))
+        docs.to_disk(tmp_path / "x.spacy")
+        assert read(tmp_path / "x.spacy", labels="ignored") == [(words, None) for words, _ in LETTER]
+        with pytest.raises(ConfigurationError, match=r"found no annotation|none in"):
+            read(tmp_path / "x.spacy")
+        docs = DocBin(docs=[doc])
+        docs.to_disk(tmp_path / "x.spacy")
+        assert read(tmp_path / "x.spacy") == LETTER[:2]
+        doc.set_ents([Span(doc, 0, 2, "PER")], missing=[Span(doc, 3, 4)], default="outside")
+        DocBin(docs=[doc]).to_disk(tmp_path / "x.spacy")
+        assert read(tmp_path / "x.spacy", partial_label="-")[0][1] == ["B-PER", "I-PER", "O", "-", "O"]
+        with pytest.raises(ConfigurationError, match='partial_label: "-"'):
+            read(tmp_path / "x.spacy")
+        (tmp_path / "y.spacy").write_bytes(b"nothing")
+        with pytest.raises(ConfigurationError, match=r"found no \.spacy file"):
+            read(tmp_path / "y.spacy")
+
+    @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, zstandard.compress])
+    def test_compressed(self, tmp_path, compress):
+        for name in ("doccano.jsonl", "label_studio.json"):
+            (tmp_path / name).write_bytes(compress((FOLDER / name).read_bytes()))
+            assert read(tmp_path / name) == LETTER
+
+    def test_metadata_and_offsets(self):
+        reader = DatasetReader.from_params(
+            Params({"type": "annotated_jsonl", "tokenizer": {"type": "rule_based", "mode": "rule_based"}})
+        )
+        instances = list(reader.read(FOLDER / "doccano.jsonl"))
+        assert [(i["metadata"]["id"], i["metadata"]["line"]) for i in instances] == [(1, 1), (1, 1), (2, 2)]
+        assert instances[0]["metadata"]["label_encoding"] == "BIO"
+        text = json.loads((FOLDER / "doccano.jsonl").read_text().splitlines()[0])["text"]
+        for token in instances[1]["tokens"]:
+            assert text[token.idx : token.idx_end] == token.text
+
+    def test_without_annotations(self, read_items):
+        with pytest.raises(
+            ConfigurationError, match=r"line 1: found no annotation, expected 'spans' or 'entities'"
+        ):
+            read_items({"text": TEXT})
+        assert read_items({"text": TEXT}, labels="optional") == [(LETTER[0][0], None)]
+        assert read(FOLDER / "doccano.jsonl", labels="ignored")[0] == (LETTER[0][0], None)
+        reader = AnnotatedJsonlReader().for_prediction()
+        (instance,) = reader.read(FOLDER / "spans_prodigy.jsonl")
+        assert instance["metadata"]["columns"] == [[word] for word in LETTER[0][0]]
+
+
+class TestItems:
+    def test_rejected_ones_are_left_out(self, read_items, caplog):
+        caplog.set_level(logging.INFO)
+        assert read_items(spans((0, 12, "PER")), {**spans((0, 3, "X")), "answer": "reject"}) == [
+            (LETTER[0][0], ["B-PER", "I-PER", "O", "O", "O"])
+        ]
+        assert "left out: 1 documents that were not accepted" in caplog.text
+
+    def test_other_names(self, read_items):
+        item = {"body": TEXT, "names": [[0, 12, "PER"]]}
+        fields = {"text": "body", "spans": "names"}
+        assert read_items(item, fields=fields)[0][1] == ["B-PER", "I-PER", "O", "O", "O"]
+        item = {"tokens": ["a"], "ner_tags": ["B-X"], "pos_tags": ["NOUN"]}
+        assert read_items(item, fields={"tags": "pos_tags"}) == [(["a"], ["NOUN"])]
+
+    def test_own_tokens_are_kept(self, read_items):
+        tokens = [
+            {"text": "Ada Lovelace", "start": 0},
+            {"text": " ", "start": 12},
+            {"text": "left", "start": 13},
+        ]
+        item = {**spans((0, 12, "PER"), text="Ada Lovelace left"), "tokens": tokens}
+        assert read_items(item) == [(["Ada Lovelace", "left"], ["B-PER", "O"])]
+
+    @pytest.mark.parametrize(
+        "item, message",
+        [
+            ("x", "found 'x', expected an object"),
+            ({"id": 1}, "found an object with id, expected 'text' or 'sentence', or 'tokens' or 'words'"),
+            ({"tokens": ["a", None], "tags": ["O", "O"]}, "found the token None"),
+            ({"tokens": ["a", ["b"]], "tags": ["O", "O"]}, "found the token"),
+            ({"tokens": ["a"], "tags": ["O", "O"]}, "found 2 tags for 1 tokens"),
+            ({"tokens": ["a"], "ner_tags": [3]}, "found the number 3 in ner_tags.*tag_names"),
+            ({"tokens": ["a"], "ner_tags": [None]}, "found the tag None"),
+            (spans((0, 99, "X")), "found the span .* in a text of 24 characters"),
+            (spans((3, 3, "X")), "0 <= start < end"),
+            (
+                {"text": TEXT, "spans": [[0, 3]]},
+                r"found the span \[0, 3\], expected a start, an end and a label",
+            ),
+            (
+                {"text": TEXT, "spans": [{"start": 0, "end": 3, "label": "X", "text": "Add"}]},
+                'offsets to "utf16"',
+            ),
+            ({"tokens": ["\ud83d"], "tags": ["O"]}, "half of a surrogate pair"),
+        ],
+    )
+    def test_bad_ones(self, read_items, item, message):
+        with pytest.raises(ConfigurationError, match=f"file.jsonl, line 2: .*{message}"):
+            read_items(spans(), item)
+
+    def test_numbers_beyond_the_names(self, read_items):
+        with pytest.raises(ConfigurationError, match="found the tag 3, expected a number below 2"):
+            read_items({"tokens": ["a"], "tags": [3]}, tag_names=["O", "B-X"])
+
+    @pytest.mark.parametrize("content", ["{", "[1,\n", "Ada left .\n", '{"text": "a", "spans": []}\n{\n'])
+    def test_no_json(self, tmp_path, content):
+        (tmp_path / "x.jsonl").write_text(content)
+        with pytest.raises(ConfigurationError, match=r"x\.jsonl(, line \d)?: found"):
+            read(tmp_path / "x.jsonl")
+
+    def test_brat_needs_both_files(self, tmp_path):
+        shutil.copy(FOLDER / "brat" / "letter.txt", tmp_path)
+        with pytest.raises(ConfigurationError, match=r"come in pairs, expected '.*letter.ann'"):
+            read(tmp_path / "letter.txt")
+        (tmp_path / "letter.ann").write_text("T1\tPER 0 999\tAda\n")
+        with pytest.raises(ConfigurationError, match=r"letter.ann, line 1: found 'T1"):
+            read(tmp_path / "letter.ann")
+
+
+class TestSpans:
+    def test_unaligned(self, read_items, caplog):
+        item = spans((1, 9, "PER"), (17, 24, "LOC"), (17, 18, "X"))
+        assert read_items(item)[0][1] == ["B-PER", "I-PER", "O", "B-LOC", "I-LOC"]
+        assert "1 spans moved to word boundaries, 1 spans that are not at word boundaries" in caplog.text
+        assert read_items(item, on_unaligned_spans="drop")[0][1] == ["O", "O", "O", "B-LOC", "I-LOC"]
+        with pytest.raises(
+            ConfigurationError, match=r"line 1: found the span \(17, 18, 'X'\) without a word"
+        ):
+            read_items(item, on_unaligned_spans="error")
+        with pytest.raises(
+            ConfigurationError, match=r"\(1, 9, 'PER'\) at 'da Lovel'.*'Ada Lovelace' \(0 to 12\)"
+        ):
+            read_items(spans((1, 9, "PER")), on_unaligned_spans="error")
+
+    @pytest.mark.parametrize(
+        "option, tags",
+        [
+            ("longest", "B-PER I-PER O B-LOC O"),
+            ("shortest", "B-X B-Y O B-LOC O"),
+            ("drop", "O O O B-LOC O"),
+        ],
+    )
+    def test_overlapping(self, read_items, caplog, option, tags):
+        item = spans((0, 12, "PER"), (0, 3, "X"), (4, 12, "Y"), (18, 23, "LOC"), (18, 23, "LOC"))
+        assert read_items(item, on_overlapping_spans=option)[0][1] == tags.split()
+        assert f"{ {'longest': 2, 'shortest': 1, 'drop': 3}[option] } overlapping spans" in caplog.text
+        with pytest.raises(
+            ConfigurationError, match=r"overlapping spans, X at 'Ada' and PER at 'Ada Lovelace'"
+        ):
+            read_items(item, on_overlapping_spans="error")
+
+    def test_sentences_that_a_span_crosses_are_joined(self, read_items, caplog):
+        item = spans((0, 15, "WORK"), text="Hello. Goodbye. Then she left.")
+        assert [len(words) for words, _ in read_items(item)] == [4, 4]
+        assert "1 sentences joined" in caplog.text
+
+    @pytest.mark.parametrize("unit, width", [("characters", 1), ("utf16", 2), ("bytes", 4)])
+    def test_units(self, read_items, unit, width):
+        item = {"text": "\U0001f600 Ada left", "label": [[width + 1, width + 4, "PER"]]}
+        assert read_items(item, offsets=unit) == [(["\U0001f600", "Ada", "left"], ["O", "B-PER", "O"])]
+
+    @settings(deadline=None, max_examples=100)
+    @given(st.data())
+    def test_what_was_annotated_is_read(self, tmp_path_factory, data):
+        """Spans of whole words, in any text of sentences, come back as the words that they select."""
+        words = data.draw(
+            st.lists(st.sampled_from(["Ada", "left", "Dr.", "U.S.", ".", "\n", "\U0001f600"]), min_size=1)
+        )
+        text = " ".join(words)
+        places = [len(" ".join(words[:n])) + (n > 0) for n in range(len(words))]
+        chosen, position = [], 0
+        while position < len(words):
+            size = data.draw(st.integers(1, 3))
+            part = words[position : position + size]
+            if data.draw(st.booleans()) and part[0] != "\n" and part[-1] != "\n":
+                chosen.append([places[position], places[position] + len(" ".join(part)), "X"])
+            position += size
+        path = tmp_path_factory.mktemp("spans") / "x.json"
+        path.write_text(json.dumps([{"text": text, "label": chosen}]))
+        if not text.strip():
+            return
+        reader = AnnotatedJsonlReader()
+        found = []
+        for instance in reader.read(path):
+            tokens = instance["tokens"].tokens
+            for label, first, last in spans_from_tags(instance["tags"].labels, "BIO"):
+                found.append([tokens[first].idx, tokens[last].idx_end, label])
+        assert found == chosen
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"offsets": "words"}, "offsets 'words', expected one of characters, utf16, bytes"),
+        ({"on_unaligned_spans": "grow"}, "on_unaligned_spans 'grow', expected one of move, drop, error"),
+        ({"on_overlapping_spans": "all"}, "on_overlapping_spans 'all', expected one of longest"),
+        ({"labels": "some"}, "labels 'some', expected one of required"),
+        ({"fields": {"span": "x"}}, "fields 'span', expected one of text, spans, tokens, tags"),
+    ],
+)
+def test_options_that_do_not_fit(options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        AnnotatedJsonlReader(**options)
