@@ -125,7 +125,11 @@ class JsonDocuments:
     def _tags(self, item: Mapping, num_words: int, num_tokens: int) -> list[str] | None:
         for key in self._keys["tags"]:
             values = item.get(key)
-            if not isinstance(values, list) or any(isinstance(value, (dict, list)) for value in values):
+            if (
+                key is None
+                or not isinstance(values, list)
+                or any(isinstance(value, (dict, list)) for value in values)
+            ):
                 continue
             if len(values) != num_tokens or num_words != num_tokens:
                 raise DocumentError(
@@ -220,10 +224,10 @@ def _span_parts(value: Any) -> tuple[int, int, str, str | None]:
         parts, quoted = list(value) if isinstance(value, (list, tuple)) else [], None
     if len(parts) == 3 and isinstance(parts[2], list) and len(parts[2]) == 1:
         parts[2] = parts[2][0]  # Label Studio's labels
-    is_number = [isinstance(part, int) and not isinstance(part, bool) for part in parts]
-    if is_number != [True, True, False] or not isinstance(parts[2], str) or not parts[2]:
-        raise DocumentError(f"found the span {excerpt(value)}, expected a start, an end and a label")
-    return parts[0], parts[1], parts[2], quoted if isinstance(quoted, str) else None
+    match parts:
+        case [int(start), int(end), str(label)] if label and bool not in (type(start), type(end)):
+            return start, end, label, quoted if isinstance(quoted, str) else None
+    raise DocumentError(f"found the span {excerpt(value)}, expected a start, an end and a label")
 
 
 def _places(text: str, unit: str) -> Sequence[int]:
