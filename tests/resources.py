@@ -9,6 +9,8 @@ import numpy
 import pytest
 import torch
 
+from ldnet_allennlp.common.precision import supports
+
 ROOT = Path(__file__).resolve().parent.parent
 FIXTURES = ROOT / "fixtures"
 REFERENCE = FIXTURES / "reference"
@@ -16,6 +18,9 @@ DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
 
 needs_data = pytest.mark.skipif(
     not DATA.is_dir(), reason=f"the measuring corpora are absent ({DATA}; set LDNET_DATA)"
+)
+needs_bfloat16 = pytest.mark.skipif(
+    not supports(torch.bfloat16, torch.device("cpu")), reason="this CPU does not compute in bfloat16"
 )
 
 

@@ -19,7 +19,7 @@
     // null: the exact softmax. A number: training steps draw this many words of each tail cluster instead of using
     // all of them, so that their cost does not grow with the vocabulary. Evaluation is exact either way.
     tail_samples: null,
-    // "bfloat16" for CPUs and GPUs that have it: all but the softmax in that precision.
+    // "bfloat16": all but the softmax in that precision; "auto": the same where the CPU or GPU supports it.
     autocast: null,
     // A directory in which the text is kept as ids, 4 bytes a token: for texts that do not fit into memory, and so
     // that the next run need not count and look up all words again.

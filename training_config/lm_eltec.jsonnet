@@ -21,8 +21,8 @@ local settings = (import 'settings.libsonnet')(lm.defaults {
   projection_dim: 200,
   cutoffs: [2000, 10000],
   tail_samples: 1024,
-  // Slower than float32 on CPUs that only emulate it: set it to null there.
-  autocast: 'bfloat16',
+  // bfloat16 where the CPU or GPU supports it, else float32.
+  autocast: 'auto',
   learning_rate: 0.003,
   num_epochs: 1,
 });

@@ -97,9 +97,7 @@ def _reasons(model: AdaptiveLanguageModel) -> List[str]:
         reasons.append(f"its projection is followed by {activation}, not by relu or nothing")
     if softmax is None:
         return [*reasons, "its softmax was deleted"]
-    if softmax.tie_embeddings:
-        reasons.append("the weights of its softmax are tied to its word vectors")
-    elif softmax.head.bias is None:
+    if softmax.head.bias is None:
         reasons.append("the head of its softmax has no bias (tail_offset is not 0)")
     for number, tail in enumerate(softmax.tail):
         expected = softmax.embedding_dim // 4**number

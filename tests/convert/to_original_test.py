@@ -9,7 +9,6 @@ from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_convert import convert, convert_to_original
 from ldnet_allennlp.common.torch_files import read_torch_file
-from ldnet_allennlp.convert.language_models_to_original import language_model_files
 from ldnet_allennlp.convert.original_files import read_checkpoint
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive
@@ -22,7 +21,6 @@ from tests.convert.originals import (
     tensors_of,
     words_of_language_model,
 )
-from tests.models.language_model_builders import make_model
 
 
 @pytest.mark.parametrize("name", sorted(LANGUAGE_MODELS))
@@ -119,10 +117,6 @@ class TestWhatTheOriginalDoesNotHave:
         with pytest.raises(ConfigurationError, match="reads in both directions"):
             convert_to_original(both, str(tmp_path / "x.th"))
         assert not list(tmp_path.glob("x*"))
-
-    def test_tied_weights_are_not_the_originals(self):
-        with pytest.raises(ConfigurationError, match="are tied to its word vectors"):
-            language_model_files(make_model(tie_weights=True, projection_dim=4), {})
 
     @pytest.mark.parametrize(
         "change, message",

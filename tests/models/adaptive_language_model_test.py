@@ -1,5 +1,6 @@
 import json
 import math
+from contextlib import nullcontext
 
 import numpy
 import pytest
@@ -10,21 +11,24 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.common.testing import ModelTestCase
 from allennlp.data import Vocabulary
 from allennlp.models import Model, load_archive
-from allennlp.modules.seq2seq_encoders import LstmSeq2SeqEncoder
+from allennlp.modules.seq2seq_encoders import ComposeEncoder, LstmSeq2SeqEncoder
 from allennlp.nn import Activation
 from allennlp_models.lm.models import language_model
 from allennlp_models.lm.models.language_model import LanguageModel
 from torch.nn.parallel import DistributedDataParallel
 
 import ldnet_allennlp  # noqa: F401
+from ldnet_allennlp.common import precision
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from tests.models.language_model_builders import make_model, original_model, original_names, source_of
 from tests.processes import run_in_two_processes
-from tests.resources import FIXTURES, load_reference, reference_parameters
+from tests.resources import FIXTURES, load_reference, needs_bfloat16, reference_parameters
 
 TRAIN, VALID = str(FIXTURES / "lm" / "train.txt"), str(FIXTURES / "lm" / "valid.txt")
 PATHS = json.dumps({"train_data_path": TRAIN, "validation_data_path": VALID})
@@ -215,17 +219,39 @@ class TestStream:
         batches[0]["first_window"] = False
         assert not torch.allclose(model(**batches[0])["lm_embeddings"], first)
 
-    def test_sentences_know_nothing_of_what_was_read_before(self):
-        model = make_model(stateful=True)
+    @pytest.mark.parametrize(
+        "contextualizer", ["ld_rnn", "stacked_rnn", "layer_selection", "compose", "lstm"]
+    )
+    def test_sentences_and_streams_do_not_meet(self, contextualizer):
+        """Sentences do not know what was read before, and the next window does not know of the sentences."""
+
+        def build():
+            torch.manual_seed(6)
+            encoder = {
+                "ld_rnn": lambda: LdRnn(4, 3, 2, stateful=True),
+                "stacked_rnn": lambda: StackedRnn(4, 3, 2, stateful=True),
+                "layer_selection": lambda: LayerSelection(LdRnn(4, 3, 2, stateful=True)),
+                "compose": lambda: ComposeEncoder(
+                    [LdRnn(4, 3, 2, stateful=True), LdRnn(10, 2, 1, stateful=True)]
+                ),
+                "lstm": lambda: LstmSeq2SeqEncoder(4, 3, stateful=True),
+            }[contextualizer]()
+            return make_model(contextualizer=encoder)
+
+        model, undisturbed = build(), build()
         alone = model(source_of(SENTENCES))["lm_embeddings"]
         log_probs = model.token_log_probs(source_of(SENTENCES))["forward"]
-        for batch in windows(random_stream(40), 3, 5):
-            model(**batch)
-        close(model.token_log_probs(source_of(SENTENCES))["forward"], log_probs)
-        close(model(source_of(SENTENCES))["lm_embeddings"], alone)
-        close(model(source_of(SENTENCES))["lm_embeddings"], alone)
-        for batch in windows(random_stream(40), 2, 5):
-            model(**batch)  # another number of rows
+        for number, batch in enumerate(windows(random_stream(40), 2, 5)):
+            close(model(**batch)["loss"], undisturbed(**batch)["loss"])
+            if number:
+                close(model(**batch)["loss"], undisturbed(**batch)["loss"])
+            rows = SENTENCES if number % 2 else SENTENCES[:2]  # another number of rows than the stream's
+            close(model.token_log_probs(source_of(rows))["forward"], log_probs[: len(rows)])
+            close(model(source_of(rows))["lm_embeddings"], alone[: len(rows)])
+        gradient = torch.autograd.grad(model(source_of(SENTENCES))["loss"], model._softmax_loss.head.weight)[
+            0
+        ]
+        assert gradient.abs().sum() > 0
 
     def test_a_window_of_another_direction_is_an_error(self):
         """Such a model would read what it is to predict."""
@@ -305,6 +331,7 @@ class TestStream:
             for one, other in zip(found, expected):
                 close(one, other)
 
+    @needs_bfloat16
     def test_bfloat16_reaches_all_but_the_softmax(self):
         exact, rounded = (
             make_model(stateful=True, projection_dim=5, autocast=name).float() for name in (None, "bfloat16")
@@ -318,18 +345,24 @@ class TestStream:
             assert not torch.equal(outputs["lm_embeddings"], expected["lm_embeddings"])
         outputs["loss"].backward()
         assert set(seen) == {torch.bfloat16} and outputs["loss"].dtype == torch.float32
-        with pytest.raises(ConfigurationError, match="null or 'bfloat16', but 'half'"):
-            make_model(autocast="half")
 
-    def test_tied_weights(self):
-        model = make_model(tie_weights=True, projection_dim=4)
-        ids = random_stream(20)
-        batch = next(windows(ids, 1, 19))
-        close(model(**batch)["loss"] * 19, brute_force_nll(model, ids))
-        with pytest.raises(ConfigurationError, match="size 4, and the softmax reads vectors of size 5"):
-            make_model(tie_weights=True, projection_dim=5)
-        with pytest.raises(ConfigurationError, match=r"each of the 31 words .* but one of 31 rows was found"):
-            make_model(tie_weights=True, projection_dim=4, spare_classes=1)
+    @pytest.mark.parametrize(
+        "autocast, message",
+        [
+            ("half", "null, 'auto', 'bfloat16' or 'float16', not 'half'"),
+            ("float16", "use the trainer's use_amp"),
+            (
+                "bfloat16",
+                "autocast of the adaptive_language_model is 'bfloat16', which this machine does not support",
+            ),
+        ],
+    )
+    def test_a_precision_that_is_not_available(self, autocast, message, monkeypatch):
+        monkeypatch.setattr(precision, "supports", lambda dtype, device: False)
+        with pytest.raises(ConfigurationError, match=message):
+            make_model(autocast=autocast)
+        batch = next(windows(random_stream(40), 2, 5))
+        assert torch.equal(make_model(autocast="auto")(**batch)["loss"], make_model()(**batch)["loss"])
 
     def test_a_batch_without_targets_can_be_trained_on(self):
         """In a distributed training a process may run out of text one window before another."""
@@ -340,6 +373,18 @@ class TestStream:
         outputs["loss"].backward()
         assert all(parameter.grad is not None for parameter in model.parameters())
         assert model.get_metrics()["perplexity"] == 0
+
+
+def test_an_archive_trained_in_bfloat16_loads_without_it(tmp_path, monkeypatch):
+    overrides = {"model.autocast": "bfloat16", **json.loads(PATHS)}
+    with monkeypatch.context() as context:
+        context.setattr(precision, "supports", lambda dtype, device: True)
+        context.setattr(torch, "autocast", lambda *args, **kwargs: nullcontext())
+        config = str(FIXTURES / "lm" / "stream_forward.jsonnet")
+        train_model_from_file(config, str(tmp_path / "out"), overrides=json.dumps(overrides))
+    monkeypatch.setattr(precision, "supports", lambda dtype, device: False)
+    model = load_archive(tmp_path / "out" / "model.tar.gz").model
+    assert model(source_of(torch.tensor([[2, 1, 2]])))["loss"].isfinite()
 
 
 class TestSentences:

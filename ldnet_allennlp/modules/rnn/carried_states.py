@@ -1,6 +1,8 @@
 """The hidden states that an encoder carries from one window of a text to the next."""
 
-from typing import List, Optional, Sequence
+import copy
+import itertools
+from typing import Any, List, Optional, Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -78,6 +80,22 @@ class CarryingEncoder(Seq2SeqEncoder):
         """Goes on from what `get_states` gave."""
         for carried, layers in zip(self.carried, states):
             carried.layers = layers
+
+
+def without_states(encoder: Any) -> Any:
+    """
+    An encoder with the same weights that starts each call anew, and neither reads nor changes the states that the
+    given one carries. (The given one itself, if no module in it is stateful.)
+    """
+    if not any(getattr(module, "stateful", False) for module in encoder.modules()):
+        return encoder
+    states = [state for module in encoder.modules() for state in getattr(module, "_states", None) or ()]
+    shared = itertools.chain(encoder.parameters(), encoder.buffers(), states)
+    fresh = copy.deepcopy(encoder, {id(tensor): tensor for tensor in shared})
+    for module in fresh.modules():
+        if getattr(module, "stateful", False):
+            module.stateful, module._states = False, None
+    return fresh
 
 
 def lengths_if_needed(mask: Optional[torch.BoolTensor]) -> Optional[torch.Tensor]:

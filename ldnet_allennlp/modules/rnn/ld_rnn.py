@@ -49,8 +49,12 @@ class LdRnn(CarryingEncoder):
         Whether each call starts from the (detached) states in which the previous one ended, as for reading a
         text in windows. `reset_states` starts anew. With `bidirectional` the two directions read different places
         of the text, and `read_windows` reads both; `forward` reads whole sentences then, and carries nothing.
+    return_all_layers : `bool`, optional (default = `False`)
+        Whether `forward` returns the layers one by one, without the input: a list of L tensors of size H (2 H if
+        bidirectional). allennlp-models' "language_model_token_embedder" sets it.
 
-    Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a probability outside [0, 1].
+    Raises `ConfigurationError` for an unknown cell type, sizes below 1, a probability outside [0, 1], and if all layers
+    are to be returned but the directions have different numbers of them, or none.
     """
 
     stacks: Sequence[DenseRnnStack]
@@ -65,6 +69,7 @@ class LdRnn(CarryingEncoder):
         layer_dropout: float = 0.0,
         bidirectional: bool = False,
         stateful: bool = False,
+        return_all_layers: bool = False,
     ) -> None:
         super().__init__(stateful=stateful, num_directions=2 if bidirectional else 1)
         check_cell_type(cell_type, "an ld_rnn")
@@ -85,6 +90,18 @@ class LdRnn(CarryingEncoder):
             DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout)
             for count in self.layer_counts
         )
+        self._returns_layers = False
+        if return_all_layers:
+            self.return_all_layers()
+
+    def return_all_layers(self) -> None:
+        """Turns the option of this name on."""
+        if len(set(self.layer_counts)) > 1 or self.num_layers == 0:
+            raise ConfigurationError(
+                f"return_all_layers of an ld_rnn pairs the layers of its directions, but num_layers is "
+                f"{self.layer_counts}."
+            )
+        self._returns_layers = True
 
     @overrides
     def get_input_dim(self) -> int:
@@ -92,6 +109,11 @@ class LdRnn(CarryingEncoder):
 
     @overrides
     def get_output_dim(self) -> int:
+        return len(self.stacks) * self.hidden_size if self._returns_layers else self.full_output_dim
+
+    @property
+    def full_output_dim(self) -> int:
+        """The size of the input and all layers together, in all directions."""
         return sum(self.input_size + count * self.hidden_size for count in self.layer_counts)
 
     @overrides
@@ -116,7 +138,7 @@ class LdRnn(CarryingEncoder):
         inputs: torch.Tensor,
         mask: Optional[torch.BoolTensor] = None,
         gates: Optional[Sequence[torch.Tensor]] = None,
-    ) -> torch.Tensor:
+    ) -> Union[torch.Tensor, List[torch.Tensor]]:
         """
         # Parameters
 
@@ -129,15 +151,17 @@ class LdRnn(CarryingEncoder):
 
         # Returns
 
-        `torch.Tensor`
-            Shape (B, T, get_output_dim()); zeros at padded steps.
+        `Union[torch.Tensor, List[torch.Tensor]]`
+            Shape (B, T, get_output_dim()); zeros at padded steps. With `return_all_layers` one tensor per layer.
         """
         direction_gates = gates if gates is not None else [None] * len(self.stacks)
-        outputs = self._read(0, inputs, mask, direction_gates[0], self.stateful and not self._bidirectional)
+        outputs = [self._read(0, inputs, mask, direction_gates[0], self.stateful and not self._bidirectional)]
         if self._bidirectional:
-            backward = self._read(1, inputs, mask, direction_gates[1], False)
-            outputs = torch.cat([outputs, backward], dim=-1)
-        return outputs
+            outputs.append(self._read(1, inputs, mask, direction_gates[1], False))
+        if self._returns_layers:
+            layers = [part[..., self.input_size :].split(self.hidden_size, dim=-1) for part in outputs]
+            return [torch.cat(directions, dim=-1) for directions in zip(*layers)]
+        return torch.cat(outputs, dim=-1)
 
     def read_windows(
         self,

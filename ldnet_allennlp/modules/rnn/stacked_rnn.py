@@ -1,6 +1,6 @@
 """A plain stack of recurrent layers whose layers can all be read."""
 
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any, Dict, List, Optional, Sequence, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -35,6 +35,8 @@ class StackedRnn(CarryingEncoder):
         Dropout on the output of every layer, also the last.
     stateful : `bool`, optional (default = `False`)
         Whether each call starts from the (detached) states in which the previous one ended.
+    return_all_layers : `bool`, optional (default = `False`)
+        Whether `forward` returns what `all_layers` gives. allennlp-models' "language_model_token_embedder" sets it.
 
     Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a dropout outside [0, 1].
     """
@@ -49,6 +51,7 @@ class StackedRnn(CarryingEncoder):
         cell_type: str = "lstm",
         dropout: float = 0.0,
         stateful: bool = False,
+        return_all_layers: bool = False,
     ) -> None:
         super().__init__(stateful=stateful)
         check_cell_type(cell_type, "a stacked_rnn")
@@ -63,6 +66,7 @@ class StackedRnn(CarryingEncoder):
         self.hidden_size = hidden_size
         self.cell_type = cell_type
         self.num_layers = num_layers
+        self._returns_layers = return_all_layers
         self.layer_counts = [num_layers]
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
             CELLS[cell_type].rnn(hidden_size if number else input_size, hidden_size, batch_first=True)
@@ -95,7 +99,9 @@ class StackedRnn(CarryingEncoder):
         }
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
-    def forward(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None
+    ) -> Union[torch.Tensor, List[torch.Tensor]]:
         """
         # Parameters
 
@@ -106,10 +112,11 @@ class StackedRnn(CarryingEncoder):
 
         # Returns
 
-        `torch.Tensor`
-            Shape (B, T, hidden_size): the top layer; zeros at padded steps.
+        `Union[torch.Tensor, List[torch.Tensor]]`
+            Shape (B, T, hidden_size): the top layer; zeros at padded steps. With `return_all_layers` all layers.
         """
-        return self.all_layers(inputs, mask)[-1]
+        layers = self.all_layers(inputs, mask)
+        return layers if self._returns_layers else layers[-1]
 
     def all_layers(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> List[torch.Tensor]:
         """Like `forward`, with the outputs of all layers, the lowest first; each of shape (B, T, hidden_size)."""

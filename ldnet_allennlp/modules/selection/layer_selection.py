@@ -54,6 +54,8 @@ class LayerSelection(Seq2SeqEncoder):
         Whether the gates have gradients.
     freeze_encoder : `bool`, optional (default = `True`)
         Whether the encoder's own weights stay as they are. The published method never trains them.
+    return_all_layers : `bool`, optional (default = `False`)
+        See `LdRnn`. The layers are multiplied by their gates.
 
     Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, or if the budget is none
     that can be kept.
@@ -68,6 +70,7 @@ class LayerSelection(Seq2SeqEncoder):
         over_budget_weight: float = 1.0,
         train_gates: bool = True,
         freeze_encoder: bool = True,
+        return_all_layers: bool = False,
     ) -> None:
         super().__init__(stateful=encoder.stateful)
         if not isinstance(encoder, LdRnn):
@@ -77,6 +80,8 @@ class LayerSelection(Seq2SeqEncoder):
             )
         if lambda_0 < 0:
             raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+        if return_all_layers:
+            encoder.return_all_layers()
         self.encoder = encoder
         self.lambda_0 = lambda_0
         self.budget = LayerBudget(lambda_1, max_multiply_adds, over_budget_weight)
@@ -94,6 +99,16 @@ class LayerSelection(Seq2SeqEncoder):
     def get_output_dim(self) -> int:
         return self.encoder.get_output_dim()
 
+    @property
+    def full_output_dim(self) -> int:
+        """See `LdRnn`."""
+        return self.encoder.full_output_dim
+
+    @property
+    def num_layers(self) -> int:
+        """The layers of a direction."""
+        return self.encoder.num_layers
+
     @overrides
     def is_bidirectional(self) -> bool:
         return self.encoder.is_bidirectional()
@@ -103,7 +118,9 @@ class LayerSelection(Seq2SeqEncoder):
         self.encoder.reset_states(mask)
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
-    def forward(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> torch.Tensor:
+    def forward(
+        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None
+    ) -> Union[torch.Tensor, List[torch.Tensor]]:
         """
         # Parameters
 
@@ -114,8 +131,8 @@ class LayerSelection(Seq2SeqEncoder):
 
         # Returns
 
-        `torch.Tensor`
-            Shape (B, T, output size of the encoder).
+        `Union[torch.Tensor, List[torch.Tensor]]`
+            Shape (B, T, output size of the encoder). With `return_all_layers` one tensor per layer.
         """
         return self.encoder(inputs, mask, self.direction_gates())
 

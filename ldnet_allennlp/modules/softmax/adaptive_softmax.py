@@ -2,36 +2,38 @@
 
 import math
 import warnings
-from typing import List, Optional, Sequence, Tuple, cast
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, embedding
 
-from ldnet_allennlp.modules.softmax.log_uniform_sampler import RankSampler
+from ldnet_allennlp.modules.softmax.cutoffs import checked_cutoffs
+from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
 
 
 class AdaptiveSoftmax(torch.nn.Module):
     """
     !!! Warning
-        The words must be sorted by falling frequency: word 0 is the most frequent. A vocabulary in another
-        order gives valid probabilities, but a worse and much slower model.
+        The words must be sorted by falling frequency: word 0 is the most frequent. Another order still gives valid
+        probabilities, but a worse and much slower model.
 
-    The adaptive softmax of Grave et al. 2017 (arXiv 1609.04309, section 4): the words before the first cutoff
-    and one entry for each tail cluster share one softmax, the head; the words of a cluster have a softmax of
-    their own, on a projection that gets smaller from cluster to cluster. With h an input vector,
+    The adaptive softmax of Grave et al. 2017 (arXiv 1609.04309, section 4). The words before the first cutoff and one
+    entry per tail cluster share one softmax, the head. The words of a cluster have a softmax of their own, on a
+    projection that shrinks from cluster to cluster. With h an input vector,
 
         log p(w | h) = log_softmax(head(h))[w]                         for w < cutoffs[0]
         log p(w | h) = log_softmax(head(h))[cutoffs[0] + i]
                        + log_softmax(tail_i(h))[w - cutoffs[i]]        for cutoffs[i] <= w < cutoffs[i + 1]
 
-    The probabilities of all words sum to one for every input. The parameters are named as in the original
-    LD-Net's `model_word_ada/adaptive.py` and in `torch.nn.AdaptiveLogSoftmaxWithLoss`: `head.weight`,
-    `head.bias`, `tail.{i}.0.weight` (the projection) and `tail.{i}.1.weight`.
+    The probabilities of all words sum to one for every input. The parameters are named as in the original LD-Net's
+    `model_word_ada/adaptive.py` and in `torch.nn.AdaptiveLogSoftmaxWithLoss`: `head.weight`, `head.bias`,
+    `tail.{i}.0.weight` (the projection) and `tail.{i}.1.weight`.
 
-    The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary
-    needs it, and mixing precisions in the two levels is an error in torch's own module (pytorch issue 44724).
+    The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary needs it,
+    and torch's own module fails on mixed precisions (pytorch issue 44724).
 
     # Parameters
 
@@ -39,33 +41,30 @@ class AdaptiveSoftmax(torch.nn.Module):
         The size of the vocabulary.
     embedding_dim : `int`
         The size D of the input vectors.
-    cutoffs : `List[int]`
+    cutoffs : `Sequence[int]`
         The first word of each tail cluster, increasing. The size of the vocabulary may stand at the end;
-        `[num_words]` is a softmax without clusters. The published language models (793,470 words) use
-        4000, 40000 and 200000; the head should hold the words that make up most of the text.
+        `[num_words]` is a softmax without clusters. The published language models (793,470 words) use 4000, 40000
+        and 200000. The head should hold the words that make up most of the text.
     div_value : `float`, optional (default = `4.0`)
         How much smaller the projection gets from one cluster to the next.
     tail_offset : `int`, optional (default = `0`)
-        Cluster i, counted from 0, is projected to `embedding_dim // div_value ** (i + tail_offset)`
-        dimensions; 0 is the original LD-Net's way, 1 that of `torch.nn.AdaptiveLogSoftmaxWithLoss`. Where
-        nothing is left of the projection, all words of the cluster are equally likely.
+        Cluster i, counted from 0, is projected to `embedding_dim // div_value ** (i + tail_offset)` dimensions: 0 as
+        in the original LD-Net, 1 as in `torch.nn.AdaptiveLogSoftmaxWithLoss`. With a projection to 0 dimensions, all
+        words of the cluster are equally likely.
     head_bias : `bool`, optional
-        Whether the head has a bias. By default it has one if `tail_offset` is 0, as the original.
+        Whether the head has a bias. By default it has one if `tail_offset` is 0, as in the original.
     tail_samples : `int`, optional
-        Training steps then compute the softmax of each larger cluster from its targets and this many words drawn
-        by `RankSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
-        with the vocabulary. The sum over a cluster's words, which it estimates without bias (importance sampling,
-        Bengio and Senecal 2003), becomes
+        Training steps compute the softmax of each larger cluster from its targets and this many words drawn by a
+        `LogUniformSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
+        with the vocabulary. The sum over a cluster's words is estimated without bias (importance sampling, Bengio
+        and Senecal 2003) as
             exp(target's logit) + sum over drawn words w other than the target of exp(logit of w) / (samples * q(w)).
-        Evaluation is exact as ever. 1024 or more is recommended.
+        Evaluation stays exact. Recommended: 1024 or more.
 
-    All weights start from `xavier_normal_`, as the original's.
+    All weights are drawn from `xavier_normal_`, as in the original.
 
     Raises `ConfigurationError` if a size is below 1 or the cutoffs do not increase from 1 to `num_words`.
     """
-
-    tie_embeddings = False
-    """What allennlp_models' `LanguageModel` asks of its softmax: the word vectors are not its weights."""
 
     def __init__(
         self,
@@ -74,8 +73,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         cutoffs: Sequence[int],
         div_value: float = 4.0,
         tail_offset: int = 0,
-        head_bias: Optional[bool] = None,
-        tail_samples: Optional[int] = None,
+        head_bias: bool | None = None,
+        tail_samples: int | None = None,
     ) -> None:
         super().__init__()
         if num_words < 1 or embedding_dim < 1:
@@ -95,43 +94,35 @@ class AdaptiveSoftmax(torch.nn.Module):
         self.tail_samples = tail_samples
         self.num_words = num_words
         self.embedding_dim = embedding_dim
-        self.cutoffs = _checked_cutoffs(cutoffs, num_words)  # the last one is num_words
+        self.cutoffs = checked_cutoffs(cutoffs, num_words)  # the last one is num_words
         self.num_clusters = len(self.cutoffs) - 1
-        self._make_weights(div_value, tail_offset, tail_offset == 0 if head_bias is None else head_bias)
-        self.reset_parameters()
-
-    def _make_weights(self, div_value: float, tail_offset: int, head_bias: bool) -> None:
-        self.head = torch.nn.Linear(self.embedding_dim, self.cutoffs[0] + self.num_clusters, bias=head_bias)
+        has_bias = tail_offset == 0 if head_bias is None else head_bias
+        self.head = torch.nn.Linear(embedding_dim, self.cutoffs[0] + self.num_clusters, bias=has_bias)
+        sizes = [int(embedding_dim // div_value ** (i + tail_offset)) for i in range(self.num_clusters)]
         with warnings.catch_warnings():
-            # torch warns of the empty weights that a projection to 0 dimensions has.
+            # torch warns about the empty weights of a projection to 0 dimensions.
             warnings.filterwarnings("ignore", message="Initializing zero-element tensors")
             self.tail = torch.nn.ModuleList(
                 torch.nn.Sequential(
-                    torch.nn.Linear(self.embedding_dim, projection_dim, bias=False),
-                    torch.nn.Linear(projection_dim, last - first, bias=False),
+                    torch.nn.Linear(embedding_dim, size, bias=False),
+                    torch.nn.Linear(size, last - first, bias=False),
                 )
-                for projection_dim, first, last in zip(
-                    (
-                        int(self.embedding_dim // div_value ** (i + tail_offset))
-                        for i in range(self.num_clusters)
-                    ),
-                    self.cutoffs,
-                    self.cutoffs[1:],
-                )
+                for size, first, last in zip(sizes, self.cutoffs, self.cutoffs[1:])
             )
+        self.reset_parameters()
 
     def reset_parameters(self) -> None:
-        """Draws all weights anew from `xavier_normal_`; the head's bias as `torch.nn.Linear` does."""
+        """Draw all weights from `xavier_normal_`, and the head's bias as `torch.nn.Linear` does."""
         self.head.reset_parameters()
         torch.nn.init.xavier_normal_(self.head.weight)
         for weight in self.tail.parameters():
             if weight.numel():
                 torch.nn.init.xavier_normal_(weight)
 
-    def sampled_parameters(self) -> List[Tuple[str, torch.nn.Parameter]]:
+    def sampled_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """The names and weights of the clusters whose words are drawn in training: their gradients are sparse."""
         return [
-            (f"tail.{number}.1.weight", cast(torch.nn.Parameter, self._words_of(number).weight))
+            (f"tail.{number}.1.weight", self._cluster(number)[1].weight)
             for number in range(self.num_clusters)
             if self._is_sampled(number)
         ]
@@ -142,7 +133,7 @@ class AdaptiveSoftmax(torch.nn.Module):
 
     @overrides(check_signature=False)
     def forward(
-        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
         # Parameters
@@ -164,7 +155,7 @@ class AdaptiveSoftmax(torch.nn.Module):
         return -self.target_log_prob(embeddings, targets, host_targets).sum()
 
     def target_log_prob(
-        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: Optional[torch.Tensor] = None
+        self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
         # Parameters
@@ -177,7 +168,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         `torch.Tensor`
             Shape (N,), the log-probability of each target. Nothing of the size N x num_words is made.
 
-        Raises `ConfigurationError` if an embedding has another size, or if there is not a target for each.
+        Raises `ConfigurationError` if an embedding has another size, if there is not a target for each, or if a target
+        is not a word: positions without a target (-100, say) have to be left out before.
         """
         if embeddings.dim() != 2 or embeddings.size(1) != self.embedding_dim:
             raise ConfigurationError(
@@ -189,6 +181,13 @@ class AdaptiveSoftmax(torch.nn.Module):
                 f"An adaptive softmax needs one target for each of the {embeddings.size(0)} vectors, but the "
                 f"targets have the shape {tuple(targets.shape)}."
             )
+        labels = targets if host_targets is None else host_targets
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_words:
+            wrong = labels[(labels < 0) | (labels >= self.num_words)]
+            raise ConfigurationError(
+                f"The targets of this adaptive softmax are words from 0 to {self.num_words - 1} (num_words is "
+                f"{self.num_words}), but a target is {int(wrong[0])}. Leave out positions without a target."
+            )
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
             head_targets = targets
@@ -196,7 +195,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 head_targets = head_targets.masked_fill(
                     self._members(number, targets), self.cutoffs[0] + number
                 )
-            log_prob = -cross_entropy(self._head_logits(embeddings), head_targets, reduction="none")  # (N,)
+            log_prob = -cross_entropy(self.head(embeddings), head_targets, reduction="none")  # (N,)
             for number in range(self.num_clusters):
                 # Empty clusters are computed, too: this costs nothing and puts them into the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
@@ -216,50 +215,23 @@ class AdaptiveSoftmax(torch.nn.Module):
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            return -cross_entropy(self._cluster_logits(number, embeddings), targets, reduction="none")
+            return -cross_entropy(self._cluster(number)(embeddings), targets, reduction="none")
         assert self.tail_samples is not None
-        hidden = self._cluster_input(number, embeddings).to(self.head.weight.dtype)  # (n, d)
-        sampler = RankSampler(self.cutoffs[number], self.cutoffs[number + 1])
+        projection, words = self._cluster(number)
+        hidden = projection(embeddings)  # (n, d)
+        sampler = LogUniformSampler(self.cutoffs[number], self.cutoffs[number + 1])
         drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
         # One look-up for both, so that the gradient is one sparse tensor.
-        vectors = self._word_vectors(number, torch.cat([drawn, targets]))  # (S + n, d)
+        vectors = embedding(torch.cat([drawn, targets]), words.weight, sparse=True)  # (S + n, d)
         of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
         of_drawn = hidden @ vectors[: self.tail_samples].t()  # (n, S)
         of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(of_drawn.dtype)
         of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
         return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)
 
-    # What a softmax with other weights does otherwise:
-
-    def _head_weights(self) -> Tuple[torch.Tensor, Optional[torch.Tensor]]:
-        """(cutoffs[0] + clusters, D), and the bias of as many entries."""
-        return self.head.weight, self.head.bias
-
-    def _cluster_input(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
-        """What the words' vectors of a cluster are multiplied with."""
-        weight = cast(torch.nn.Linear, self.tail[number].get_submodule("0")).weight
-        return torch.nn.functional.linear(embeddings, weight.to(embeddings.dtype))
-
-    def _cluster_weight(self, number: int) -> torch.Tensor:
-        """(cluster size, size of `_cluster_input`)."""
-        return self._words_of(number).weight
-
-    def _words_of(self, number: int) -> torch.nn.Linear:
-        return cast(torch.nn.Linear, self.tail[number].get_submodule("1"))
-
-    def _word_vectors(self, number: int, words: torch.Tensor) -> torch.Tensor:
-        """The vectors of words, counted within their cluster; the gradient is sparse."""
-        return torch.nn.functional.embedding(words, self._words_of(number).weight, sparse=True)
-
-    def _head_logits(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """(N, cutoffs[0] + clusters), given (N, D) vectors."""
-        return torch.nn.functional.linear(embeddings, *self._head_weights())
-
-    def _cluster_logits(self, number: int, embeddings: torch.Tensor) -> torch.Tensor:
-        """(n, cluster size), given (n, D) vectors."""
-        return torch.nn.functional.linear(
-            self._cluster_input(number, embeddings), self._cluster_weight(number)
-        )
+    def _cluster(self, number: int) -> Any:
+        """The projection and the word weights of a cluster: two linear layers."""
+        return self.tail[number]
 
     def log_prob(self, embeddings: torch.Tensor) -> torch.Tensor:
         """
@@ -275,12 +247,10 @@ class AdaptiveSoftmax(torch.nn.Module):
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
-            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
-            parts: List[torch.Tensor] = [head[:, : self.cutoffs[0]]]
+            head = torch.log_softmax(self.head(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
+            parts: list[torch.Tensor] = [head[:, : self.cutoffs[0]]]
             for number in range(self.num_clusters):
-                inside = torch.log_softmax(
-                    self._cluster_logits(number, embeddings), dim=-1
-                )  # (N, cluster size)
+                inside = torch.log_softmax(self._cluster(number)(embeddings), dim=-1)  # (N, cluster size)
                 parts.append(inside + head[:, self.cutoffs[0] + number].unsqueeze(1))
             return torch.cat(parts, dim=1)
 
@@ -300,13 +270,13 @@ class AdaptiveSoftmax(torch.nn.Module):
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
-            head = torch.log_softmax(self._head_logits(embeddings), dim=-1)
+            head = torch.log_softmax(self.head(embeddings), dim=-1)
             best, words = head[:, : self.cutoffs[0]].max(dim=-1)  # (N,), (N,)
             for number in range(self.num_clusters):
                 whole = head[:, self.cutoffs[0] + number]  # (N,)
                 rows = (whole > best).nonzero().squeeze(1)  # (n,)
                 if rows.numel():
-                    logits = self._cluster_logits(number, embeddings[rows])
+                    logits = self._cluster(number)(embeddings[rows])
                     inside, members = torch.log_softmax(logits, dim=-1).max(dim=-1)
                     inside = inside + whole[rows]
                     better = inside > best[rows]
@@ -317,23 +287,3 @@ class AdaptiveSoftmax(torch.nn.Module):
     @overrides
     def extra_repr(self) -> str:
         return f"num_words={self.num_words}, embedding_dim={self.embedding_dim}, cutoffs={self.cutoffs}"
-
-
-def _checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> List[int]:
-    """The cutoffs with `num_words` at the end."""
-    checked = list(cutoffs)
-    if not checked or any(isinstance(cutoff, bool) or not isinstance(cutoff, int) for cutoff in checked):
-        raise ConfigurationError(
-            f"The cutoffs of an adaptive softmax are a list of one or more whole numbers, such as [4000, 40000], "
-            f"or [{num_words}] (num_words) for no clusters, but {cutoffs} was found."
-        )
-    if checked[0] < 1 or any(first >= second for first, second in zip(checked, checked[1:])):
-        raise ConfigurationError(
-            f"The cutoffs of an adaptive softmax start at 1 or more and increase, but {checked} was found."
-        )
-    if checked[-1] > num_words:
-        raise ConfigurationError(
-            f"The last of the cutoffs of an adaptive softmax is at most the number of words (num_words), which "
-            f"is {num_words}, but the cutoffs are {checked}."
-        )
-    return checked if checked[-1] == num_words else [*checked, num_words]

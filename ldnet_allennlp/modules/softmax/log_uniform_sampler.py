@@ -1,16 +1,15 @@
-"""Draws words of a cluster of the adaptive softmax by their rank."""
+"""Log-uniform sampling of words by their frequency rank."""
 
 import math
-from typing import Tuple
 
 import torch
 
 
-class RankSampler:
+class LogUniformSampler:
     """
-    Draws words from those with the ranks `first` to `last - 1` of a vocabulary sorted by falling frequency, about as
-    often as they occur in text: the word of rank r (counted from 1) with a probability in proportion to
-    log(1 + 1 / r), which is close to Zipf's 1 / r and has a distribution function with an inverse.
+    Draws words with the ranks `first` to `last - 1` of a vocabulary sorted by falling frequency, about as often as
+    they occur in text. The probability of the word of rank r (counted from 1) is proportional to log(1 + 1 / r), which
+    is close to Zipf's 1 / r and has an invertible distribution function.
 
     # Parameters
 
@@ -23,11 +22,11 @@ class RankSampler:
         self.num_words = last - first
         self._log_range = math.log((last + 1) / (first + 1))
 
-    def draw(self, count: int, device: torch.device) -> Tuple[torch.Tensor, torch.Tensor]:
+    def draw(self, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """
         # Returns
 
-        `Tuple[torch.Tensor, torch.Tensor]`
+        `tuple[torch.Tensor, torch.Tensor]`
             Shape (count,) each: words counted from the first of the cluster, drawn with replacement, and the
             logarithms of their probabilities.
         """

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
 from tests.modules.rnn.reference_encoder import batch_first, build_encoder, stack_parameters
-from tests.resources import REFERENCE, load_reference, load_tensors, reference_parameters
+from tests.resources import (
+    REFERENCE,
+    load_reference,
+    load_tensors,
+    needs_bfloat16,
+    reference_parameters,
+)
 
 CELLS = ["lstm", "gru", "rnn"]
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
@@ -301,6 +307,7 @@ class TestTraining:
             lambda inputs, *gates: encoder(inputs, mask, gates), (inputs, *gates), atol=1e-7
         )
 
+    @needs_bfloat16
     @pytest.mark.parametrize("options", [{}, {"bidirectional": True}, {"stateful": True}])
     @pytest.mark.parametrize("cell_type", CELLS)
     def test_autocast(self, cell_type, options):

@@ -13,7 +13,13 @@ from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.selection.layer_budget import selection_penalty
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from tests.modules.rnn.reference_encoder import batch_first, build_encoder, stack_parameters
-from tests.resources import REFERENCE, load_reference, load_tensors, reference_parameters
+from tests.resources import (
+    REFERENCE,
+    load_reference,
+    load_tensors,
+    needs_bfloat16,
+    reference_parameters,
+)
 
 PRECISIONS = {"f64": (torch.float64, 1e-10), "f32": (torch.float32, 1e-5)}
 LENGTHS = torch.tensor([7, 5, 2])  # of the reference sentences, their boundary included
@@ -248,6 +254,7 @@ class TestGates:
             assert selection.gates.grad.bool().all().item() is bool(sum(lengths))
         assert all(parameter.grad is None for parameter in selection.encoder.parameters())
 
+    @needs_bfloat16
     def test_under_autocast(self):
         gates = [0.5, 0.0, 1.0, 0.2]
         selection, inputs = make(gates=gates).float(), random_inputs().float()

@@ -5,7 +5,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
-from ldnet_allennlp.modules.softmax.log_uniform_sampler import RankSampler
+from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
 from tests.resources import REFERENCE, load_reference, reference_parameters
 
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
@@ -219,6 +219,15 @@ class TestErrors:
         with pytest.raises(ConfigurationError, match="one target for each of the 3"):
             softmax(vectors(3), torch.zeros(4, dtype=torch.long))
 
+    @pytest.mark.parametrize("target", [-100, -1, 50])
+    @pytest.mark.parametrize("on_host", [False, True])
+    def test_targets_that_are_no_words(self, target, on_host):
+        targets = torch.tensor([3, target, 40])
+        with pytest.raises(
+            ConfigurationError, match=rf"words from 0 to 49 .* but a target is {target}\. Leave out"
+        ):
+            make().target_log_prob(vectors(3), targets, targets if on_host else None)
+
 
 class TestTailSamples:
     """Training steps that draw words of the clusters instead of using all."""
@@ -265,7 +274,7 @@ class TestTailSamples:
         # Two words in the cluster: whatever is drawn, the target counts once, and the other one once or more.
         softmax = make(num_words=7, cutoffs=(5,), tail_samples=1)
         x, targets = vectors(1), torch.tensor([5])
-        sampler = RankSampler(5, 7)
+        sampler = LogUniformSampler(5, 7)
         logits = softmax.tail[0](x)[0]
         whole = softmax.log_prob(x)[0, 5] - torch.log_softmax(logits, 0)[0]
         weight = logits[1] - sampler.log_prob(torch.tensor([1]))[0]

@@ -1,19 +1,19 @@
 import pytest
 import torch
 
-from ldnet_allennlp.modules.softmax.log_uniform_sampler import RankSampler
+from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
 
 
-class TestRankSampler:
+class TestLogUniformSampler:
     @pytest.mark.parametrize("first, last", [(0, 7), (5, 50), (4000, 40000), (200000, 793470)])
     def test_probabilities_sum_to_one_and_fall(self, first, last):
-        log_prob = RankSampler(first, last).log_prob(torch.arange(last - first))
+        log_prob = LogUniformSampler(first, last).log_prob(torch.arange(last - first))
         torch.testing.assert_close(log_prob.exp().sum(), torch.tensor(1.0, dtype=torch.float64))
         assert (log_prob[1:] < log_prob[:-1]).all()
 
     def test_words_are_drawn_with_their_probabilities(self):
         torch.manual_seed(1)
-        sampler = RankSampler(3, 15)
+        sampler = LogUniformSampler(3, 15)
         words, log_prob = sampler.draw(200_000, torch.device("cpu"))
         torch.testing.assert_close(log_prob, sampler.log_prob(words))
         shares = torch.bincount(words, minlength=12) / len(words)

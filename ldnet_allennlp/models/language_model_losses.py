@@ -1,0 +1,176 @@
+"""From the contextual vectors of a language model to its losses, probabilities and perplexities."""
+
+from contextlib import AbstractContextManager
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import TextFieldTensors
+from allennlp.nn import Activation
+from allennlp.nn.util import get_text_field_mask
+from allennlp_models.lm.models.language_model import LanguageModel
+from overrides import overrides
+
+from ldnet_allennlp.models.language_model_directions import direction_part, sentence_targets
+from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
+from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
+
+
+class LanguageModelLosses(LanguageModel):
+    """
+    The upper half of an `AdaptiveLanguageModel`: projection, softmax, losses, perplexities, and the state of a training
+    in the middle of a text. The subclass makes the attributes and reads the text.
+    """
+
+    direction: str
+    _dropout: torch.nn.Dropout
+    _perplexities: Dict[str, CorpusPerplexity]
+    _projection: Optional[torch.nn.Linear]
+    _projection_activation: Activation
+    _softmax_loss: Optional[AdaptiveSoftmax]
+
+    def _contextualize_sentences(self, vectors: torch.Tensor, mask: torch.BoolTensor) -> Any:
+        """The contextualizer's output for whole sentences, whatever stream is being read."""
+        raise NotImplementedError
+
+    def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
+        """The autocast under which the contextualizer and the projection run."""
+        raise NotImplementedError
+
+    @overrides
+    def delete_softmax(self) -> None:
+        """Removes the softmax and the projection before it. The model then gives vectors, and no loss."""
+        self._softmax_loss = None
+        self._projection = None
+
+    def reset_states(self) -> None:
+        """Makes a `stateful` contextualizer start anew with the next window."""
+        self._contextualizer.reset_states()
+
+    def stream_state(self) -> Dict[str, Any]:
+        """State of a training in the middle of a text, beside the weights: carried hidden states and perplexities."""
+        state: Dict[str, Any] = {
+            "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
+        }
+        if isinstance(self._contextualizer, CarryingEncoder):
+            state["hidden"] = self._contextualizer.get_states()
+        return state
+
+    def load_stream_state(self, state: Dict[str, Any]) -> None:
+        """Continue from a `stream_state`."""
+        for name, numbers in state["perplexities"].items():
+            self._perplexities[name].set_state(numbers)
+        if "hidden" in state and isinstance(self._contextualizer, CarryingEncoder):
+            self._contextualizer.set_states(state["hidden"])
+
+    @overrides(check_signature=False)
+    def _load_from_state_dict(
+        self, state_dict: Dict[str, Any], prefix: str, local_metadata: Dict[str, Any], *args: Any
+    ) -> None:
+        """Also loads the `stream_state` that `ResumableCheckpointer` adds to the metadata of the weights."""
+        if "stream_state" in local_metadata:
+            self.load_stream_state(local_metadata["stream_state"])
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+
+    @torch.no_grad()
+    def token_log_probs(self, source: TextFieldTensors) -> Dict[str, torch.Tensor]:
+        """
+        The log-probability of each token of whole sentences, for a model in evaluation mode.
+
+        # Parameters
+
+        source : `TextFieldTensors`
+            As in `forward`, with the entry "tokens".
+
+        # Returns
+
+        `Dict[str, torch.Tensor]`
+            For "forward" and/or "backward" a tensor of shape (B, T): at each token the natural logarithm of its
+            probability, given the tokens before it (or after it). 0 at the boundary that is read first, which is
+            not predicted, and at padding. A sentence's log-probability is the sum.
+
+        Raises `ConfigurationError` if the softmax was deleted.
+        """
+        if self._softmax_loss is None:
+            raise ConfigurationError(
+                "The softmax of this language model was deleted: it gives no probabilities."
+            )
+        mask = get_text_field_mask(source)
+        contextual = self._contextualize_sentences(self._text_field_embedder(source), mask)
+        log_probs = {}
+        for name, targets in sentence_targets(source, mask, self.direction).items():
+            predicting = targets > 0  # (B, T)
+            values = contextual.new_zeros(targets.shape)
+            values[predicting] = self._softmax_loss.target_log_prob(
+                self._before_softmax(direction_part(contextual, name, self._bidirectional)[predicting]),
+                targets[predicting] - 1,
+            ).to(values.dtype)
+            # From the step that predicts to the token that is predicted; what wraps around is 0.
+            log_probs[name] = values.roll(1 if name == "forward" else -1, dims=1)
+        return log_probs
+
+    @overrides
+    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+        """
+        The exact perplexity exp(-sum of log-probabilities / number of targets) of all that was read: see
+        `CorpusPerplexity`. A bidirectional model gives both directions' as well, and their geometric mean.
+        """
+        return {name: metric.get_metric(reset=reset) for name, metric in self._perplexities.items()}
+
+    def _before_softmax(self, contextual: torch.Tensor) -> torch.Tensor:
+        with self._precision(contextual.device):
+            if self._projection is not None:
+                contextual = self._projection_activation(self._projection(contextual))
+            return self._dropout(contextual)
+
+    def _losses(
+        self,
+        contextual: torch.Tensor,
+        all_targets: Dict[str, torch.Tensor],
+        on_host: List[torch.Tensor],
+    ) -> Dict[str, torch.Tensor]:
+        """The losses of `forward`, which are counted for the perplexities, too."""
+        if isinstance(contextual, list):
+            raise ConfigurationError(
+                "The contextualizer of this language model has return_all_layers, which gives vectors and no loss. "
+                "Leave the option out to train or evaluate."
+            )
+        losses = {}
+        num_targets = 0
+        for number, (name, targets) in enumerate(all_targets.items()):
+            part = direction_part(contextual, name, self._bidirectional)
+            host_targets = on_host[number] if on_host else None
+            total = self._loss_helper(number, part, targets, host_targets=host_targets)
+            num_targets = int((targets if host_targets is None else host_targets).count_nonzero())
+            self._perplexities["perplexity"](total, num_targets)
+            if self._bidirectional:
+                self._perplexities[f"{name}_perplexity"](total, num_targets)
+            # A batch without targets has a loss of 0, with gradients: training needs them.
+            losses[f"{name}_loss"] = total / max(num_targets, 1)
+        loss = torch.stack(list(losses.values())).mean()
+        return {"loss": loss, **losses, "batch_weight": loss.new_tensor(float(num_targets))}
+
+    @overrides(check_signature=False)  # the base class declares two numbers, and returns a tensor
+    def _loss_helper(  # type: ignore[override]
+        self,
+        direction: int,
+        direction_embeddings: torch.Tensor,
+        direction_targets: torch.Tensor,
+        token_embeddings: Optional[torch.Tensor] = None,
+        host_targets: Optional[torch.Tensor] = None,
+    ) -> torch.Tensor:
+        """The negative log-likelihood of one direction, summed over its targets, given them on the CPU too or not."""
+        assert self._softmax_loss is not None
+        embeddings = direction_embeddings.flatten(end_dim=1)  # (B * T, size of a direction)
+        targets = direction_targets.flatten()  # (B * T,)
+        host_targets = None if host_targets is None else host_targets.flatten()
+        steps = (targets if host_targets is None else host_targets).nonzero().squeeze(1)  # (N,)
+        if steps.numel() < targets.numel():
+            host_targets = None if host_targets is None else host_targets.index_select(0, steps)
+            steps = steps.to(targets.device, non_blocking=True)
+            embeddings, targets = embeddings.index_select(0, steps), targets.index_select(0, steps)
+        # The padding is not a class of the softmax.
+        return self._softmax_loss(
+            self._before_softmax(embeddings), targets - 1, None if host_targets is None else host_targets - 1
+        )
