@@ -6,7 +6,8 @@ there, so a straight quote is mark-up. Where marks can be read in two ways the p
 """
 
 import re
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 
 class Span(NamedTuple):
@@ -28,8 +29,8 @@ class Token(NamedTuple):
 class Sentence(NamedTuple):
     """A sentence's words and its labelled stretches, counted in words."""
 
-    words: List[str]
-    spans: List[Span]
+    words: list[str]
+    spans: list[Span]
 
 
 _BULLET = re.compile(r"(?:[*-]|\(?\d+[.)]|\[\d+\]) +")
@@ -43,7 +44,7 @@ _ADMONITION = re.compile(
 )
 
 
-def paragraphs(text: str) -> List[str]:
+def paragraphs(text: str) -> list[str]:
     """
     The paragraphs of prose in `text`, each on one line. Headings, signatures, grammar, code and tables are left
     out: a paragraph must end as a sentence does, and must not be what a line with a colon announced by indenting.
@@ -65,10 +66,10 @@ def paragraphs(text: str) -> List[str]:
     return found
 
 
-def _blocks(text: str) -> Iterator[Tuple[int, bool, str]]:
+def _blocks(text: str) -> Iterator[tuple[int, bool, str]]:
     """Stretches between blank lines: their indent, whether a list's mark (cut off) opens them, and their lines."""
     for chunk in re.split(r"\n[ \t]*(?:\n|$)", text.expandtabs()):
-        lines: List[str] = []
+        lines: list[str] = []
         indent, listed = 0, False
         for raw in chunk.split("\n"):
             line = raw.strip()
@@ -102,7 +103,7 @@ _CLOSES_BEFORE = re.compile(r"(?:$|[\s.,;:!?)\]}/—–…'-]|s\b)")
 _MARKED = re.compile(r"\*\*(?P<strong>[^*\s](?:[^*]*[^*\s])?)\*\*|\*(?P<term>[^*\s](?:[^*]*[^*\s])?)\*")
 
 
-def strip_marks(paragraph: str) -> Optional[Tuple[str, List[Span]]]:
+def strip_marks(paragraph: str) -> tuple[str, list[Span]] | None:
     """
     The text without quotes and asterisks, and the stretches that they marked: CODE, TERM (emphasis) and PEP
     (strong; other strong words are lead-ins and get no label). None where the marks do not pair off without doubt.
@@ -114,7 +115,7 @@ def strip_marks(paragraph: str) -> Optional[Tuple[str, List[Span]]]:
     if len(pieces) % 2 == 0 or "`" in paragraph:
         return None
     text = ""
-    spans: List[Span] = []
+    spans: list[Span] = []
     for number, piece in enumerate(pieces):
         if number % 2 == 0:  # outside the quotes
             opens = number == len(pieces) - 1 or _OPENS_AFTER.search(piece)
@@ -132,7 +133,7 @@ def strip_marks(paragraph: str) -> Optional[Tuple[str, List[Span]]]:
     return text, spans
 
 
-def _strip_asterisks(piece: str) -> Optional[Tuple[str, List[Span]]]:
+def _strip_asterisks(piece: str) -> tuple[str, list[Span]] | None:
     text = ""
     spans = []
     end = 0
@@ -166,14 +167,14 @@ _TOKEN = re.compile(
 _ABBREVIATIONS = {"vs", "cf", "etc", "al"}
 
 
-def tokenize(text: str) -> List[Token]:
+def tokenize(text: str) -> list[Token]:
     """Words and punctuation, much as the Penn Treebank cuts them; names with dots or underscores stay whole."""
     return [Token(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
 
 
-def split_sentences(text: str, tokens: List[Token]) -> List[List[Token]]:
+def split_sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
     """Cuts after a full stop, question or exclamation mark that stands at a word and has white space after it."""
-    sentences: List[List[Token]] = [[]]
+    sentences: list[list[Token]] = [[]]
     for position, token in enumerate(tokens):
         sentences[-1].append(token)
         after = tokens[position + 1 : position + 2]
@@ -188,7 +189,7 @@ def split_sentences(text: str, tokens: List[Token]) -> List[List[Token]]:
     return [sentence for sentence in sentences if sentence]
 
 
-def tagged_sentences(paragraph: str) -> List[Sentence]:
+def tagged_sentences(paragraph: str) -> list[Sentence]:
     """
     The sentences of one paragraph with their labels. What is cut where never depends on the labels: the text is
     tokenised after the marks are gone, and a sentence in which a label does not fall on whole tokens is left out.
@@ -208,7 +209,7 @@ def tagged_sentences(paragraph: str) -> List[Sentence]:
     return sentences
 
 
-def plain_sentences(paragraph: str) -> List[List[str]]:
+def plain_sentences(paragraph: str) -> list[list[str]]:
     """The sentences of a paragraph whose marks are no labels (a docstring's): quotes are dropped, words kept."""
     text = re.sub(r"‘([^‘’]*)’", r"\1", paragraph).translate(_CURLY)
     text = re.sub(r":[a-z]+:(?=`)", "", text)  # Sphinx roles

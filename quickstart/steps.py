@@ -1,18 +1,21 @@
-"""Runs commands that depend on each other: side by side, with logs, and only those whose inputs have changed."""
+"""Runs commands side by side, with a log each, and keeps those whose inputs have not changed."""
 
-import hashlib
 import json
 import os
 import shlex
 import shutil
-import signal
 import subprocess
-import threading
+import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, NamedTuple, Optional, Sequence
+from typing import Any, NamedTuple
 
-from quickstart.progress import Display, Progress
+METRICS = (
+    ("best_validation_perplexity", "perplexity {:.1f}"),
+    ("best_validation_f1-measure-overall", "F1 {:.3f} on dev"),
+    ("f1-measure-overall", "F1 {:.3f}"),
+)
 
 
 class Step(NamedTuple):
@@ -22,216 +25,141 @@ class Step(NamedTuple):
     # Parameters
 
     name : `str`
-        Names the log and what is remembered of the step.
-    title : `str`
-        For the user.
-    command : `List[str]`
-        What runs, from the repository's root.
+        Names the log.
+    command : `list[str]`
+        Runs in the repository's root.
     output : `Path`
-        The file or folder that it makes. An old one is removed before.
-    result : `Path`
-        The file that is there when the step is done: `output`, or a file in it.
-    inputs : `List[Path]`
-        Files that the outcome depends on.
-    needs : `List[str]`
-        The names of the steps that must be done before.
-    settings : `Dict[str, Any]`, optional
-        Goes to the config in the environment variable LDNET_SETTINGS.
-    summary : `Callable[[], str]`, optional
-        Says in a few words what came out.
+        The file or folder that the command makes. A former one is removed first.
+    inputs : `list[Path]`
+        Files that the output depends on.
+    settings : `dict[str, Any]`, optional
+        The config's settings, for the environment variable LDNET_SETTINGS.
+    summary : `Path`, optional
+        A JSON file of metrics that the command writes, or a text whose first line is the result.
     """
 
     name: str
-    title: str
-    command: List[str]
+    command: list[str]
     output: Path
-    result: Path
-    inputs: List[Path]
-    needs: List[str]
-    settings: Optional[Dict[str, Any]] = None
-    summary: Callable[[], str] = lambda: ""
+    inputs: list[Path]
+    settings: dict[str, Any] | None = None
+    summary: Path | None = None
 
     def shell(self) -> str:
         """The command as one would type it."""
-        words = " ".join(shlex.quote(word) for word in ["allennlp", *self.command[1:]])
-        if os.path.basename(self.command[0]) != "allennlp":
-            words = " ".join(shlex.quote(word) for word in self.command)
-        if self.settings is None:
-            return words
-        return f"LDNET_SETTINGS={shlex.quote(json.dumps(self.settings))} {words}"
+        words = shlex.join([os.path.basename(self.command[0]), *self.command[1:]])
+        return (
+            words
+            if self.settings is None
+            else f"LDNET_SETTINGS={shlex.quote(json.dumps(self.settings))} {words}"
+        )
+
+    def fingerprint(self) -> str:
+        """Changes with the command, its settings and its input files."""
+        inputs = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in self.inputs]
+        return json.dumps([self.shell(), inputs])
+
+    def result(self) -> str:
+        """The metric to watch, or the first line of the summary."""
+        text = self.summary.read_text(encoding="utf-8") if self.summary else "{}"
+        if not text.startswith("{"):
+            return text.partition("\n")[0]
+        metrics = json.loads(text)
+        return next((words.format(metrics[name]) for name, words in METRICS if name in metrics), "")
 
 
 class StepFailed(Exception):
-    """A step's command did not succeed; the message is for the user."""
+    """A command did not succeed; the message is for the user."""
 
 
 class Runner:
-    """
-    Runs steps.
+    """Runs steps in `root`; logs and fingerprints of finished steps go to `out/logs` and `out/done`."""
 
-    # Parameters
-
-    root : `Path`
-        The repository, where `.allennlp_plugins` is.
-    folder : `Path`
-        Where logs and what is remembered go: `logs/` and `done/` in it.
-    display : `Display`
-        Shows how far things are.
-    slots : `int`
-        How many steps run at a time.
-    """
-
-    def __init__(self, root: Path, folder: Path, display: Display, slots: int) -> None:
-        self.root = root
-        self.logs = folder / "logs"
-        self.done = folder / "done"
-        self.display = display
-        self.slots = slots
-        self._processes: Dict[str, subprocess.Popen[bytes]] = {}
-        self._failure: Optional[BaseException] = None
-        self._digests: Dict[str, str] = {}
+    def __init__(self, root: Path, out: Path) -> None:
+        self.root, self.logs, self.done = root, out / "logs", out / "done"
+        self.cores = os.cpu_count() or 1
 
     def run(self, steps: Sequence[Step]) -> None:
-        """
-        Runs all steps, each as soon as those that it needs are done; of those that could, the first in order.
-
-        Raises `StepFailed` if one does not succeed; the others are then stopped.
-        """
+        """Runs steps side by side. Raises `StepFailed` if one fails, after stopping the others."""
         for folder in (self.logs, self.done):
             folder.mkdir(parents=True, exist_ok=True)
-        waiting = {step.name: step for step in steps}
-        finished: Dict[str, bool] = {}
-        threads: Dict[str, threading.Thread] = {}
+        waiting = [step for step in steps if not self._is_done(step)]
+        threads = max(1, self.cores // max(1, len(waiting)))
+        started = time.monotonic()
+        running: dict[str, subprocess.Popen[bytes]] = {}
         try:
-            while waiting or threads:
-                for name in [name for name, thread in threads.items() if not thread.is_alive()]:
-                    threads.pop(name).join()
-                    finished[name] = True
-                if self._failure is not None:
-                    raise self._failure
-                for step in list(waiting.values()):
-                    if len(threads) < self.slots and all(need in finished for need in step.needs):
-                        del waiting[step.name]
-                        threads[step.name] = threading.Thread(target=self._guarded, args=(step,), daemon=True)
-                        threads[step.name].start()
-                time.sleep(0.05)
-                self.display.refresh()
+            running = {step.name: self._start(step, threads) for step in waiting}
+            while waiting:
+                time.sleep(0.2)
+                for step in [step for step in waiting if running[step.name].poll() is not None]:
+                    self._finish(step, running[step.name].returncode, time.monotonic() - started)
+                    waiting.remove(step)
         finally:
-            for process in list(self._processes.values()):
-                process.send_signal(signal.SIGTERM)
-            for thread in threads.values():
-                thread.join(timeout=20)
+            for step in waiting:
+                if step.name in running:
+                    running[step.name].terminate()
+                    running[step.name].wait()
 
-    def _guarded(self, step: Step) -> None:
-        try:
-            self._run(step)
-        except BaseException as error:
-            self._failure = self._failure or error
+    def _is_done(self, step: Step) -> bool:
+        stamp = self.done / step.name
+        kept = (
+            step.output.exists()
+            and stamp.exists()
+            and stamp.read_text(encoding="utf-8") == step.fingerprint()
+        )
+        if kept:
+            say("kept", step.name, step.result())
+        return kept
 
-    def _run(self, step: Step) -> None:
-        fingerprint = self._fingerprint(step)
-        stamp = self.done / f"{step.name}.json"
-        if step.result.exists() and stamp.exists():
-            known = json.loads(stamp.read_text(encoding="utf-8"))
-            if known == {"fingerprint": fingerprint, "result": self._digest(step.result)}:
-                self.display.start(step.title)
-                self.display.finish(step.title, "kept", step.summary())
-                return
-        stamp.unlink(missing_ok=True)
+    def _start(self, step: Step, threads: int) -> "subprocess.Popen[bytes]":
+        say("...", step.name)
+        (self.done / step.name).unlink(missing_ok=True)
         if step.output.is_dir():
             shutil.rmtree(step.output)
-        elif step.output.exists():
-            step.output.unlink()
-        step.output.parent.mkdir(parents=True, exist_ok=True)
-
-        progress = self.display.start(step.title)
-        log = self.logs / f"{step.name}.log"
-        status = self._call(step, log, progress)
-        if status != 0 or not step.result.exists():
-            self.display.finish(step.title, "ERROR" if self._failure is None else "stop", "")
-            raise StepFailed(_failure(step, status, log))
-        self._digests.pop(str(step.result), None)
-        record = {"fingerprint": fingerprint, "result": self._digest(step.result)}
-        stamp.write_text(json.dumps(record), encoding="utf-8")
-        self.display.finish(step.title, "done", step.summary())
-
-    def _call(self, step: Step, log: Path, progress: Progress) -> int:
-        cores = os.cpu_count() or 1
+        step.output.unlink(missing_ok=True)
         environment = {
-            "OMP_NUM_THREADS": str(max(1, cores // self.slots)),
-            # Libraries under AllenNLP warn about each other on import; nothing here may reach for a hub.
-            "PYTHONWARNINGS": "ignore",
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONWARNINGS": "ignore",  # AllenNLP's dependencies warn about each other
             "HF_HUB_OFFLINE": "1",
             **os.environ,
+            "LDNET_SETTINGS": json.dumps(step.settings or {}),
         }
-        environment.pop("LDNET_SETTINGS", None)
-        if step.settings is not None:
-            environment["LDNET_SETTINGS"] = json.dumps(step.settings)
-        with open(log, "w", encoding="utf-8") as file:
-            file.write(f"$ {step.shell()}\n")
-            file.flush()
-            process = subprocess.Popen(
-                step.command,
-                cwd=str(self.root),
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
+        with open(self.logs / f"{step.name}.log", "w", encoding="utf-8") as log:
+            log.write(f"$ {step.shell()}\n")
+            log.flush()
+            return subprocess.Popen(
+                step.command, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
-            self._processes[step.name] = process
-            for line in _lines(process):
-                progress.read(line)
-                if line.endswith(
-                    "\n"
-                ):  # states of a bar end in a carriage return: they are not worth keeping
-                    file.write(line)
-                    file.flush()
-            status = process.wait()
-            del self._processes[step.name]
-        return status
 
-    def _fingerprint(self, step: Step) -> str:
-        facts = {
-            "command": step.command,
-            "settings": step.settings,
-            "inputs": {str(path): self._digest(path) for path in step.inputs},
-        }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode("utf-8")).hexdigest()
-
-    def _digest(self, path: Path) -> str:
-        """What is in a file, in short; each file is read once a run."""
-        if str(path) not in self._digests:
-            if not path.is_file():
-                raise StepFailed(f"{path} is needed, but it is not there.")
-            digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                for piece in iter(lambda: file.read(1 << 20), b""):
-                    digest.update(piece)
-            self._digests[str(path)] = digest.hexdigest()
-        return self._digests[str(path)]
+    def _finish(self, step: Step, status: int, seconds: float) -> None:
+        if status != 0 or not step.output.exists():
+            log = self.logs / f"{step.name}.log"
+            last = [
+                line
+                for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
+                if line.strip()
+            ][-8:]
+            ended = f"ended with status {status}" if status else f"succeeded but did not write {step.output}"
+            raise StepFailed(
+                "\n    ".join(
+                    [f"'{step.name}' {ended}. The end of its log, {log}:", *(line[:300] for line in last)]
+                )
+                + "\nThe same command continues here once the cause is fixed."
+            )
+        (self.done / step.name).write_text(step.fingerprint(), encoding="utf-8")
+        say("done", step.name, f"{clock(seconds)}  {step.result()}")
 
 
-def _lines(process: "subprocess.Popen[bytes]") -> Iterator[str]:
-    """The output as it comes, cut after line feeds and after carriage returns."""
-    assert process.stdout is not None
-    rest = b""
-    while True:
-        piece = os.read(process.stdout.fileno(), 65536)
-        if not piece:
-            break
-        *lines, rest = (rest + piece).replace(b"\r", b"\r\0").replace(b"\n", b"\n\0").split(b"\0")
-        for line in lines:
-            yield line.decode("utf-8", "replace")
-    if rest:
-        yield rest.decode("utf-8", "replace") + "\n"
+def say(mark: str, name: str, text: str = "") -> None:
+    """Prints a line about a step."""
+    print(f"{mark:>5}  {name:<18} {text}".rstrip(), flush=True)
 
 
-def _failure(step: Step, status: int, log: Path) -> str:
-    with open(log, encoding="utf-8") as file:
-        last = [line.rstrip() for line in file if line.strip()][-8:]
-    ended = f"ended with status {status}" if status else f"succeeded but did not write {step.result}"
-    lines = "\n".join(f"    {line[:300]}" for line in last)
-    return (
-        f"'{step.title}' {ended}. Its last lines:\n{lines}\nThe whole log: {log}\n"
-        f"Once the cause is gone, run the same command again: what is done stays done."
-    )
+def clock(seconds: float) -> str:
+    """`1:05` for 65 seconds."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def allennlp(*arguments: object) -> list[str]:
+    """An `allennlp` command of the running environment."""
+    return [str(Path(sys.executable).parent / "allennlp"), *map(str, arguments)]
