@@ -2,7 +2,9 @@
 # The API reference, from the docstrings, as HTML in docs/api/ (pdoc; half a minute). Fails on any warning.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
+pins=development.txt
 . "$root/requirements/environment.sh"
+ensure_environment
 
 log="$(mktemp)"
 trap 'rm -f "$log"' EXIT

@@ -87,6 +87,7 @@ def test_the_perceptron_learns_too(workshop):
     assert load_archive(str(folder / "model.tar.gz")).config["model"]["loss"] == "structured_perceptron"
 
 
+@pytest.mark.slow
 def test_translates(workshop):
     """Most of the lemmas it was trained on, and gives something for a character it has not seen."""
     pairs = [line.split("\t") for line in (workshop.data / "lemmas.train.tsv").read_text().splitlines()]

@@ -28,6 +28,7 @@ def shell_blocks(word):
     return [block for block in blocks if word in block.text]
 
 
+@pytest.mark.slow
 @needs_data
 @pytest.mark.parametrize("corpus", CORPORA)
 def test_the_tagger_commands_run(corpus, tmp_path, monkeypatch):

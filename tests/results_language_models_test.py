@@ -14,6 +14,7 @@ from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from tests.resources import FIXTURES, ROOT
 
+pytestmark = pytest.mark.slow
 TEXT, HELDOUT = FIXTURES / "lm" / "train.txt", FIXTURES / "lm" / "valid.txt"
 SCRIPTS = ("corpora", "run", "language_models", "lm_pruning", "lm_tables", "tables")
 

@@ -54,57 +54,6 @@ def test_a_split_with_a_test_file_of_its_own(scripts, tmp_path):
     assert sum(len(blocks_of(path.read_text())) for path in paths[:2]) == 100
 
 
-def line(row, seed, dev, layers, cost):
-    return {
-        "corpus": "wnut17",
-        "row": row,
-        "seed": seed,
-        "scores": {"dev": dev, "test": dev / 2},
-        "layers": {"forward": list(range(layers))},
-        "multiply_adds": cost,
-        "archive_bytes": 2**20,
-    }
-
-
-def test_the_table(scripts, tmp_path, monkeypatch, capsys):
-    tables = scripts("tables")
-    lines = [
-        line("vanilla", 1, 0.2, 0, 1e6),
-        line("unpruned", 1, 0.5, 4, 3e6),
-        line("unpruned", 3, 0.48, 4, 3e6),
-        line("layers-2", 1, 0.5, 2, 2e6),
-        line("layers-2", 2, 0.52, 1, 1e6),
-        line("layers-2", 3, 0.51, 1, 1e6),
-        {"corpus": "wnut17", "row": "layers-1", "seed": 2, "missed": "No epoch came within the budget"},
-    ]
-    (tmp_path / "results.jsonl").write_text("".join(json.dumps(one) + "\n" for one in lines))
-    (tmp_path / "speed.json").write_text(json.dumps({"wnut17": {"words_per_second": {"vanilla": 1234}}}))
-    monkeypatch.setattr(tables, "HERE", tmp_path)
-    monkeypatch.setattr(sys, "argv", ["tables.py", "--plot", str(tmp_path / "results")])
-    tables.main()
-    printed = capsys.readouterr().out.splitlines()
-    assert "Not within the budget: at most 1 layer, seed 2." in printed
-    rows = [row for row in printed if row.startswith("|")]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
-    assert cells == [
-        ["all layers", "4", "49.0 ± 1.4", "24.5 ± 0.7", "", "3.00 M", "-", "1.0 MiB", "2"],
-        # Seeds 1 and 3 have both: 0 and 1.5 points.
-        [
-            "at most 2 layers",
-            "2, 1, 1",
-            "51.0 ± 1.0",
-            "25.5 ± 0.5",
-            "+0.8 ± 1.1",
-            "1.33 M",
-            "-",
-            "1.0 MiB",
-            "3",
-        ],
-        ["no language model", "0", "20.0", "10.0", "-15.0", "1.00 M", "1,234", "1.0 MiB", "1"],
-    ]
-    assert "no language model" in (tmp_path / "results_wnut17.svg").read_text()  # the label of its point
-
-
 @pytest.fixture(scope="module")
 def unpruned(tmp_path_factory, language_models):
     """The folder of a trained tagger, and how many layers its language models have."""

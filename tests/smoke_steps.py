@@ -1,5 +1,5 @@
 """
-What `smoke.sh` runs with each interpreter: doctor, train, prune and predict, from a directory outside the repository.
+The steps of `smoke.sh`: doctor, train, prune and predict, in a directory outside the repository.
 
     python smoke_steps.py FOLDER     (the environment's interpreter; the package is the installed one)
 """
@@ -10,10 +10,10 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
-TAGGER: Dict[str, Any] = {
+TAGGER: dict[str, Any] = {
     "train": str(FIXTURES / "tagger" / "train.conll"),
     "dev": str(FIXTURES / "tagger" / "dev.conll"),
     "test": None,
@@ -21,7 +21,7 @@ TAGGER: Dict[str, Any] = {
     "lm_backward": "lm_backward/model.tar.gz",
     **{"word_dim": 6, "char_dim": 4, "char_hidden": 5, "word_hidden": 7, "num_epochs": 2},
 }
-LANGUAGE_MODEL: Dict[str, Any] = {
+LANGUAGE_MODEL: dict[str, Any] = {
     "train": str(FIXTURES / "lm" / "train.txt"),
     "valid": str(FIXTURES / "lm" / "valid.txt"),
     **{"min_count": 2, "num_layers": 3, "embedding_dim": 6, "hidden_size": 5, "projection_dim": 8},
@@ -33,8 +33,8 @@ INCLUDE = ["--include-package", "ldnet_allennlp"]
 def run(folder: Path, *arguments: str, **settings: Any) -> str:
     """Runs `python -m ...` in `folder`, with the settings of a config; its standard output."""
     started = time.perf_counter()
-    # Only what is installed counts: neither the checkout nor the caller's path.
-    # And what was compiled is kept: otherwise each start takes many seconds more.
+    # Only the installed packages count, not the checkout or the caller's path. Byte code is kept: otherwise each start
+    # takes many seconds more.
     dropped = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")
     environment = {name: value for name, value in os.environ.items() if name not in dropped}
     environment.update(LDNET_SETTINGS=json.dumps(settings), PYTHONWARNINGS="ignore", CUDA_VISIBLE_DEVICES="")
@@ -52,26 +52,28 @@ def run(folder: Path, *arguments: str, **settings: Any) -> str:
     return done.stdout
 
 
-def words_and_tags(path: Path) -> List[Any]:
-    """What a file of predictions says about each word."""
+def words_and_tags(path: Path) -> list[Any]:
+    """The words and tags in a file of predictions."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     return [(line["words"], line["tags"]) for line in lines]
 
 
 def main(folder: Path) -> None:
-    """All steps; exits with what went wrong."""
+    """All steps; exits with the message of one that fails."""
     folder.mkdir(parents=True)
     print(run(folder, "ldnet_allennlp", "doctor"))
-    run(folder, "ldnet_allennlp", "configs", "configs")  # those that came with the package
+    pins = (FIXTURES.parent / "requirements" / "requirements.txt").read_text(encoding="utf-8")
+    assert run(folder, "ldnet_allennlp", "requirements") == pins
+    run(folder, "ldnet_allennlp", "configs", "configs")  # those of the wheel
     for direction in ("forward", "backward"):
         config = f"configs/lm_{direction}.jsonnet"
         run(folder, "allennlp", "train", config, "-s", f"lm_{direction}", *INCLUDE, **LANGUAGE_MODEL)
     run(folder, "allennlp", "train", "configs/ner.jsonnet", "-s", "ner", *INCLUDE, **TAGGER)
-    # All six layers may stay: models of this size have learnt nothing.
+    # All six layers may stay: models of this size learn nothing.
     selection = {**TAGGER, "tagger": "ner", "lambda_1": 6}
     run(folder, "allennlp", "train", "configs/ner_select.jsonnet", "-s", "select", *INCLUDE, **selection)
-    (folder / ".allennlp_plugins").write_text("ldnet_allennlp\n", encoding="utf-8")
-    # It compares what is left with the gated tagger before it writes.
+    (folder / ".allennlp_plugins").write_text("ldnet_allennlp.plugin\n", encoding="utf-8")
+    # It compares the pruned tagger with the gated one before it writes.
     run(folder, "allennlp", "ldnet-prune", "select/model.tar.gz", "pruned/", "--keep", "2")
     sentences = ["the list of a class", "python returns the value"]
     (folder / "in.jsonl").write_text("".join(json.dumps({"sentence": text}) + "\n" for text in sentences))
@@ -83,7 +85,7 @@ def main(folder: Path) -> None:
         assert [" ".join(words) for words, _ in tagged] == sentences, tagged
         assert all(len(words) == len(tags) for words, tags in tagged), tagged
     sizes = [(folder / archive / "model.tar.gz").stat().st_size for archive in ("select", "pruned")]
-    assert sizes[1] < sizes[0], "nothing was cut out"
+    assert sizes[1] < sizes[0], "pruning removed nothing"
 
 
 if __name__ == "__main__":
