@@ -71,9 +71,13 @@ build_wheels() {
     tar -C "$root" --exclude=./.git --exclude=./.venv --exclude=./.uv --exclude='./.*_cache' --exclude=./.hypothesis \
         --exclude=./quickstart/out --exclude=./out --exclude=./build --exclude=./dist --exclude='*.egg-info' \
         --exclude=./models -cf - . | tar -C "$scratch/source" -xf -
-    install build
+    [ -n "$uv" ] || install build
     for package in . ldnet_runtime; do
-        "$env/bin/python" -m build --outdir "$scratch/dist" "$scratch/source/$package"
+        if [ -n "$uv" ]; then
+            "$uv" build --python "$env/bin/python" --out-dir "$scratch/dist" "$scratch/source/$package"
+        else
+            "$env/bin/python" -m build --outdir "$scratch/dist" "$scratch/source/$package"
+        fi
     done
 }
 
@@ -102,11 +106,11 @@ smoke() {
     rm -rf "$scratch/source" "$scratch/dist" && mkdir "$scratch/source"
     printf '== Python %s: %s, %s\n' "$version" "$interpreter" "${uv:-pip}"
     make_environment "$interpreter" || { fail "$version" "no environment could be made"; return; }
-    if ! within 2 install --no-deps overrides >"$scratch/log" 2>&1; then
+    if ! within 5 install --no-deps overrides >"$scratch/log" 2>&1; then
         skip "$version" "the package index cannot be reached: $(tail -n 1 "$scratch/log")"
         return
     fi
-    within 3 build_wheels >"$scratch/log" 2>&1 ||
+    within "$minutes" build_wheels >"$scratch/log" 2>&1 ||
         { tail -n 20 "$scratch/log" >&2; fail "$version" "the packages cannot be built"; return; }
     within "$minutes" install_package >"$scratch/log" 2>&1 || status=$?
     if [ "$status" = 124 ]; then
