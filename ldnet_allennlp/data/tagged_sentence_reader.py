@@ -101,7 +101,7 @@ class TaggedSentenceReader(DatasetReader):
         self._reads_tags = True
         self._keep_columns = False
         self._detected: Dict[tuple, DetectedTags] = {}
-        self._logged: set[str] = set()
+        self._logged: set[Union[str, tuple]] = set()
 
     def open_file(self, path: str) -> TaggedFile:
         """The sentences of a file."""
@@ -207,7 +207,8 @@ class TaggedSentenceReader(DatasetReader):
             raise ConfigurationError(
                 f"{', '.join(paths)}: found no sentence, expected at least one word with its tag."
             )
-        if len(encodings) > 1 and self._once(", ".join(paths)):
+        if len(encodings) > 1 and tuple(paths) not in self._logged:
+            self._logged.add(tuple(paths))
             listed = ", ".join(f"{encoding} in {path}" for encoding, path in encodings.items())
             logger.warning("The label encodings of the files differ (%s): set target_label_encoding.", listed)
 
@@ -249,20 +250,16 @@ class TaggedSentenceReader(DatasetReader):
             items = itertools.islice(items, worker.id, None, worker.num_workers)
         return items
 
-    def _once(self, message: str) -> bool:
-        """Whether this is the first call for a message: lazy data loaders read the same file in each epoch."""
-        is_first = message not in self._logged
-        self._logged.add(message)
-        return is_first
-
     def _log(self, file: TaggedFile, recoder: TagRecoder) -> None:
         distributed, worker = self.get_distributed_info(), self.get_worker_info()
         # All processes read and check everything, and build a share.
         is_first = (distributed is None or distributed.global_rank == 0) and (
             worker is None or worker.id == 0
         )
-        if not is_first or not self._once(file.path):
+        # Lazy data loaders read the same file in each epoch.
+        if not is_first or file.path in self._logged:
             return
+        self._logged.add(file.path)
         clauses = [f"{file.num_sentences} sentences, {file.num_words} words"]
         if file.has_tags:
             clauses.append(f"tags: {recoder.source or 'no spans'}, read as {recoder.target or 'they are'}")

@@ -39,16 +39,15 @@ class SpanAligner:
         self._on_overlapping = on_overlapping_spans
         self._counts = counts
 
-    def sentences(
-        self, text: str, sentences: Sequence[Sentence], spans: Sequence[CharSpan]
-    ) -> list[Sentence]:
+    def sentences(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> list[Sentence]:
         """The sentences, joined where a span would reach over their border."""
         joined: list[Sentence] = []
         for sentence in sentences:
             start = sentence.starts[0]
             if joined and any(span.start < joined[-1].ends[-1] and span.end > start for span in spans):
                 self._counts[JOINED] += 1
-                joined[-1] = Sentence(*(a + b for a, b in zip(joined[-1], sentence, strict=True)))
+                words, starts, ends = joined[-1]
+                joined[-1] = Sentence(words + sentence.words, starts + sentence.starts, ends + sentence.ends)
             else:
                 joined.append(sentence)
         return joined
@@ -58,7 +57,7 @@ class SpanAligner:
         aligned = [self._align(text, sentence, span) for span in spans]
         return self._without_overlap(text, sentence, [span for span in aligned if span is not None])
 
-    def num_outside(self, text: str, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> int:
+    def num_outside(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> int:
         """How many spans touch no word at all; they are dropped, or an error."""
         outside = [span for span in spans if not any(_words(sentence, span) for sentence in sentences)]
         if outside and self._on_unaligned == "error":

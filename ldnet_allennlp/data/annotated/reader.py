@@ -101,8 +101,8 @@ class AnnotatedFile:
         words = self._words(document, document.text)
         spans = None if self._labels == "ignored" else document.spans
         if spans is not None:
-            self.changed[UNALIGNED] += self._aligner.num_outside(document.text, words, spans)
-            words = self._aligner.sentences(document.text, words, spans)
+            self.changed[UNALIGNED] += self._aligner.num_outside(words, spans)
+            words = self._aligner.sentences(words, spans)
         for sentence in words:
             tokens = [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
             tags = None if self._labels == "ignored" else document.tags
