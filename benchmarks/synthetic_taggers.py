@@ -22,7 +22,7 @@ from allennlp.models import Model
 from allennlp.models.archival import CONFIG_NAME
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.commands.ldnet_prune import pruned_config
+from ldnet_allennlp.commands.model_configs import pruned_config
 from ldnet_allennlp.common.archives import remove_namespace
 from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace, store_words
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder

@@ -25,7 +25,7 @@ import torch  # noqa: E402
 from run import LAST, add_to_results, commit  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
+from ldnet_allennlp.commands.sentences import read_text  # noqa: E402
 from ldnet_allennlp.commands.sweep.points import scores_of  # noqa: E402
 from ldnet_allennlp.common.archives import read_archive, without_progress_messages  # noqa: E402
 from ldnet_allennlp.common.verification import outputs_of  # noqa: E402

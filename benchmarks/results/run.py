@@ -41,10 +41,10 @@ from allennlp.models.archival import archive_model  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.ldnet_prune import prune_archive  # noqa: E402
-from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
+from ldnet_allennlp.commands.prune.pruning import prune_archive  # noqa: E402
 from ldnet_allennlp.commands.report.model_report import report_of  # noqa: E402
 from ldnet_allennlp.commands.report.table import kept_layers  # noqa: E402
+from ldnet_allennlp.commands.sentences import read_text  # noqa: E402
 from ldnet_allennlp.commands.sweep.points import make_point, scores_of, train_once  # noqa: E402
 from ldnet_allennlp.commands.sweep.selection_config import selection_config  # noqa: E402
 from ldnet_allennlp.common.archives import read_archive, write_archive  # noqa: E402

@@ -24,8 +24,8 @@ import torch  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 from run import DATA  # noqa: E402
 
-from ldnet_allennlp.commands.ldnet_report import read_text  # noqa: E402
 from ldnet_allennlp.commands.report.speed import words_per_second  # noqa: E402
+from ldnet_allennlp.commands.sentences import read_text  # noqa: E402
 from ldnet_allennlp.common.archives import read_archive, without_progress_messages  # noqa: E402
 
 SPEEDS = Path(__file__).resolve().parent / "speed.json"

@@ -1,11 +1,10 @@
 """
-`allennlp ldnet-convert`: the original LD-Net's files as archives, and archives as the original's files.
+`allennlp ldnet-convert`: the original LD-Net's files as archives.
 
     allennlp ldnet-convert ld0.th lm_forward/model.tar.gz --maps test.pk --direction forward
     allennlp ldnet-convert ner.th ner/model.tar.gz --maps ner_dataset.pk
     allennlp ldnet-convert pner0.th pruned/model.tar.gz
     allennlp ldnet-convert ner_dataset.pk conll/
-    allennlp ldnet-convert --to-original pruned/model.tar.gz pner0.th
 """
 
 import argparse
@@ -16,41 +15,35 @@ from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.common.archives import (
-    archive_path,
-    read_archive,
-    without_progress_messages,
-    write_archive,
-)
+from ldnet_allennlp.common.archives import archive_path, without_progress_messages, write_archive
+from ldnet_allennlp.common.files import check_output
 from ldnet_allennlp.convert.datasets import write_dataset
 from ldnet_allennlp.convert.language_models import ACTIVATIONS, convert_language_model
 from ldnet_allennlp.convert.original_files import is_pickle_of_maps, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
-from ldnet_allennlp.convert.to_original import write_original
 from ldnet_allennlp.convert.vocabularies import check_vocabulary
 
 
 @Subcommand.register("ldnet-convert")
 class LdnetConvert(Subcommand):
     """
-    Converts checkpoints of the original LD-Net (language models, taggers, pruned taggers) into archives, its
-    datasets into CoNLL files, and archives back into checkpoints. Files are read without executing anything.
+    Converts checkpoints of the original LD-Net (language models, taggers, pruned taggers) to archives and its
+    datasets to CoNLL files. Files are read without executing anything.
     """
 
     @overrides
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
         description = (
-            "Makes archives of the original LD-Net's checkpoints (language models, taggers, pruned taggers), CoNLL "
-            "files of its dataset pickles, and, with --to-original, checkpoints of archives. Nothing in the files "
-            "is executed."
+            "Convert the original LD-Net's checkpoints (language models, taggers, pruned taggers) to archives, and its "
+            "dataset pickles to CoNLL files. Nothing in the files is executed."
         )
         subparser = parser.add_parser(
             self.name, description=description, help="Convert the original's files."
         )
-        subparser.add_argument("source", help="a .th or .pk file; with --to-original, an archive")
+        subparser.add_argument("source", help="a .th or .pk file")
         subparser.add_argument(
             "output",
-            help="the archive to write, or the folder for CoNLL files; with --to-original, a .th file",
+            help="the archive to write (a file, or a directory for model.tar.gz), or the folder for CoNLL files",
         )
         subparser.add_argument(
             "--maps",
@@ -71,30 +64,24 @@ class LdnetConvert(Subcommand):
             help="what follows the projection of a language model, if the options do not tell: relu if it was "
             "trained with --add_relu",
         )
-        subparser.add_argument(
-            "--to-original", action="store_true", help="write an archive as a checkpoint of the original"
-        )
         subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
         subparser.set_defaults(func=convert_from_args)
         return subparser
 
 
 def convert_from_args(args: argparse.Namespace) -> None:
-    """Runs the command. Errors of the user are told in a line and end with exit status 1."""
+    """Runs the command."""
     try:
         with without_progress_messages():
-            if args.to_original:
-                lines = convert_to_original(args.source, args.output, args.force)
-            else:
-                lines = convert(
-                    args.source,
-                    args.output,
-                    maps=args.maps,
-                    direction=args.direction,
-                    options=args.options,
-                    activation=args.projection_activation,
-                    force=args.force,
-                )
+            lines = convert(
+                args.source,
+                args.output,
+                maps=args.maps,
+                direction=args.direction,
+                options=args.options,
+                activation=args.projection_activation,
+                force=args.force,
+            )
     except (ConfigurationError, OSError) as error:
         raise SystemExit(f"ldnet-convert: {error}") from error
     for line in lines:
@@ -133,46 +120,15 @@ def convert(
     """
     if is_pickle_of_maps(source):
         return write_dataset(source, output, force)
-    target = _free(archive_path(output), force)
+    target = check_output(archive_path(output), force)
     checkpoint = read_checkpoint(source)
-    known = read_options(source, options)
+    run_options = read_options(source, options)
     if checkpoint.is_tagger:
-        converted = convert_tagger(checkpoint, maps, known)
+        converted = convert_tagger(checkpoint, maps, run_options)
     else:
-        converted = convert_language_model(checkpoint, maps, direction, known, activation)
+        converted = convert_language_model(checkpoint, maps, direction, run_options, activation)
     vocab = converted.model.vocab
     write_archive(
         target, converted.model, converted.config, check=lambda written: check_vocabulary(written, vocab)
     )
     return [*converted.notes, f"Written to {target} ({os.path.getsize(target) / 2**20:.1f} MiB)."]
-
-
-def convert_to_original(source: str, output: str, force: bool = False) -> List[str]:
-    """
-    Writes an archive as a checkpoint of the original.
-
-    # Parameters
-
-    source : `str`
-        The archive of an "ldnet_tagger" or an "adaptive_language_model".
-    output : `str`
-        The checkpoint to write. A language model's words go into a pickle beside it.
-    force : `bool`, optional (default = `False`)
-        Whether `output` may be replaced.
-
-    # Returns
-
-    `List[str]`
-        What was done, in lines for the user.
-
-    Raises `ConfigurationError` if the original has no such model, if what stands in the archive cannot be used,
-    or if `output` exists: then nothing is written.
-    """
-    _free(output, force)
-    return write_original(read_archive(source), output)
-
-
-def _free(path: str, force: bool) -> str:
-    if os.path.exists(path) and not force:
-        raise ConfigurationError(f"'{path}' exists already. Give another output, or --force to replace it.")
-    return path

@@ -1,10 +1,11 @@
-"""Checks that two models, or one model before and after a change, say the same."""
+"""Compare the outputs of two models, or of one before and after a change."""
 
 import inspect
 import random
 from typing import Any, Callable, Dict, List, Optional
 
 import numpy
+import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import sanitize
 from allennlp.data import DatasetReader, Instance, Token, Vocabulary
@@ -13,6 +14,15 @@ from allennlp.models.model import Model
 from ldnet_allennlp.data.language_model_vocabulary import words_namespace, words_of
 
 TOLERANCE = 1e-5
+
+
+def check_finite(model: Model, source: str) -> None:
+    """Raises `ConfigurationError`, with the weight and the file `source`, if a weight is infinite or NaN."""
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ConfigurationError(
+                f"The weight '{name}' of '{source}' has infinite or NaN values: outputs cannot be compared."
+            )
 
 
 def generated_sentences(
@@ -49,7 +59,7 @@ def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
 
 def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) -> List[Dict[str, Any]]:
     """
-    What the model says of each sentence, scores included, in evaluation mode.
+    The model's outputs for each sentence, scores included, in evaluation mode.
 
     # Parameters
 
@@ -118,13 +128,13 @@ def difference(first: Any, second: Any, where: str = "output") -> str:
     if isinstance(first, dict) and isinstance(second, dict):
         if set(first) != set(second):
             return f"{where} has the keys {sorted(first)} before and {sorted(second)} after."
-        found = (difference(first[key], second[key], f"{where}.{key}") for key in first)
-        return next((text for text in found if text), "")
+        changes = (difference(first[key], second[key], f"{where}.{key}") for key in first)
+        return next((text for text in changes if text), "")
     if isinstance(first, list) and isinstance(second, list):
         if len(first) != len(second):
             return f"{where} has {len(first)} elements before and {len(second)} after."
-        found = (difference(*pair, f"{where}[{number}]") for number, pair in enumerate(zip(first, second)))
-        return next((text for text in found if text), "")
+        changes = (difference(*pair, f"{where}[{number}]") for number, pair in enumerate(zip(first, second)))
+        return next((text for text in changes if text), "")
     if isinstance(first, float) and isinstance(second, float):
         if numpy.isclose(first, second, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True):
             return ""

@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.atomic import workplace
+from ldnet_allennlp.common.files import scratch_directory
 from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
 
 _SPLITS = ("train", "dev", "test")
@@ -39,7 +39,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     output : `str`
         The folder to write to. It is created if need be.
     force : `bool`, optional (default = `False`)
-        Whether files that are there may be replaced.
+        Whether existing files may be replaced.
 
     # Returns
 
@@ -73,7 +73,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
             + (f", of which {lost} could not be recovered in full" if lost else "")
             + "."
         )
-    with workplace(os.path.abspath(output), ".dataset-") as folder:
+    with scratch_directory(os.path.abspath(output)) as folder:
         for split, text in texts.items():
             with open(os.path.join(folder, split), "w", encoding="utf-8") as file:
                 file.write(text)
@@ -131,21 +131,20 @@ def _row(columns: Tuple[Any, ...], inverse: _Inverse) -> Tuple[str, str]:
     if min(forward, backward, word, tag, *characters) < 0:
         raise IndexError("a number is below 0")
     spelling = [inverse.characters[number] for number in characters]
-    for known in (inverse.forward[forward], inverse.backward[backward]):
-        if known != UNKNOWN:
-            return known, inverse.tags[tag]
+    for cased in (inverse.forward[forward], inverse.backward[backward]):
+        if cased != UNKNOWN:
+            return cased, inverse.tags[tag]
     lower = inverse.words[word]
     if lower == UNKNOWN or len(lower) != len(spelling):
-        return "".join(_LOST if known == UNKNOWN else known for known in spelling), inverse.tags[tag]
+        return "".join(_LOST if letter == UNKNOWN else letter for letter in spelling), inverse.tags[tag]
     alphabet = set(inverse.characters)
-    return "".join(_character(known, small, alphabet) for known, small in zip(spelling, lower)), inverse.tags[
-        tag
-    ]
+    letters = [_character(letter, small, alphabet) for letter, small in zip(spelling, lower)]
+    return "".join(letters), inverse.tags[tag]
 
 
-def _character(known: str, small: str, alphabet: "set[str]") -> str:
-    """One character, from what the characters' map kept of it and from the lower-cased word."""
-    if known != UNKNOWN:
-        return known
+def _character(letter: str, small: str, alphabet: set[str]) -> str:
+    """One character, from its entry in the characters' map and from the lower-cased word."""
+    if letter != UNKNOWN:
+        return letter
     # An unknown character is not the small letter itself if the map has that: then it is the capital.
     return small.upper() if small in alphabet and len(small.upper()) == 1 else small

@@ -1,4 +1,4 @@
-"""The recurrent networks of the original's checkpoints: their kinds and sizes, told from the weights."""
+"""The recurrent networks of the original's checkpoints: their kinds and sizes, read off the weights."""
 
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
@@ -68,8 +68,8 @@ def matrix_size(checkpoint: Checkpoint, name: str) -> Tuple[int, int]:
 
 def count_layers(weights: Weights, pattern: str) -> int:
     """How many numbers, from 0 on, fill the group of a regular expression for names."""
-    found = (re.match(pattern, name) for name in weights)
-    numbers = {int(match.group(1)) for match in found if match}
+    matches = (re.match(pattern, name) for name in weights)
+    numbers = {int(match.group(1)) for match in matches if match}
     return len(numbers)
 
 
@@ -129,7 +129,7 @@ def network_parts(checkpoint: Checkpoint, prefix: str, network: Network, target:
 
 
 def parts_of(checkpoint: Checkpoint, names: Dict[str, str]) -> Parts:
-    """The weights with the given names in the file, under new ones."""
+    """Weights of the file under new names: `names` maps the new name to that in the file."""
     return {new: (old, checkpoint.weight(old)) for new, old in names.items()}
 
 

@@ -1,4 +1,4 @@
-"""What the original LD-Net's files hold, checked: checkpoints, word maps and the options of a run."""
+"""Read the original LD-Net's files, with checks: checkpoints, word maps and the options of a run."""
 
 import json
 import os
@@ -7,8 +7,8 @@ from typing import Any, Dict, List, NamedTuple, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.restricted_pickle import read_pickle
-from ldnet_allennlp.common.torch_files import read_torch_file
+from ldnet_allennlp.common.untrusted.pickles import read_pickle
+from ldnet_allennlp.common.untrusted.torch_files import read_torch_file
 
 UNKNOWN = "<unk>"
 NEWLINE = "\n"
@@ -69,12 +69,12 @@ def read_checkpoint(path: str) -> Checkpoint:
     """
     data = read_torch_file(path)
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
-        found = (
+        content = (
             f"the keys {', '.join(map(repr, data))}" if isinstance(data, dict) else f"a {type(data).__name__}"
         )
         raise ConfigurationError(
             f"'{path}' was expected to be a checkpoint of the original LD-Net, a dictionary with the weights "
-            f"under 'model', but it holds {found[:200]}."
+            f"under 'model', but it holds {content[:200]}."
         )
     weights = data["model"]
     for name, tensor in weights.items():
@@ -127,7 +127,7 @@ def checked_map(
     # Parameters
 
     mapping : `Any`
-        What was found.
+        The object in the file.
     name, path : `str`
         What it is called, and the file that it comes from.
     size, rows :
@@ -172,18 +172,20 @@ def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
     `Dict[str, Any]`
         Empty, if there are none. Raises `ConfigurationError` if the file is no JSON object.
     """
-    found = options or os.path.splitext(path)[0] + ".config.json"
-    if options is None and not os.path.isfile(found):
+    options_path = options or os.path.splitext(path)[0] + ".config.json"
+    if options is None and not os.path.isfile(options_path):
         return {}
     try:
-        with open(found, encoding="utf-8") as file:
+        with open(options_path, encoding="utf-8") as file:
             data = json.load(file)
     except (OSError, ValueError) as error:
         raise ConfigurationError(
-            f"'{found}' was expected to hold the options of a run as JSON, but: {error}"
+            f"'{options_path}' was expected to hold the options of a run as JSON, but: {error}"
         ) from error
     if not isinstance(data, dict):
-        raise ConfigurationError(f"'{found}' was expected to hold the options of a run as a JSON object.")
+        raise ConfigurationError(
+            f"'{options_path}' was expected to hold the options of a run as a JSON object."
+        )
     return data
 
 

@@ -34,6 +34,13 @@ from ldnet_allennlp.convert.original_files import (
     number_of,
     read_maps,
 )
+from ldnet_allennlp.convert.tagger_configs import (
+    columns_in_allennlp,
+    input_sizes,
+    label_encoding,
+    notes_on,
+    tagger_config,
+)
 from ldnet_allennlp.convert.vocabularies import (
     build_vocabulary,
     free_end_token,
@@ -78,6 +85,7 @@ def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[st
     parts: Parts = {}
     embedders: Dict[str, Any] = {}
     dropout = number_of({**options, **checkpoint.config}, _dropout_name(checkpoint), 0.0, 1.0)
+    has_options = bool(options) or _dropout_name(checkpoint) in checkpoint.config
 
     names, weight = unknown_first(
         renamed(original.words, WORD_BOUNDARY, end_token), checkpoint.weight("word_embed.weight")
@@ -101,20 +109,20 @@ def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[st
             },
         )
     )
-    encoding = _label_encoding(original.tags)
-    config = _config(embedders, encoder, end_token, encoding, dropout, options)
+    encoding = label_encoding(original.tags)
+    config = tagger_config(embedders, encoder, end_token, encoding, dropout, options)
     model = Model.from_params(Params(config["model"]).duplicate(), vocab=build_vocabulary(namespaces))
     load_parts(checkpoint, model, parts)
     model.eval()
-    return Converted(model, config, _notes(embedders, options, checkpoint))
+    return Converted(model, config, notes_on(embedders, has_options))
 
 
 def _read_maps(checkpoint: Checkpoint, path: Optional[str], has_language_models: bool) -> _Maps:
     names = [name for name in TAGGER_MAPS if has_language_models or not name.endswith("lm_map")]
     if path is not None:
-        found = read_maps(path, names)
+        maps = read_maps(path, names)
     elif all(name in checkpoint.maps for name in names):
-        found, path = checkpoint.maps, checkpoint.path
+        maps, path = checkpoint.maps, checkpoint.path
     else:
         raise ConfigurationError(
             f"'{checkpoint.path}' holds a tagger without its maps: give the ner_dataset.pk (or conll_map.pk) that "
@@ -124,7 +132,7 @@ def _read_maps(checkpoint: Checkpoint, path: Optional[str], has_language_models:
     def checked(name: str, weight: str, needed: List[str]) -> Map:
         size = matrix_size(checkpoint, weight)[0]
         where = f"'{weight}' of '{checkpoint.path}'"
-        return checked_map(found[name], name, str(path), size, where, needed)
+        return checked_map(maps[name], name, str(path), size, where, needed)
 
     forward = backward = None
     if has_language_models:
@@ -188,13 +196,13 @@ def _language_models(
     target = EMBEDDERS + "ldnet."
     section: Dict[str, Any] = {"type": "ldnet", "projection_dim": projection_dim, "dropout": dropout}
     networks = _networks(checkpoint, columns)
-    own = maps.backward != maps.forward
+    has_two_maps = maps.backward != maps.forward
     for direction, prefix in _PREFIXES.items():
         mapping = maps.forward if direction == "forward" else maps.backward
         assert mapping is not None
         name = f"{prefix}word_embed.weight"
         words, weight = unknown_first(renamed(mapping, NEWLINE, end_token), checkpoint.weight(name))
-        if direction == "forward" or own:
+        if direction == "forward" or has_two_maps:
             namespaces["ldnet_words" if direction == "forward" else "ldnet_backward_words"] = words
         network = networks[direction]
         # The end token is the boundary: it is a word of the sentence, and no other is read before.
@@ -263,90 +271,3 @@ def _encoder(checkpoint: Checkpoint, embedders: Dict[str, Any], parts: Parts) ->
         "num_layers": count_layers(checkpoint.weights, r"word_rnn\.weight_ih_l(\d+)$"),
         "bidirectional": True,
     }
-
-
-def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
-    """The sizes of the vectors that the word RNN reads, in the order in which the original concatenates them."""
-    sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
-    if "ldnet" in embedders:
-        sizes["ldnet"] = embedders["ldnet"]["projection_dim"]
-    return {**sizes, "tokens": embedders["tokens"]["embedding_dim"]}
-
-
-def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
-    """The original's columns in the order in which AllenNLP concatenates, which is that of the names."""
-    starts, start = {}, 0
-    for name, size in sizes.items():
-        starts[name] = start
-        start += size
-    return [column for name in sorted(sizes) for column in range(starts[name], starts[name] + sizes[name])]
-
-
-def _label_encoding(tags: Map) -> Optional[str]:
-    """IOBES if the tags are, and no encoding if they are no spans, as parts of speech."""
-    others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
-    is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
-    return "IOBES" if is_iobes else None
-
-
-def _config(
-    embedders: Dict[str, Any],
-    encoder: Dict[str, Any],
-    end_token: str,
-    encoding: Optional[str],
-    dropout: float,
-    options: Dict[str, Any],
-) -> Dict[str, Any]:
-    indexers: Dict[str, Any] = {
-        "tokens": {"type": "single_id", "lowercase_tokens": True},
-        "token_characters": {"type": "characters", "min_padding_length": 1},
-    }
-    if "ldnet" in embedders:
-        indexers["ldnet"] = {"type": "ldnet"}
-    reader: Dict[str, Any] = {"type": "conll_columns", "end_token": end_token, "token_indexers": indexers}
-    if encoding is not None:
-        reader.update(label_encoding="auto", target_label_encoding=encoding)
-    else:
-        reader["label_encoding"] = None
-    batch_size = int(number_of(options, "batch_size", 10)) or 1
-    return {
-        "dataset_reader": reader,
-        "model": {
-            "type": "ldnet_tagger",
-            "text_field_embedder": {"token_embedders": embedders},
-            "encoder": {**encoder, "dropout": dropout} if encoder["num_layers"] > 1 else encoder,
-            "dropout": dropout,
-            "label_encoding": encoding,
-            # The original decodes without constraints.
-            "constrain_crf_decoding": False,
-            "boundary_tags": [START_TAG, END_TAG],
-        },
-        "data_loader": {
-            "batch_sampler": {"type": "bucket", "batch_size": batch_size, "sorting_keys": ["tokens"]}
-        },
-        "trainer": {
-            "optimizer": {"type": "sgd", "lr": number_of(options, "lr", 0.015), "momentum": 0.9},
-            "learning_rate_scheduler": {
-                "type": "inverse_time",
-                "decay": number_of(options, "lr_decay", 0.05),
-            },
-            "grad_norm": number_of(options, "clip", 5),
-        },
-    }
-
-
-def _notes(embedders: Dict[str, Any], options: Dict[str, Any], checkpoint: Checkpoint) -> List[str]:
-    kind = "A tagger without language models"
-    if "ldnet" in embedders:
-        counts = [
-            embedders["ldnet"][direction]["contextualizer"]["num_layers"]
-            for direction in ("forward", "backward")
-        ]
-        mixed = ", mixed as ELMo does" if embedders["ldnet"]["forward"].get("mixture") else ""
-        kind = f"A tagger with language models of {counts[0]} and {counts[1]} layers{mixed}"
-    notes = [kind + "."]
-    if not options and _dropout_name(checkpoint) not in checkpoint.config:
-        notes.append(
-            "The options of its training are not known: its config has no dropout, set some to train on."
-        )
-    return notes

@@ -1,5 +1,5 @@
 """
-From the original's maps to an AllenNLP vocabulary and back.
+From the original's maps to an AllenNLP vocabulary.
 
 The original's `<unk>` becomes AllenNLP's unknown token, its boundaries ("\\n" in the maps of the language models,
 "<\\n>" in that of the tagger's words) become one end token, and AllenNLP's padding is added as number 0.
@@ -24,8 +24,8 @@ _NOT_PADDED = ["*tags", "*labels"]
 
 def free_end_token(maps: Iterable[Map]) -> str:
     """A name for the end token that none of the maps has: `<eos>`, unless that is a word."""
-    name, known = END_TOKEN, list(maps)
-    while any(name in mapping for mapping in known):
+    name, every_map = END_TOKEN, list(maps)
+    while any(name in mapping for mapping in every_map):
         name += "_"
     return name
 
@@ -73,7 +73,7 @@ def with_padding(weights: torch.Tensor) -> torch.Tensor:
 
 def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
     """
-    A vocabulary with the given tokens in the given order.
+    A vocabulary with these tokens in this order.
 
     # Parameters
 
@@ -90,8 +90,8 @@ def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
     for namespace, names in namespaces.items():
         padded = namespace not in ("labels", "tags")
         expected = [DEFAULT_PADDING_TOKEN, *names] if padded else names
-        found = vocab.get_index_to_token_vocabulary(namespace)
-        if [found[number] for number in range(len(found))] != expected:
+        written = vocab.get_index_to_token_vocabulary(namespace)
+        if [written[number] for number in range(len(written))] != expected:
             raise ConfigurationError(
                 f"The names in the map for '{namespace}' cannot be kept in AllenNLP's vocabulary files."
             )
@@ -105,30 +105,3 @@ def check_vocabulary(written: Archive, vocab: Vocabulary) -> None:
             namespace
         ) != vocab.get_token_to_index_vocabulary(namespace):
             raise ConfigurationError(f"The vocabulary's namespace '{namespace}' was not written as it is.")
-
-
-def original_map(names: List[str], boundary: Optional[str], boundary_name: Optional[str], where: str) -> Map:
-    """
-    The inverse of `renamed`.
-
-    # Parameters
-
-    names : `List[str]`
-        Without padding, in the order of their numbers.
-    boundary, boundary_name : `str`, optional
-        The end token, and what it is called in the original's map.
-    where : `str`
-        What the names are, for messages.
-
-    Raises `ConfigurationError` if names become the same.
-    """
-    special = {DEFAULT_OOV_TOKEN: UNKNOWN}
-    if boundary is not None and boundary_name is not None:
-        special[boundary] = boundary_name
-    mapping = {special.get(name, name): number for number, name in enumerate(names)}
-    if len(mapping) != len(names):
-        raise ConfigurationError(
-            f"The original has names of its own, {', '.join(map(repr, special.values()))}, which are ordinary "
-            f"entries among the {where} of this model: it cannot be written in the original's format."
-        )
-    return mapping

@@ -8,7 +8,7 @@ import pytest
 from allennlp.commands import train
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.common.atomic import alone_in
+from ldnet_allennlp.common.files import exclusive_lock
 from tests.bad_days.configs import tagger_config, write_config
 from tests.command_lines import allennlp
 from tests.resources import REFERENCE
@@ -46,14 +46,14 @@ def test_two_prunings_into_one_file(gated, tmp_path):
 
 def test_two_sweeps_into_one_directory(gated, tmp_path):
     """The second would take the first's training for one that was interrupted."""
-    with alone_in(str(tmp_path / "out")):
+    with exclusive_lock(str(tmp_path / "out")):
         done = allennlp("ldnet-sweep", gated, tmp_path / "out", "--layers", "1")
         assert done.status == 1 and "Traceback" not in done.err
         assert done.message.startswith(f"ldnet-sweep: Another process is at work in '{tmp_path / 'out'}'"), (
             done.err
         )
-    assert list((tmp_path / "out").iterdir()) == []
-    with alone_in(str(tmp_path / "out")):  # the lock ends with the context
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    with exclusive_lock(str(tmp_path / "out")):  # the lock ends with the context
         pass
 
 

@@ -9,8 +9,8 @@ import torch
 from allennlp.commands import predict
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands import ldnet_convert, ldnet_prune, ldnet_report
-from ldnet_allennlp.convert import to_original
+from ldnet_allennlp.commands import ldnet_convert, ldnet_report
+from ldnet_allennlp.commands.prune import pruning
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_allennlp.training.resumable_checkpointer import ResumableCheckpointer
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
@@ -57,7 +57,7 @@ def test_archives(gated, tmp_path, command, size):
     output = tmp_path / "model.tar.gz"
     output.write_bytes(b"from an earlier run")
     module, source, options = {
-        "ldnet-prune": (ldnet_prune, gated, ()),
+        "ldnet-prune": (pruning, gated, ()),
         "ldnet-convert": (ldnet_convert, REFERENCE / "i_checkpoints" / "ner.th", ()),
     }[command]
     if command == "ldnet-convert":
@@ -74,22 +74,11 @@ def test_archives(gated, tmp_path, command, size):
         assert allennlp(*arguments).status == 0 and load_archive(str(output)).model
 
 
-def test_checkpoints_of_the_original(tmp_path):
-    """Of three files, the first does not have room."""
-    maps, archive = REFERENCE / "i_checkpoints" / "data" / "fwd" / "test.pk", tmp_path / "model.tar.gz"
-    source = str(REFERENCE / "i_checkpoints" / "ld0.th")
-    ldnet_convert.convert(source, str(archive), maps=str(maps), direction="forward")
-    before = full_from(to_original, "_write_all", 600)
-    done = allennlp("ldnet-convert", "--to-original", archive, tmp_path / "x.th", before=before)
-    assert done.status == 1 and f"'{tmp_path / 'x.th'}' could not be written" in done.message
-    assert [path.name for path in tmp_path.iterdir()] == ["model.tar.gz"]
-
-
 def test_reports(gated, tmp_path):
     report = tmp_path / "report.json"
     report.write_text("{}")
     options = ("--passes", "0", "--json", report)
-    done = allennlp("ldnet-report", gated, *options, before=full_from(ldnet_report, "replacing", 100))
+    done = allennlp("ldnet-report", gated, *options, before=full_from(ldnet_report, "atomic_write", 100))
     assert done.status == 1 and f"ldnet-report: '{report}' could not be written" in done.message
     assert report.read_text() == "{}" and [path.name for path in tmp_path.iterdir()] == ["report.json"]
 

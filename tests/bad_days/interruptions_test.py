@@ -10,9 +10,9 @@ from allennlp.common import Params
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
-from ldnet_allennlp.commands.ldnet_convert import convert
 from ldnet_allennlp.common import archives
-from ldnet_allennlp.convert import datasets, to_original
+from ldnet_allennlp.common.files import scratch_directory
+from ldnet_allennlp.convert import datasets
 from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import prepared as lm_prepared
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
@@ -59,15 +59,6 @@ def same(first: Path, second: Path) -> bool:
 def gated(tmp_path_factory, language_models) -> Path:
     path = tmp_path_factory.mktemp("gated") / "model.tar.gz"
     return Path(gated_archive(path, language_models, [1.0, 0.0] * 4))
-
-
-@pytest.fixture(scope="module")
-def converted(tmp_path_factory) -> Path:
-    """A language model of the original's."""
-    path = tmp_path_factory.mktemp("converted") / "model.tar.gz"
-    maps = str(CHECKPOINTS / "data" / "fwd" / "test.pk")
-    convert(str(CHECKPOINTS / "ld0.th"), str(path), maps=maps, direction="forward")
-    return path
 
 
 class TestShards:
@@ -196,7 +187,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("earlier", [False, True])
     @pytest.mark.parametrize(
-        "moment", [(archives, "archive_model"), (archives, "load_archive"), (os, "replace")]
+        "moment", [(archives, "archive_model"), (archives, "load_checked_archive"), (os, "replace")]
     )
     def test_prune(self, gated, tmp_path, moment, earlier):
         output = tmp_path / "model.tar.gz"
@@ -205,7 +196,7 @@ class TestCommands:
         command = ("ldnet-prune", gated, output, "--force")
         assert allennlp(*command, before=killed_in(*moment)).status == -signal.SIGKILL
         assert (output.read_bytes() == b"from an earlier run") if earlier else not output.exists()
-        assert [path.name[:9] for path in tmp_path.iterdir() if path != output] == [".archive-"]
+        assert [path.name[:7] for path in tmp_path.iterdir() if path != output] == [".ldnet-"]
         done = allennlp(*command)
         assert done.status == 0, done.err
         assert [path.name for path in tmp_path.iterdir()] == ["model.tar.gz"] and weights_of(output)
@@ -215,18 +206,13 @@ class TestCommands:
         [
             (("pner0.th", "model.tar.gz"), archives, ["model.tar.gz"]),
             (("data/ner_dataset.pk", "conll"), datasets, ["dev.conll", "test.conll", "train.conll"]),
-            (
-                ("--to-original", "archive", "x.th"),
-                to_original,
-                ["x.config.json", "x.test.pk", "x.th"],
-            ),
         ],
     )
-    def test_convert(self, tmp_path, converted, arguments, module, results):
-        *options, source, output = arguments
-        source = converted if source == "archive" else CHECKPOINTS / source
+    def test_convert(self, tmp_path, arguments, module, results):
+        source, output = arguments
+        source = CHECKPOINTS / source
         folder = tmp_path / "results"
-        command = ("ldnet-convert", *options, source, folder if output == "conll" else folder / output)
+        command = ("ldnet-convert", source, folder if output == "conll" else folder / output)
         assert allennlp(*command, before=killed_in(module.os, "replace")).status == -signal.SIGKILL
         assert not [path for path in tmp_path.rglob("*") if path.name in results and path.parent == folder]
         assert [path for path in tmp_path.rglob(".*-*") if path.is_dir()]
@@ -253,7 +239,7 @@ class TestCommands:
 
     def test_another_run_s_folder_is_left_alone(self, gated, tmp_path):
         """A run that is still at work, in the same directory: its lock tells."""
-        with archives.workplace(str(tmp_path / "other.tar.gz"), ".archive-") as folder:
+        with scratch_directory(str(tmp_path / "other.tar.gz")) as folder:
             Path(folder, "weights.th").write_text("half")
             assert allennlp("ldnet-prune", gated, tmp_path / "model.tar.gz").status == 0
             assert Path(folder, "weights.th").read_text() == "half"

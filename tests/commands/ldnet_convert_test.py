@@ -177,8 +177,3 @@ class TestErrors:
         assert output.read_text() == "mine"
         run("ldnet-convert", CHECKPOINTS / "pner0.th", output, "--force")
         assert load_archive(str(output)).model
-
-    def test_to_original_of_what_is_no_archive(self, tmp_path):
-        with pytest.raises(SystemExit, match="ldnet-convert: "):
-            run("ldnet-convert", "--to-original", CHECKPOINTS / "pner0.th", tmp_path / "x.th")
-        assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.verification import outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import words_of
@@ -97,7 +97,7 @@ def test_kept_words(gated, tmp_path):
     words = words_of(load_archive(pruned).model.vocab, "ldnet_words")
     assert set(words[2:]) == {"<eos>", *KEPT_WORDS} and len(WORDS) > len(KEPT_WORDS) + 1
     assert report[2] == f"Words of the language models (ldnet_words): 7 of {len(WORDS)} are kept."
-    assert report[3].startswith("Checked on 2 sentences")
+    assert report[3].startswith("Checked on 2 of your sentences (1 others have words that are dropped): same")
     # What was dropped is what is missing: 2 embeddings, vectors of 6.
     embeddings = [
         sum(
@@ -113,7 +113,8 @@ def test_kept_words(gated, tmp_path):
 def test_kept_words_are_checked_on_generated_sentences_of_theirs(gated, tmp_path, sentences):
     pruned = str(tmp_path / "pruned.tar.gz")
     report = prune_archive(gated, pruned, sentences, keep_words=KEPT_WORDS)
-    assert report[3] == "Checked on 16 sentences: same tags, scores within 1e-05."
+    reason = ", since each of yours has words that are dropped" if sentences else ""
+    assert report[3] == f"Checked on 16 generated sentences{reason}: same tags, scores within 1e-05."
 
 
 def test_all_together_and_trained_on(gated, tmp_path, capsys):

@@ -12,8 +12,10 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands import ldnet_prune
-from ldnet_allennlp.commands.ldnet_prune import LdnetPrune, prune_archive, pruned_config
+from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
+from ldnet_allennlp.commands.model_configs import pruned_config
+from ldnet_allennlp.commands.prune import pruning
+from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common import archives
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.verification import difference, outputs_of
@@ -119,7 +121,7 @@ def test_what_is_told(pruned):
     assert before.startswith("before:") and "forward 1 2 3 4, backward 1 2 3 4" in before
     assert after.startswith("after:") and "forward 1 3, backward 2" in after
     assert float(after.split()[1]) < float(before.split()[1])
-    assert checked == "Checked on 3 sentences: same tags, scores within 1e-05."
+    assert checked == "Checked on 3 of your sentences: same tags, scores within 1e-05."
     assert pruned[0] in written
 
 
@@ -234,6 +236,32 @@ def test_an_existing_output_is_replaced_only_if_asked(gated, tmp_path):
     assert os.listdir(str(tmp_path)) == ["model.tar.gz"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="needs devices and links")
+def test_a_device_or_a_dangling_link_is_never_replaced(gated, tmp_path):
+    device, link = tmp_path / "device", tmp_path / "link"
+    device.symlink_to("/dev/null")
+    link.symlink_to(tmp_path / "nowhere")
+    for output, message in [(device, "no regular file"), (link, "does not exist"), ("", "is empty")]:
+        with pytest.raises(ConfigurationError, match=message):
+            prune_archive(gated, str(output), force=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"device", "link"} and os.path.exists("/dev/null")
+
+
+@pytest.mark.parametrize("value", [float("inf"), float("nan")])
+def test_weights_that_are_not_finite(gated, tmp_path, value):
+    """NaN equals nothing, so a comparison of outputs would prove nothing."""
+    archive = load_archive(gated)
+    with torch.no_grad():
+        archive.model.tag_projection_layer._module.weight[0, 0] = value
+    source = str(tmp_path / "model.tar.gz")
+    write_archive(source, archive.model, archive.config.as_dict(quiet=True))
+    with pytest.raises(
+        ConfigurationError, match=r"'tag_projection_layer.*weight' of '.*' has infinite or NaN"
+    ):
+        prune_archive(source, str(tmp_path / "out.tar.gz"))
+    assert os.listdir(tmp_path) == ["model.tar.gz"]
+
+
 def test_in_place(gated, tmp_path):
     path = tmp_path / "model.tar.gz"
     shutil.copy(gated, str(path))
@@ -242,9 +270,7 @@ def test_in_place(gated, tmp_path):
 
 
 def test_not_a_model_with_the_embedder(language_models, tmp_path):
-    with pytest.raises(
-        ConfigurationError, match="its AdaptiveLanguageModel has none: there is nothing to prune"
-    ):
+    with pytest.raises(ConfigurationError, match="its AdaptiveLanguageModel has none"):
         prune_archive(language_models.lm_forward, str(tmp_path / "out.tar.gz"))
     with pytest.raises(ConfigurationError, match="No archive was found at"):
         prune_archive(str(tmp_path / "none.tar.gz"), str(tmp_path / "out.tar.gz"))
@@ -253,7 +279,7 @@ def test_not_a_model_with_the_embedder(language_models, tmp_path):
 
 def test_a_config_that_does_not_show_the_embedder(gated):
     embedders = [ldnet_embedder(load_archive(gated).model)]
-    with pytest.raises(ConfigurationError, match="give the archive that it was loaded from"):
+    with pytest.raises(ConfigurationError, match="use the archive that it was loaded from"):
         pruned_config({"model": {"type": "from_archive", "archive_file": "x"}}, embedders)
 
 
@@ -266,8 +292,8 @@ def test_nothing_is_written_if_the_outputs_differ(gated, tmp_path, monkeypatch, 
         calls.append(1)
         return "output.tags[0] is 'O' before and 'U-X' after." if len(calls) == call else ""
 
-    monkeypatch.setattr(ldnet_prune, "difference", differs_once)
-    with pytest.raises(ConfigurationError, match="does not say the same, so nothing was written"):
+    monkeypatch.setattr(pruning, "difference", differs_once)
+    with pytest.raises(ConfigurationError, match="Outputs of the pruned model differ; nothing was written"):
         prune_archive(gated, str(tmp_path / "out.tar.gz"))
     assert len(calls) == call and os.listdir(str(tmp_path)) == []
 
@@ -304,7 +330,7 @@ def test_the_command(gated, tmp_path, capsys):
         root.removeHandler(handler)
         root.setLevel(level)
     printed = capsys.readouterr()
-    assert len(printed.out.splitlines()) == 4 and "Checked on 2 sentences" in printed.out
+    assert len(printed.out.splitlines()) == 4 and "Checked on 2 of your sentences:" in printed.out
     assert "INFO" not in printed.err and "loading archive" not in printed.err
     say_the_same(gated, str(tmp_path / "out.tar.gz"))
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.commands.ldnet_report import LdnetReport, report
+from ldnet_allennlp.commands.ldnet_report import LdnetReport
+from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.commands.report.reporting import report
 from ldnet_allennlp.commands.report.table import table
 from tests.taggers import DEV, gated_archive
 
@@ -128,4 +129,4 @@ def test_errors_are_told_in_a_line_before_the_work(archives, tmp_path, monkeypat
 def test_numbers_that_cannot_be(archives, option, value, capsys):
     with pytest.raises(SystemExit):
         run(archives[0], option, value)
-    assert f"was expected, but '{value}' was found" in capsys.readouterr().err
+    assert f"found '{value}'" in capsys.readouterr().err

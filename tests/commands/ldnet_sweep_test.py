@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -10,12 +11,14 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 from matplotlib.figure import Figure
 
-from ldnet_allennlp.commands.ldnet_sweep import RESULTS_FILE, sweep
 from ldnet_allennlp.commands.sweep.points import Budget
+from ldnet_allennlp.commands.sweep.sweeping import RESULTS_FILE, sweep
 from ldnet_allennlp.commands.sweep.table import annotate, count_layers, draw_sweep, sweep_table
+from tests.bad_days.archives_test import files_of, pack
+from tests.command_lines import allennlp
 from tests.taggers import DEV, ldnet_embedder, tagger_params
 
-SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "passes": 1, "threads": 1}
+SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "over_budget_weight": 2.0, "passes": 1, "threads": 1}
 METRIC = "f1-measure-overall"
 
 
@@ -37,6 +40,7 @@ def swept(tmp_path_factory, tagger):
 
 def test_every_point_is_an_archive_within_its_budget(swept):
     folder, result = swept
+    assert result["missed"] == {}
     assert [point["name"] for point in result["points"]][2:] == ["layers-4", "layers-1"]
     assert result["missed"] == {}
     for name, budget in (("layers-4", 4), ("layers-1", 1)):
@@ -47,7 +51,7 @@ def test_every_point_is_an_archive_within_its_budget(swept):
         assert point["archive"] == archive and count_layers(point) <= budget
         assert point["scores"]["dev"] == evaluate_from_archive(archive, str(DEV))[METRIC]
     costs = [point["report"]["multiply_adds"] for point in result["points"]]
-    assert costs[0] == costs[1] > costs[2] > costs[3]
+    assert costs[0] == costs[1] > costs[2] >= costs[3]
     assert json.loads((folder / RESULTS_FILE).read_text())["points"] == result["points"]
 
 
@@ -180,6 +184,49 @@ def test_a_directory_with_something_else(tagger, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigurationError, match="holds neither"):
         sweep(tagger, str(tmp_path), [Budget(layers=4)], **SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "budget, message",
+    [
+        (
+            Budget(layers=99),
+            "--layers 99 is no budget for this tagger: its language models have 8 layers in all",
+        ),
+        (Budget(multiply_adds=1e9), "--multiply-adds 1e.09 is no budget for this tagger"),
+    ],
+)
+def test_budgets_that_are_too_large_are_refused_before_the_work(tagger, tmp_path, budget, message):
+    with pytest.raises(ConfigurationError, match=message):
+        sweep(tagger, str(tmp_path / "out"), [budget], **SETTINGS)
+    assert not (tmp_path / "out" / "start").exists()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (("--layers", "-1"), "expected a whole number of at least 0, found '-1'"),
+        (("--multiply-adds", "nan"), "expected a number above 0, found 'nan'"),
+        (("--layers", "1", "--also", "nowhere.tar.gz"), "No archive was found at 'nowhere.tar.gz'"),
+        (
+            ("--layers", "1", "--also", "hostile.tar.gz"),
+            "'hostile.tar.gz' was not opened: .*'os.mkdir'.*--trust",
+        ),
+        (
+            ("--layers", "1", "--overrides", '{"trainer.callbacks": ["os.getpid"]}'),
+            "has the type 'os.getpid'",
+        ),
+    ],
+)
+def test_errors_in_a_line(tagger, tmp_path, options, message):
+    """An archive in --also is checked as the tagger itself is."""
+    files = files_of(tagger)
+    config = json.loads(files["config.json"])
+    config["trainer"]["callbacks"] = [{"type": "os.mkdir", "path": str(tmp_path / "witness")}]
+    pack(tmp_path / "hostile.tar.gz", {**files, "config.json": json.dumps(config).encode()})
+    done = allennlp("ldnet-sweep", tagger, "out", *options, folder=tmp_path)
+    assert done.status != 0 and "Traceback" not in done.err and re.search(message, done.message), done.err
+    assert not (tmp_path / "witness").exists()
 
 
 def test_labels_of_points_near_each_other_stand_apart():

@@ -10,7 +10,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common.layer_cache import LayerCache, fingerprint
 from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource

@@ -5,7 +5,7 @@ import pickle
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.restricted_pickle import read_pickle
+from ldnet_allennlp.common.untrusted.pickles import read_pickle
 from ldnet_allennlp.convert.datasets import write_dataset
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from tests.convert.originals import CHECKPOINTS, DATASET, sentences

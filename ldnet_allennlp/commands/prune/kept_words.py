@@ -1,4 +1,4 @@
-"""Drops words from the language models' vocabularies: their vectors are most of an archive's bytes."""
+"""Drop words from the language models' vocabularies: their vectors are most of an archive's bytes."""
 
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
@@ -6,7 +6,9 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Vocabulary
 
+from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.common.archives import remove_namespace
+from ldnet_allennlp.common.lines import decode_line, numbered_lines
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
 from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
@@ -17,13 +19,8 @@ _UNKNOWN = 1
 
 
 def read_words(path: str) -> Set[str]:
-    """The words of a file, one a line; empty lines are left out. Raises `ConfigurationError` if there are none."""
-    try:
-        with open(path, encoding="utf-8") as lines:
-            words = {line.strip() for line in lines}
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(f"'{path}' was expected to be text in UTF-8, but: {error}.") from error
-    words.discard("")
+    """The words of a file, one a line, without empty lines. Raises `ConfigurationError` if there are none."""
+    words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
     if not words:
         raise ConfigurationError(f"'{path}' was expected to have a word a line, but it has none.")
     return words
@@ -45,7 +42,7 @@ class KeptWords:
     words : `Set[str]`
         What to keep.
 
-    Raises `ConfigurationError` if none of the words is known to a language model.
+    Raises `ConfigurationError` if no word is in the vocabulary of a language model.
     """
 
     def __init__(
@@ -67,14 +64,14 @@ class KeptWords:
             boundaries.setdefault(namespace, set()).update({model.boundary_id} - {None})  # type: ignore[arg-type]
         for namespace, lower in self._is_lowercased.items():
             wanted = {word.lower() for word in words} if lower else words
-            known = words_of(vocab, namespace)
-            found = {row for row, word in enumerate(known) if row >= _NUM_SPECIAL and word in wanted}
-            if not found:
+            vocabulary = words_of(vocab, namespace)
+            rows = {row for row, word in enumerate(vocabulary) if row >= _NUM_SPECIAL and word in wanted}
+            if not rows:
                 raise ConfigurationError(
-                    f"None of the {len(words)} words to keep is among the {len(known) - _NUM_SPECIAL} of the language "
-                    f"model (vocabulary namespace '{namespace}')."
+                    f"None of the {len(words)} words to keep is among the {len(vocabulary) - _NUM_SPECIAL} of the "
+                    f"language model (vocabulary namespace '{namespace}')."
                 )
-            self._rows[namespace] = sorted(found | boundaries[namespace] | set(range(_NUM_SPECIAL)))
+            self._rows[namespace] = sorted(rows | boundaries[namespace] | set(range(_NUM_SPECIAL)))
         self._row_sets = {namespace: set(rows) for namespace, rows in self._rows.items()}
 
     def reads_the_same(self, word: str) -> bool:
@@ -88,7 +85,7 @@ class KeptWords:
         return True
 
     def drop_others(self) -> List[str]:
-        """Drops all other words, in place, and tells how many are kept: a sentence for each vocabulary."""
+        """Drops all other words, in place. Returns a sentence on each vocabulary."""
         words = {namespace: words_of(self.vocab, namespace) for namespace in self._rows}
         for _, model, namespace in self._language_models():
             rows = self._rows[namespace]
@@ -98,18 +95,18 @@ class KeptWords:
             model.embedding.num_embeddings = len(rows)
             if model.boundary_id is not None:
                 model.boundary_id = rows.index(model.boundary_id)
-        told = []
+        report = []
         for namespace, rows in self._rows.items():
             remove_namespace(self.vocab, namespace)
             kept_words = [words[namespace][row] for row in rows[_NUM_SPECIAL:]]
             self.vocab.add_tokens_to_namespace(kept_words, namespace)
-            told.append(
+            report.append(
                 f"Words of the language models ({namespace}): {len(kept_words)} of "
                 f"{len(words[namespace]) - _NUM_SPECIAL} are kept."
             )
-        return told
+        return report
 
     def _language_models(self) -> Iterator[Tuple[LdnetEmbedder, LanguageModelLayers, str]]:
         for embedder in self.embedders:
-            for model in embedder.language_models.values():
+            for model in frozen_models(embedder):
                 yield embedder, model, embedder._words_namespace(self.vocab, model.direction)

@@ -1,10 +1,11 @@
-"""Which layers of the language models to keep, as the user of `ldnet-prune --keep` names them."""
+"""The layers of the language models to keep, as `ldnet-prune --keep` names them."""
 
 from typing import Dict, List, Sequence, Tuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
@@ -30,7 +31,7 @@ def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> Li
     `List[Layers]`
         What each embedder keeps.
 
-    Raises `ConfigurationError` if that cannot be understood, or if a layer is not there.
+    Raises `ConfigurationError` if `keep` has another form, or if a layer does not exist.
     """
     if len(keep) == 1 and keep[0].isdecimal():
         return _largest(embedders, int(keep[0]))
@@ -61,16 +62,16 @@ def shown_layers(layers: Layers) -> str:
 
 def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, LanguageModelLayers, int]]:
     """Of each layer that has a gate: stack, number, language model, and the gate's position there."""
-    found = []
-    for model in embedder.language_models.values():
+    layers = []
+    for model in frozen_models(embedder):
         if isinstance(model.selection, LayerSelection):
             named = [
                 (name, number)
                 for name, numbers in zip(stack_names(model.direction), model.layers)
                 for number in numbers
             ]
-            found += [(name, number, model, position) for position, (name, number) in enumerate(named)]
-    return found
+            layers += [(name, number, model, position) for position, (name, number) in enumerate(named)]
+    return layers
 
 
 def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
@@ -80,9 +81,7 @@ def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
         for name, number, model, position in _gated_layers(embedder)
     ]
     if count > len(gated):
-        raise ConfigurationError(
-            f"{count} layers were to be kept, but there are only {len(gated)} with a gate."
-        )
+        raise ConfigurationError(f"--keep {count}: the model has only {len(gated)} layers with a gate.")
     # Stable: of layers that are equal in all this, those of the forward direction stand first.
     best = sorted(gated, key=lambda layer: layer[:2])[:count]
     chosen = {(order, name, number) for gate, number, order, name in best if gate < 0}
@@ -99,27 +98,27 @@ def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
 
 
 def _named(embedder: LdnetEmbedder, keep: Sequence[str]) -> Layers:
-    there = embedder.all_layers()
-    layers: Layers = {name: [] for name in there}
+    available = embedder.all_layers()
+    layers: Layers = {name: [] for name in available}
     named = set()
     for text in keep:
         name, colon, numbers = text.partition(":")
         parts = [part for part in numbers.split(",") if part]
         if not colon or not all(part.isdecimal() for part in parts):
             raise ConfigurationError(
-                f"The layers to keep are a number, or a direction with the numbers of its layers, such as "
-                f"forward:1,3 backward:2, but '{text}' was found."
+                f"--keep expects a number of layers, or the layers of each direction, such as forward:1,3 backward:2, "
+                f"but found '{text}'."
             )
-        if name not in there or name in named:
+        if name not in available or name in named:
             raise ConfigurationError(
-                f"The layers to keep are given for {' and '.join(there)}, each once, but '{text}' was found."
+                f"--keep expects {' and '.join(available)}, each once at most, but found '{text}'."
             )
         named.add(name)
         layers[name] = sorted({int(part) - 1 for part in parts})
-        missing = [str(number + 1) for number in layers[name] if number not in there[name]]
+        missing = [str(number + 1) for number in layers[name] if number not in available[name]]
         if missing:
             raise ConfigurationError(
-                f"The {name} language model has the layers {shown_layers({name: there[name]})[len(name) + 1 :]}, "
+                f"The {name} language model has the layers {shown_layers({name: available[name]})[len(name) + 1 :]}, "
                 f"but {', '.join(missing)} was to be kept."
             )
     return layers

@@ -9,6 +9,7 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp_models.lm.models.language_model import LanguageModel
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
+from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
@@ -89,7 +90,7 @@ def _parts(model: Model, not_counted: List[str]) -> Iterator[Part]:
                 yield _encoder_name(child), child
             elif count_multiply_adds(child, 1.0) != Count(0.0, []):
                 not_counted.append(
-                    f"{name} ({type(child).__name__}): how often a {type(model).__name__} runs it is not known"
+                    f"{name} ({type(child).__name__}): the calls a word of a {type(model).__name__} are unknown"
                 )
 
 
@@ -102,7 +103,7 @@ def _embedder_parts(embedder: TextFieldEmbedder) -> Iterator[Part]:
     for key, part in embedders.items():
         if isinstance(part, LdnetEmbedder):
             prefix = f"{key}: LM " if several else "LM "
-            for model in part.language_models.values():
+            for model in frozen_models(part):
                 yield from _stacks(model.selection.encoder, model.direction, prefix)
             if part.projection is not None:
                 yield f"{prefix}projection", part.projection

@@ -51,7 +51,7 @@ def read_gates_history(archive: str) -> Optional[GatesHistory]:
 
 
 def _named_gates(gates: Dict[str, List[List[float]]]) -> Dict[str, float]:
-    found = {}
+    named: Dict[str, float] = {}
     for module, directions in gates.items():
         language_model = re.search(r"\b(forward|backward|bidirectional)_lm\b", module)
         if language_model is not None:
@@ -61,7 +61,7 @@ def _named_gates(gates: Dict[str, List[List[float]]]) -> Dict[str, float]:
         for stack, values in zip(stacks, directions):
             for number, value in enumerate(values, start=1):
                 name = f"{stack} {number}"
-                if name in found:  # a model with several ldnet embedders
+                if name in named:  # a model with several ldnet embedders
                     name = f"{module} {name}"
-                found[name] = float(value)
-    return found
+                named[name] = float(value)
+    return named

@@ -1,26 +1,22 @@
-"""What `ldnet-report` finds out about an archive."""
+"""The report on one archive: counts, sizes and speed."""
 
 import os
 from typing import Any, Dict, List, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Vocabulary
 from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from allennlp.modules.token_embedders import Embedding
 from allennlp_models.lm.models.language_model import LanguageModel
 
+from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.commands.report.component_costs import component_costs
 from ldnet_allennlp.commands.report.speed import words_per_second
-from ldnet_allennlp.common.verification import random_sentences
-from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-
-_SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
 
 
 def report_of(
@@ -91,14 +87,14 @@ def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
     Where a model has several "ldnet" embedders the directions' names stand behind those of the embedders. An "ld_rnn"
     elsewhere in a model, such as the encoder of a tagger, has its name in the model before the direction's.
     """
-    found: Dict[str, Dict[str, Any]] = {}
+    report: Dict[str, Dict[str, Any]] = {}
     embedders = [(name, part) for name, part in model.named_modules() if isinstance(part, LdnetEmbedder)]
     for name, embedder in embedders:
         prefix = f"{name.rpartition('token_embedder_')[2]}: " if len(embedders) > 1 else ""
         output = "output" if embedder.projection is None else "projection"
-        for part in embedder.language_models.values():
+        for part in frozen_models(embedder):
             stacks = _stacks(part.selection, part.direction, part.layers, part.unpruned_layers, output)
-            found.update({prefix + stack: layers for stack, layers in stacks.items()})
+            report.update({prefix + stack: layers for stack, layers in stacks.items()})
     inside = {id(part) for _, embedder in embedders for part in embedder.modules()}
     for name, part in model.named_modules():
         if id(part) in inside or not isinstance(part, (LayerSelection, LdRnn, StackedRnn)):
@@ -112,8 +108,8 @@ def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
             direction = getattr(model, "direction", direction)
         stacks = _stacks(part, direction, numbers, list(encoder.layer_counts), "output")
         for stack, layers in stacks.items():
-            found[stack if is_of_language_model else f"{name}: {stack}"] = layers
-    return found
+            report[stack if is_of_language_model else f"{name}: {stack}"] = layers
+    return report
 
 
 def _stacks(
@@ -126,12 +122,12 @@ def _stacks(
     return {
         name: {
             "layers": [number + 1 for number in numbers],
-            "gates": [None] * len(numbers) if own is None else own.tolist(),
+            "gates": [None] * len(numbers) if values is None else values.tolist(),
             "unpruned": count,
             "dense": isinstance(encoder, LdRnn),
             "output": output,
         }
-        for name, numbers, own, count in zip(stack_names(direction), layers, gates, unpruned)
+        for name, numbers, values, count in zip(stack_names(direction), layers, gates, unpruned)
     }
 
 
@@ -141,42 +137,20 @@ def embedding_weights(model: torch.nn.Module) -> List[torch.Tensor]:
     return [module.weight for module in model.modules() if isinstance(module, kinds)]
 
 
-def sentences_for(archive: Archive) -> List[List[str]]:
-    """Sentences of random words of a model's vocabulary, the language models' if there are any."""
-    vocab = archive.model.vocab
-    embedders = (part for part in archive.model.modules() if isinstance(part, LdnetEmbedder))
-    namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]
-    words = next((_words(vocab, namespace) for namespace in namespaces if has_words(vocab, namespace)), [])
-    return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]
-
-
 def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
     """The bytes of a model's weights in memory, by the kind of number ("float32"), the most first."""
     weights = [*model.parameters(), *model.buffers()]
     kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
-    found = {
+    sizes = {
         name: _bytes([tensor for tensor in weights if tensor.dtype == kind]) for name, kind in kinds.items()
     }
-    return {name: size for name, size in sorted(found.items(), key=lambda pair: -pair[1]) if size}
+    return {name: size for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]) if size}
 
 
 def archive_bytes(path: str) -> Optional[int]:
-    """
-    The size of an archive, or of the archive in the directory of a training, or, where that is the model itself
-    (`write_directory`), of all files in it; `None` if there is none of them.
-    """
+    """The size of an archive, or of that in the directory of a training; `None` if there is none."""
     file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
-    if os.path.exists(file):
-        return os.path.getsize(file)
-    if not os.path.exists(os.path.join(path, "weights.th")):
-        return None
-    return sum(
-        os.path.getsize(os.path.join(folder, name)) for folder, _, names in os.walk(path) for name in names
-    )
-
-
-def _words(vocab: Vocabulary, namespace: str) -> List[str]:
-    return [word for word in words_of(vocab, namespace)[2:] if word.strip()]
+    return os.path.getsize(file) if os.path.exists(file) else None
 
 
 def _bytes(tensors: List[torch.Tensor]) -> int:

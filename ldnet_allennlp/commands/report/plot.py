@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.report.gates_history import GatesHistory, read_gates_history
 from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened
-from ldnet_allennlp.common.archives import replacing
+from ldnet_allennlp.common.files import atomic_path, check_output
 
 # Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
@@ -23,10 +23,11 @@ _NAME = 48  # characters of an archive's name
 
 def check_plot(path: str) -> None:
     """
-    Raises `ConfigurationError` if a picture cannot be written: matplotlib is not there, or the ending is not known.
+    Raises `ConfigurationError` if a picture cannot be written: matplotlib is not installed, or the ending is unknown.
     """
     if os.path.splitext(path)[1].lower() not in (".png", ".svg"):
         raise ConfigurationError(f"The plot was expected to be a .png or a .svg file, but it is '{path}'.")
+    check_output(path, force=True)
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -55,7 +56,7 @@ def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> No
 
     figure = draw(reports, names)
     # In SVG, text stays text.
-    with matplotlib.rc_context({"svg.fonttype": "none"}), replacing(path) as file:
+    with matplotlib.rc_context({"svg.fonttype": "none"}), atomic_path(path) as file:
         figure.savefig(file, dpi=150)
 
 
@@ -85,7 +86,7 @@ class _Row(NamedTuple):
     title: str
     height: float  # inches
     columns: int
-    draw: List[Callable[[Any], None]]  # given axes
+    draw: List[Callable[[Any], None]]  # on axes
 
 
 def _rows(reports: Sequence[Report], names: Sequence[str]) -> List[_Row]:
@@ -204,18 +205,18 @@ def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, long
             )
             axes.add_patch(arc)
     for number in range(count + 2):
-        there = number in nodes
+        is_kept = number in nodes
         axes.plot(
             number,
             base,
             marker="s" if number in (0, count + 1) else "o",
             markersize=7,
-            color=colour if there else "white",
-            markeredgecolor=colour if there else _PALE,
+            color=colour if is_kept else "white",
+            markeredgecolor=colour if is_kept else _PALE,
         )
         text = {0: "word", count + 1: stack["output"]}.get(number, str(number))
         gate = gates.get(number)
-        if there and gate is not None:
+        if is_kept and gate is not None:
             text += f"\n{gate:.2f}"
         is_last = number == count + 1
         axes.annotate(
@@ -227,7 +228,7 @@ def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, long
             va="top",
             fontsize=min(8.5, 250 / (longest + 2)),  # of use above 27 layers
             linespacing=1.3,
-            color="black" if there else _PALE,
+            color="black" if is_kept else _PALE,
         )
 
 

@@ -32,7 +32,7 @@ def in_mebibytes(size: Optional[int]) -> str:
 
 
 def kept_layers(layers: Dict[str, Any]) -> List[int]:
-    """The numbers of the layers of one direction that are there and have no gate of 0."""
+    """The numbers of the layers of one direction whose gate is not 0."""
     return [number for number, gate in zip(layers["layers"], layers["gates"]) if gate is None or gate > 0]
 
 
@@ -75,7 +75,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     add("archive", lambda report: in_mebibytes(report["archive_bytes"]))
     add("words/second", lambda report: _speed_of(report["words_per_second"]))
     lines = aligned(rows)
-    for title, found in (
+    for title, details in (
         ("Layers and their gates (- is cut):", [_layer_rows(report) for report in reports]),
         ("Not counted:", [[[text] for text in report["not_counted"]] for report in reports]),
         (
@@ -83,9 +83,11 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
             [[[report["not_measured"]]] if "not_measured" in report else [] for report in reports],
         ),
     ):
-        told = [[f"  {name}", *row] for name, own in zip(names, found) for row in own]
-        if told:
-            lines += ["", title, *aligned(told, left=True)]
+        named = [
+            [f"  {name}", *row] for name, details_of_one in zip(names, details) for row in details_of_one
+        ]
+        if named:
+            lines += ["", title, *aligned(named, left=True)]
     return lines
 
 

@@ -1,60 +1,63 @@
-"""One budget of `ldnet-sweep`: selection, pruning and scores, done once and then read again."""
+"""One budget of `ldnet-sweep`: selection, pruning and scores; finished steps are not repeated."""
 
 import copy
 import gzip
 import json
 import os
 import zlib
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
-from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.commands.train import train_model
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import DataLoader
+from allennlp.evaluation import SimpleEvaluator
+from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 
-from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.common.archives import read_archive, replacing
-from ldnet_allennlp.common.atomic import save
+from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.common.archives import read_archive
+from ldnet_allennlp.common.files import atomic_path, atomic_write, save_tensors
+from ldnet_allennlp.common.untrusted.config_types import restricted_types
 
 POINT_FILE = "point.json"
+Config = dict[str, Any]
 
 
 class Budget(NamedTuple):
-    """What is left at a point: one of the two is given."""
+    """The budget of a point: one of the two."""
 
-    layers: Optional[int] = None
-    multiply_adds: Optional[float] = None
+    layers: int | None = None
+    multiply_adds: float | None = None
 
     @property
     def name(self) -> str:
-        """The name of the point, which is that of its directory, too."""
+        """The name of the point and of its directory."""
         if self.layers is not None:
             return f"layers-{self.layers}"
         return f"multiply-adds-{self.multiply_adds:.0f}"
 
 
-def make_point(
-    folder: str, config: Dict[str, Any], finetuning: Optional[Dict[str, Any]] = None
-) -> Dict[str, Any]:
+def make_point(folder: str, config: Config, finetuning: Config | None = None) -> dict[str, Any]:
     """
-    Trains what a config describes, prunes it, trains on what is left, and scores that; what is there already is not
-    done again.
+    Trains a tagger with layer selection, prunes it, trains the pruned one if asked to, and scores the result. Finished
+    steps are not repeated.
 
     # Parameters
 
     folder : `str`
-        Gets the serialization directory of the training, and in `pruned/` the archive that is left. If a training
-        there was interrupted it goes on.
-    config : `Dict[str, Any]`
+        The serialization directory of the training, and in `pruned/` the pruned archive. An interrupted training
+        continues.
+    config : `Config`
         A training with layer selection.
-    finetuning : `Dict[str, Any]`, optional
-        The trainer's section of a training of the pruned tagger, in `finetuned/`. By default there is none.
+    finetuning : `Config`, optional
+        The trainer's section for training the pruned tagger, in `finetuned/`; by default it is not trained.
 
     # Returns
 
     `Dict[str, Any]`
-        `archive`, the path of the last one, and `scores`, see `scores_of`.
+        `archive`, the path of the result, and `scores`, see `scores_of`.
 
     Raises `ConfigurationError` if no epoch came within the budget.
     """
@@ -68,18 +71,18 @@ def make_point(
     gated = train_once(folder, config)
     if not os.path.exists(pruned):
         os.makedirs(os.path.dirname(pruned), exist_ok=True)
-        prune_archive(gated, pruned)
+        prune_archive(gated, pruned, trust=True)  # its config was checked
     if finetuning is not None:
         train_once(tuned, _finetuning_config(pruned, os.path.join(folder, "pruned"), finetuning))
     scores = scores_of(archive, config)
-    with replacing(done) as path, open(path, "w", encoding="utf-8") as file:
+    with atomic_write(done) as file:
         json.dump({"scores": scores}, file, indent=2)
     return {"archive": archive, "scores": scores}
 
 
-def train_once(folder: str, config: Dict[str, Any]) -> str:
+def train_once(folder: str, config: Config) -> str:
     """
-    Trains what a config describes, unless that is done, and gives the archive. A training that was interrupted goes on.
+    Trains the model of a config, unless that is done; an interrupted training continues. Returns the archive's path.
     """
     archive = os.path.join(folder, "model.tar.gz")
     if not _is_whole(archive):
@@ -92,7 +95,7 @@ def train_once(folder: str, config: Dict[str, Any]) -> str:
 
 
 def _is_whole(archive: str) -> bool:
-    """Whether an archive is there, and was not being written when a run was killed."""
+    """Whether an archive exists and is complete."""
     try:
         with gzip.open(archive) as file:
             while file.read(2**20):
@@ -102,9 +105,9 @@ def _is_whole(archive: str) -> bool:
     return True
 
 
-def _finetuning_config(pruned: str, folder: str, trainer: Dict[str, Any]) -> Dict[str, Any]:
-    """The config of a pruned archive that starts from its weights, which are laid out in `folder`."""
-    archive = read_archive(pruned)
+def _finetuning_config(pruned: str, folder: str, trainer: Config) -> Config:
+    """The config that trains a pruned archive from its weights, which are saved in `folder`."""
+    archive = read_archive(pruned, trust=True)
     vocabulary, weights = save_start(archive.model, folder)
     config = archive.config.as_dict(quiet=True)
     config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
@@ -115,37 +118,59 @@ def _finetuning_config(pruned: str, folder: str, trainer: Dict[str, Any]) -> Dic
     return config
 
 
-def save_start(model: Model, folder: str) -> Tuple[str, str]:
+def save_start(model: Model, folder: str) -> tuple[str, str]:
     """
-    Saves a model's vocabulary and weights, from which a training starts, unless they are there. Gives the paths.
+    Saves a model's vocabulary and weights for a training to start from, unless they exist. Returns the paths.
     """
     vocabulary, weights = os.path.join(folder, "vocabulary"), os.path.join(folder, "weights.th")
     if not os.path.exists(weights):  # which is written last
         model.vocab.save_to_files(vocabulary)
-        with replacing(weights) as path:
-            save(model.state_dict(), path)
+        with atomic_path(weights) as path:
+            save_tensors(model.state_dict(), path)
     return vocabulary, weights
 
 
-def scores_of(archive: str, config: Dict[str, Any]) -> Dict[str, float]:
+def scores_of(archive: str, config: Config, trust: bool = True) -> dict[str, float]:
     """
-    A model's scores (the metric by which its trainer chooses epochs) on the validation data, as `dev`, and on the test
-    data, as `test`, if the config names them.
+    A model's scores: the metric by which its trainer chooses epochs, on the validation data as `dev`, and on the test
+    data as `test` if the config names them.
+
+    # Parameters
+
+    archive : `str`
+    config : `Config`
+        The config of the tagger that is swept: its data and its metric.
+    trust : `bool`, optional (default = `True`)
+        See `read_archive`.
+
+    Raises `ConfigurationError` if the model does not have that metric.
     """
     metric = metric_of(config)
+    loaded = read_archive(archive, trust)
     scores = {}
     for name, key in (("dev", "validation_data_path"), ("test", "test_data_path")):
         if config.get(key):
-            found = evaluate_from_archive(archive, config[key])
-            if metric not in found:
+            metrics = _evaluate(loaded, config[key], trust)
+            if metric not in metrics:
                 raise ConfigurationError(
-                    f"The trainer's validation_metric is {metric}, but '{archive}' is scored by {', '.join(found)}."
+                    f"The trainer's validation_metric is {metric}, but '{archive}' is scored by {', '.join(metrics)}."
                 )
-            scores[name] = found[metric]
+            scores[name] = metrics[metric]
     return scores
 
 
-def metric_of(config: Dict[str, Any]) -> str:
+def _evaluate(archive: Archive, path: str, trust: bool) -> dict[str, float]:
+    """AllenNLP's evaluation, for an archive that is loaded already."""
+    config = archive.config.duplicate()
+    options = config.get("validation_data_loader") or config.get("data_loader")
+    with nullcontext() if trust else restricted_types():
+        loader = DataLoader.from_params(options, reader=archive.validation_dataset_reader, data_path=path)
+    loader.index_with(archive.model.vocab)
+    archive.model.eval()
+    return SimpleEvaluator(cuda_device=-1)(archive.model, loader)
+
+
+def metric_of(config: Config) -> str:
     """The metric by which a config chooses epochs, without its sign."""
     metric = config["trainer"].get("validation_metric", "-loss")
     return (metric if isinstance(metric, str) else metric[0])[1:]

@@ -1,30 +1,30 @@
-"""The config that goes on from a trained tagger with layer selection."""
+"""The config that continues the training of a tagger with layer selection."""
 
 import copy
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.commands.ldnet_prune import described_config, is_of_type
+from ldnet_allennlp.commands.model_configs import described_config, is_of_type
 from ldnet_allennlp.common.archives import find_sections
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
 
 
 def selection_config(
-    config: Dict[str, Any],
-    embedders: List[LdnetEmbedder],
+    config: dict[str, Any],
+    embedders: list[LdnetEmbedder],
     vocabulary: str,
     weights: str,
     lambda_0: float,
-    lambda_1: Optional[int] = None,
-    max_multiply_adds: Optional[float] = None,
-    num_epochs: Optional[int] = None,
-    gate_learning_rate: Optional[float] = None,
+    lambda_1: int | None = None,
+    max_multiply_adds: float | None = None,
+    num_epochs: int | None = None,
+    gate_learning_rate: float | None = None,
     over_budget_weight: float = 1.0,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """
-    What `training_config/ner_select.jsonnet` makes of a tagger's settings, made of its config.
+    Adds layer selection to a tagger's config, as `training_config/ner_select.jsonnet` does to its settings.
 
     # Parameters
 
@@ -48,12 +48,12 @@ def selection_config(
     # Returns
 
     `Dict[str, Any]`
-        Without patience: a selection stops when its epochs are over. The budget falls to what is given in the first
-        half of the epochs, from four fifths of what there is: in steps, so that layers are compared once others have
-        gone, and not all gates fall together. Gates that have reached 0 stay there.
+        Without patience: a selection lasts for all its epochs. In the first half of them, the budget falls from four
+        fifths of the layers to the final one: in steps, so that layers are compared anew once others are gone, and not
+        all gates fall together. Gates at 0 stay there.
 
-    Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss has the penalty in it, or if what it was
-    trained on is not in the config.
+    Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss includes the penalty, if the config does
+    not name its data, or if the budget exceeds the tagger.
     """
     kind = config["model"].get("type")
     if kind != "ldnet_tagger":
@@ -64,8 +64,7 @@ def selection_config(
     missing = [key for key in ("train_data_path", "validation_data_path", "trainer") if not config.get(key)]
     if missing:
         raise ConfigurationError(
-            f"The config of the tagger was expected to say what it was trained on, but it has no "
-            f"{' and no '.join(missing)}."
+            f"The config of the tagger was expected to name its training, but it has no {' and no '.join(missing)}."
         )
     config = described_config(copy.deepcopy(config), embedders)
     config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
@@ -88,6 +87,13 @@ def selection_config(
     whole = (
         sum(len(stack.gates) for stack in stacks) if name == "lambda_1" else float(kept_multiply_adds(stacks))
     )
+    if last > whole:
+        option, unit = (
+            ("--layers", "layers") if name == "lambda_1" else ("--multiply-adds", "multiply-adds a word")
+        )
+        raise ConfigurationError(
+            f"{option} {last:g} is no budget for this tagger: its language models have {whole:g} {unit} in all."
+        )
     points = [[0, max(0.8 * whole, float(last))], [num_epochs // 2, last]]
     callbacks = [
         callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
@@ -99,7 +105,7 @@ def selection_config(
     return config
 
 
-def _wrap_optimizer(trainer: Dict[str, Any], gate_learning_rate: Optional[float]) -> None:
+def _wrap_optimizer(trainer: dict[str, Any], gate_learning_rate: float | None) -> None:
     optimizer = trainer.get("optimizer", "sgd")
     if not is_of_type(optimizer, "proximal"):
         optimizer = {"type": "proximal", "optimizer": optimizer, "zeros_stay": True}

@@ -5,7 +5,7 @@ from typing import Any, Dict, List, Tuple
 
 from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION, check_plot
 from ldnet_allennlp.commands.report.table import aligned, in_mebibytes, kept_layers, short_names, shortened
-from ldnet_allennlp.common.archives import replacing
+from ldnet_allennlp.common.files import atomic_path
 
 Point = Dict[str, Any]
 
@@ -17,15 +17,15 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
     head = ["", "layers", *(f"{split} {result['metric']}" for split in splits)]
     rows = [[*head, "multiply-adds", "words/s", "archive"]]
     for name, point in zip(names_of(points), points):
-        found = point["report"]
+        report = point["report"]
         rows.append(
             [
                 name,
                 str(count_layers(point)),
                 *(f"{point['scores'][split]:.4f}" for split in splits),
-                shortened(found["multiply_adds"]),
-                "-" if found["words_per_second"] is None else f"{found['words_per_second']:,.0f}",
-                in_mebibytes(found["archive_bytes"]),
+                shortened(report["multiply_adds"]),
+                "-" if report["words_per_second"] is None else f"{report['words_per_second']:,.0f}",
+                in_mebibytes(report["archive_bytes"]),
             ]
         )
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
@@ -38,8 +38,8 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
 
 def names_of(points: List[Point]) -> List[str]:
     """Of budgets their names, of other archives short ones."""
-    given = [point["name"] for point in points if point["name"] == point["archive"]]
-    short: Dict[str, str] = dict(zip(given, short_names(given)))
+    paths = [point["name"] for point in points if point["name"] == point["archive"]]
+    short: Dict[str, str] = dict(zip(paths, short_names(paths)))
     return [short.get(point["name"]) or str(point["name"]) for point in points]
 
 
@@ -58,7 +58,7 @@ def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
     import matplotlib
 
     figure = draw_sweep(result)
-    with matplotlib.rc_context({"svg.fonttype": "none"}), replacing(path) as file:
+    with matplotlib.rc_context({"svg.fonttype": "none"}), atomic_path(path) as file:
         figure.savefig(file, dpi=150)
 
 

@@ -10,7 +10,7 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp.modules.token_embedders import Embedding
 from allennlp_models.lm.models.language_model import LanguageModel
 
-from ldnet_allennlp.common.untrusted_archives import load_checked_archive
+from ldnet_allennlp.common.untrusted.archives import load_checked_archive
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
@@ -104,7 +104,7 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     token embedder can use.
     """
     try:
-        archive = load_checked_archive(archive_path)
+        archive = load_checked_archive(archive_path, is_trained=False)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"The language model '{archive_path}' (pretrained_file of an ldnet token embedder) was not found: "

@@ -98,9 +98,11 @@ def test_read_words(tmp_path):
     path = tmp_path / "words.txt"
     path.write_text("the\n\n  list \nthe\r\nnaïve\n", encoding="utf-8")
     assert read_words(str(path)) == {"the", "list", "naïve"}
+    path.write_text("the\nlist\n", encoding="utf-8-sig")  # as editors on Windows write it
+    assert read_words(str(path)) == {"the", "list"}
     path.write_text("\n \n")
     with pytest.raises(ConfigurationError, match="expected to have a word a line, but it has none"):
         read_words(str(path))
     path.write_bytes(b"na\xefve\n")
-    with pytest.raises(ConfigurationError, match="expected to be text in UTF-8"):
+    with pytest.raises(ConfigurationError, match="line 1: found the byte 0xef"):
         read_words(str(path))

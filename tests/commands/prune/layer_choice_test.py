@@ -96,14 +96,14 @@ def test_after_pruning_layers_have_their_old_numbers():
 @pytest.mark.parametrize(
     "keep, message",
     [
-        (["6"], "6 layers were to be kept, but there are only 5 with a gate"),
+        (["6"], "--keep 6: the model has only 5 layers with a gate"),
         (["forward:4"], "forward language model has the layers 1 2 3, but 4 was to be kept"),
         (["forward:0"], "has the layers 1 2 3, but 0 was to be kept"),
-        (["sideways:1"], "given for forward and backward, each once, but 'sideways:1' was found"),
-        (["forward:1", "forward:2"], "each once, but 'forward:2' was found"),
-        (["forward:one"], "such as forward:1,3 backward:2, but 'forward:one' was found"),
-        (["1", "2"], "such as forward:1,3 backward:2, but '1' was found"),
-        (["out.tar.gz"], "but 'out.tar.gz' was found"),
+        (["sideways:1"], "expects forward and backward, each once at most, but found 'sideways:1'"),
+        (["forward:1", "forward:2"], "each once at most, but found 'forward:2'"),
+        (["forward:one"], "such as forward:1,3 backward:2, but found 'forward:one'"),
+        (["1", "2"], "such as forward:1,3 backward:2, but found '1'"),
+        (["out.tar.gz"], "but found 'out.tar.gz'"),
     ],
 )
 def test_errors(keep, message):

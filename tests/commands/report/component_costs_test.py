@@ -106,7 +106,7 @@ def test_another_model(language_models):
     assert list(costs.components) == ["LM forward", "LM projection", "BiLSTM"]
     assert costs.components["BiLSTM"] == 2 * 4 * 3 * (5 + 3)
     assert costs.not_counted == [
-        "_classification_layer (Linear): how often a BasicClassifier runs it is not known"
+        "_classification_layer (Linear): the calls a word of a BasicClassifier are unknown"
     ]
 
 

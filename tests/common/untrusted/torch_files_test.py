@@ -5,17 +5,20 @@ import contextlib
 import io
 import os
 import pickle
+import resource
 import shutil
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.restricted_pickle import UnsafePickle, read_pickle
-from ldnet_allennlp.common.torch_files import read_torch_file
+from ldnet_allennlp.common.untrusted.pickles import UnsafePickle, read_pickle
+from ldnet_allennlp.common.untrusted.torch_files import read_torch_file
 from ldnet_allennlp.convert.original_files import read_checkpoint, read_maps
+from tests.command_lines import in_a_process
 from tests.convert.originals import CHECKPOINTS, DATASET
 from tests.resources import REFERENCE, load_tensors
 
@@ -137,6 +140,7 @@ class TestFilesThatTry:
             ((2,), (1,), 3, "does not lie within"),
             ((2,), (-1,), 3, "strides"),
             ((2,), (1, 1), 0, "strides"),
+            ((3, 2), (1, 1), 0, "does not lie within"),  # overlapping: 6 numbers out of 4
             (("a",), (1,), 0, "strides"),
         ],
     )
@@ -150,6 +154,66 @@ class TestFilesThatTry:
         path = tmp_path / "x.th"
         path.write_bytes(legacy(buffer.getvalue(), ["1"], struct.pack("<q4f", 4, 1, 2, 3, 4)))
         with pytest.raises(ConfigurationError, match=message):
+            read_torch_file(str(path))
+
+    def test_a_memo_that_asks_for_gigabytes(self, tmp_path):
+        """Nine bytes, in a process that may take no more than a fraction of that."""
+        program = b"\x80\x02}r\xff\xff\xff\x1f."  # the dictionary's number in the memo is 2 ** 29 - 1
+        path = tmp_path / "x.pk"
+        path.write_bytes(program)
+
+        def read():
+            size = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+            resource.setrlimit(resource.RLIMIT_AS, (size + (512 << 20),) * 2)
+            assert read_pickle(str(path), "a dataset") == {}
+
+        assert in_a_process(read).status == 0
+
+    @pytest.mark.parametrize("end", [b"h<K\x01s.", b"(h<K\x01u.", b"(h<K\x01d."])
+    def test_keys_that_take_forever_to_hash(self, tmp_path, end):
+        """Tuples of two, each of which holds the one before twice: 2 ** 60 steps."""
+        nest = b"".join(b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(60))  # number 60 is "<"
+        path = tmp_path / "x.pk"
+        path.write_bytes(b"\x80\x02}X\x01\x00\x00\x00aq\x000" + nest + end)
+        with pytest.raises(ConfigurationError, match="a key of the type tuple"):
+            read_pickle(str(path), "a dataset")
+
+    @pytest.mark.parametrize(
+        "program",
+        [
+            b"\x80\x05\x96\x00\x00\x00\x00\x10\x00\x00\x00.",  # a byte array of 64 GiB
+            b"\x80\x04\x8f.",  # a set
+            b"\x80\x02\x82\x01.",  # an extension
+            b"\x80\x02ccollections\nOrderedDict\n}X\x01\x00\x00\x00xK\x01sb.",  # changes one of our functions
+            b"\x80\x02ccollections\nOrderedDict\n)\x81.",
+        ],
+    )
+    def test_instructions_that_data_do_not_need(self, tmp_path, program):
+        path = tmp_path / "x.pk"
+        path.write_bytes(program)
+        with pytest.raises(ConfigurationError, match="damaged, truncated or of another kind"):
+            read_pickle(str(path), "a dataset")
+
+    def test_a_short_record(self, tmp_path):
+        """torch would read the rest from the memory of the process."""
+        path, short = str(tmp_path / "x.th"), str(tmp_path / "short.th")
+        torch.save({"model": {"w": torch.zeros(100)}}, path)
+        with zipfile.ZipFile(path) as source, zipfile.ZipFile(short, "w") as target:
+            for name in source.namelist():
+                target.writestr(name, source.read(name)[: 16 if name.endswith("/data/0") else None])
+        with pytest.raises(ConfigurationError, match=r"the storage '0' of 100 numbers is incomplete"):
+            read_torch_file(short)
+
+    @pytest.mark.parametrize("change", ["before", "after", "comment", "twice"])
+    def test_zip_files_that_readers_could_read_in_two_ways(self, tmp_path, change):
+        path = tmp_path / "x.th"
+        torch.save({"model": {"w": torch.zeros(100)}}, str(path))
+        whole = path.read_bytes()
+        other = {"before": b"PK\x03\x04" + whole, "after": whole + b"x", "twice": whole + whole}.get(change)
+        if other is None:
+            other = whole[:-2] + b"\x01\x00x"
+        path.write_bytes(other)
+        with pytest.raises(ConfigurationError, match=r"does not end as torch|damaged, truncated"):
             read_torch_file(str(path))
 
     def test_a_zip_bomb(self, tmp_path):

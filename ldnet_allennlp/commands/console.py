@@ -1,0 +1,53 @@
+"""Arguments and errors that the commands have in common."""
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from allennlp.common.checks import ConfigurationError
+
+
+@contextmanager
+def errors_in_a_line(command: str) -> Iterator[None]:
+    """Turns errors of the user into one line on the error stream, without a traceback, and exit status 1."""
+    try:
+        yield
+    except (ConfigurationError, OSError) as error:
+        raise SystemExit(f"{command}: {error}") from error
+
+
+def add_force(parser: argparse.ArgumentParser) -> None:
+    """Adds `--force`."""
+    parser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Adds `--trust`."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="the archives are your own: build any type that their configs name, and unpack any size",
+    )
+
+
+def whole_number(text: str, least: int = 0) -> int:
+    """An argument type: a whole number of at least `least`."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found '{text}'")
+    return int(text)
+
+
+def positive_int(text: str) -> int:
+    """An argument type: a whole number of at least 1."""
+    return whole_number(text, least=1)
+
+
+def positive_float(text: str) -> float:
+    """An argument type: a finite number above 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number above 0, found '{text}'")
+    return number

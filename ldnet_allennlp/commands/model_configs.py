@@ -1,0 +1,87 @@
+"""The config of a model whose language models are no longer those that it was trained with."""
+
+import copy
+from typing import Any, cast
+
+from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.common.archives import find_sections
+from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+
+Config = dict[str, Any]
+
+
+def frozen_models(embedder: LdnetEmbedder) -> list[LanguageModelLayers]:
+    """The language models of an embedder."""
+    return [cast(LanguageModelLayers, model) for model in embedder.language_models.values()]
+
+
+def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
+    """
+    The config of a model that takes its weights from its archive: describes the language models as they are now.
+
+    # Parameters
+
+    config : `Config`
+        The config of the model. It is not changed.
+    embedders : `List[LdnetEmbedder]`
+        The model's embedders, in the order of its modules.
+
+    Raises `ConfigurationError` if the config has another number of "ldnet" sections.
+    """
+    config = copy.deepcopy(config)
+    sections = list(find_sections(config["model"], "ldnet"))
+    if len(sections) != len(embedders):
+        raise ConfigurationError(
+            f"The model has {len(embedders)} ldnet token embedders, but its config has {len(sections)}. The config of "
+            f"a model trained with from_archive does not describe it: use the archive that it was loaded from."
+        )
+    for section, embedder in zip(sections, embedders):
+        section.update(embedder.describe())
+        for option in ("cache", "cache_dtype"):  # a directory of the machine that trained it
+            section.pop(option, None)
+    config["model"].pop("initializer", None)
+    return config
+
+
+def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
+    """
+    The config of a pruned model: as `described_config`, without the options of layer selection, so that it can be
+    trained further.
+
+    # Parameters
+
+    config : `Config`
+        The config of the unpruned model. It is not changed.
+    embedders : `List[LdnetEmbedder]`
+        The pruned embedders, in the order of the model's modules.
+
+    Raises `ConfigurationError` as `described_config`.
+    """
+    config = described_config(config, embedders)
+    for section in find_sections(config["model"], "ldnet"):
+        for option in ("lambda_0", "lambda_1", "max_layers", "max_multiply_adds", "over_budget_weight"):
+            section.pop(option, None)
+    regularizer = config["model"].get("regularizer")
+    if regularizer is not None:
+        regularizer["regexes"] = [
+            pair for pair in regularizer["regexes"] if not is_of_type(pair[1], "layer_selection")
+        ]
+    trainer = config.get("trainer", {})
+    proximal = trainer.get("optimizer")
+    if isinstance(proximal, dict) and proximal.get("type") == "proximal":
+        inner = proximal["optimizer"]
+        inner = {"type": inner} if isinstance(inner, str) else inner
+        groups = proximal.get("parameter_groups")
+        trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
+    if "callbacks" in trainer:
+        trainer["callbacks"] = [
+            callback for callback in trainer["callbacks"] if not is_of_type(callback, "layer_selection")
+        ]
+    return config
+
+
+def is_of_type(section: Any, name: str) -> bool:
+    """Whether a section of a config, or a mere name, is of a registered type."""
+    return (section.get("type") if isinstance(section, dict) else section) == name

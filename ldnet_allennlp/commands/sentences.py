@@ -1,0 +1,69 @@
+"""The sentences that commands measure and check models on."""
+
+import os
+from typing import cast
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.data.fields import MetadataField
+from allennlp.models.archival import Archive
+
+from ldnet_allennlp.common.lines import decode_line, numbered_lines
+from ldnet_allennlp.common.verification import random_sentences
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+
+TEXT_FORMATS = ("auto", "plain", "conll")
+COLUMN_ENDINGS = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".tsv")
+_SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
+
+Sentences = list[list[str]]
+
+
+def read_sentences(path: str) -> Sentences:
+    """The words of each non-empty line of a text file. Raises `ConfigurationError` if there are none."""
+    lines = (decode_line(line, "utf-8", path, number).split() for number, line in numbered_lines(path))
+    sentences = [words for words in lines if words]
+    if not sentences:
+        raise ConfigurationError(f"'{path}' was expected to have a sentence a line, but it has none.")
+    return sentences
+
+
+def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
+    """
+    The words of the sentences of a file.
+
+    # Parameters
+
+    path : `str`
+    text_format : `str`
+        "plain" (a sentence a line, words between blanks), "conll" (columns) or "auto" (by the ending of the name).
+    archive : `Archive`
+        Its reader reads columns if it is a "conll_columns" reader.
+
+    Raises `ConfigurationError` if there are no sentences, or if the reader cannot read the file.
+    """
+    if not os.path.isfile(path):
+        raise ConfigurationError(f"The text '{path}' was not found.")
+    is_columns = text_format == "conll" or (text_format == "auto" and path.lower().endswith(COLUMN_ENDINGS))
+    if not is_columns:
+        return read_sentences(path)
+    reader = archive.validation_dataset_reader
+    if not isinstance(reader, ConllColumnsReader):
+        reader = ConllColumnsReader(layout="conllu" if path.lower().endswith(".conllu") else "columns")
+    instances = reader.for_prediction()._read(path)  # `read` would show a bar
+    return [cast(MetadataField, instance["metadata"])["words"] for instance in instances]
+
+
+def sentences_for(archive: Archive) -> Sentences:
+    """Sentences of random words of a model's vocabulary, of its language models' if it has any."""
+    vocab = archive.model.vocab
+    embedders = (part for part in archive.model.modules() if isinstance(part, LdnetEmbedder))
+    namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]
+    words = next((_words(vocab, namespace) for namespace in namespaces if has_words(vocab, namespace)), [])
+    return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]
+
+
+def _words(vocab: Vocabulary, namespace: str) -> list[str]:
+    return [word for word in words_of(vocab, namespace)[2:] if word.strip()]

@@ -1,0 +1,257 @@
+"""Atomic writes and locks: a file is whole or absent, whatever ends the program."""
+
+import errno
+import logging
+import os
+import re
+import secrets
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import IO, Any, BinaryIO, cast
+
+import torch
+from allennlp.common.checks import ConfigurationError
+from filelock import FileLock, Timeout
+
+logger = logging.getLogger(__name__)
+
+LOCK = ".lock"
+_SCRATCH = re.compile(r"\.ldnet-[0-9a-f]{16}")
+# The errors of file systems without locks. Nobody can lock there, so nobody removes what others write.
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
+
+
+@contextmanager
+def atomic_write(path: str, mode: str = "w", **options: Any) -> Iterator[IO]:
+    """
+    Opens a file for writing that replaces `path` when the context ends without an error.
+
+    # Parameters
+
+    path : `str`
+        The file. Its folder is created.
+    mode : `str`, optional (default = `"w"`)
+        "w" for text, in UTF-8 by default, or "wb".
+    options
+        Further arguments of `open`.
+
+    Raises as `atomic_path`.
+    """
+    if "b" not in mode:
+        options.setdefault("encoding", "utf-8")
+    with atomic_path(path) as beside, open(beside, mode, **options) as file:
+        yield file
+
+
+@contextmanager
+def atomic_path(path: str) -> Iterator[str]:
+    """
+    Yields a path beside `path`, with the same name, to write to. The file written there replaces `path` when the
+    context ends without an error.
+
+    Raises `ConfigurationError` if something other than a regular file is at `path`, and `OSError` as
+    `scratch_directory`.
+    """
+    check_output(path, force=True)
+    with scratch_directory(path) as folder:
+        beside = os.path.join(folder, os.path.basename(path))
+        yield beside
+        os.replace(beside, path)
+
+
+@contextmanager
+def atomic_directory(path: str, replace: bool = False) -> Iterator[str]:
+    """
+    Yields a new folder beside `path` that becomes the directory `path` when the context ends without an error.
+
+    # Parameters
+
+    path : `str`
+    replace : `bool`, optional (default = `False`)
+        Whether an old directory makes way; the caller checks what is in it. For a moment neither is there, since
+        two directories cannot be exchanged in one step; if the new one cannot take its place the old one returns.
+
+    Raises `OSError` as `scratch_directory`, and `FileExistsError` if `path` exists and is not to be replaced.
+    """
+    path = os.path.abspath(path)
+    with scratch_directory(path) as folder:
+        new, old = os.path.join(folder, "new"), os.path.join(folder, "old")
+        os.mkdir(new)
+        yield new
+        if replace and os.path.lexists(path):
+            os.rename(path, old)
+        try:
+            if os.path.lexists(path):
+                raise FileExistsError(errno.EEXIST, "it exists already", path)
+            os.rename(new, path)
+        except OSError:
+            if os.path.lexists(old):
+                os.rename(old, path)
+            raise
+
+
+@contextmanager
+def scratch_directory(path: str) -> Iterator[str]:
+    """
+    Yields a temporary folder in the folder of `path`: a rename is atomic within one file system only. The temporary
+    folder is removed at the end, and so are those that killed runs left in the same place.
+
+    # Parameters
+
+    path : `str`
+        The file or directory to be written. Its folder is created.
+
+    Raises `OSError`, with `path` in its message, if it cannot be written (full disk, read-only folder).
+    """
+    parent = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(parent, exist_ok=True)
+        _remove_abandoned(parent)
+        folder, lock = _new_scratch(parent)
+        try:
+            yield folder
+        finally:
+            lock.release()
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError as error:
+        raise OSError(f"'{path}' could not be written, and nothing of it was kept: {error}") from error
+
+
+@contextmanager
+def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
+    """
+    Locks a folder, which is created, for the duration of the context: one process at a time works in it.
+
+    # Parameters
+
+    folder : `str`
+        The lock is the file `.lock` in it, which stays.
+    wait : `bool`, optional (default = `False`)
+        Whether to wait for another process.
+
+    Raises `ConfigurationError` if another process holds the lock and `wait` is false.
+    """
+    os.makedirs(folder, exist_ok=True)
+    lock = FileLock(os.path.join(folder, LOCK), thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        if not wait:
+            raise ConfigurationError(
+                f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
+            ) from error
+        logger.info("Waiting for another process that works in '%s'.", folder)
+        lock.acquire()
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def check_output(path: str, force: bool = False) -> str:
+    """
+    Returns `path` if a file may be written there.
+
+    # Parameters
+
+    path : `str`
+    force : `bool`, optional (default = `False`)
+        Whether a regular file may be replaced. Devices, pipes, directories and dangling links never are.
+
+    Raises `ConfigurationError` otherwise.
+    """
+    if not path:
+        raise ConfigurationError("The name of the output is empty: give the file to write.")
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        if os.path.islink(path):
+            raise ConfigurationError(
+                f"The output '{path}' is a link to a file that does not exist. Remove it, or give another output."
+            ) from None
+        return path
+    if not stat.S_ISREG(mode):
+        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file (a device or a pipe)"
+        raise ConfigurationError(
+            f"The output '{path}' is {kind} and cannot be replaced. Give another output."
+        )
+    if not force:
+        raise ConfigurationError(f"'{path}' exists already. Give another output, or --force to replace it.")
+    return path
+
+
+class _Output:
+    """
+    The file that `torch.save` writes to. A failed write is raised after torch has finished, since torch itself would
+    report a position in the file instead of the error of the system.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, part: bytes) -> int:
+        """Writes, unless an earlier write failed."""
+        if self.error is None:
+            try:
+                self._file.write(part)
+            except OSError as error:
+                self.error = error
+        return len(part)
+
+    def flush(self) -> None:
+        """The file is flushed when it is closed."""
+
+
+def save_tensors(data: Any, path: str, **options: Any) -> None:
+    """`torch.save` that raises an `OSError` with the cause if the disk is full."""
+    try:
+        with open(path, "wb") as file:
+            output = _Output(file)
+            torch.save(data, cast(BinaryIO, output), **options)
+            if output.error is not None:
+                raise output.error
+    except OSError as error:
+        raise OSError(
+            f"torch could not write '{os.path.basename(path)}' (is the disk full?): {error}"
+        ) from error
+
+
+def _new_scratch(parent: str) -> tuple[str, FileLock]:
+    """A new folder and the lock that this process holds in it."""
+    while True:
+        folder = os.path.join(parent, f".ldnet-{secrets.token_hex(8)}")
+        os.mkdir(folder, 0o700)
+        lock = FileLock(os.path.join(folder, LOCK), thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except (Timeout, FileExistsError, FileNotFoundError):
+            continue  # another process took the new folder for an abandoned one
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
+            return folder, lock
+        if os.path.exists(os.path.join(folder, LOCK)):
+            return folder, lock
+        lock.release()  # of a file that another process has removed
+
+
+def _remove_abandoned(parent: str) -> None:
+    """
+    Removes the scratch folders whose lock nobody holds. Each is renamed first, under its lock: a process that has
+    just created it and waits to lock it sees that it is gone, and creates another.
+    """
+    for name in os.listdir(parent):
+        folder = os.path.join(parent, name)
+        if not _SCRATCH.fullmatch(name) or os.path.islink(folder):
+            continue
+        lock = FileLock(os.path.join(folder, LOCK), thread_local=False)
+        with suppress(OSError), lock.acquire(timeout=0):
+            renamed = os.path.join(parent, f".ldnet-{secrets.token_hex(8)}")
+            os.rename(folder, renamed)
+            shutil.rmtree(renamed, ignore_errors=True)

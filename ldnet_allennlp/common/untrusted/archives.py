@@ -1,0 +1,186 @@
+"""Load archives of unknown origin: nothing in them is executed, and nothing is written but temporary files."""
+
+import contextlib
+import gzip
+import json
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from typing import Any
+
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.file_utils import cached_path
+from allennlp.common.meta import META_NAME, Meta
+from allennlp.models import archival
+from allennlp.models.archival import CONFIG_NAME, Archive, get_weights_path
+
+from ldnet_allennlp.common.untrusted.config_types import (
+    ForbiddenType,
+    check_types,
+    restricted_types,
+    without_files,
+)
+from ldnet_allennlp.common.untrusted.torch_files import check_torch_file
+
+MAX_UNPACKED, MAX_RATIO = 1 << 30, 20
+"""An archive may unpack to a gibibyte, or to 20 times its own size if that is more."""
+_MAX_JSON = 16 << 20
+_MAX_MEMBERS = 10_000
+_BLOCK = 1 << 20
+_DAMAGE = (
+    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
+    *(ValueError, OverflowError, RecursionError),
+)
+
+
+def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True) -> Archive:
+    """
+    AllenNLP's `load_archive` for archives that may be damaged, wrong or hostile.
+
+    AllenNLP's own evaluates the config as a program, builds and calls whatever a "type" names, writes wherever the
+    names in the archive lead, and unpacks without limit. Here a config is JSON, the types are those of
+    `config_types`, weights are checked before torch reads them, and sizes are limited.
+
+    # Parameters
+
+    path : `str`
+        `model.tar.gz`, or a serialization directory.
+    trust : `bool`, optional (default = `False`)
+        Whether the archive is the user's own: then any type may be built, and it may have any size.
+    is_trained : `bool`, optional (default = `True`)
+        See `check_types`.
+
+    Raises `FileNotFoundError` if there is nothing at `path`, and `ConfigurationError`, with the path, if there is no
+    archive, if it is damaged, if it has what no archive needs, or if its parts do not fit each other.
+    """
+    resolved = str(cached_path(path))
+    if os.path.isdir(resolved):
+        return _load(path, resolved, trust, is_trained)
+    with tempfile.TemporaryDirectory() as folder:
+        limit = None if trust else max(MAX_UNPACKED, MAX_RATIO * os.path.getsize(resolved))
+        _extract(path, resolved, folder, limit)
+        return _load(path, folder, trust, is_trained)
+
+
+def printable(text: str) -> str:
+    """The text on one line, with escapes for what a terminal would interpret."""
+    return "".join(
+        letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split())
+    )
+
+
+class _LimitedGzip(gzip.GzipFile):
+    """A gzip file that refuses to unpack more than a limit, before memory for it is taken."""
+
+    def __init__(self, path: str, limit: int | None) -> None:
+        super().__init__(path, "rb")
+        self._limit = limit
+
+    def read(self, size: int | None = -1) -> bytes:
+        self.require(size or 0)
+        return super().read(size)
+
+    def require(self, size: int) -> None:
+        """Raises `ForbiddenType` if `size` more bytes exceed the limit."""
+        if self._limit is not None and self.tell() + size > self._limit:
+            raise ForbiddenType(
+                f"it unpacks to more than {self._limit / 2**30:.3g} GiB, the larger of {MAX_UNPACKED / 2**30:g} GiB "
+                f"and {MAX_RATIO} times its size"
+            )
+
+
+def _extract(path: str, resolved: str, folder: str, limit: int | None) -> None:
+    try:
+        with _LimitedGzip(resolved, limit) as unpacked, tarfile.open(fileobj=unpacked, mode="r:") as archive:
+            for number, member in enumerate(archive):
+                if number >= _MAX_MEMBERS:
+                    raise ForbiddenType(f"it has more than {_MAX_MEMBERS:,} files")
+                unpacked.require(member.size)
+                _extract_member(path, archive, member, folder)
+            while unpacked.read(_BLOCK):
+                pass  # the checksum is compared at the end of the file
+    except ForbiddenType as error:
+        raise ConfigurationError(_refused(path, error)) from error
+    except _DAMAGE as error:
+        raise ConfigurationError(
+            f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {printable(str(error))}"
+        ) from error
+    except OSError as error:
+        raise ConfigurationError(
+            f"'{path}' could not be read and unpacked to '{folder}' (the variable TMPDIR names another place): "
+            f"{printable(str(error))}"
+        ) from error
+
+
+def _extract_member(path: str, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:
+    """Writes one file. Names must stay below the archive's own folder and stand for plain files and folders."""
+    name = os.path.normpath(member.name)
+    is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) and not member.issparse()
+    if os.path.isabs(name) or name.split(os.sep)[0] == os.pardir or "\0" in name or not is_plain:
+        raise ConfigurationError(
+            f"'{path}' was expected to hold files of its own, but it has '{printable(member.name):.200}', a link, a "
+            f"device or a file elsewhere. Nothing was written there."
+        )
+    target = os.path.join(folder, name)
+    os.makedirs(target if member.isdir() else os.path.dirname(target), exist_ok=True)
+    source = archive.extractfile(member)
+    if source is not None:
+        with open(target, "wb") as file:
+            shutil.copyfileobj(source, file)
+
+
+def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
+    weights = get_weights_path(folder)
+    parts = {name: os.path.join(folder, name) for name in (CONFIG_NAME, "vocabulary")}
+    for name, part in {**parts, "weights (weights.th or best.th)": weights}.items():
+        if not os.path.exists(part):
+            raise ConfigurationError(
+                f"'{path}' was expected to be an archive or the directory of a training, but it has no {name}."
+            )
+    try:
+        config = _read_json(parts[CONFIG_NAME])
+        if not trust:
+            check_types(config, is_trained)
+            check_torch_file(weights)
+        with contextlib.nullcontext() if trust else restricted_types():
+            return _build(config if trust else without_files(config), config, weights, folder)
+    except ForbiddenType as error:
+        raise ConfigurationError(_refused(path, error)) from error
+    except Exception as error:  # a damaged file can lead to any error
+        message = printable(str(error).replace(folder, path))
+        kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
+        raise ConfigurationError(
+            f"The archive '{path}' is damaged, or its parts do not fit each other: {kind}"
+            f"{message if len(message) <= 500 else message[:497] + '...'}"
+        ) from error
+
+
+def _build(params: dict[str, Any], config: dict[str, Any], weights: str, folder: str) -> Archive:
+    """What `load_archive` does, but for reading the config."""
+    reader, validation_reader = archival._load_dataset_readers(Params(params).duplicate(), folder)
+    model = archival._load_model(Params(params).duplicate(), weights, folder, -1)
+    meta_path = os.path.join(folder, META_NAME)
+    meta = Meta(**_read_json(meta_path)) if os.path.exists(meta_path) else None
+    return Archive(model, Params(config), reader, validation_reader, meta)
+
+
+def _read_json(path: str) -> dict[str, Any]:
+    name = os.path.basename(path)
+    if os.path.getsize(path) > _MAX_JSON:
+        raise ConfigurationError(f"its {name} is larger than {_MAX_JSON >> 20} MiB")
+    try:
+        with open(path, encoding="utf-8") as file:
+            data = json.load(file)
+    except (ValueError, RecursionError) as error:
+        raise ConfigurationError(f"its {name} was expected to be JSON, but: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigurationError(f"its {name} was expected to be a JSON object")
+    return data
+
+
+def _refused(path: str, error: ForbiddenType) -> str:
+    reason = printable(str(error.message))
+    return f"The archive '{path}' was not opened: {reason}. If it is your own, --trust opens it."

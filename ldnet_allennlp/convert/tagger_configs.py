@@ -1,0 +1,94 @@
+"""The configs of converted taggers."""
+
+from typing import Any, Dict, List, Optional
+
+from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, Map, number_of
+
+
+def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
+    """The sizes of the vectors that the word RNN reads, in the order in which the original concatenates them."""
+    sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
+    if "ldnet" in embedders:
+        sizes["ldnet"] = embedders["ldnet"]["projection_dim"]
+    return {**sizes, "tokens": embedders["tokens"]["embedding_dim"]}
+
+
+def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
+    """The original's columns in the order in which AllenNLP concatenates, which is that of the names."""
+    starts, start = {}, 0
+    for name, size in sizes.items():
+        starts[name] = start
+        start += size
+    return [column for name in sorted(sizes) for column in range(starts[name], starts[name] + sizes[name])]
+
+
+def label_encoding(tags: Map) -> Optional[str]:
+    """IOBES if the tags are, and no encoding if they are no spans, as parts of speech."""
+    others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
+    is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
+    return "IOBES" if is_iobes else None
+
+
+def tagger_config(
+    embedders: Dict[str, Any],
+    encoder: Dict[str, Any],
+    end_token: str,
+    encoding: Optional[str],
+    dropout: float,
+    options: Dict[str, Any],
+) -> Dict[str, Any]:
+    """The `config.json` of a converted tagger, with the options of its training as far as they are known."""
+    indexers: Dict[str, Any] = {
+        "tokens": {"type": "single_id", "lowercase_tokens": True},
+        "token_characters": {"type": "characters", "min_padding_length": 1},
+    }
+    if "ldnet" in embedders:
+        indexers["ldnet"] = {"type": "ldnet"}
+    reader: Dict[str, Any] = {"type": "conll_columns", "end_token": end_token, "token_indexers": indexers}
+    if encoding is not None:
+        reader.update(label_encoding="auto", target_label_encoding=encoding)
+    else:
+        reader["label_encoding"] = None
+    batch_size = int(number_of(options, "batch_size", 10)) or 1
+    return {
+        "dataset_reader": reader,
+        "model": {
+            "type": "ldnet_tagger",
+            "text_field_embedder": {"token_embedders": embedders},
+            "encoder": {**encoder, "dropout": dropout} if encoder["num_layers"] > 1 else encoder,
+            "dropout": dropout,
+            "label_encoding": encoding,
+            # The original decodes without constraints.
+            "constrain_crf_decoding": False,
+            "boundary_tags": [START_TAG, END_TAG],
+        },
+        "data_loader": {
+            "batch_sampler": {"type": "bucket", "batch_size": batch_size, "sorting_keys": ["tokens"]}
+        },
+        "trainer": {
+            "optimizer": {"type": "sgd", "lr": number_of(options, "lr", 0.015), "momentum": 0.9},
+            "learning_rate_scheduler": {
+                "type": "inverse_time",
+                "decay": number_of(options, "lr_decay", 0.05),
+            },
+            "grad_norm": number_of(options, "clip", 5),
+        },
+    }
+
+
+def notes_on(embedders: Dict[str, Any], has_options: bool) -> List[str]:
+    """What a user should know about a converted tagger, in sentences."""
+    kind = "A tagger without language models"
+    if "ldnet" in embedders:
+        counts = [
+            embedders["ldnet"][direction]["contextualizer"]["num_layers"]
+            for direction in ("forward", "backward")
+        ]
+        mixed = ", mixed as ELMo does" if embedders["ldnet"]["forward"].get("mixture") else ""
+        kind = f"A tagger with language models of {counts[0]} and {counts[1]} layers{mixed}"
+    notes = [kind + "."]
+    if not has_options:
+        notes.append(
+            "The options of its training are unknown, so its config has no dropout: set it before training further."
+        )
+    return notes
