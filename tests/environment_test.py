@@ -25,6 +25,7 @@ case "$1 $2" in
         chmod +x "$folder/bin/python" ;;
 esac
 """
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="a script for bash")
 OLD_PYTHON = '#!/bin/sh\n[ "$1" = --version ] && { echo Python 3.9.1; exit; }\nexit 1\n'
 NEW_PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
 PYTEST = f"pytest=={metadata.version('pytest')}"
