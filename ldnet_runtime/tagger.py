@@ -10,6 +10,7 @@ import numpy
 
 from ldnet_runtime import batching, decoding
 from ldnet_runtime.encoding import SentenceEncoder
+from ldnet_runtime.decoding import Floats, Integers
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.formats.words import Words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
@@ -57,11 +58,11 @@ class Tagger:
         self._tokens_per_batch = tokens_per_batch
         self.description, self._fingerprint = read_model_file(self._source)
         self._encoder = SentenceEncoder(self.description)
-        self._decoder = _decoder(self.description)
+        self.decoder = _decoder(self.description)
         # One session for each process: a forked child cannot use its parent's.
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         try:
-            self._decode([["a"]], Options())
+            self.decode([["a"]], Options())
         except ModelFileError:
             raise
         except Exception as error:
@@ -75,12 +76,12 @@ class Tagger:
     @property
     def labels(self) -> list[str]:
         """All labels, in the order of their ids."""
-        return self._decoder.labels
+        return self.decoder.labels
 
     @cached_property
     def span_types(self) -> list[str]:
         """The types of the spans that the tagger can find."""
-        spans = (self._decoder.spans([label]) for label in self.labels)
+        spans = (self.decoder.spans([label]) for label in self.labels)
         return sorted({span[0] for of_label in spans for span in of_label})
 
     def __call__(
@@ -132,14 +133,23 @@ class Tagger:
 
     def _tag(self, texts: Sequence[Text], options: Options) -> list[Prediction]:
         split = [self.split(text) for text in texts]
-        return tag_words(split, self._decode, options, self._tokens_per_batch, self._num_threads())
+        return tag_words(split, self.decode, options, self._tokens_per_batch, self._num_threads())
 
     def _num_threads(self) -> int:
         if self._threads is not None:
             return self._threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def _decode(self, sentences: Sequence[Sequence[str]], options: Options) -> list[Decoded]:
+    def emissions(self, sentences: Sequence[Sequence[str]]) -> tuple[Floats, Integers]:
+        """
+        The scores of the labels for each word, (B, T, N), and the lengths of the sentences, (B,). There is no end step:
+        its score is in the last word's.
+
+        # Parameters
+
+        sentences : `Sequence[Sequence[str]]`
+            One or more, each of one word or more.
+        """
         arrays = self._encoder.encode(sentences)
         (emissions,) = self._session().run(None, arrays)
         lengths = arrays["lengths"]
@@ -150,12 +160,14 @@ class Tagger:
                 f"float32 and {expected}."
             )
         if self.description.boundary_tags is not None:
-            emissions, lengths = decoding.without_end_step(
-                emissions, lengths, self.description.boundary_tags[1]
-            )
-        elif self.description.end_token is not None:
-            lengths = lengths - 1
-        return self._decoder.decode(emissions, lengths, options)
+            return decoding.without_end_step(emissions, lengths, self.description.boundary_tags[1])
+        if self.description.end_token is not None:
+            return emissions[:, :-1], lengths - 1
+        return emissions, lengths
+
+    def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> list[Decoded]:
+        """The tags of sentences, each of one word or more, as one batch."""
+        return self.decoder.decode(*self.emissions(sentences), options)
 
     def _session(self) -> "onnxruntime.InferenceSession":
         session = self._sessions.get(os.getpid())
