@@ -56,7 +56,7 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
 
     def train(name: str, settings: dict[str, Any], *inputs: Path) -> Step:
         config = f"training_config/{name}.jsonnet"
-        command = allennlp("train", config, "-s", out / name, "--file-friendly-logging")
+        command = allennlp("train", config, "-s", out / name, "--force", "--file-friendly-logging")
         return Step(name, command, archive(out, name), list(inputs), settings, out / name / "metrics.json")
 
     def tag(model: str) -> Step:
