@@ -40,7 +40,7 @@ ner {
   dataset_reader+: {
     token_indexers: without(ner.dataset_reader.token_indexers, 'ldnet') + {
       // The words to predict: those of the training data. The namespace 'tokens' also has all words with a vector.
-      lm_words: { type: 'single_id', namespace: 'lm_words', lowercase_tokens: true },
+      lm_words: { type: 'single_id', namespace: 'lm_words', lowercase_tokens: settings.lowercase },
     },
   },
   vocabulary+: {

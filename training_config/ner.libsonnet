@@ -11,8 +11,10 @@
     // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
     lm_forward: 'out/lm_forward/model.tar.gz',
     lm_backward: 'out/lm_backward/model.tar.gz',
-    // Word vectors in GloVe layout (plain or gzip), or null.
+    // Word vectors: GloVe, fastText's .vec, word2vec (text or binary), plain, compressed or zipped; or null.
     vectors: null,
+    // Look words up in lower case, as the original does and as GloVe's vectors of 6B words are; false for cased vectors.
+    lowercase: true,
     // Words that are rarer in the training data and have no vector are unknown.
     min_count: 2,
     word_dim: 100,
@@ -36,8 +38,7 @@
       label_encoding: settings.label_encoding,
       target_label_encoding: 'BIOUL',
       token_indexers: {
-        // The original looks words up in lower case, as GloVe's are.
-        tokens: { type: 'single_id', lowercase_tokens: true },
+        tokens: { type: 'single_id', lowercase_tokens: settings.lowercase },
         token_characters: { type: 'characters', min_padding_length: 1 },
         ldnet: { type: 'ldnet' },
       },
@@ -50,10 +51,6 @@
     vocabulary: {
       // Rare words are read as the unknown one, so that it has a vector that means something.
       min_count: { tokens: settings.min_count },
-    } + if settings.vectors == null then {} else {
-      // Every word that has a vector is known, in the training data or not.
-      pretrained_files: { tokens: settings.vectors },
-      min_pretrained_embeddings: { tokens: -1 },
     },
     model: {
       type: 'ldnet_tagger',
@@ -61,10 +58,11 @@
       dropout: settings.dropout,
       text_field_embedder: {
         token_embedders: {
-          tokens: {
-            type: 'embedding',
-            embedding_dim: settings.word_dim,
-            [if settings.vectors != null then 'pretrained_file']: settings.vectors,
+          // Every word that has a vector is known, in the training data or not.
+          tokens: { type: 'embedding', embedding_dim: settings.word_dim } + if settings.vectors == null then {} else {
+            type: 'word_vectors',
+            pretrained_file: settings.vectors,
+            setting: 'word_dim',
           },
           token_characters: {
             type: 'sentence_character_lstm',

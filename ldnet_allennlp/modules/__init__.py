@@ -2,6 +2,7 @@ from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.crf.label_weighted import FastConditionalRandomField
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.modules.embedders.word_vector_embedding import WordVectorEmbedding
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.selection.gate_regularizer import GateRegularizer

@@ -1,0 +1,143 @@
+"""An embedding that starts from a file of word vectors, and a report of how many words have one."""
+
+import logging
+from array import array
+from collections import Counter
+from collections.abc import Collection, Mapping
+from typing import Optional
+
+import numpy
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.modules.token_embedders import Embedding, TokenEmbedder
+
+from ldnet_allennlp.data.word_vectors import read_word_vectors
+
+logger = logging.getLogger(__name__)
+
+_NUM_MISSING = 20  # of the most frequent words without a vector, in the log
+_MOST_LOWER = 0.05  # the share of capitalized vectors from which lower-cased words miss something
+
+
+@TokenEmbedder.register("word_vectors", constructor="from_file")
+class WordVectorEmbedding(Embedding):
+    """
+    Builds AllenNLP's `Embedding` with the vectors of a file; each word that has one enters the vocabulary, in the
+    training data or not. Other words start from numbers of the same mean and deviation.
+
+    Registered as a `TokenEmbedder` with name "word_vectors". The archive of a model does not need the file.
+    """
+
+    @classmethod
+    def from_file(
+        cls,
+        vocab: Vocabulary,
+        embedding_dim: int,
+        pretrained_file: Optional[str] = None,
+        vocab_namespace: str = "tokens",
+        max_words: Optional[int] = None,
+        trainable: bool = True,
+        setting: str = "embedding_dim",
+    ) -> Embedding:
+        """
+        # Parameters
+
+        vocab : `Vocabulary`
+            The model's; it grows.
+        embedding_dim : `int`
+            The size of the vectors.
+        pretrained_file : `str`, optional
+            GloVe, fastText's .vec, word2vec's text or binary format; plain, compressed, or zipped ("(a.zip)#file.txt").
+        vocab_namespace : `str`, optional (default = `"tokens"`)
+            The namespace of the words.
+        max_words : `int`, optional
+            Only so many vectors are read: files begin with the most frequent words.
+        trainable : `bool`, optional (default = `True`)
+            Whether the vectors are trained.
+        setting : `str`, optional (default = `"embedding_dim"`)
+            How messages name `embedding_dim`: a config that has it from a setting says which.
+
+        Raises `ConfigurationError` if the file has vectors of another size, or none.
+        """
+        weight = None
+        if pretrained_file is not None:
+            counts = (vocab._retained_counter or {}).get(vocab_namespace, {})
+            ids, vectors = _read(
+                vocab, vocab_namespace, pretrained_file, (embedding_dim, setting), max_words, counts
+            )
+            weight = torch.empty(vocab.get_vocab_size(vocab_namespace), embedding_dim)
+            weight.normal_(float(vectors.mean()), float(vectors.std()))
+            weight[torch.tensor(ids)] = torch.from_numpy(vectors)
+        return Embedding(
+            embedding_dim=embedding_dim,
+            num_embeddings=vocab.get_vocab_size(vocab_namespace),
+            weight=weight,
+            trainable=trainable,
+            vocab_namespace=vocab_namespace,
+        )
+
+
+def _read(
+    vocab: Vocabulary,
+    namespace: str,
+    path: str,
+    dimension: tuple[int, str],
+    max_words: Optional[int],
+    counts: Mapping[str, int],
+) -> tuple[list[int], numpy.ndarray]:
+    """The ids of words, which enter the vocabulary, and their vectors: shape (number of ids, dimension)."""
+    is_lower = bool(counts) and all(word == word.lower() for word in counts)
+    numbers = array("f")
+    ids: dict[str, int] = {}
+    num_capitalized = 0
+    for number, (word, vector) in enumerate(read_word_vectors(path, *dimension)):
+        if max_words is not None and number >= max_words:
+            break
+        if word != word.lower():
+            num_capitalized += 1
+            if is_lower:
+                continue  # never looked up
+        if word and word not in ids:
+            ids[word] = vocab.add_token_to_namespace(word, namespace)
+            numbers.frombytes(vector.tobytes())
+    if not ids:
+        raise ConfigurationError(f"{path}: found no word vectors that can be looked up, expected some.")
+    _report(path, ids, counts, num_capitalized if is_lower else 0)
+    return list(ids.values()), numpy.frombuffer(numbers, dtype=numpy.float32).reshape(len(ids), dimension[0])
+
+
+def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_capitalized: int) -> None:
+    """Logs how many of the counted words have a vector, and a setting that would find more."""
+    if num_capitalized > _MOST_LOWER * (len(words) + num_capitalized):
+        logger.warning(
+            "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased. For cased "
+            'vectors set "lowercase": false in the settings (token_indexers.tokens.lowercase_tokens).',
+            path,
+            num_capitalized,
+        )
+    missing = Counter({word: number for word, number in counts.items() if word not in words})
+    num_tokens = sum(counts.values())
+    if not num_tokens:
+        return
+    logger.info(
+        "%s: %d vectors; %d of %d different words have one (%.1f %%), and %d of %d words of the texts (%.1f %%). The "
+        "most frequent without: %s.",
+        path,
+        len(words),
+        len(counts) - len(missing),
+        len(counts),
+        100 - 100 * len(missing) / len(counts),
+        num_tokens - sum(missing.values()),
+        num_tokens,
+        100 - 100 * sum(missing.values()) / num_tokens,
+        ", ".join(f"{word} ({number})" for word, number in missing.most_common(_NUM_MISSING)) or "none",
+    )
+    lower = sum(number for word, number in missing.items() if word.lower() in words)
+    if lower > _MOST_LOWER * num_tokens:
+        logger.warning(
+            '%s: %d more words of the texts would have a vector in lower case: set "lowercase": true in the settings '
+            "(token_indexers.tokens.lowercase_tokens).",
+            path,
+            lower,
+        )
