@@ -17,8 +17,8 @@ from allennlp.predictors import Predictor
 from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.data import ConllColumnsReader
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.compositions import CONFIGS, FOLDER, SETTINGS, UD, Workshop, load, predict, sentences_of
 from tests.taggers import DEV, TRAIN, ldnet_embedder, set_gates
 

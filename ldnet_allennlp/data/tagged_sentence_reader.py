@@ -58,7 +58,7 @@ class TaggedSentenceReader(DatasetReader):
         The span encoding of the instances: "BIO", "BIOUL", "IOB1", "BMES" (AllenNLP's names), or "IOBES". By
         default that of the file.
     on_invalid_tags : `str`, optional (default = `"repair"`)
-        What becomes of tag sequences that are ill-formed in their encoding. "repair": they are read as
+        Tag sequences that are ill-formed in their encoding. "repair": they are read as
         conlleval reads them (I-X after anything but X begins a span) and rewritten; "error":
         `ConfigurationError`; "keep": all tags stay as they are, which excludes a target encoding.
     partial_label : `str`, optional

@@ -2,7 +2,7 @@
 
 import json
 
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.resources import REFERENCE
 
 

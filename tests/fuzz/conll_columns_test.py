@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
-from ldnet_allennlp.data.conll.tag_schemes import UnreadableTag, spans_from_tags, validate
 from ldnet_allennlp.data.conll.tag_spelling import respell
+from ldnet_runtime.tag_schemes import UnreadableTag, spans_from_tags, validate
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import (
     BLANKS,

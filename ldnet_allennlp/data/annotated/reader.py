@@ -150,7 +150,7 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
     offsets : `str`, optional (default = `"characters"`)
         What spans count: "characters" (code points, as Python), "utf16" (as JavaScript) or "bytes".
     on_unaligned_spans : `str`, optional (default = `"move"`)
-        What becomes of spans that begin or end within a word: "move" (to the word's boundary), "drop" or "error".
+        Spans that begin or end within a word: "move" grows them to the word's boundary; "drop" or "error".
     on_overlapping_spans : `str`, optional (default = `"longest"`)
         Which of overlapping or nested spans stays: the "longest", the "shortest", none of them ("drop"); or "error".
     labels : `str`, optional (default = `"required"`)

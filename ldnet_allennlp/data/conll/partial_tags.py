@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ldnet_allennlp.data.conll.tag_schemes import (
+from ldnet_runtime.tag_schemes import (
     OUTSIDE,
     UnreadableTag,
     join_tag,

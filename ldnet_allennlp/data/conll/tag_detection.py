@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, native_letters, split_tag, validate
 from ldnet_allennlp.data.conll.tag_spelling import TagSpelling, common_spelling, is_bracketed, respell
+from ldnet_runtime.tag_schemes import OUTSIDE, native_letters, split_tag, validate
 
 BRACKETS = "BRACKETS"
 

@@ -7,7 +7,8 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, CONVERTIBLE, convert_partial, is_partial
 from ldnet_allennlp.data.conll.tag_detection import BRACKETS, DetectedTags, EncodingDetector
-from ldnet_allennlp.data.conll.tag_schemes import (
+from ldnet_allennlp.data.conll.tag_spelling import respell, unbracket
+from ldnet_runtime.tag_schemes import (
     OUTSIDE,
     UnreadableTag,
     canonical_encoding,
@@ -15,7 +16,6 @@ from ldnet_allennlp.data.conll.tag_schemes import (
     spans_from_tags,
     validate,
 )
-from ldnet_allennlp.data.conll.tag_spelling import respell, unbracket
 
 AUTO = "auto"
 ON_INVALID_TAGS = ("repair", "keep", "error")

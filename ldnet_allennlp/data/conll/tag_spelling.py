@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, UnreadableTag, join_tag, split_tag
+from ldnet_runtime.tag_schemes import OUTSIDE, UnreadableTag, join_tag, split_tag
 
 _LETTERS = "BIMELSUWbimelsuw"
 _DASHES = "-\u00ad\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"

@@ -66,7 +66,7 @@ class WordVectorEmbedding(Embedding):
             ids, vectors = _read(
                 vocab, vocab_namespace, pretrained_file, (embedding_dim, setting), max_words, counts
             )
-            weight = torch.empty(vocab.get_vocab_size(vocab_namespace), embedding_dim)
+            weight = torch.FloatTensor(vocab.get_vocab_size(vocab_namespace), embedding_dim)
             weight.normal_(float(vectors.mean()), float(vectors.std()))
             weight[torch.tensor(ids)] = torch.from_numpy(vectors)
         return Embedding(

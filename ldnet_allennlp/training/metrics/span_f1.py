@@ -9,7 +9,7 @@ from allennlp.common.util import is_distributed
 from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from overrides import overrides
 
-from ldnet_allennlp.data.conll.tag_schemes import Span, spans_from_tags
+from ldnet_runtime.tag_schemes import Span, spans_from_tags
 
 _NAMES = ("precision", "recall", "f1-measure")
 

@@ -15,7 +15,7 @@ from allennlp.data.dataset_readers.dataset_reader import DistributedInfo, Worker
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
 
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.resources import DATA, FIXTURES, needs_data
 
 CONLL2003 = str(FIXTURES / "conll" / "conll2003.txt")

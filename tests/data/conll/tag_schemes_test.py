@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from seqeval.metrics.sequence_labeling import get_entities
 
-from ldnet_allennlp.data.conll.tag_schemes import (
+from ldnet_runtime.tag_schemes import (
     ENCODINGS,
     UnreadableTag,
     canonical_encoding,

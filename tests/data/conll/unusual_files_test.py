@@ -6,7 +6,7 @@ import pytest
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags, tags_from_spans
+from ldnet_runtime.tag_schemes import spans_from_tags, tags_from_spans
 from tests.resources import FIXTURES
 
 FOLDER = FIXTURES / "conll"

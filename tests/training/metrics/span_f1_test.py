@@ -9,8 +9,8 @@ from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from seqeval.scheme import BILOU
 
-from ldnet_allennlp.data.conll.tag_schemes import tags_from_spans
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
+from ldnet_runtime.tag_schemes import tags_from_spans
 from tests.conlleval import conlleval
 from tests.processes import run_in_two_processes
 
