@@ -1,4 +1,4 @@
-"""Chooses the best epoch among those that keep a budget."""
+"""The best epoch among those within a layer budget."""
 
 import logging
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -17,16 +17,16 @@ from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
 logger = logging.getLogger(__name__)
 
 
-class Promise(NamedTuple):
-    """What the model that is kept must satisfy."""
+class BudgetConstraint(NamedTuple):
+    """The budget that the saved model must satisfy."""
 
     layers: Optional[int]
     """The number of layers in the whole model, or `None`: then the budget of each module counts."""
 
     budgets: List[Tuple[Selecting, LayerBudget]]
 
-    def holds(self, model: torch.nn.Module) -> bool:
-        """Whether what is left is within the budget."""
+    def is_met(self, model: torch.nn.Module) -> bool:
+        """Whether the gates above 0 are within the budget."""
         if self.layers is not None:
             return count_kept_layers(model) <= self.layers
         return all(budget.allows(module.gated_stacks()) for module, budget in self.budgets)
@@ -39,38 +39,36 @@ class Promise(NamedTuple):
 
 class BudgetedMetricTracker(MetricTracker):
     """
-    A `MetricTracker` to which an epoch over budget is never the best.
-
-    Patience counts from the first epoch within the budget on.
+    A `MetricTracker` for which an epoch over budget is never the best. Patience counts from the first epoch within the
+    budget.
 
     # Parameters
 
     tracker : `MetricTracker`
-        The tracker to take over from, with its state.
+        The tracker to replace, with its state.
     model : `torch.nn.Module`
-        The model whose gates count.
-    promise : `Promise`
-        The budget.
+        The model with the gates.
+    constraint : `BudgetConstraint`
     """
 
-    def __init__(self, tracker: MetricTracker, model: torch.nn.Module, promise: Promise) -> None:
+    def __init__(self, tracker: MetricTracker, model: torch.nn.Module, constraint: BudgetConstraint) -> None:
         names = [f"{'+' if factor > 0 else '-'}{name}" for factor, name in tracker.tracked_metrics]
         super().__init__(names, tracker._patience)
         self.load_state_dict(tracker.state_dict())
         self.model = model
-        self.promise = promise
-        self.least: Dict[str, float] = {}  # of all epochs so far: the fewest layers, the fewest multiply-adds
+        self.constraint = constraint
+        self.least: Dict[str, float] = {}  # the fewest layers and multiply-adds of all epochs so far
 
     @overrides
     def add_metrics(self, metrics: Dict[str, float]) -> None:
         left = selection_metrics(self.model)
         for name in ("kept_layers", "kept_multiply_adds"):
             self.least[name] = min(left[name], self.least.get(name, left[name]))
-        if self.promise.holds(self.model):
+        if self.constraint.is_met(self.model):
             super().add_metrics(metrics)
             return
         logger.info(
-            "%d layers are kept, the budget is %s: not a candidate.", left["kept_layers"], self.promise
+            "%d layers are kept, the budget is %s: not a candidate.", left["kept_layers"], self.constraint
         )
         self._is_best_so_far = False
         self._epoch_number += 1

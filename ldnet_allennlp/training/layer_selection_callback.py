@@ -1,4 +1,4 @@
-"""Watches layer selection: schedules the penalty, logs the gates, chooses the best epoch within the budget."""
+"""Layer selection during training: the schedule of the penalty, a log of the gates, the best epoch in the budget."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import TensorDict
 from allennlp.training.callbacks import TrainerCallback
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from overrides import overrides
@@ -18,11 +19,13 @@ from ldnet_allennlp.modules.selection.gated_modules import (
     selecting_modules,
     trained_selections,
 )
-from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
-from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
+from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
+from ldnet_allennlp.training.budgeted_tracker import BudgetConstraint, BudgetedMetricTracker
+from ldnet_allennlp.training.exact_budget import ExactBudget
 
 GATES_FILE = "gates.jsonl"
 SCHEDULED = ("lambda_0", "lambda_1", "max_multiply_adds")
+OTHER_NAMES = {"max_layers": "lambda_1"}
 
 Points = List[Tuple[float, float]]
 
@@ -35,10 +38,7 @@ class BudgetMissed(ConfigurationError):
 class LayerSelectionCallback(TrainerCallback):
     """
     Makes the trainer's best epoch the best one within the budget, and writes the gates of each epoch to `gates.jsonl`
-    in the serialization directory.
-
-    Training ends with an error if no epoch came within the budget: then there is no model to archive that
-    keeps the promise.
+    in the serialization directory. Training ends with an error if no epoch came within the budget.
 
     Registered as a `TrainerCallback` with name "layer_selection".
 
@@ -47,13 +47,18 @@ class LayerSelectionCallback(TrainerCallback):
     serialization_dir : `str`
         Given by the trainer.
     budget : `int`, optional
-        How many layers may be left, at least 0; by default the budget of the model (`lambda_1` or
-        `max_multiply_adds`). Needed where the penalty comes from a "layer_selection" regularizer.
+        The maximum number of layers, at least 0; by default the budget of the model (`lambda_1` or
+        `max_multiply_adds`). Required where the penalty comes from a "layer_selection" regularizer.
     schedule : `Dict[str, List[Tuple[float, float]]]`, optional
-        Values of `lambda_0`, `lambda_1` and `max_multiply_adds` over the training: pairs of epoch, from 0, and value,
-        linear between them and constant outside, set at the start of each epoch. For example
-        `{"lambda_0": [[0, 0], [3, 0.1]], "lambda_1": [[0, 10], [8, 2]]}`: without penalty at first, and with a budget
-        that falls from 10 layers to 2. (`lambda_1` is rounded up.) The budget that counts is the last.
+        Values of `lambda_0`, `lambda_1` (or `max_layers`, its plain name) and `max_multiply_adds` over the training:
+        pairs of epoch, from 0, and value, linear between them and constant outside, set at the start of each epoch. For
+        example `{"lambda_0": [[0, 0], [3, 0.1]], "lambda_1": [[0, 10], [8, 2]]}`: no penalty at first, and a budget
+        that falls from 10 layers to 2. (`lambda_1` is rounded up.) The last budget is the one that must be met.
+    exact_budget : `bool`, optional (default = `False`)
+        Whether the budget is reached exactly, whatever `lambda_0` is. The penalty is `spare_kept` of `LayerBudget`, not
+        the published one. After each epoch the smallest gates are set to 0, and stay there, until the budget of that
+        epoch holds; in the last epoch, the last budget. The largest gates of the last budget never fall to 0. Without a
+        schedule, the budget falls from all layers to the model's budget in the first half of the epochs.
 
     Raises `ConfigurationError` at the start if the model has no trained gates or no budget, if the schedule does not
     fit it, or if the trainer has no validation data; and at the end if no epoch came within the budget.
@@ -64,15 +69,22 @@ class LayerSelectionCallback(TrainerCallback):
         serialization_dir: str,
         budget: Optional[int] = None,
         schedule: Optional[Dict[str, List[Tuple[float, float]]]] = None,
+        exact_budget: bool = False,
     ) -> None:
         super().__init__(serialization_dir)
         if budget is not None and budget < 0:
             raise ConfigurationError(f"The layer budget is at least 0, but it is {budget}.")
         self.budget = budget
-        self.schedule = {name: _checked(name, points) for name, points in (schedule or {}).items()}
+        self.schedule = {
+            OTHER_NAMES.get(name, name): _checked(name, points) for name, points in (schedule or {}).items()
+        }
+        self.exact_budget = exact_budget
+        self._exact: List[ExactBudget] = []
         self._tracker: Optional[BudgetedMetricTracker] = None
         self._modules: List[Selecting] = []
-        self._least_before: Dict[str, float] = {}  # of a run that is recovered
+        # Of a run that is recovered:
+        self._least_before: Dict[str, float] = {}
+        self._exact_before: List[Dict[str, Any]] = []
 
     @overrides
     def on_start(self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any) -> None:
@@ -80,28 +92,68 @@ class LayerSelectionCallback(TrainerCallback):
         model = trainer._pytorch_model
         if not trained_selections(model):
             raise ConfigurationError(
-                "The layer_selection callback was expected to find trained gates in the model, but there are "
-                "none. Give the ldnet token embedder a lambda_0."
+                "The layer_selection callback found no trained gates in the model. Give the ldnet token embedder a "
+                "lambda_0."
             )
         if trainer._validation_data_loader is None:
             raise ConfigurationError(
-                "The layer_selection callback chooses the best epoch on validation data, but the trainer has "
-                "none: validation_data_path was expected."
+                "The layer_selection callback chooses the best epoch on validation data. Set validation_data_path."
             )
         self._modules = selecting_modules(model)
         if self.budget is None and not self._modules:
             raise ConfigurationError(
-                "The layer_selection callback was expected to find a budget in the model, but no part of it has a "
-                "penalty of its own. Give the callback a budget."
+                "The layer_selection callback found no budget in the model: no part of it has a penalty of its own. "
+                "Give the callback a budget."
             )
         self._check_schedule()
+        if self.exact_budget:
+            self._prepare_exact_budget(trainer)
         self._set_penalties(math.inf)
         budgets = [(module, module.budget) for module in self._modules]
-        self._tracker = BudgetedMetricTracker(trainer._metric_tracker, model, Promise(self.budget, budgets))
+        self._exact = [ExactBudget(*pair) for pair in budgets if self.exact_budget]
+        self._tracker = BudgetedMetricTracker(
+            trainer._metric_tracker, model, BudgetConstraint(self.budget, budgets)
+        )
         self._tracker.least = self._least_before
         trainer._metric_tracker = self._tracker
-        # 0 unless the training goes on from a checkpoint.
-        self._set_penalties(trainer._start_after_epochs_completed)
+        self._start_epoch(
+            trainer, trainer._start_after_epochs_completed
+        )  # 0 unless the training is recovered
+        for exact, state in zip(self._exact, self._exact_before):
+            exact.load_state_dict(state)
+
+    def _prepare_exact_budget(self, trainer: GradientDescentTrainer) -> None:
+        if self.budget is not None or not self._modules:
+            raise ConfigurationError(
+                "exact_budget of the layer_selection callback requires the budget in the model: set lambda_1 or "
+                "max_multiply_adds there, and not the callback's budget."
+            )
+        if trainer._moving_average is not None:
+            raise ConfigurationError(
+                "exact_budget of the layer_selection callback does not work with the trainer's moving_average, whose "
+                "gates never reach 0."
+            )
+        for module in self._modules:
+            module.budget.spare_kept = True
+        module = self._modules[0]
+        stacks = [stack._replace(gates=torch.ones_like(stack.gates)) for stack in module.gated_stacks()]
+        if len(self._modules) > 1 or {"lambda_1", "max_multiply_adds"} & set(self.schedule):
+            return
+        middle = trainer._num_epochs // 2
+        if middle and module.budget.max_multiply_adds is not None:
+            whole = float(kept_multiply_adds(stacks))
+            self.schedule["max_multiply_adds"] = [(0, whole), (middle, module.budget.max_multiply_adds)]
+        elif middle and isinstance(module.budget.lambda_1, int):
+            layers = sum(len(stack.gates) for stack in stacks)
+            self.schedule["lambda_1"] = [(0, layers), (middle, module.budget.lambda_1)]
+
+    def _start_epoch(self, trainer: GradientDescentTrainer, epoch: int) -> None:
+        if self._exact:
+            is_last = epoch >= trainer._num_epochs - 1
+            self._set_penalties(math.inf if is_last else epoch - 1)
+            for exact in self._exact if epoch or is_last else []:
+                exact.cut()
+        self._set_penalties(epoch)
 
     def _check_schedule(self) -> None:
         for module in self._modules:
@@ -117,27 +169,24 @@ class LayerSelectionCallback(TrainerCallback):
                 )
 
     def _set_penalties(self, epoch: float) -> None:
-        """Sets what is scheduled as of an epoch."""
+        """Set the scheduled values of an epoch."""
         now = {name: _value_at(points, epoch) for name, points in self.schedule.items()}
         for module in self._modules:
             module.lambda_0 = now.get("lambda_0", module.lambda_0)
             if "lambda_1" in now:
-                module.budget = LayerBudget(
-                    math.ceil(now["lambda_1"]), over_budget_weight=module.budget.over_budget_weight
-                )
+                module.budget = module.budget.with_limit(math.ceil(now["lambda_1"]))
             if "max_multiply_adds" in now:
-                module.budget = LayerBudget(
-                    max_multiply_adds=now["max_multiply_adds"],
-                    over_budget_weight=module.budget.over_budget_weight,
-                )
+                module.budget = module.budget.with_limit(max_multiply_adds=now["max_multiply_adds"])
 
     @overrides
     def state_dict(self) -> Dict[str, Any]:
-        return {"least": self._tracker.least if self._tracker else {}}
+        least = self._tracker.least if self._tracker else {}
+        return {"least": least, "exact": [exact.state_dict() for exact in self._exact]}
 
     @overrides
     def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
         self._least_before = state_dict.get("least", {})
+        self._exact_before = state_dict.get("exact", [])
 
     @overrides
     def on_epoch(
@@ -162,7 +211,25 @@ class LayerSelectionCallback(TrainerCallback):
             }
             with open(os.path.join(self.serialization_dir, GATES_FILE), "a", encoding="utf-8") as log:
                 log.write(json.dumps(record) + "\n")
-        self._set_penalties(epoch + 1)
+        self._start_epoch(trainer, epoch + 1)
+
+    @overrides
+    def on_batch(
+        self,
+        trainer: GradientDescentTrainer,
+        batch_inputs: List[TensorDict],
+        batch_outputs: List[Dict[str, Any]],
+        batch_metrics: Dict[str, Any],
+        epoch: int,
+        batch_number: int,
+        is_training: bool,
+        is_primary: bool = True,
+        batch_grad_norm: Optional[float] = None,
+        **kwargs: Any,
+    ) -> None:
+        if is_training:
+            for exact in self._exact:
+                exact.after_step()
 
     @overrides
     def on_end(
@@ -174,18 +241,18 @@ class LayerSelectionCallback(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         if metrics is None or self._tracker is None or self._tracker.best_epoch is not None:
-            return  # metrics is None where training was interrupted: that error is the one to be seen
+            return  # without metrics, training was interrupted by another error
         least = self._tracker.least
         raise BudgetMissed(
-            f"No epoch came within the budget of {self._tracker.promise}, so no model was saved as the best. The "
-            f"fewest layers that were kept are {least['kept_layers']:.0f}, and the fewest multiply-adds a word "
-            f"{least['kept_multiply_adds']:.2f} M. Train for more epochs, raise lambda_0, over_budget_weight or "
-            f"the learning rate of the gates, or allow more (lambda_1, max_multiply_adds)."
+            f"No epoch came within the budget of {self._tracker.constraint}, so no model was saved. The fewest layers "
+            f"kept are {least['kept_layers']:.0f}, the fewest multiply-adds a word {least['kept_multiply_adds']:.2f} "
+            f"M. Set exact_budget of the layer_selection callback; or train for more epochs, raise lambda_0, "
+            f"over_budget_weight or the learning rate of the gates, or allow more (lambda_1, max_multiply_adds)."
         )
 
 
 def gates_of(model: torch.nn.Module) -> Dict[str, Union[List[float], List[List[float]]]]:
-    """The gates of every layer selection that is trained, by the module's name: a list a direction."""
+    """The trained gates by the name of their layer selection: a list per direction."""
     return {
         name: [gates.tolist() for gates in module.direction_gates()]
         for name, module in trained_selections(model).items()
@@ -193,9 +260,10 @@ def gates_of(model: torch.nn.Module) -> Dict[str, Union[List[float], List[List[f
 
 
 def _checked(name: str, points: Points) -> Points:
-    if name not in SCHEDULED:
+    if name not in (*SCHEDULED, *OTHER_NAMES):
         raise ConfigurationError(
-            f"The schedule of a layer_selection callback is for {', '.join(SCHEDULED)}, but '{name}' was found."
+            f"The schedule of a layer_selection callback is for {', '.join([*SCHEDULED, *OTHER_NAMES])}, but '{name}' "
+            f"was found."
         )
     epochs = [epoch for epoch, _ in points]
     if not points or any(value < 0 for _, value in points) or epochs != sorted(set(epochs)):

@@ -54,7 +54,8 @@ class StrictTrainer(GradientDescentTrainer):
             raise
 
     def _advice(self) -> str:
-        stopped = f"Training stopped in epoch {self._epochs_completed} after {self._batches_in_epoch_completed} batches."
+        epoch, batch = self._epochs_completed, self._batches_in_epoch_completed
+        stopped = f"Training stopped in epoch {epoch} after {batch} batches."
         checkpoint = self._checkpointer and self._checkpointer.find_latest_checkpoint()
         if not checkpoint:
             return (

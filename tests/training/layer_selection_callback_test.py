@@ -12,7 +12,7 @@ from allennlp.training.metric_tracker import MetricTracker
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-from ldnet_allennlp.training.budgeted_tracker import BudgetedMetricTracker, Promise
+from ldnet_allennlp.training.budgeted_tracker import BudgetConstraint, BudgetedMetricTracker
 from ldnet_allennlp.training.layer_selection_callback import (
     GATES_FILE,
     BudgetMissed,
@@ -35,7 +35,9 @@ class Epochs:
 
     def __init__(self, budget, patience=None, model=None):
         self.model = model or selection([1.0] * 6)
-        self.tracker = BudgetedMetricTracker(MetricTracker("+f1", patience), self.model, Promise(budget, []))
+        self.tracker = BudgetedMetricTracker(
+            MetricTracker("+f1", patience), self.model, BudgetConstraint(budget, [])
+        )
 
     def add(self, kept, score):
         self.model.gates.data = torch.tensor([1.0] * kept + [0.0] * (6 - kept))
@@ -81,7 +83,7 @@ def test_takes_over_the_state_and_the_signs_of_several_metrics():
     before = MetricTracker(["+f1", "-loss"], patience=4)
     before.add_metrics({"f1": 0.5, "loss": 0.1})
     before.add_metrics({"f1": 0.5, "loss": 0.2})
-    after = BudgetedMetricTracker(before, selection([1.0, 0.0]), Promise(1, []))
+    after = BudgetedMetricTracker(before, selection([1.0, 0.0]), BudgetConstraint(1, []))
     assert after.state_dict() == before.state_dict() and after.tracked_metrics == before.tracked_metrics
     assert after._patience == 4
     after.add_metrics({"f1": 0.5, "loss": 0.05})
@@ -109,21 +111,21 @@ def trainer_for(model, validation=True):
 def test_the_budget_is_the_models_unless_given(tmp_path, budget, wanted):
     trainer = trainer_for(selection([1.0] * 4, lambda_0=0.1, lambda_1=3))
     LayerSelectionCallback(str(tmp_path), budget=budget).on_start(trainer)
-    promise = trainer._metric_tracker.promise
+    constraint = trainer._metric_tracker.constraint
     for kept in range(5):
         trainer._pytorch_model.gates.data = torch.tensor([1.0] * kept + [0.0] * (4 - kept))
-        assert promise.holds(trainer._pytorch_model) == (kept <= wanted)
-    assert str(promise) == f"{wanted} layers"
+        assert constraint.is_met(trainer._pytorch_model) == (kept <= wanted)
+    assert str(constraint) == f"{wanted} layers"
 
 
 def test_no_gates(tmp_path):
     for model in (torch.nn.Linear(2, 2), selection([1.0], train_gates=False)):
-        with pytest.raises(ConfigurationError, match="trained gates in the model, but there are none"):
+        with pytest.raises(ConfigurationError, match="found no trained gates in the model"):
             LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(model))
 
 
 def test_no_validation_data(tmp_path):
-    with pytest.raises(ConfigurationError, match="validation_data_path was expected"):
+    with pytest.raises(ConfigurationError, match="Set validation_data_path"):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0]), validation=False))
 
 
@@ -192,7 +194,7 @@ class TestSchedule:
         # A layer costs 4 * 2 * (3 + 2) = 40, and 16 for each earlier one.
         for kept, expected in ((2, True), (3, False)):
             model.gates.data = torch.tensor([1.0] * kept + [0.0] * (4 - kept))
-            assert trainer._metric_tracker.promise.holds(model) is expected
+            assert trainer._metric_tracker.constraint.is_met(model) is expected
 
     @pytest.mark.parametrize(
         "schedule, message",

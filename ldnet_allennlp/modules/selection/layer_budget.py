@@ -49,12 +49,16 @@ def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> 
 
 
 def gate_penalty(
-    gates: torch.Tensor, lambda_0: float, is_over_budget: torch.Tensor, over_budget_weight: float = 1.0
+    gates: torch.Tensor,
+    lambda_0: float,
+    is_over_budget: torch.Tensor,
+    over_budget_weight: float = 1.0,
+    spare_kept: bool = False,
 ) -> torch.Tensor:
-    """`selection_penalty` of gates (L,), where `is_over_budget`, a scalar, tells whether too much is left."""
+    """`selection_penalty` of gates (L,); the options are those of `LayerBudget`. `is_over_budget` is a scalar."""
     # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
-    over = over_budget_weight * is_over_budget.to(gates.dtype)
-    return lambda_0 * ((gates * (1 - gates)).sum() + over * (gates * (gates > 0)).sum())
+    over = over_budget_weight * is_over_budget.to(gates.dtype) * (gates * (gates > 0)).sum()
+    return lambda_0 * (over if spare_kept else (gates * (1 - gates)).sum() + over)
 
 
 def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
@@ -86,6 +90,9 @@ class LayerBudget:
         The weight of the penalty's second term, which counts while over budget, in units of `lambda_0`. At 1, as
         published, the two terms cancel out at gates of exactly 1: layers that the loss wants to keep there stay,
         whatever `lambda_0` is. Above 1 they fall.
+    spare_kept : `bool`, optional (default = `False`)
+        Whether to leave out the penalty's first term, unlike the published method: gates are free once the budget
+        holds, and fall from exactly 1 as long as it does not.
 
     Raises `ConfigurationError` if one of them is negative, or if both budgets are given.
     """
@@ -95,6 +102,7 @@ class LayerBudget:
         lambda_1: Union[int, Dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
         over_budget_weight: float = 1.0,
+        spare_kept: bool = False,
     ) -> None:
         layers = list(lambda_1.values()) if isinstance(lambda_1, dict) else [lambda_1]
         if any(number < 0 for number in layers):
@@ -115,6 +123,13 @@ class LayerBudget:
         self.lambda_1 = lambda_1
         self.max_multiply_adds = max_multiply_adds
         self.over_budget_weight = over_budget_weight
+        self.spare_kept = spare_kept
+
+    def with_limit(
+        self, lambda_1: Union[int, Dict[str, int]] = 0, max_multiply_adds: Optional[float] = None
+    ) -> "LayerBudget":
+        """The same penalty with another limit."""
+        return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
         """Raises `ConfigurationError` if these directions are not those of the budget, or can never keep it."""
@@ -141,10 +156,47 @@ class LayerBudget:
         if self.max_multiply_adds is None:
             return self._layers_penalty(gates, lambda_0, self.lambda_1)
         is_over = kept_multiply_adds(stacks) > self.max_multiply_adds
-        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight)
+        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
 
     def _layers_penalty(self, gates: torch.Tensor, lambda_0: float, layers: int) -> torch.Tensor:
-        return gate_penalty(gates, lambda_0, (gates > 0).sum() > layers, self.over_budget_weight)
+        is_over = (gates > 0).sum() > layers
+        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
+
+    def largest(
+        self, stacks: Sequence[GatedStack], scores: Optional[Sequence[torch.Tensor]] = None
+    ) -> List[torch.Tensor]:
+        """
+        The gates above 0 that are left when the smallest are cut, one after the other, until the budget holds.
+
+        # Parameters
+
+        stacks : `Sequence[GatedStack]`
+        scores : `Sequence[torch.Tensor]`, optional
+            A tensor (layers,) for each stack: among equal gates, the one with the lower score is cut first; among equal
+            scores, the later layer.
+
+        # Returns
+
+        `List[torch.Tensor]`
+            A mask (layers,) for each stack.
+        """
+        scores = scores or [torch.zeros_like(stack.gates) for stack in stacks]
+        if isinstance(self.lambda_1, dict):
+            budgets = [LayerBudget(self.lambda_1[stack.name]) for stack in stacks]
+            parts = zip(budgets, stacks, scores)
+            return [budget.largest([stack], [score])[0] for budget, stack, score in parts]
+        kept = [stack._replace(gates=(stack.gates.detach() > 0).cpu()) for stack in stacks]
+        order = sorted(
+            (gate, score, -layer, number)
+            for number, stack in enumerate(stacks)
+            for layer, (gate, score) in enumerate(zip(stack.gates.tolist(), scores[number].tolist()))
+            if gate > 0
+        )
+        for *_, layer, number in order:
+            if self.allows(kept):
+                break
+            kept[number].gates[-layer] = False
+        return [mask.gates.to(stack.gates.device) for mask, stack in zip(kept, stacks)]
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:
         """Whether what is left is within the budget."""
