@@ -14,7 +14,7 @@ from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import TrainerCheckpoint
 from overrides import overrides
 
-from ldnet_allennlp.common.files import save_tensors
+from ldnet_allennlp.common.files import atomic_path, save_tensors
 
 logger = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class ResumableCheckpointer(Checkpointer):
                 state["stream"] = stream_state()
             path = self._stream_state_path(trainer._epochs_completed, trainer._batches_in_epoch_completed)
             # This file before AllenNLP's: a checkpoint counts once its model is there.
-            save_tensors(state, path + ".tmp")
-            os.replace(path + ".tmp", path)
+            with atomic_path(path) as beside:
+                save_tensors(state, beside)
         super().save_checkpoint(trainer)
         if not self._is_primary:  # AllenNLP notes this on the primary process only
             self._last_save_num_epochs_completed = trainer._epochs_completed

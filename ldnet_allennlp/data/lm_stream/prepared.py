@@ -11,14 +11,14 @@ from contextlib import suppress
 from typing import Any, BinaryIO
 
 from allennlp.common.checks import ConfigurationError
-from filelock import FileLock
+
+from ldnet_allennlp.common.files import LOCK, exclusive_lock
 
 logger = logging.getLogger(__name__)
 
 # Another number makes everything anew: for each change of what is stored, or of how a text becomes tokens.
 FORMAT = 2
 INDEX = "index.json"
-LOCK = ".lock"
 
 
 def prepare(
@@ -53,8 +53,7 @@ def prepare(
     with suppress(_Unusable):
         return _open(folder, facts)
     try:
-        os.makedirs(folder, exist_ok=True)
-        with FileLock(os.path.join(folder, LOCK)):
+        with exclusive_lock(folder, wait=True):
             try:
                 return _open(folder, facts)  # another process may have made it by now
             except _Unusable as reason:

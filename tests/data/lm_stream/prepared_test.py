@@ -79,8 +79,7 @@ class TestReuse:
         def no_writing(*arguments, **options):
             raise AssertionError
 
-        monkeypatch.setattr(lm_prepared, "FileLock", no_writing)
-        monkeypatch.setattr(lm_prepared.os, "makedirs", no_writing)
+        monkeypatch.setattr(lm_prepared, "exclusive_lock", no_writing)
         assert maker.get() == "SOME TEXT"
 
     def test_changed_text(self, maker, caplog):
