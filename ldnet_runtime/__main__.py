@@ -56,9 +56,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--tokens-per-batch",
         type=_positive,
-        default=1024,
+        default=512,
         metavar="N",
-        help="words of a batch (default: 1024)",
+        help="words of a batch, padding included (default: 512)",
     )
     parser.add_argument(
         "--window",

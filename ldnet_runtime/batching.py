@@ -22,9 +22,10 @@ def batches(words: Sequence[Sequence[str]], tokens_per_batch: int) -> Iterator[l
         smaller, since its characters may be padded, too.
     """
     longest = [max(map(len, sentence), default=0) for sentence in words]
+    # By words and then by characters: both are padded.
     by_length = sorted(
         (number for number, sentence in enumerate(words) if len(sentence)),
-        key=lambda number: (-len(words[number]), -longest[number]),
+        key=lambda number: (-len(words[number]), -sum(map(len, words[number]))),
     )
     batch: list[int] = []
     widest = 0

@@ -2,25 +2,23 @@
 
 import argparse
 import contextlib
-import glob
 import os
 import sys
-import tempfile
 import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import LAYOUT, Writer, read_items
+from ldnet_runtime.formats.files import STANDARD, expand, written_beside
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.model_file import read_model_file
 from ldnet_runtime.prediction import Options
 from ldnet_runtime.tagger import Tagger
 
-_STANDARD = "-"
 _SUFFIXES = {
     **{"json": ".jsonl", "inline": ".txt", "conll": ".conll", "html": ".html", "standoff": ".ann"},
     **{"doccano": ".jsonl", "label_studio": ".jsonl"},
@@ -57,28 +55,7 @@ def run(options: argparse.Namespace) -> None:
     if to_folder:
         _tag_into_folder(job, paths, options)
     else:
-        job.tag(paths, options.output_file or _STANDARD)
-
-
-def expand(names: list[str]) -> list[str]:
-    """
-    The files that names, folders (all files below them that are not hidden) and globs stand for, without repetition.
-    Raises `InputError` for one that stands for no file.
-    """
-    paths: list[str] = []
-    for name in names:
-        if name == _STANDARD or os.path.isfile(name):
-            matches = [name]
-        elif os.path.isdir(name):
-            matches = sorted(str(path) for path in Path(name).rglob("[!.]*") if path.is_file())
-        elif os.path.exists(name):
-            matches = [name]  # a pipe or a device
-        else:
-            matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
-        if not matches:
-            raise InputError(f"{name}: no such file.")
-        paths += matches
-    return list(dict.fromkeys(paths))
+        job.tag(paths, options.output_file or STANDARD)
 
 
 class _Job:
@@ -93,7 +70,7 @@ class _Job:
 
     def tag(self, paths: list[str], target: str, texts: str | None = None) -> None:
         """Tags some files into another one; `texts` is where the text goes that standoff annotations refer to."""
-        title = Path(paths[0]).name if len(paths) == 1 and paths[0] != _STANDARD else "Entities"
+        title = Path(paths[0]).name if len(paths) == 1 and paths[0] != STANDARD else "Entities"
         writer = Writer(self._options.output, self._tagger.span_types, self._options.tag_encoding, title)
         with contextlib.ExitStack() as stack:
             file = stack.enter_context(written_beside(target))
@@ -123,9 +100,9 @@ class _Job:
 
     def _words(self, path: str, waiting: deque[dict[str, Any]]) -> Iterator[Words]:
         """The inputs of a file; what else belongs to each goes to `waiting`."""
-        name = "standard input" if path == _STANDARD else path
+        name = "standard input" if path == STANDARD else path
         with contextlib.ExitStack() as stack:
-            file = sys.stdin.buffer if path == _STANDARD else stack.enter_context(open(path, "rb"))
+            file = sys.stdin.buffer if path == STANDARD else stack.enter_context(open(path, "rb"))
             for item in read_items(file, name, self._options.input):
                 try:
                     words = self._tagger.split(item.value)
@@ -146,47 +123,18 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
     suffix = _SUFFIXES[options.output]
     targets: dict[Path, str] = {}
     for path in paths:
-        target = folder / f"{'input' if path == _STANDARD else Path(path).stem}{suffix}"
+        target = folder / f"{'input' if path == STANDARD else Path(path).stem}{suffix}"
         if target in targets:
             raise InputError(
                 f"{path} and {targets[target]} would both become {target}; tag them into two folders."
             )
-        if path != _STANDARD and target.exists() and target.samefile(path):
+        if path != STANDARD and target.exists() and target.samefile(path):
             raise InputError(f"{path} would be replaced by its own output; name another folder with -o.")
         targets[target] = path
     for target, path in targets.items():
         job.tag(
             [path], str(target), str(target.with_suffix(".txt")) if options.output == "standoff" else None
         )
-
-
-@contextlib.contextmanager
-def written_beside(path: str) -> Iterator[BinaryIO]:
-    """
-    A file that takes the place of `path` when the context ends without an error, so that none is ever half written.
-    Standard output ("-"), pipes and devices are written to directly.
-    """
-    if path == _STANDARD:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as device:
-            yield device
-        return
-    path = os.path.realpath(path)  # a link stays one
-    descriptor, beside = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
-    try:
-        with open(descriptor, "wb") as file:
-            yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(beside)
-        raise
 
 
 class _Progress:

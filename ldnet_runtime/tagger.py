@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy
 
 from ldnet_runtime import batching, decoding
-from ldnet_runtime.encoding import SentenceEncoder
 from ldnet_runtime.decoding import Floats, Integers
+from ldnet_runtime.encoding import SentenceEncoder
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.formats.words import Words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
@@ -37,7 +37,7 @@ class Tagger:
         What `allennlp ldnet-export` wrote: a path, or the file's bytes. The file must stay as it is.
     threads : `int`, optional
         The most batches that are computed at a time, each by one thread; by default one for each CPU of this process.
-    tokens_per_batch : `int`, optional (default = `1024`)
+    tokens_per_batch : `int`, optional (default = `512`)
         The most words of a batch, padding included, unless one sentence has more. Memory goes with it.
 
     Raises `ModelFileError` if the file is no exported tagger, and `OSError` if it cannot be read.
@@ -47,7 +47,7 @@ class Tagger:
         self,
         model: str | os.PathLike[str] | bytes,
         threads: int | None = None,
-        tokens_per_batch: int = 1024,
+        tokens_per_batch: int = 512,
     ) -> None:
         if tokens_per_batch < 1 or (threads is not None and threads < 1):
             raise ValueError(
@@ -190,7 +190,9 @@ class Tagger:
         options.enable_mem_pattern = False  # each batch has another shape
         options.log_severity_level = 4  # errors are raised, so nobody needs them on the screen
         try:
-            return onnxruntime.InferenceSession(self._source, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(
+                self._source, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except Exception as error:  # ONNX Runtime's own exceptions have no other base class
             message = _first_line(error)
         raise ModelFileError(f"{self.name}: ONNX Runtime cannot load the graph: {message}.")

@@ -1,32 +1,46 @@
 """Tags sentences that are given as text, tokens or CoNLL columns."""
 
-import json
-import os
-from contextlib import contextmanager
-from typing import Any, Dict, Iterable, Iterator, List, Optional, Sequence, Union, cast
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Dict, List, Optional, cast
 
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.util import JsonDict, lazy_groups_of, sanitize
+from allennlp.common.util import JsonDict, lazy_groups_of
 from allennlp.data import DatasetReader, Instance
-from allennlp.data.fields import MetadataField, SequenceLabelField, TextField
+from allennlp.data.fields import SequenceLabelField, TextField
 from allennlp.models import Model
 from allennlp.predictors import Predictor
 from overrides import overrides
 
-from ldnet_allennlp.data.conll.reader import ConllColumnsReader
-from ldnet_allennlp.data.conll.tag_schemes import Span, canonical_encoding, spans_from_tags, tags_from_spans
+from ldnet_allennlp.common.gc_pause import paused_collector
+from ldnet_allennlp.common.lines import excerpt
+from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, canonical_encoding, spans_from_tags
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
-from ldnet_allennlp.predictors.tagger_batches import TaggerBatches
-from ldnet_allennlp.predictors.tagger_inputs import LineParser, PredictionReader, instance_of, words_of
-from ldnet_allennlp.predictors.tagger_outputs import OUTPUTS, column_lines, inline
+from ldnet_allennlp.predictors.engines import (
+    ChosenEngine,
+    TorchEngine,
+    check_autocast,
+    instance_of,
+    sentence_decoder,
+)
+from ldnet_allennlp.predictors.prediction_reader import (
+    PredictionInstance,
+    PredictionReader,
+    words_and_columns,
+)
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats import OUTPUTS, Writer
+from ldnet_runtime.formats.files import written_beside
+from ldnet_runtime.formats.reading import read_json_line
+from ldnet_runtime.formats.words import Words
+from ldnet_runtime.formats.writing import encodable, text_of
+from ldnet_runtime.prediction import Options
+from ldnet_runtime.tagger import tag_words
 
-AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-# Of what other taggers give out: padded tensors, which are cut to the sentence, and what is said once a batch.
-_PADDED = ("logits", "class_probabilities")
-_LEFT_OUT = ("mask", "loss", "confidences")
+_TAG = re.compile(r"\S.*[ \t](O|[BILUESMW]-\S+)\s*")
 
 
 @Predictor.register("ldnet_tagger")
@@ -35,15 +49,15 @@ class LdnetTaggerPredictor(Predictor):
     A predictor for "ldnet_tagger", and for any other tagger whose reader takes a list of tokens.
 
     The options are those of `allennlp predict --predictor-args '{"output": "inline", "n_best": 3}'`, and of
-    `Predictor.from_path(archive, output="inline", n_best=3)`. The command's `--batch-size` is the window within
-    which sentences are sorted by length; they are computed in batches of `tokens_per_batch` and come back in the
-    order of the input. The command leaves blank lines out; with `--use-dataset-reader`, which CoNLL columns need,
-    this predictor reads the file itself: a blank line of text or JSON lines then gives an output without words.
+    `Predictor.from_path(archive, output="inline", n_best=3)`; methods take `n_best`, `marginals` and `confidences` as
+    arguments, too. The command's `--batch-size` is the window within which sentences are sorted by length; they are
+    computed in batches of `tokens_per_batch` and come back in the order of the input. Nothing changes while it
+    predicts, so any number of threads, copies and forked children may use it.
 
-    An output is `{"words", "tags"}`, and, where the model knows its label encoding, `"spans"`: a list of `{"type",
-    "start", "end", "text", "confidence"}`, where `end` is the position after the last word and `confidence` the
-    probability of the span, see `span_probabilities`. All probabilities are those among the tag sequences that
-    the model's constraints allow.
+    An output is `{"words", "tags", "spans"}`, with the "text" of an input that has one. "spans" is a list of `{"type",
+    "start", "end", "start_char", "end_char", "text", "confidence"}`: words and characters [start, end) and the
+    probability of the span, see `ldnet_runtime.decoding.span_probabilities`. Offsets are in the text, or in the words
+    with blanks between them. All probabilities are those among the tag sequences that the model's constraints allow.
 
     Registered as a `Predictor` with name "ldnet_tagger".
 
@@ -52,18 +66,18 @@ class LdnetTaggerPredictor(Predictor):
     model : `Model`
         The tagger.
     dataset_reader : `DatasetReader`
-        Its reader, with a `text_to_instance(tokens)`.
+        Its reader, with a `text_to_instance(tokens)`. Its `tokenizer`, if it has one, splits texts into sentences and
+        words; otherwise lines and white space do.
     frozen : `bool`, optional (default = `True`)
         Whether the model is put into evaluation mode.
     input : `str`, optional (default = `"auto"`)
-        "jsonl": `{"sentence": "words between blanks"}` or `{"tokens": ["words", "as", "given"]}` a line. "text": a
-        sentence a line, words between white space. "conll": files as the model's "conll_columns" reader takes them,
-        with tags or without; needs `--use-dataset-reader`. "auto": with `--use-dataset-reader` what the model's
-        reader reads; else JSON lines if the first line begins with "{", else text.
+        "jsonl": JSON lines, or an array, of `{"sentence": text}`, `{"text": text}` or `{"tokens": words}`. "text": a
+        text a line. "document": a text a file. "conll": files as the model's "conll_columns" reader takes them, with
+        tags or without. "auto" finds out for each file. "document", "conll", arrays, folders and globs need
+        `--use-dataset-reader`: without it, the command reads lines.
     output : `str`, optional (default = `"json"`)
-        "json": an object a line. "inline": a line with `<TYPE> ... </TYPE>` around spans, see
-        `tagger_outputs.inline`. "conll": all columns of the input, or the word, and the predicted tag as the last
-        column, see `tagger_outputs.column_lines`.
+        "json", "inline", "conll", "html", "standoff", "doccano" or "label_studio": see `ldnet_runtime.formats.Writer`.
+        "standoff" is for `tag_file` alone.
     tag_encoding : `str`, optional
         The span encoding of the predicted tags in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO" where
         the tags of the input are. By default the model's.
@@ -73,18 +87,19 @@ class LdnetTaggerPredictor(Predictor):
     marginals : `bool`, optional (default = `False`)
         Whether to give out `"marginals"`: for each word a dictionary from tag to probability.
     confidences : `bool`, optional (default = `True`)
-        Whether spans have a `"confidence"`. Only an "ldnet_tagger" gives these, `n_best` and `marginals`.
-    tokens_per_batch : `int`, optional (default = `1024`)
+        Whether spans have a `"confidence"`. "ldnet_tagger" and "crf_tagger" give these, `n_best` and `marginals`; so
+        does every model that can be exported.
+    tokens_per_batch : `int`, optional (default = `512`)
         The most tokens, padding included, that are computed at once, unless one sentence has more.
-    workers : `int`, optional (default = `4`)
-        The most batches that are computed at a time on a CPU, each by one of torch's threads or more: with less than
-        torch has threads, each gets several. Memory grows with them. Only an "ldnet_tagger" has more than one.
+    workers : `int`, optional
+        The most batches that ONNX Runtime computes at a time; by default as many as torch has threads.
     autocast : `str`, optional
-        "bfloat16" or "float16": the networks below the CRF compute in that precision. "bfloat16" is faster on CPUs
-        that have it (AVX512_BF16, AMX) and GPUs; scores change in their third digit, tags seldom. "ldnet_tagger" only.
+        "bfloat16" or "float16": the networks below the CRF compute in that precision, in torch. "ldnet_tagger" only.
+    engine : `str`, optional (default = `"auto"`)
+        "onnx": ONNX Runtime, for models that can be exported; "torch"; "auto": ONNX Runtime where it can be on a CPU.
 
     Raises `ConfigurationError` for options that the model or the reader cannot serve, and `ValueError` for an
-    input that has neither a sentence nor tokens.
+    input that has neither a text nor tokens.
     """
 
     def __init__(
@@ -98,231 +113,256 @@ class LdnetTaggerPredictor(Predictor):
         n_best: int = 0,
         marginals: bool = False,
         confidences: bool = True,
-        tokens_per_batch: int = 1024,
-        workers: int = 4,
+        tokens_per_batch: int = 512,
+        workers: Optional[int] = None,
         autocast: Optional[str] = None,
+        engine: str = "auto",
     ) -> None:
         super().__init__(model, PredictionReader(dataset_reader, input), frozen)
-        self._label_encoding: Optional[str] = getattr(model, "label_encoding", None)
+        encoding = getattr(model, "label_encoding", None)
         if output not in OUTPUTS:
-            raise ConfigurationError(f"Found the output '{output}', expected one of {', '.join(OUTPUTS)}.")
-        if (output == "inline" or tag_encoding is not None) and self._label_encoding is None:
+            raise ConfigurationError(f"The output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
+        if (output not in ("json", "conll") or tag_encoding is not None) and encoding is None:
             raise ConfigurationError(
                 f"The output '{output}' with the tag_encoding {tag_encoding!r} needs spans, but the model has no "
                 f"label_encoding."
             )
-        if tag_encoding is not None:
-            try:
-                tag_encoding = canonical_encoding(tag_encoding)
-            except ValueError as error:
-                raise ConfigurationError(f"tag_encoding: {error}") from error
-        if (n_best > 0 or marginals) and not isinstance(model, LdnetTagger):
+        if tokens_per_batch < 1 or (workers is not None and workers < 1) or n_best < 0:
             raise ConfigurationError(
-                f"n_best and marginals need a model of the type 'ldnet_tagger', but it is {type(model).__name__}."
+                f"tokens_per_batch and workers are at least 1 and n_best at least 0, but they are {tokens_per_batch}, "
+                f"{workers} and {n_best}."
             )
-        if n_best < 0 or tokens_per_batch < 1:
+        if (n_best > 0 or marginals) and sentence_decoder(model) is None and engine == "torch":
             raise ConfigurationError(
-                f"n_best is at least 0 and tokens_per_batch at least 1, but they are {n_best} and {tokens_per_batch}."
-            )
-        if workers < 1:
-            raise ConfigurationError(f"There must be at least 1 of the workers, but {workers} was found.")
-        if autocast is not None and (autocast not in AUTOCAST_TYPES or not isinstance(model, LdnetTagger)):
-            raise ConfigurationError(
-                f"autocast is one of {', '.join(AUTOCAST_TYPES)} and for a model of the type 'ldnet_tagger', but "
-                f"{autocast!r} was found for a {type(model).__name__}."
+                f"n_best and marginals need a model of the type 'ldnet_tagger' or 'crf_tagger', but it is "
+                f"{type(model).__name__}."
             )
         self._output = output
-        self._tag_encoding = tag_encoding
-        self._n_best = n_best
-        self._marginals = marginals
-        self._confidences = confidences and self._label_encoding is not None
-        self._autocast = None if autocast is None else AUTOCAST_TYPES[autocast]
-        self._tagger_batches = TaggerBatches(model, self._dataset_reader, tokens_per_batch, workers)
-        self._lines = LineParser(input)
+        self._tag_encoding = None if tag_encoding is None else _encoding(tag_encoding)
+        self._options = Options(n_best, marginals, confidences)
+        self._tokens_per_batch = tokens_per_batch
+        self._workers = workers
+        self._engine = ChosenEngine(engine, model, dataset_reader, check_autocast(autocast, model))
+        self._engine.current()  # so errors come early, and the first prediction need not wait
+        self._lines = self._writer()
+        self._has_begun = False  # the page that `dump_line` writes
 
-    def predict(self, sentence: str) -> JsonDict:
+    def predict(self, sentence: str, **options: Any) -> JsonDict:
         """
-        Tags one sentence.
+        Tags a text.
 
         # Parameters
 
         sentence : `str`
-            Words, separated by white space.
+            One sentence or more.
+        **options
+            `n_best`, `marginals`, `confidences`, in the place of the constructor's.
 
         # Returns
 
         `JsonDict`
             See the class.
         """
-        return self.predict_json({"sentence": sentence})
+        return self.predict_json({"sentence": sentence}, **options)
+
+    @overrides(check_signature=False)
+    def predict_json(self, inputs: JsonDict, **options: Any) -> JsonDict:
+        return self.predict_batch_json([inputs], **options)[0]
+
+    @overrides(check_signature=False)
+    def predict_batch_json(self, inputs: List[JsonDict], **options: Any) -> List[JsonDict]:
+        """Like `predict_json` for many."""
+        for one in inputs:
+            if not isinstance(one, dict):
+                raise InputError(f"the input is {excerpt(one)}; expected an object with a text or tokens.")
+        return self._outputs([self._reader.split(one) for one in inputs], self._asked(options))
+
+    @overrides
+    def predict_instance(self, instance: Instance) -> JsonDict:
+        return self.predict_batch_instance([instance])[0]
+
+    @overrides(check_signature=False)
+    def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> List[JsonDict]:
+        """Tags the words of instances; their labels play no part."""
+        words, beside = [], []
+        for instance in instances:
+            if isinstance(instance, PredictionInstance):
+                words.append(instance.words)
+                beside.append(instance.beside)
+            else:
+                of_one, columns = words_and_columns(instance)
+                words.append(Words([of_one]))
+                beside.append(columns)
+        outputs = self._outputs(words, self._asked(options))
+        return [{**output, **layout} for output, layout in zip(outputs, beside)]
 
     def predict_sentences(
-        self, sentences: Iterable[Union[str, Sequence[str], JsonDict]], window: int = 1024
+        self, sentences: Iterable[Any], window: int = 1024, **options: Any
     ) -> Iterator[JsonDict]:
         """
-        Tags many sentences, in their order, and keeps no more than a window of them in memory.
+        Tags many inputs, in their order, and keeps no more than a window of them in memory.
 
         # Parameters
 
-        sentences : `Iterable[Union[str, Sequence[str], JsonDict]]`
+        sentences : `Iterable[Any]`
             Texts, lists of words, or inputs as in JSON lines.
         window : `int`, optional (default = `1024`)
             How many are sorted by length at a time.
+        **options
+            As in `predict`.
 
         # Returns
 
         `Iterator[JsonDict]`
             An output for each, see the class.
         """
-        for group in lazy_groups_of(map(_as_json, sentences), window):
-            yield from self.predict_batch_json(group)
+        asked = self._asked(options)
+        for group in lazy_groups_of(iter(sentences), window):
+            yield from self._outputs([self._reader.split(one) for one in group], asked)
 
-    def tag_file(self, input_path: str, output_path: str, window: int = 1024) -> int:
+    def tag_file(self, input_path: Any, output_path: str, window: int = 1024, **options: Any) -> int:
         """
-        Tags a file of the kind `input` (with "auto", one that the model's reader reads) and writes `output`.
+        Tags files of the kind `input` (with "auto", each by its own format) and writes `output`.
 
         # Parameters
 
-        input_path : `str`
-            The file, plain or compressed.
+        input_path : `str`, `PathLike` or a list of these
+            Files, plain or compressed, folders or globs.
         output_path : `str`
-            Where to write to, in UTF-8. The file appears when it is complete.
+            Where to write to, in UTF-8. The file appears when it is complete. With the output "standoff", the text that
+            the annotations refer to goes to a file with the suffix ".txt" beside it.
         window : `int`, optional (default = `1024`)
-            How many sentences are sorted by length at a time.
+            How many texts are sorted by length at a time.
+        **options
+            As in `predict`.
 
         # Returns
 
         `int`
-            The number of sentences.
+            The number of outputs.
         """
-        number = 0
-        unfinished = f"{output_path}.unfinished"
-        try:
-            with open(unfinished, "w", encoding="utf-8", newline="\n") as file:
-                for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
-                    file.writelines(map(self.dump_line, self.predict_batch_instance(group)))
-                    number += len(group)
-            os.replace(unfinished, output_path)
-        finally:
-            if os.path.exists(unfinished):
-                os.remove(unfinished)
+        number, writer, asked = 0, self._writer(), self._asked(options)
+        with contextlib.ExitStack() as stack:
+            file = stack.enter_context(written_beside(str(output_path)))
+            texts = None
+            if self._output == "standoff":
+                texts = stack.enter_context(written_beside(re.sub(r"\.ann$", "", str(output_path)) + ".txt"))
+            file.write(writer.start().encode())
+            for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
+                for output in self.predict_batch_instance(group, **vars(asked)):
+                    file.write(writer.write(output).encode())
+                    if texts is not None:
+                        texts.write(encodable(text_of(output) + "\n").encode())
+                number += len(group)
+            file.write(writer.end().encode())
         return number
 
     @overrides
     def load_line(self, line: str) -> JsonDict:
-        """The input in the next line of the file that `allennlp predict` reads."""
-        if cast(PredictionReader, self._dataset_reader).kind == "conll":
+        """The input in a line of the file that `allennlp predict` reads."""
+        line = line.strip("\r\n").removeprefix("\ufeff")
+        kind = self._reader.kind
+        if kind in ("conll", "document"):
             raise ConfigurationError(
-                "The input 'conll' needs the option --use-dataset-reader: without it, allennlp predict reads "
-                "lines and leaves the empty ones out, which separate sentences."
+                f"The input '{kind}' needs the option --use-dataset-reader: without it, allennlp predict reads "
+                f"lines and leaves the empty ones out."
             )
-        return self._lines.parse(line)
+        start = line.lstrip()[:1]
+        if kind == "jsonl" or (kind == "auto" and re.match(r"\s*(\{\s*[\"}]|\[\s*($|[\[{\"]))", line)):
+            return self._load_json(line, start)
+        if kind == "auto" and (line.startswith("-DOCSTART-") or _TAG.fullmatch(line)):
+            raise ConfigurationError(
+                f"Found {excerpt(line)}, which is a row of CoNLL columns: add the option --use-dataset-reader. "
+                f'If it is plain text, set "input": "text".'
+            )
+        return {"sentence": line}
+
+    def _load_json(self, line: str, start: str) -> JsonDict:
+        try:
+            value = read_json_line(line)
+            value = {"sentence": value} if isinstance(value, str) else value
+            value = {"tokens": value} if isinstance(value, list) else value
+            self._reader.split(value)
+        except ValueError as error:
+            hint = ' If the file is plain text, set "input": "text".' if self._reader.kind == "auto" else ""
+            hint = " A JSON array needs the option --use-dataset-reader." if start == "[" else hint
+            raise ConfigurationError(f"Found {excerpt(line)}: {str(error).rstrip('.')}.{hint}") from error
+        return cast(JsonDict, value)
 
     @overrides
     def dump_line(self, outputs: JsonDict) -> str:
-        if self._output == "inline":
-            return inline(outputs["words"], outputs["spans"])
-        if self._output == "conll":
-            reader = cast(PredictionReader, self._dataset_reader).reader
-            tabs = isinstance(reader, ConllColumnsReader) and reader.layout.separator == b"\t"
-            tags = outputs["tags"]
-            if self._tag_encoding is not None:
-                tags = tags_from_spans(self._spans(tags), len(tags), self._tag_encoding)
-            return column_lines(outputs["words"], tags, outputs.get("columns"), "\t" if tabs else " ")
-        return json.dumps(outputs) + "\n"
+        """One output. A page begins with the first of them."""
+        if self._output == "standoff":
+            raise ConfigurationError(
+                "The output 'standoff' is two files, which `tag_file` and the command ldnet-tag write."
+            )
+        start = "" if self._has_begun else self._lines.start()
+        self._has_begun = True
+        return start + self._lines.write(outputs)
 
     @overrides
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
-        return instance_of(words_of(json_dict), self._dataset_reader)
-
-    @overrides
-    def predict_instance(self, instance: Instance) -> JsonDict:
-        return self.predict_batch_instance([instance])[0]
-
-    @overrides
-    def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
-        """Like `predict` for many; a sentence without words gets an output without tags."""
-        with self._asking():
-            return self._tagger_batches.outputs(instances, self._readable)
-
-    @contextmanager
-    def _asking(self) -> Iterator[None]:
-        """Within it, the model gives out what this predictor needs."""
-        asked: Dict[str, Any] = {}
-        if isinstance(self._model, LdnetTagger):
-            asked = {
-                "return_confidences": self._confidences,
-                "return_marginals": self._marginals,
-                "top_k": max(self._model.top_k, self._n_best),
-                "autocast": self._autocast,
-            }
-        before = {name: getattr(self._model, name) for name in asked}
-        try:
-            for name, value in asked.items():
-                setattr(self._model, name, value)
-            yield
-        finally:
-            for name, value in before.items():
-                setattr(self._model, name, value)
-
-    def _readable(self, instance: Instance, found: JsonDict) -> JsonDict:
-        # Some taggers (allennlp-models' `simple_tagger`) tag the padding, too.
-        tags = found["tags"][: len(cast(TextField, instance["tokens"]))]
-        words, columns = _words_and_columns(instance, len(tags))
-        output: JsonDict = {"words": words, "tags": tags}
-        if self._label_encoding is not None:
-            confidences = found.get("confidences")
-            output["spans"] = [
-                {
-                    "type": label,
-                    "start": start,
-                    "end": end + 1,
-                    "text": " ".join(words[start : end + 1]),
-                    **({} if confidences is None else {"confidence": confidences[number]}),
-                }
-                for number, (label, start, end) in enumerate(self._spans(tags))
-            ]
-        if self._n_best:
-            output["n_best"] = found.pop("top_k_tags", [])[: self._n_best]
-        for name in found:
-            if name not in output and name not in _LEFT_OUT:
-                output[name] = sanitize(found[name][: len(tags)] if name in _PADDED else found[name])
-        if self._marginals:
-            output.setdefault("marginals", [])
-        if self._output == "conll" and columns is not None:
-            output["columns"] = columns
-        return output
-
-    def _spans(self, tags: List[str]) -> List[Span]:
-        if isinstance(self._model, LdnetTagger):
-            return self._model.spans(tags)
-        assert self._label_encoding is not None
-        return spans_from_tags(tags, self._label_encoding)
+        words = [word for sentence in self._reader.split(json_dict).sentences for word in sentence]
+        return instance_of(words, self._reader.reader)
 
     @overrides
     def predictions_to_labeled_instances(
         self, instance: Instance, outputs: Dict[str, numpy.ndarray]
     ) -> List[Instance]:
-        """The instance with the predicted tags as its labels, which is what the interpreters explain."""
-        labeled = instance.duplicate()
+        """
+        An instance for each predicted span, whose labels are those of the span and "O" elsewhere, which is what the
+        interpreters explain; without a label encoding, one instance with all predicted tags.
+        """
+        tags = [str(tag) for tag in outputs["tags"]]
         # There may be an end step after the words, which has no tag.
-        words = TextField(cast(TextField, labeled["tokens"]).tokens[: len(outputs["tags"])])
+        words = TextField(cast(TextField, instance["tokens"]).tokens[: len(tags)])
+        encoding = getattr(self._model, "label_encoding", None)
+        targets = [tags]
+        if encoding is not None:
+            spans = self._model.spans(tags) if isinstance(self._model, LdnetTagger) else None
+            spans = spans_from_tags(tags, encoding) if spans is None else spans
+            targets = [
+                [tag if start <= number <= end else OUTSIDE for number, tag in enumerate(tags)]
+                for _, start, end in spans
+            ]
         namespace = getattr(self._model, "label_namespace", "labels")
-        labels = SequenceLabelField(list(outputs["tags"]), words, namespace)
-        labeled.add_field("tags", labels, vocab=self._model.vocab)
-        return [labeled]
+        labeled = [instance.duplicate() for _ in targets]
+        for copy, labels in zip(labeled, targets):
+            copy.add_field("tags", SequenceLabelField(labels, words, namespace), vocab=self._model.vocab)
+        return labeled
+
+    @property
+    def _reader(self) -> PredictionReader:
+        return cast(PredictionReader, self._dataset_reader)
+
+    def _asked(self, options: Dict[str, Any]) -> Options:
+        return Options(**{**vars(self._options), **options})
+
+    def _outputs(self, words: Sequence[Words], options: Options) -> List[JsonDict]:
+        workers = self._workers or torch.get_num_threads()
+        engine = self._engine.current()
+        with paused_collector():
+            predictions = tag_words(
+                words,
+                engine.decode,
+                options,
+                self._tokens_per_batch,
+                1 if isinstance(engine, TorchEngine) else workers,
+            )
+        return [prediction.to_json(options) for prediction in predictions]
+
+    def _writer(self) -> Writer:
+        decoder = sentence_decoder(self._model)
+        types = (
+            []
+            if decoder is None
+            else sorted({s[0] for label in decoder.labels for s in decoder.spans([label])})
+        )
+        return Writer(self._output, types, self._tag_encoding)
 
 
-def _as_json(sentence: Union[str, Sequence[str], JsonDict]) -> JsonDict:
-    if isinstance(sentence, dict):
-        return sentence
-    return {"sentence": sentence} if isinstance(sentence, str) else {"tokens": list(sentence)}
-
-
-def _words_and_columns(instance: Instance, number: int) -> Any:
-    """The words of a sentence, and all of their columns if its reader has put them into the metadata."""
-    metadata: Dict[str, Any] = {}
-    if isinstance(instance.fields.get("metadata"), MetadataField):
-        metadata = cast(MetadataField, instance["metadata"]).metadata
-    tokens = cast(TextField, instance["tokens"]).tokens[:number]
-    return metadata.get("words", [token.text for token in tokens]), metadata.get("columns")
+def _encoding(name: str) -> str:
+    try:
+        return canonical_encoding(name)
+    except ValueError as error:
+        raise ConfigurationError(f"tag_encoding: {error}") from error

@@ -22,6 +22,7 @@ KINDS = ("auto", "text", "document", "jsonl", "conll")
 # So many bytes decide on a file's format.
 _HEAD = 1 << 16
 _MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
+_MAX_ROWS = 200  # are looked at
 _BYTE_ORDER_MARK = "\ufeff"
 _TAG = re.compile(r"(O|[BILUESMW]-\S+)")
 _ASCII_BLANKS = " \t\v\f"
@@ -61,33 +62,48 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
     return readers[kind](lines)
 
 
+def detect_file(file: BinaryIO) -> str:
+    """The format of a file, plain or compressed, whose position is at its start again afterwards."""
+    head = _Lines(decompressed(file), "the file").head()
+    file.seek(0)
+    return detect(head)
+
+
 def detect(head: str) -> str:
     """
-    The format of a file that begins with these characters: JSON ("{" or "[" first, and JSON indeed), CoNLL columns
-    (every line has as many columns and ends with a tag, or begins with a number that counts), text with a sentence a
-    line (all of it has the spacing of tokenized text), or a document.
+    The format of a file that begins with these characters: JSON, CoNLL columns (see `looks_like_columns`), text with a
+    sentence a line (all of it has the spacing of tokenized text), or a document.
     """
-    lines = [line for line in head.splitlines() if line.strip()]
-    if not lines:
-        return "text"
-    if _looks_like_json(lines[0], head):
+    lines = head.split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    if _looks_like_json(first, head):
         return "jsonl"
     if looks_like_columns(lines):
         return "conll"
-    return "text" if looks_tokenized("\n".join(lines[:200])) else "document"
+    return "text" if looks_tokenized("\n".join(lines[:_MAX_ROWS])) else "document"
 
 
 def looks_like_columns(lines: list[str]) -> bool:
-    """Whether lines, blank ones left out, are rows of columns of which the last one is a tag, or the first a number."""
-    rows = [line.split() for line in lines if not line.startswith(("#", "-DOCSTART-"))][:200]
-    if not rows:
-        return lines[0].startswith("-DOCSTART-")
-    if all("\t" in line for line in lines if not line.startswith("#")):
-        numbered = [re.fullmatch(r"\d+([-.]\d+)?", row[0]) is not None for row in rows if row]
-        if all(numbered):
-            return True
-    widths = {len(row) for row in rows[:-1] or rows}  # the last one may be cut off
-    return len(widths) == 1 and min(widths) > 1 and all(_TAG.fullmatch(row[-1]) for row in rows[:-1] or rows)
+    """
+    Whether lines are rows of columns: all have as many, and the last one holds tags, the first one counts, TABs
+    separate them, or blank lines stand between groups of rows. Comments and `-DOCSTART-` rows are not looked at.
+    """
+    if any(line.startswith("-DOCSTART-") for line in lines):
+        return True
+    lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
+    lines = [line.rstrip(" \r") for line in lines if not line.startswith("# ")][:_MAX_ROWS]
+    filled = [line for line in lines if line.strip(_ASCII_BLANKS)]
+    with_tabs = bool(filled) and all("\t" in line for line in filled)
+    rows = [_columns(line, "\t" if with_tabs else " ") for line in filled]
+    if with_tabs and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
+        return True
+    if len({len(row) for row in rows}) != 1:
+        return False  # also without any
+    tags = [row[-1] for row in rows]
+    if len(rows[0]) > 1 and all(map(_TAG.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
+        return True
+    has_groups = len(filled) < len(lines)
+    return len(rows) > 3 and (has_groups or (with_tabs and len(rows[0]) > 1))
 
 
 def read_json_line(line: str) -> Any:
@@ -119,7 +135,7 @@ def decompressed(file: BinaryIO) -> BinaryIO:
         except ImportError as error:
             raise InputError("a .zst file needs zstandard: pip install 'ldnet-runtime[zst]'.") from error
         return io.BufferedReader(
-            zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+            zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True, closefd=False)
         )
     return buffered  # type: ignore[no-any-return]
 
@@ -269,7 +285,7 @@ def _looks_like_json(line: str, head: str) -> bool:
     if start == "{":
         return re.match(r'\s*\{\s*("|\}|$)', line) is not None
     if start == "[":
-        return re.match(r'\s*\[\s*[\[{"\]]', head) is not None
+        return re.match(r'\s*\[\s*([\[{"\]]|$)', head) is not None
     return False
 
 
@@ -280,4 +296,4 @@ def _is_line_of_words(head: str) -> bool:
         words_of(value, mode="whitespace")
     except (ValueError, RecursionError):
         return False
-    return True
+    return bool(value)

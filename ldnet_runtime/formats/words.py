@@ -6,7 +6,10 @@ from typing import Any, NamedTuple
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.text import split_text
 
-_EXPECTED = 'expected a text, a list of words, or an object with "sentence" or "text" (a text) or "tokens" (a list of words)'
+_EXPECTED = (
+    'expected a text, a list of words, or an object with "sentence" or "text" (a text) '
+    'or "tokens" (a list of words)'
+)
 
 
 class Words(NamedTuple):

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ldnet_runtime.formats.page import page_end, page_start, page_text
-from ldnet_runtime.tag_schemes import tags_from_spans
+from ldnet_runtime.tag_schemes import canonical_encoding, tags_from_spans
 
 OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
 
@@ -54,7 +54,7 @@ class Writer:
             raise ValueError(f"the output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
         self.output = output
         self._span_types = sorted(span_types)
-        self._tag_encoding = tag_encoding
+        self._tag_encoding = None if tag_encoding is None else canonical_encoding(tag_encoding)
         self._title = title
         self._num_spans = 0
         self._offset = 0

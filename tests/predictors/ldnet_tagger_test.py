@@ -1,4 +1,9 @@
+import copy
+import json
+import os
+import pickle
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,7 +16,9 @@ from allennlp_models.tagging.dataset_readers.conll2003 import Conll2003DatasetRe
 
 from ldnet_allennlp.common.verification import difference
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags, tags_from_spans
+from ldnet_allennlp.predictors.engines import ChosenEngine, TorchEngine
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+from ldnet_runtime import Tagger
 from tests.resources import DATA, needs_data
 from tests.taggers import DEV, build_tagger, tagger_params
 
@@ -33,17 +40,74 @@ def tagging(language_models):
     return LdnetTaggerPredictor(tagger.model, tagger.reader)
 
 
+def with_options(predictor, **options):
+    return LdnetTaggerPredictor(predictor._model, predictor._dataset_reader.reader, **options)
+
+
+def random_sentences(number, seed=0, longest=30):
+    generator = random.Random(seed)
+    words = [word for sentence in SENTENCES for word in sentence.split()] + [
+        "Zork",
+        "naïve",
+        "日本",
+        "🙂",
+        "e\u0301",
+    ]
+    return [[generator.choice(words) for _ in range(generator.randrange(longest))] for _ in range(number)]
+
+
 def test_the_archives_default_predictor(predictor):
     assert isinstance(predictor, LdnetTaggerPredictor)
+
+
+def test_both_engines_give_the_same(tagging):
+    """All outputs of torch and of ONNX Runtime, of sentences of all lengths."""
+    sentences = [words for words in random_sentences(50, seed=9) if words]
+    options = {"n_best": 3, "marginals": True}
+    torch_engine, onnx_engine = (with_options(tagging, engine=name, **options) for name in ("torch", "onnx"))
+    assert isinstance(torch_engine._engine.current(), TorchEngine)
+    assert isinstance(onnx_engine._engine.current(), Tagger)
+    assert isinstance(tagging._engine.current(), Tagger)  # "auto", on a CPU
+    outputs = list(torch_engine.predict_sentences(sentences))
+    assert difference(outputs, list(onnx_engine.predict_sentences(sentences))) == ""
+    assert len({tag for output in outputs for tag in output["tags"]}) > 8
+
+
+def test_the_engine_follows_the_weights(tagging):
+    """A tagger that is trained on goes on with its new weights."""
+    tagger = copy.deepcopy(tagging._model)
+    predictor = LdnetTaggerPredictor(tagger, tagging._dataset_reader.reader)
+    before = predictor.predict(SENTENCES[2])
+    with torch.no_grad():
+        tagger.tag_projection_layer._module.weight.mul_(-1)
+    after = predictor.predict(SENTENCES[2])
+    assert after != before and predictor.predict(SENTENCES[2]) == after
+    expected = with_options(predictor, engine="torch").predict(SENTENCES[2])
+    assert difference([after], [expected]) == ""
+
+
+def test_what_cannot_be_exported_runs_in_torch(tagging):
+    class Custom(type(tagging._model.encoder)):
+        pass
+
+    model = copy.deepcopy(tagging._model)
+    model.encoder.__class__ = Custom
+    predictor = LdnetTaggerPredictor(model, tagging._dataset_reader.reader)
+    assert isinstance(predictor._engine.current(), TorchEngine)
+    with pytest.raises(ConfigurationError, match=r"The engine 'onnx' cannot run this model: .*encoder"):
+        with_options(predictor, engine="onnx")
 
 
 def test_a_sentence_is_its_tokens(tagging):
     for sentence in SENTENCES:
         output = tagging.predict(f"  {sentence}\t ")
-        assert output == tagging.predict_json({"sentence": sentence})
-        assert output == tagging.predict_json({"tokens": sentence.split()})
-        assert set(output) == {"words", "tags", "spans"}
+        assert set(output) == {"text", "words", "tags", "spans"}
+        of_tokens = tagging.predict_json({"tokens": sentence.split()})
+        for span, other in zip(output["spans"], of_tokens["spans"]):
+            assert span == {**other, "start_char": other["start_char"] + 2, "end_char": other["end_char"] + 2}
+        assert (output["words"], output["tags"]) == (of_tokens["words"], of_tokens["tags"])
         assert output["words"] == sentence.split() and len(output["tags"]) == len(output["words"])
+        assert "text" not in of_tokens
 
 
 def test_tokens_may_have_blanks_and_numbers(tagging):
@@ -51,22 +115,33 @@ def test_tokens_may_have_blanks_and_numbers(tagging):
     assert output["words"] == ["New York", "7"]
 
 
+def test_padding_is_a_word_like_any_other(tagging):
+    """Its neighbors' tags stay where they are, in both engines."""
+    words = ["Python", "@@PADDING@@", "list"]
+    for engine in ("torch", "onnx"):
+        predictor = with_options(tagging, engine=engine)
+        output = predictor.predict_json({"tokens": words})
+        assert output["words"] == words and len(output["tags"]) == 3
+        unknown = predictor.predict_json({"tokens": ["Python", "@@UNKNOWN@@", "list"]})
+        assert len(unknown["tags"]) == 3
+
+
 def test_equals_the_model(tagging):
     instances = [tagging._dataset_reader.text_to_instance(sentence.split()) for sentence in SENTENCES]
     for instance in instances:
         tagging._dataset_reader.apply_token_indexers(instance)
     expected = [output["tags"] for output in tagging._model.forward_on_instances(instances)]
-    assert [
-        output["tags"] for output in tagging.predict_batch_json([{"sentence": s} for s in SENTENCES])
-    ] == expected
+    outputs = tagging.predict_batch_json([{"sentence": sentence} for sentence in SENTENCES])
+    assert [output["tags"] for output in outputs] == expected
 
 
-def test_spans_end_after_their_last_word(tagging):
+def test_spans_select_their_text(tagging):
     spans = 0
     for sentence in SENTENCES:
-        output = tagging.predict(sentence)
+        output = tagging.predict(f"\t{sentence}")
         for span in output["spans"]:
             assert span["text"] == " ".join(output["words"][span["start"] : span["end"]])
+            assert span["text"] == output["text"][span["start_char"] : span["end_char"]]
         found = [(span["type"], span["start"], span["end"] - 1) for span in output["spans"]]
         assert found == spans_from_tags(output["tags"], "BIOUL")
         spans += len(found)
@@ -74,42 +149,49 @@ def test_spans_end_after_their_last_word(tagging):
 
 
 def test_the_order_of_a_batch_and_empty_sentences(tagging):
-    inputs = [
-        {"sentence": ""},
-        *({"sentence": sentence} for sentence in SENTENCES),
-        {"tokens": []},
-        {"sentence": "  "},
-    ]
+    inputs = [{"tokens": []}, *({"tokens": s.split()} for s in SENTENCES), {"tokens": []}, {"sentence": " "}]
     outputs = tagging.predict_batch_json(inputs)
     empty = {"words": [], "tags": [], "spans": []}
-    assert [outputs[0], *outputs[-2:]] == [empty] * 3
-    assert difference(outputs[1:-2], [tagging.predict(sentence) for sentence in SENTENCES]) == ""
-    assert tagging.predict_json({"sentence": "\n"}) == empty
+    assert [outputs[0], *outputs[-2:]] == [empty, empty, {"text": " ", **empty}]
+    assert difference(outputs[1:-2], [tagging.predict_json({"tokens": s.split()}) for s in SENTENCES]) == ""
     assert tagging.predict_batch_json([]) == []
 
 
 def test_instances_of_a_reader(tagging):
-    """What `allennlp predict --use-dataset-reader` does."""
+    """Instances that a program made, with labels or without."""
     reader = tagging._dataset_reader
     instances = [reader.text_to_instance(sentence.split()) for sentence in SENTENCES]
-    expected = [tagging.predict(sentence) for sentence in SENTENCES]
+    expected = [tagging.predict_json({"tokens": sentence.split()}) for sentence in SENTENCES]
     assert difference(tagging.predict_batch_instance(instances), expected) == ""
     assert difference([tagging.predict_instance(instance) for instance in instances], expected) == ""
 
 
 @pytest.mark.parametrize(
-    "wrong, found",
+    "wrong, message",
     [
-        ({"text": "the list"}, "this was found: text"),
-        ({}, "this was found: an empty one"),
-        (["the", "list"], "this was found: list"),
-        ({"tokens": "the list"}, "its tokens are: 'the list'"),
-        ({"sentence": ["the", "list"]}, r"its sentence is: \['the', 'list'\]"),
+        ({"words": "the list"}, "it has the entries words; expected a text"),
+        ({}, "it has the entries none; expected a text"),
+        (["the", "list"], r"the input is \['the', 'list'\]; expected an object"),
+        ({"tokens": "the list"}, "the words are 'the list'; expected"),
+        ({"tokens": [None]}, "word 1 is None; expected a string"),
+        ({"tokens": [["a"]]}, r"word 1 is \['a'\]; expected a string"),
+        ({"sentence": ["the", "list"]}, r"its 'sentence' is \['the', 'list'\]"),
     ],
 )
-def test_bad_input(tagging, wrong, found):
-    with pytest.raises(ValueError, match=f'a "sentence" .* or "tokens" .*, but {found}'):
+def test_bad_input(tagging, wrong, message):
+    with pytest.raises(ValueError, match=message):
         tagging.predict_json(wrong)
+
+
+def test_token_objects(tagging):
+    """Prodigy's tokens: their texts are the words, their places the offsets."""
+    text = "the  list of"
+    tokens = [
+        {"text": w, "start": text.index(w), "end": text.index(w) + len(w), "id": 1} for w in text.split()
+    ]
+    output = tagging.predict_json({"text": text, "tokens": tokens})
+    assert output["words"] == text.split() and output["text"] == text
+    assert all(text[span["start_char"] : span["end_char"]] == span["text"] for span in output["spans"])
 
 
 def test_with_a_reader_of_upstream(tagging):
@@ -139,20 +221,28 @@ def _inline(tagging, sentences):
 def test_without_a_label_encoding_there_are_no_spans(tagging, monkeypatch):
     monkeypatch.setattr(tagging._model, "label_encoding", None)
     tagging = LdnetTaggerPredictor(tagging._model, tagging._dataset_reader.reader)
-    assert set(tagging.predict(SENTENCES[0])) == {"words", "tags"}
+    output = tagging.predict(SENTENCES[0])
+    assert output["spans"] == [] and len(output["tags"]) == 5
 
 
-def test_labeled_instances_explain_the_predicted_tags(tagging):
-    (labeled,) = tagging.json_to_labeled_instances({"sentence": SENTENCES[0]})
-    assert labeled["tags"].labels == tagging.predict(SENTENCES[0])["tags"]
-    assert isinstance(labeled["tokens"].tokens[0], Token)
+def test_labeled_instances_explain_one_span_each(tagging):
+    output = tagging.predict(SENTENCES[2])
+    labeled = tagging.json_to_labeled_instances({"sentence": SENTENCES[2]})
+    assert len(labeled) == len(output["spans"]) > 1
+    for instance, span in zip(labeled, output["spans"]):
+        inside = range(span["start"], span["end"])
+        expected = [tag if number in inside else "O" for number, tag in enumerate(output["tags"])]
+        assert instance["tags"].labels == expected
+        assert isinstance(instance["tokens"].tokens[0], Token)
 
 
 @pytest.mark.parametrize("interpreter", [SimpleGradient, IntegratedGradient, SmoothGradient])
-def test_saliency_interpreters(predictor, interpreter):
+def test_saliency_interpreters(tagging, interpreter):
     torch.manual_seed(1)
+    predictor = tagging
     trainable = {name: parameter.requires_grad for name, parameter in predictor._model.named_parameters()}
     saliency = interpreter(predictor).saliency_interpret_from_json({"sentence": SENTENCES[2]})
+    assert len(saliency) == len(predictor.predict(SENTENCES[2])["spans"]) > 1
     (gradients,) = saliency["instance_1"].values()
     assert len(gradients) == len(SENTENCES[2].split())
     assert sum(gradients) == pytest.approx(1.0) and min(gradients) >= 0 and len(set(gradients)) > 3
@@ -166,56 +256,78 @@ def test_from_path_is_the_model_of_the_archive(predictor, trained):
     assert predictor.predict(SENTENCES[2]) == other.predict(SENTENCES[2])
     options = {"n_best": 2, "marginals": True, "confidences": False}
     output = Predictor.from_path(str(trained / "model.tar.gz"), **options).predict(SENTENCES[2])
-    assert set(output) == {"words", "tags", "spans", "n_best", "marginals"}
+    assert set(output) == {"text", "words", "tags", "spans", "n_best", "marginals"}
     assert all("confidence" not in span for span in output["spans"])
 
 
-def with_options(predictor, **options):
-    return LdnetTaggerPredictor(predictor._model, predictor._dataset_reader.reader, **options)
-
-
-def random_sentences(number, seed=0, longest=30):
-    generator = random.Random(seed)
-    words = [word for sentence in SENTENCES for word in sentence.split()] + [
-        "Zork",
-        "naïve",
-        "日本",
-        "🙂",
-        "e\u0301",
-    ]
-    return [[generator.choice(words) for _ in range(generator.randrange(longest))] for _ in range(number)]
-
-
 @pytest.mark.parametrize("tokens_per_batch", [1, 60, 100000])
-def test_sorted_by_length_and_in_the_order_of_the_input(tagging, tokens_per_batch):
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_batches_come_back_in_the_order_of_the_input(tagging, tokens_per_batch, engine):
     sentences = random_sentences(40)
-    expected = [tagging.predict_json({"tokens": words}) for words in sentences]
-    sizes = []
-    predictor = with_options(tagging, tokens_per_batch=tokens_per_batch)
-    batches = predictor._tagger_batches
-    forward = batches._forward
-    batches._forward = lambda batch: sizes.append([len(i["tokens"]) for i in batch]) or forward(batch)
+    expected = list(with_options(tagging, engine="torch").predict_sentences(sentences, window=1))
+    predictor = with_options(tagging, tokens_per_batch=tokens_per_batch, engine=engine)
     found = predictor.predict_batch_json([{"tokens": words} for words in sentences])
     assert difference(found, expected) == ""
-    assert [length for batch in sizes for length in batch] == sorted(
-        (len(words) for words in sentences if words), reverse=True
-    )
-    assert all(len(batch) == 1 or len(batch) * max(batch) <= tokens_per_batch for batch in sizes)
-    assert len(sizes) == {1: sum(map(bool, sentences)), 100000: 1}.get(tokens_per_batch, len(sizes))
 
 
 def test_a_stream_of_sentences(tagging):
     sentences = random_sentences(25, seed=1)
-    mixed = [
-        " ".join(words) if n % 3 == 0 else words if n % 3 == 1 else {"tokens": words}
-        for n, words in enumerate(sentences)
-    ]
+    mixed = [words if n % 2 else {"tokens": words} for n, words in enumerate(sentences)]
     taken = []
     outputs = tagging.predict_sentences((taken.append(one) or one for one in mixed), window=10)
     first = next(outputs)
     assert len(taken) == 10  # no more than the window is read ahead
     found = [first, *outputs]
     assert difference(found, [tagging.predict_json({"tokens": words}) for words in sentences]) == ""
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_sixteen_threads_and_two_predictors_on_one_model(tagging, engine):
+    """Options of one call never reach another one."""
+    predictors = [
+        with_options(tagging, engine=engine, n_best=2, marginals=True),
+        with_options(tagging, engine=engine, confidences=False),
+    ]
+    sentences = [words for words in random_sentences(12, seed=3, longest=12) if words]
+    calls = [{"n_best": n, "confidences": c} for n in (0, 3) for c in (False, True)]
+    expected = [
+        [[p.predict_json({"tokens": words}, **options) for words in sentences] for options in calls]
+        for p in predictors
+    ]
+
+    def work(number):
+        return [
+            predictors[number % 2].predict_json({"tokens": w}, **calls[number // 2 % 4]) for w in sentences
+        ]
+
+    attributes = dict(vars(tagging._model))
+    with ThreadPoolExecutor(16) as pool:
+        for number, found in enumerate(pool.map(work, range(24))):
+            assert found == expected[number % 2][number // 2 % 4]
+    assert vars(tagging._model) == attributes
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_copies(tagging, engine):
+    predictor = with_options(tagging, engine=engine, n_best=1)
+    expected = predictor.predict(SENTENCES[2])
+    for copied in (pickle.loads(pickle.dumps(predictor)), copy.deepcopy(predictor)):
+        assert copied._model is not predictor._model and copied.predict(SENTENCES[2]) == expected
+        assert isinstance(copied._engine, ChosenEngine)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_a_forked_child(tagging, engine):
+    predictor = with_options(tagging, engine=engine)
+    expected = predictor.predict(SENTENCES[2])
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"same" if predictor.predict(SENTENCES[2]) == expected else b"different")
+        os._exit(0)
+    os.close(writer)
+    assert os.read(reader, 9) == b"same" and os.waitpid(child, 0)[1] == 0
 
 
 def test_n_best_and_marginals(tagging):
@@ -236,33 +348,137 @@ def test_n_best_and_marginals(tagging):
     assert tagging.predict_json({"sentence": SENTENCES[2]}) == before  # the model is as it was
 
 
-def test_upstreams_tagger(language_models):
-    """Its tensors are cut to each sentence, and what it cannot give is refused."""
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_upstreams_tagger(language_models, engine):
     tagger = build_tagger(tagger_params(language_models, overrides={"model.type": "crf_tagger"}))
-    predictor = LdnetTaggerPredictor(tagger.model, tagger.reader)
-    short, long = predictor.predict_batch_json([{"sentence": SENTENCES[1]}, {"sentence": SENTENCES[2]}])
-    assert set(short) == {"words", "tags", "spans", "logits"}
-    assert (len(short["logits"]), len(long["logits"])) == (1, len(long["words"]))
-    for options in ({"n_best": 2}, {"marginals": True}):
-        with pytest.raises(
-            ConfigurationError, match="need a model of the type 'ldnet_tagger', but it is CrfTagger"
-        ):
-            LdnetTaggerPredictor(tagger.model, tagger.reader, **options)
+    predictor = LdnetTaggerPredictor(tagger.model, tagger.reader, n_best=2, marginals=True, engine=engine)
+    outputs = predictor.predict_batch_json([{"tokens": sentence.split()} for sentence in SENTENCES])
+    instances = [tagger.reader.text_to_instance(sentence.split()) for sentence in SENTENCES]
+    for instance in instances:
+        tagger.reader.apply_token_indexers(instance)
+    tagger.model.top_k = 2
+    for output, expected in zip(outputs, tagger.model.forward_on_instances(instances)):
+        assert output["tags"] == expected["tags"]
+        best = expected["top_k_tags"]
+        assert [entry["tags"] for entry in output["n_best"]] == [entry["tags"] for entry in best]
+        assert [e["score"] for e in output["n_best"]] == pytest.approx(
+            [float(e["score"]) for e in best], abs=1e-3
+        )
+        assert len(output["marginals"]) == len(output["words"])
+
+
+def test_another_tagger(language_models):
+    """allennlp-models' simple_tagger tags the padding, too; in torch it has no probabilities."""
+    keep = {"text_field_embedder", "encoder"}
+    params = tagger_params(language_models, overrides={"model.type": "simple_tagger"}).as_dict(quiet=True)
+    params["model"] = {k: v for k, v in params["model"].items() if k in keep | {"type"}}
+    params["model"].update(label_encoding="BIOUL", calculate_span_f1=False)
+    from allennlp.common import Params
+
+    tagger = build_tagger(Params(params))
+    outputs = [
+        LdnetTaggerPredictor(tagger.model, tagger.reader, engine=engine).predict_batch_json(
+            [{"tokens": sentence.split()} for sentence in SENTENCES]
+        )
+        for engine in ("torch", "onnx")
+    ]
+    assert [o["tags"] for o in outputs[0]] == [o["tags"] for o in outputs[1]]
+    assert all(len(output["tags"]) == len(output["words"]) for output in outputs[0])
+    with pytest.raises(ConfigurationError, match="'ldnet_tagger' or 'crf_tagger', but it is SimpleTagger"):
+        LdnetTaggerPredictor(tagger.model, tagger.reader, n_best=2, engine="torch")
 
 
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"input": "csv"}, "Found the input 'csv', expected one of auto, jsonl, text, conll"),
-        ({"output": "xml"}, "Found the output 'xml', expected one of json, inline, conll"),
-        ({"n_best": -1}, "n_best is at least 0 .*, but they are -1 and 1024"),
-        ({"tokens_per_batch": 0}, "tokens_per_batch at least 1, but they are 0 and 0"),
+        ({"input": "csv"}, "The input is 'csv'; expected one of auto, text, document, jsonl, conll"),
+        ({"output": "xml"}, "The output is 'xml'; expected one of json, inline, conll, html"),
+        ({"n_best": -1}, "n_best at least 0, but they are 512, None and -1"),
+        ({"tokens_per_batch": 0}, "tokens_per_batch and workers are at least 1"),
+        ({"workers": 0}, "but they are 512, 0 and 0"),
         ({"tag_encoding": "XYZ"}, "tag_encoding: Found the label encoding 'XYZ'"),
+        ({"engine": "gpu"}, "The engine is 'gpu'; expected one of auto, onnx, torch"),
+        ({"autocast": "int8"}, "autocast is one of bfloat16, float16"),
+        ({"autocast": "float16"}, "this CPU cannot compute in it"),
     ],
 )
 def test_bad_options(tagging, options, message):
     with pytest.raises(ConfigurationError, match=message):
         with_options(tagging, **options)
+
+
+def test_lines_of_allennlp_predict(tagging):
+    """Each line speaks for itself."""
+    load = tagging.load_line
+    assert load("\ufeffa b\n") == {"sentence": "a b"} and load("{python} x\n") == {"sentence": "{python} x"}
+    assert load('{"text": "a"}\n') == {"text": "a"} and load('["a", "b"]\n') == {"tokens": ["a", "b"]}
+    for line, message in (
+        ('{"sentence": c}', "expected JSON such as .* If the file is plain text, set"),
+        ('{"words": "a"}', "it has the entries words"),
+        ("[\n", "A JSON array needs the option --use-dataset-reader"),
+        ('[{"text": "a"}, {"text": "b"}, null]', "A JSON array needs the option --use-dataset-reader"),
+        ("-DOCSTART- -X- O\n", "a row of CoNLL columns: add the option --use-dataset-reader"),
+        ("Ada NNP B-PER\n", "a row of CoNLL columns"),
+        ("lived\tO\n", "a row of CoNLL columns"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            load(line)
+    for kind in ("conll", "document"):
+        with pytest.raises(ConfigurationError, match=f"'{kind}' needs the option --use-dataset-reader"):
+            with_options(tagging, input=kind).load_line("a")
+    assert with_options(tagging, input="text").load_line('{"text": c}') == {"sentence": '{"text": c}'}
+
+
+def test_a_page_and_its_lines(tagging, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join(SENTENCES))
+    predictor = with_options(tagging, output="html", input="text")
+    assert predictor.tag_file(tmp_path / "in.txt", str(tmp_path / "page.html")) == 3
+    page = (tmp_path / "page.html").read_text()
+    lines = [predictor.dump_line(output) for output in predictor.predict_sentences(SENTENCES)]
+    assert page == "".join(lines) + "</body>\n</html>\n" and page.count("<!DOCTYPE") == 1
+
+
+def test_standoff(tagging, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join(SENTENCES))
+    predictor = with_options(tagging, output="standoff", input="text")
+    assert predictor.tag_file(tmp_path / "in.txt", str(tmp_path / "out.ann")) == 3
+    text = (tmp_path / "out.txt").read_text()
+    lines = (tmp_path / "out.ann").read_text().splitlines()
+    for line in lines:
+        _, place, surface = line.split("\t")
+        start, end = map(int, place.split()[1:])
+        assert text[start:end] == surface
+    assert len(lines) == sum(len(output["spans"]) for output in predictor.predict_sentences(SENTENCES)) > 3
+    with pytest.raises(ConfigurationError, match="'standoff' is two files"):
+        predictor.dump_line(predictor.predict("a"))
+
+
+def test_each_file_by_its_own_format(tagging, tmp_path):
+    """One predictor, files of every kind, in any order; folders and globs, too."""
+    sentences = ["the list of a class .", "Python is the value of Zork ."]
+    files = {
+        "a.conll": "".join("".join(f"{word} O\n" for word in s.split()) + "\n" for s in sentences),
+        "b.jsonl": "".join(json.dumps({"tokens": s.split()}) + "\n" for s in sentences),
+        "c.json": json.dumps([{"tokens": s.split()} for s in sentences], indent=1),
+        "d.txt": "".join(f"{s}\n" for s in sentences),
+    }
+    (tmp_path / "in").mkdir()
+    for name, content in files.items():
+        (tmp_path / "in" / name).write_text(content)
+    predictor = with_options(tagging)
+    expected = [predictor.predict_json({"tokens": s.split()})["tags"] for s in sentences]
+    out = tmp_path / "out"
+    for name in [*files, *reversed(files)]:
+        assert predictor.tag_file(str(tmp_path / "in" / name), str(out)) == 2, name
+        assert [json.loads(line)["tags"] for line in out.read_text().splitlines()] == expected, name
+    for source in (tmp_path / "in", str(tmp_path / "in" / "*"), [tmp_path / "in" / name for name in files]):
+        assert predictor.tag_file(source, str(out)) == 8
+        assert [json.loads(line)["tags"] for line in out.read_text().splitlines()] == expected * 4
+    document = with_options(tagging, input="document")
+    assert document.tag_file(tmp_path / "in" / "d.txt", str(out)) == 1
+    output = json.loads(out.read_text())
+    assert output["tags"] == expected[0] + expected[1] and output["text"] == files["d.txt"]
+    assert all(output["text"][s["start_char"] : s["end_char"]] == s["text"] for s in output["spans"])
 
 
 def test_conll_needs_its_reader(tagging):
@@ -284,18 +500,16 @@ STRANGE = [
 def test_nothing_stops_a_run(tagging, output):
     predictor = with_options(tagging, output=output)
     found = list(predictor.predict_sentences([*STRANGE, ["", " ", "a\nb", "New York"]]))
-    assert [result["words"] for result in found] == [
-        *(text.split() for text in STRANGE),
-        ["", " ", "a\nb", "New York"],
-    ]
+    assert [result["words"] for result in found][-1] == ["", " ", "a\nb", "New York"]
+    for text, result in zip(STRANGE, found):
+        assert result["text"] == text and all(word in text for word in result["words"])
     lines = [predictor.dump_line(result).encode("utf-8").decode("utf-8") for result in found]
+    assert all(line.endswith("\n") for line in lines)
     if output == "conll":
-        assert lines[0] == "\n" and lines[2].count("\n") == 6 + 1
-        assert all(
-            len(line.split(" ")) == 2 for text in lines for line in text.strip("\n").split("\n") if line
-        )
-    else:
-        assert all(line.count("\n") == 1 and line.endswith("\n") for line in lines)
+        rows = [line.split(" ") for text in lines for line in text.split("\n") if line]
+        assert {len(row) for row in rows} == {2}
+    if output == "json":
+        assert [json.loads(line) for line in lines] == found
 
 
 def test_ten_thousand_tokens(tagging):

@@ -1,0 +1,235 @@
+"""Ways to compute a tagger's predictions: in torch, or in ONNX Runtime."""
+
+import threading
+from collections.abc import Sequence
+from typing import Any, Protocol, cast
+
+import numpy
+import torch
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Batch, DatasetReader, Instance, Token
+from allennlp.models import Model
+from allennlp.modules import ConditionalRandomField
+from allennlp.nn.util import move_to_device
+from allennlp_models.tagging.models.crf_tagger import CrfTagger
+
+from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_runtime.decoding import Scores
+from ldnet_runtime.prediction import Decoded, Options, SentenceDecoder
+
+ENGINES = ("auto", "onnx", "torch")
+AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class Engine(Protocol):
+    """Tags batches of sentences, from any number of threads."""
+
+    def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
+        """The tags of sentences, each of one word or more."""
+
+
+class TorchEngine:
+    """
+    The model itself.
+
+    # Parameters
+
+    model : `Model`
+        A tagger. Of a type other than "ldnet_tagger" and "crf_tagger", its output's "tags" are taken: probabilities
+        and n best need the scores of its labels.
+    reader : `DatasetReader`
+        Makes instances of words, and indexes them.
+    autocast : `torch.dtype`, optional
+        The precision of the networks below the CRF.
+    """
+
+    def __init__(self, model: Model, reader: DatasetReader, autocast: torch.dtype | None = None) -> None:
+        self._model = model
+        self._reader = reader
+        self._autocast = autocast
+        self._decoder = sentence_decoder(model)
+
+    @torch.no_grad()
+    def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
+        """The tags of sentences, each of one word or more."""
+        instances = [instance_of(words, self._reader) for words in sentences]
+        if self._decoder is None:
+            return self._tags_of_output(instances, sentences)
+        for instance in instances:
+            self._reader.apply_token_indexers(instance)
+        batch = Batch(instances)
+        batch.index_instances(self._model.vocab)
+        tensors = move_to_device(batch.as_tensor_dict(), self._model._get_prediction_device())
+        lengths = numpy.array([len(words) for words in sentences])
+        emissions = self._emissions(tensors)[:, : lengths.max()]
+        return self._decoder.decode(emissions, lengths, options)
+
+    def _emissions(self, tensors: dict[str, Any]) -> numpy.ndarray:
+        if isinstance(self._model, LdnetTagger):
+            emissions = _score(self._model, tensors["tokens"], self._autocast)
+        else:
+            emissions = self._model(tensors["tokens"])["logits"]
+        return cast(numpy.ndarray, emissions.cpu().numpy())
+
+    def _tags_of_output(
+        self, instances: list[Instance], sentences: Sequence[Sequence[str]]
+    ) -> Sequence[Decoded]:
+        """Some taggers (allennlp-models' `simple_tagger`) tag the padding, too."""
+        outputs = self._model.forward_on_instances(instances)
+        tags = [output["tags"][: len(words)] for output, words in zip(outputs, sentences)]
+        encoding = getattr(self._model, "label_encoding", None)
+        return [
+            Decoded(
+                row,
+                []
+                if encoding is None
+                else [
+                    (label, start, last + 1, None) for label, start, last in spans_from_tags(row, encoding)
+                ],
+            )
+            for row in tags
+        ]
+
+
+class ChosenEngine:
+    """
+    The engine that "auto", "onnx" or "torch" stands for. "auto" is ONNX Runtime for a model on a CPU that can be
+    exported, else torch. The export is made again after the model's weights changed.
+
+    # Parameters
+
+    name : `str`
+        One of `ENGINES`.
+    model, reader, autocast
+        As in `TorchEngine`.
+
+    Raises `ConfigurationError` for another name, and if autocast is asked for where it cannot be had.
+    """
+
+    def __init__(
+        self, name: str, model: Model, reader: DatasetReader, autocast: torch.dtype | None = None
+    ) -> None:
+        if name not in ENGINES:
+            raise ConfigurationError(f"The engine is {name!r}; expected one of {', '.join(ENGINES)}.")
+        if name == "onnx" and autocast is not None:
+            raise ConfigurationError("autocast is for the engine 'torch', but the engine is 'onnx'.")
+        self._name = name
+        self._model = model
+        self._reader = reader
+        self._autocast = autocast
+        self._chosen: tuple[Any, Engine] | None = None
+        self._lock = threading.Lock()
+
+    def current(self) -> Engine:
+        """The engine for the model as it is now."""
+        state = _state(self._model)
+        chosen = self._chosen
+        if chosen is None or chosen[0] != state:
+            with self._lock:
+                chosen = self._chosen
+                if chosen is None or chosen[0] != state:
+                    chosen = self._chosen = state, self._build()
+        return chosen[1]
+
+    def _build(self) -> Engine:
+        if self._name != "torch" and self._autocast is None:
+            from ldnet_allennlp.export import NotExportable, export_tagger
+            from ldnet_runtime import Tagger
+
+            on_cpu = all(parameter.device.type == "cpu" for parameter in self._model.parameters())
+            if on_cpu or self._name == "onnx":
+                try:
+                    return Tagger(export_tagger(self._model, self._reader))
+                except NotExportable as error:
+                    if self._name == "onnx":
+                        raise ConfigurationError(
+                            f"The engine 'onnx' cannot run this model: {error}"
+                        ) from error
+        return TorchEngine(self._model, self._reader, self._autocast)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_lock", "_chosen")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _lock=threading.Lock(), _chosen=None)
+
+
+def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
+    """
+    The precision of this name. Raises `ConfigurationError` for another name, another model than an "ldnet_tagger", and
+    a CPU that lacks it.
+    """
+    if name is None:
+        return None
+    if name not in AUTOCAST_TYPES or not isinstance(model, LdnetTagger):
+        raise ConfigurationError(
+            f"autocast is one of {', '.join(AUTOCAST_TYPES)} and for a model of the type 'ldnet_tagger', but "
+            f"it is {name!r} for a {type(model).__name__}."
+        )
+    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
+    if on_cpu and not (name == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        raise ConfigurationError(
+            f"autocast is {name!r}, but this CPU cannot compute in it (bfloat16 needs AVX512_BF16 or AMX; float16 a "
+            f"GPU). Leave autocast out."
+        )
+    return AUTOCAST_TYPES[name]
+
+
+def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
+    """
+    The instance that a reader makes of words, one or more. Words that AllenNLP or UTF-8 cannot hold are indexed as the
+    unknown token, and with "?" for halves of surrogate pairs.
+    """
+    return reader.text_to_instance([Token(_indexable(word)) for word in words])
+
+
+def sentence_decoder(model: Model) -> SentenceDecoder | None:
+    """What decodes the scores of a model's labels; `None` for a model whose CRF is not known."""
+    if isinstance(model, LdnetTagger):
+        return SentenceDecoder(
+            [model.vocab.get_token_from_index(n, model.label_namespace) for n in range(model.num_tags)],
+            model.label_encoding,
+            _numpy(model.crf.scores()),
+            model.crf._constraint_mask.cpu().numpy() > 0,
+            model.boundary_tags,
+        )
+    if type(model) is not CrfTagger or type(model.crf) is not ConditionalRandomField:
+        return None
+    crf = model.crf
+    nothing = torch.zeros(model.num_tags)
+    ends = (
+        (crf.start_transitions, crf.end_transitions)
+        if crf.include_start_end_transitions
+        else (nothing, nothing)
+    )
+    labels = [model.vocab.get_token_from_index(n, model.label_namespace) for n in range(model.num_tags)]
+    allowed = crf._constraint_mask.cpu().numpy() > 0
+    return SentenceDecoder(labels, model.label_encoding, _numpy((crf.transitions, *ends)), allowed)
+
+
+def _numpy(scores: tuple[torch.Tensor, ...]) -> Scores:
+    return Scores(*(part.detach().cpu().numpy() for part in scores))
+
+
+def _indexable(word: str) -> str:
+    if word == "@@PADDING@@":
+        return "@@UNKNOWN@@"
+    return word if word.isascii() else word.encode("utf-8", "replace").decode("utf-8")
+
+
+def _state(model: Model) -> Any:
+    """Changes whenever a weight does."""
+    return [(id(tensor), tensor._version) for tensor in (*model.parameters(), *model.buffers())]
+
+
+def _score(
+    model: LdnetTagger, tokens: Any, autocast: torch.dtype | None
+) -> torch.Tensor:  # until the model has it
+    if hasattr(model, "score"):
+        return model.score(tokens, autocast)[0]
+    from allennlp.nn.util import get_text_field_mask
+
+    mask = get_text_field_mask(tokens)
+    logits = model._score(tokens, mask)
+    return model._without_end_step(logits, mask)[0] if model.boundary_tags else logits

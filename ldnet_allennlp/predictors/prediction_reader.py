@@ -1,0 +1,136 @@
+"""The reader of `allennlp predict --use-dataset-reader`: files of any format, without labels."""
+
+import os
+from collections.abc import Iterator
+from typing import Any, cast
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.file_utils import cached_path
+from allennlp.data import DatasetReader, Instance, Token
+from allennlp.data.fields import MetadataField, TextField
+from overrides import overrides
+
+from ldnet_allennlp.common.gc_pause import in_groups
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats import KINDS, LAYOUT, read_items
+from ldnet_runtime.formats.files import expand
+from ldnet_runtime.formats.reading import detect_file
+from ldnet_runtime.formats.words import Words, words_of
+
+# So many instances are made without looking for garbage.
+_GROUP = 256
+
+
+class PredictionInstance(Instance):
+    """The words of one input, which may have several sentences, and what else its file holds of them."""
+
+    def __init__(self, words: Words, beside: dict[str, Any] | None = None) -> None:
+        tokens = [Token(word) for sentence in words.sentences for word in sentence]
+        fields = {"tokens": TextField(tokens), "metadata": MetadataField({"words": [t.text for t in tokens]})}
+        super().__init__(cast(Any, fields))
+        self.words = words
+        self.beside = beside or {}
+
+    @overrides
+    def __str__(self) -> str:
+        """`allennlp predict` makes this text of each, printed or not."""
+        return " ".join(word for sentence in self.words.sentences for word in sentence)
+
+
+class PredictionReader(DatasetReader):
+    """
+    A tagger's reader for prediction: what it reads has no labels, whether the files have some or not.
+
+    # Parameters
+
+    reader : `DatasetReader`
+        The tagger's reader.
+    kind : `str`, optional (default = `"auto"`)
+        What files hold, see `ldnet_runtime.formats.read_items`. "auto" finds out for each file. Files with columns are
+        read by `reader`; a "conll_columns" reader needs no tags then.
+
+    Raises `ConfigurationError` for another kind, and for "conll" if the reader is not "conll_columns".
+    """
+
+    def __init__(self, reader: DatasetReader, kind: str = "auto") -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ConfigurationError(f"The input is {kind!r}; expected one of {', '.join(KINDS)}.")
+        if kind == "conll" and not isinstance(reader, ConllColumnsReader):
+            raise ConfigurationError(
+                f"The input 'conll' needs a model whose dataset reader is 'conll_columns', but it is "
+                f"{type(reader).__name__}. The input 'auto' reads columns with that one (--use-dataset-reader)."
+            )
+        self.kind = kind
+        self.reader = reader
+        # Where AllenNLP's attackers look for them.
+        self._token_indexers = getattr(reader, "_token_indexers", {})
+
+    def split(self, value: Any) -> Words:
+        """The words of an input, by the tokenizer of the tagger's reader. Raises `InputError` or `TextError`."""
+        return words_of(value, *tokenizer_of(self.reader))
+
+    @overrides
+    def _read(self, file_path: Any) -> Iterator[Instance]:
+        yield from in_groups(self._instances(file_path), _GROUP)
+
+    def _instances(self, file_path: Any) -> Iterator[Instance]:
+        names = [str(file_path)] if isinstance(file_path, (str, os.PathLike)) else [str(p) for p in file_path]
+        try:
+            # A name that is neither a file nor a folder here may be an address, or paths with commas between them.
+            local = [name for name in names if os.path.exists(name) or any(sign in name for sign in "*?[")]
+            paths = expand(local) if len(local) == len(names) else names
+            for path in paths:
+                yield from self._read_file(path)
+        except InputError as error:
+            raise ConfigurationError(str(error)) from error
+
+    def _read_file(self, path: str) -> Iterator[Instance]:
+        if not os.path.exists(path) and self.kind in ("auto", "conll"):
+            yield from self._read_columns(path)
+            return
+        with open(cached_path(path), "rb") as file:
+            kind = detect_file(file) if self.kind == "auto" else self.kind
+            if kind != "conll":
+                for item in read_items(file, path, kind):
+                    try:
+                        words = self.split(item.value)
+                    except InputError as error:
+                        raise InputError(f"{path}, line {item.line}: {error}") from error
+                    yield PredictionInstance(words)
+                return
+        yield from self._read_columns(path)
+
+    def _read_columns(self, path: str) -> Iterator[Instance]:
+        reader, separator = self.reader, " "
+        if isinstance(reader, ConllColumnsReader):
+            reader = reader.for_prediction()
+            separator = "\t" if reader.layout.separator == b"\t" else " "
+        for instance in reader.read(path):
+            words, beside = words_and_columns(instance)
+            yield PredictionInstance(Words([words]), {**beside, "separator": separator})
+
+    @overrides(check_signature=False)
+    def text_to_instance(self, *inputs: Any, **options: Any) -> Instance:
+        return self.reader.text_to_instance(*inputs, **options)
+
+    @overrides
+    def apply_token_indexers(self, instance: Instance) -> None:
+        self.reader.apply_token_indexers(instance)
+
+
+def tokenizer_of(reader: DatasetReader) -> tuple[str, str]:
+    """The mode and the language of a reader's tokenizer; white space for a reader without one."""
+    tokenizer = getattr(reader, "tokenizer", None)
+    return getattr(tokenizer, "mode", "whitespace"), getattr(tokenizer, "language", "en")
+
+
+def words_and_columns(instance: Instance) -> tuple[list[str], dict[str, Any]]:
+    """The words of a sentence, and all of their columns if its reader has put them into the metadata."""
+    metadata: dict[str, Any] = {}
+    if isinstance(instance.fields.get("metadata"), MetadataField):
+        metadata = cast(MetadataField, instance["metadata"]).metadata
+    tokens = cast(TextField, instance["tokens"]).tokens
+    words = metadata.get("words", [token.text or "" for token in tokens])
+    return list(words), {name: metadata[name] for name in LAYOUT if name in metadata}

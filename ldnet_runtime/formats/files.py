@@ -1,0 +1,66 @@
+"""Which files names stand for, and files that are never half written."""
+
+import contextlib
+import glob
+import os
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ldnet_runtime.errors import InputError
+
+STANDARD = "-"
+
+
+def expand(names: Iterable[str]) -> list[str]:
+    """
+    The files that names, folders (all files below them that are not hidden) and globs ("**" for any depth) stand for,
+    each once. Raises `InputError` for a name that stands for no file.
+    """
+    paths: list[str] = []
+    for name in names:
+        if os.path.isdir(name):
+            matches = sorted(str(path) for path in Path(name).rglob("*") if _is_visible(path, name))
+        elif name == STANDARD or os.path.exists(name):
+            matches = [name]
+        else:
+            matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
+        if not matches:
+            raise InputError(f"{name}: no such file.")
+        paths += matches
+    return list(dict.fromkeys(paths))
+
+
+@contextlib.contextmanager
+def written_beside(path: str) -> Iterator[BinaryIO]:
+    """
+    A file that takes the place of `path` when the context ends without an error, so that none is ever half written.
+    Standard output ("-"), pipes and devices are written to directly.
+    """
+    if path == STANDARD:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as device:
+            yield device
+        return
+    path = os.path.realpath(path)  # a link stays one
+    descriptor, beside = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    try:
+        with open(descriptor, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(beside, 0o666 & ~mask)
+        os.replace(beside, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(beside)
+        raise
+
+
+def _is_visible(path: Path, folder: str) -> bool:
+    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)

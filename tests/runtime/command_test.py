@@ -1,0 +1,186 @@
+"""`ldnet-tag` as users run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from ldnet_runtime import Tagger
+from ldnet_runtime.__main__ import main
+from tests.resources import ROOT
+from tests.runtime import models
+
+TEXT = "Ada Lovelace lived in London .\nCharles Babbage\n"
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "ner.onnx"
+    path.write_bytes(models.word_model())
+    return str(path)
+
+
+def run(model, *options, stdin=b"", **popen):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "LC_ALL": "C"}
+    command = [sys.executable, "-m", "ldnet_runtime", model, *map(str, options)]
+    return subprocess.run(command, input=stdin, capture_output=True, env=environment, **popen)
+
+
+def test_standard_input_and_output(model):
+    done = run(model, "--output", "inline", stdin=TEXT.encode())
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.decode() == (
+        "<PER> Ada Lovelace </PER> lived in <LOC> London </LOC> .\n<PER> Charles Babbage </PER>\n"
+    )
+    assert done.stderr == b""  # no progress where nobody looks
+
+
+def test_python_gives_the_same(model, tmp_path, capfd):
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert main([model, str(tmp_path / "a.txt"), "--n-best", "2", "--marginals", "--input", "document"]) == 0
+    (output,) = map(json.loads, capfd.readouterr().out.splitlines())
+    prediction = Tagger(model)(TEXT, n_best=2, marginals=True)
+    assert output["tags"] == prediction.tags and output["text"] == TEXT
+    assert [span["confidence"] for span in output["spans"]] == [span.confidence for span in prediction]
+    assert len(output["n_best"]) == 2 and len(output["marginals"]) == len(prediction.words)
+
+
+def test_folders_globs_and_one_output_an_input(model, tmp_path):
+    folder = tmp_path / "in"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text(TEXT)
+    (folder / "sub" / "b.jsonl").write_text('{"tokens": ["London"]}\n')
+    (folder / ".hidden").write_text("x")
+    out = tmp_path / "out.jsonl"
+    assert main([model, str(folder), "-o", str(out)]) == 0
+    outputs = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [os.path.basename(output["file"]) for output in outputs] == ["a.txt", "a.txt", "b.jsonl"]
+    assert main([model, str(folder / "*.txt"), "-o", str(out), "--no-confidences"]) == 0
+    assert "confidence" not in out.read_text() and "file" not in out.read_text()
+    results = tmp_path / "results"
+    assert main([model, str(folder), "-o", f"{results}{os.sep}", "--output", "html"]) == 0
+    assert sorted(path.name for path in results.iterdir()) == ["a.html", "b.html"]
+    assert main([model, str(folder), "-o", str(results), "--output", "standoff"]) == 0
+    text = (results / "a.txt").read_text()
+    places = [line.split("\t") for line in (results / "a.ann").read_text().splitlines()]
+    assert [text[int(p.split()[1]) : int(p.split()[2])] for _, p, _ in places] == [s for _, _, s in places]
+
+
+def test_columns_in_and_out(model, tmp_path):
+    (tmp_path / "a.conll").write_text("Ada NNP O\nlived VBD O\n\nin IN O\n")
+    assert main([model, str(tmp_path / "a.conll"), "--output", "conll", "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").read_text() == "Ada NNP O B-PER\nlived VBD O O\n\nin IN O O\n\n"
+    (tmp_path / "a.conll").write_text("Ada\tNNP x\tO\nLovelace\tVBD\tO\n")
+    options = ["--output", "conll", "--tag-encoding", "BIOUL", "-o", str(tmp_path / "out")]
+    assert main([model, str(tmp_path / "a.conll"), *options]) == 0
+    assert (tmp_path / "out").read_text() == "Ada\tNNP x\tO\tB-PER\nLovelace\tVBD\tO\tL-PER\n\n"
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["missing.txt"], "missing.txt: no such file"),
+        (["a.jsonl"], "a.jsonl, line 2: word 1 is None; expected a string"),
+        (["a.jsonl", "--output", "standoff"], "name a folder with -o"),
+        (["a.jsonl", "sub/a.jsonl", "-o", "out/"], "would both become out/a.jsonl"),
+        (["a.jsonl", "-o", "sub/missing/x"], "No such file or directory"),
+        (["a.jsonl", "-o", "./", "--output", "json"], "would be replaced by its own output"),
+        (["a.jsonl", "--tag-encoding", "XYZ", "--output", "conll"], "Found the label encoding 'XYZ'"),
+    ],
+)
+def test_errors_are_one_sentence(model, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for name in ("a.jsonl", "sub/a.jsonl"):
+        (tmp_path / name).write_text('{"tokens": ["a"]}\n{"tokens": [null]}\n')
+    if "--tag-encoding" in arguments:
+        (tmp_path / "a.jsonl").write_text('{"tokens": ["Ada"]}\n')
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert main([model, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert message in error and error.startswith("ldnet-tag: error: ") and error.count("\n") == 1
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == before
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"{}", models.word_model()[:-30]])
+def test_a_hostile_model(tmp_path, content):
+    (tmp_path / "a.onnx").write_bytes(content)
+    done = run(tmp_path / "a.onnx", stdin=b"a\n")
+    assert done.returncode == 1 and done.stdout == b""
+    assert done.stderr.startswith(b"ldnet-tag: error: ") and done.stderr.count(b"\n") == 1
+
+
+def test_a_failure_keeps_what_was_there(model, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"tokens": ["a"]}\n{"tokens": 5}\n')
+    (tmp_path / "out").write_text("from an earlier run\n")
+    assert main([model, str(tmp_path / "a.jsonl"), "-o", str(tmp_path / "out"), "--window", "1"]) == 1
+    assert (tmp_path / "out").read_text() == "from an earlier run\n"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="no signals")
+def test_an_interrupt_leaves_nothing_half_written(model, tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "ldnet_runtime", model, "-o", str(tmp_path / "out"), "--window", "1"]
+    process = subprocess.Popen(
+        [*command, "--input", "text"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    process.stdin.write(b"Ada\n" * 100000)
+    process.stdin.flush()
+    while not any(path.name.startswith(".out.") for path in tmp_path.iterdir()):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130 and error == b""
+    assert [path.name for path in tmp_path.iterdir()] == ["ner.onnx"]
+
+
+def test_a_reader_that_stops(model):
+    program = f"{sys.executable} -m ldnet_runtime {model} --input text | head -1; echo ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", program], input=b"Ada\n" * 50000, capture_output=True, env=environment
+    )
+    lines = done.stdout.splitlines()
+    assert json.loads(lines[0])["words"] == ["Ada"] and lines[1] == b"1" and done.stderr == b""
+
+
+def test_a_device_and_a_link(model, tmp_path):
+    (tmp_path / "a.txt").write_text("Ada\n")
+    assert main([model, str(tmp_path / "a.txt"), "-o", os.devnull]) == 0
+    assert not os.path.isfile(os.devnull)
+    (tmp_path / "real").write_text("")
+    (tmp_path / "link").symlink_to("real")
+    assert main([model, str(tmp_path / "a.txt"), "-o", str(tmp_path / "link")]) == 0
+    assert (tmp_path / "link").is_symlink() and json.loads((tmp_path / "real").read_text())["words"] == [
+        "Ada"
+    ]
+
+
+def test_info(model, capsys):
+    assert main([model, "--info"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "labels: 5 (BIO)" in lines and "archive: toy" in lines
+
+
+def test_help_needs_neither_numpy_nor_onnxruntime():
+    program = "import sys; from ldnet_runtime.__main__ import build_parser; build_parser(); " + (
+        "assert not {'numpy', 'onnxruntime', 'torch', 'allennlp'} & set(sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
+def test_tagging_needs_nothing_else(model):
+    program = (
+        f"import sys; from ldnet_runtime import Tagger; print(Tagger({model!r})('Ada').tags); "
+        "assert not {'torch', 'allennlp', 'onnx', 'spacy', 'ldnet_allennlp'} & set(sys.modules), sys.modules"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment)
+    assert done.returncode == 0 and done.stdout == b"['B-PER']\n", done.stderr

@@ -1,0 +1,138 @@
+import bz2
+import gzip
+import io
+import json
+import lzma
+
+import pytest
+
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats import read_items
+from ldnet_runtime.formats.reading import detect
+from ldnet_runtime.formats.words import words_of
+
+
+def read(content, kind="auto"):
+    content = content if isinstance(content, bytes) else content.encode()
+    return [item.value for item in read_items(io.BytesIO(content), "the/file", kind)]
+
+
+def words(content, kind="auto"):
+    return [words_of(value, mode="whitespace").sentences for value in read(content, kind)]
+
+
+@pytest.mark.parametrize(
+    "content, kind",
+    [
+        ("", "text"),
+        ("\n\n", "text"),
+        ("the list of a class .\n", "text"),
+        ('{"sentence": "a"}\n', "jsonl"),
+        ('\n{ "tokens": ["a"]}\n', "jsonl"),
+        ("{\n", "jsonl"),  # a pretty-printed object: refused as JSON lines
+        ('[{"text": "a"}]', "jsonl"),
+        ("[\n", "jsonl"),
+        ("{python} is a word\n", "document"),
+        ("[1] is a reference\n", "document"),
+        ("Ada B-PER\nlived O\n", "conll"),
+        ("Ada NNP B-NP B-PER\nlived VBD B-VP O\n\nIn IN B-PP O\n", "conll"),
+        ("-DOCSTART- -X- O O\n\nAda NNP B-NP B-PER\n", "conll"),
+        ("# sent_id = 1\n1\tAda\tAda\tPROPN\t_\t_\t0\troot\t_\t_\n", "conll"),
+        ("0\tHer\tO\n1\tdog\tO\n", "conll"),
+        ("Ada\tPROPN\nlived\tVERB\nin\tADP\nLondon\tPROPN\n.\tPUNCT\n", "conll"),
+        ("the\nlist\nof\na\n\nclass\n", "conll"),
+        ("Vitamin O\n", "text"),
+        ("a b\nc d\n", "text"),
+    ],
+)
+def test_detection(content, kind):
+    assert detect(content) == kind
+
+
+def test_each_file_by_itself():
+    assert words("the list\n\n\u2028a  b\t\xa0c\r\n", "text") == [
+        [["the", "list"]],
+        [],
+        [["\u2028a", "b", "\xa0c"]],
+    ]
+    assert words('{"sentence": "a b"}\n\n{"tokens": ["c d"]}\n"e f"\n["g"]\n') == [
+        [["a", "b"]],
+        [["c d"]],
+        [["e", "f"]],
+        [["g"]],
+    ]
+    assert words("a b\nc\n\nd", "document") == [[["a", "b"], ["c"], ["d"]]]
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_array(indent):
+    items = [{"text": "a b"}, {"tokens": ["c"]}, {"tokens": []}]
+    assert read(json.dumps(items, indent=indent)) == items
+    assert read("[]") == []
+    assert words('["Ada", "lived"]\n["x"]\n') == [[["Ada", "lived"]], [["x"]]]
+
+
+def test_columns():
+    content = "-DOCSTART- -X- O\n\nAda NNP B-PER\nlived VBD O\n\n \nIn IN O\n"
+    first, second = read(content)
+    assert first == {
+        "tokens": ["Ada", "lived"],
+        "columns": [["Ada", "NNP", "B-PER"], ["lived", "VBD", "O"]],
+        "separator": " ",
+    }
+    assert second["tokens"] == ["In"]
+
+
+def test_words_in_the_second_column():
+    conllu = "# text = zum Haus\n1-2\tzum\t_\t_\t_\t_\t_\t_\t_\t_\n" + "".join(
+        f"{n}\t{word}\t_\t_\t_\t_\t0\t_\t_\t_\n" for n, word in enumerate(["zu", "dem", "Haus"], start=1)
+    )
+    (sentence,) = read(conllu)
+    assert sentence["tokens"] == ["zu", "dem", "Haus"] and sentence["separator"] == "\t"
+    assert read("0\tHer\tO\n1\tdog\tO\n\n0\tIt\tO\n")[1]["tokens"] == ["It"]
+    assert read("1999 CD O\nwas VBD O\n")[0]["tokens"] == ["1999", "was"]
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda content: content])
+def test_compressed(compress):
+    content = "\ufeff".encode() + b"a b\n" * 50000
+    found = read(compress(content), "text")
+    assert len(found) == 50000 and set(found) == {"a b"}
+    assert read(compress(b"x\n") + compress(b"y"), "text") == ["x", "y"]
+
+
+def test_zstandard():
+    zstandard = pytest.importorskip("zstandard")
+    content = zstandard.ZstdCompressor().compress(b"a b\n" * 1000)
+    assert read(content) == ["a b"] * 1000
+
+
+@pytest.mark.parametrize(
+    "content, kind, message",
+    [
+        (b"a\n\xff\n", "text", "the/file, line 2: byte 1 is 0xff, which is not UTF-8"),
+        (
+            gzip.compress(b"".join(b"%d\n" % n for n in range(9999)))[:-2000],
+            "text",
+            "the/file, line .*: the file cannot be read any further",
+        ),
+        (
+            b'{"text": "a"}\n{"text": \n',
+            "auto",
+            "the/file, line 2: expected JSON such as .*: Expecting value",
+        ),
+        (b"[" * 100000, "jsonl", "the/file, line 1: expected a JSON array of inputs: .*recursion"),
+        (b'{"a": ' * 100000, "jsonl", "the/file, line 1: expected JSON such as .*recursion"),
+        (b"7\n", "jsonl", "the/file, line 1: expected an object, a text or a list of words, but it is 7"),
+        (b"a O\nb\n", "conll", "the/file, line 2: the row has 1 columns; expected 2 as in line 1"),
+        (b"", "csv", "the input is 'csv'; expected one of auto, text, document, jsonl, conll"),
+    ],
+)
+def test_errors_name_the_place(content, kind, message):
+    with pytest.raises(InputError, match=message):
+        read(content, kind)
+
+
+def test_lines_across_blocks():
+    lines = ["x" * size for size in (0, 65535, 65536, 65537, 200000, 1)]
+    assert read("\n".join(lines), "text") == lines
