@@ -1,3 +1,4 @@
+from ldnet_allennlp.commands.ldnet_annotate import LdnetAnnotate
 from ldnet_allennlp.commands.ldnet_convert import LdnetConvert
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
 from ldnet_allennlp.commands.ldnet_report import LdnetReport

@@ -1,0 +1,216 @@
+"""Dictionaries of typed surfaces and of phrases of unknown type, and their matches in sentences."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import ahocorasick
+from allennlp.common.checks import ConfigurationError
+from spacy.util import get_lang_class
+
+from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
+
+# Types whose surfaces are names: written in lower case they are other words.
+PROPER_NAMES = frozenset({"PER", "ORG", "LOC", "PERSON", "ORGANIZATION", "LOCATION", "GPE"})
+
+
+class Entry(NamedTuple):
+    """A surface and its types; none for a phrase of unknown type."""
+
+    surface: str
+    types: frozenset[str]
+
+
+class Match(NamedTuple):
+    """The words [start, end) of a sentence that an entry matches."""
+
+    start: int
+    end: int
+    entry: Entry
+
+
+def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
+    """
+    A file with `TYPE<TAB>surface` in each line; several types are separated by commas, as in AutoNER's core
+    dictionaries. Surfaces are split into words by `split`. The types of repeated surfaces are united.
+
+    Raises `ConfigurationError` with file and line for any other line.
+    """
+    types: dict[str, set[str]] = {}
+    for number, line in _lines(path):
+        names, tab, surface = line.partition("\t")
+        words = split(surface)
+        kinds = {name.strip() for name in names.split(",")}
+        if (
+            not tab
+            or not words
+            or not all(kinds)
+            or any(c.isspace() or c == "|" for kind in kinds for c in kind)
+        ):
+            raise ConfigurationError(
+                f"{path}, line {number}: found {excerpt(line)}, expected a type, a tab and a surface, such as "
+                f"'Disease<TAB>renal failure'."
+            )
+        types.setdefault(" ".join(words), set()).update(kinds)
+    return [Entry(surface, frozenset(kinds)) for surface, kinds in types.items()]
+
+
+def read_phrases(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
+    """A file with a phrase in each line, as AutoNER's full dictionaries."""
+    surfaces = dict.fromkeys(" ".join(split(line)) for _, line in _lines(path))
+    return [Entry(surface, frozenset()) for surface in surfaces]
+
+
+def _lines(path: str) -> Iterator[tuple[int, str]]:
+    for number, line in numbered_lines(path):
+        text = decode_line(line, "utf-8", path, number)
+        if text.strip():
+            yield number, text
+
+
+class DictionaryMatcher:
+    """
+    Finds the entries of dictionaries in sentences (after Shang et al. 2018, arXiv 1809.03599, and AutoNER's
+    `string_match.h`).
+
+    A surface matches in any case, but only as it is written or in capitals if it contains a stop word, if one of its
+    types is a proper name, or if it is an abbreviation: one word of at most `max_abbreviation` characters, without
+    lower-case letters. Single stop words never match. (AutoNER has no rule for abbreviations, and matches other
+    surfaces as written, in capitals or in lower case alone, which misses the first word of a sentence.)
+
+    Of overlapping matches, those with the greatest sum of squared lengths are chosen, typed ones before phrases.
+
+    # Parameters
+
+    entries : `Sequence[Entry]`
+        Typed entries and phrases. An entry with types takes precedence over a phrase with the same surface.
+    language : `str`, optional (default = `"en"`)
+        The language of the stop words, which are spaCy's.
+    max_abbreviation : `int`, optional (default = `5`)
+    """
+
+    def __init__(self, entries: Sequence[Entry], language: str = "en", max_abbreviation: int = 5) -> None:
+        stop_words = get_lang_class(language).Defaults.stop_words
+        as_written: dict[str, Entry] = {}
+        any_case: dict[str, Entry] = {}
+        for entry in entries:
+            words = entry.surface.lower().split(" ")
+            if len(words) == 1 and words[0] in stop_words:
+                continue
+            _add(as_written, entry.surface, entry)
+            _add(as_written, entry.surface.upper(), entry)
+            is_abbreviation = (
+                len(words) == 1 and len(entry.surface) <= max_abbreviation and entry.surface.isupper()
+            )
+            if not is_abbreviation and not entry.types & PROPER_NAMES and stop_words.isdisjoint(words):
+                _add(any_case, " ".join(words), entry)
+        self._as_written = _automaton(as_written)
+        self._any_case = _automaton(any_case)
+
+    def matches(self, words: Sequence[str]) -> list[Match]:
+        """The matches of a sentence, from left to right, without overlaps."""
+        candidates: dict[int, dict[int, Match]] = {}  # by end and start
+        for match in _search(self._any_case, [word.lower() for word in words]):
+            candidates.setdefault(match.end, {})[match.start] = match
+        for match in _search(self._as_written, words):
+            rivals = candidates.setdefault(match.end, {})
+            if match.entry.types or match.start not in rivals:
+                rivals[match.start] = match
+        # best[i]: the greatest (sum of squared lengths, typed words) of the first i words.
+        best: list[tuple[int, int]] = [(0, 0)]
+        chosen: list[Match | None] = [None]
+        for end in range(1, len(words) + 1):
+            score, choice = best[-1], None
+            for match in candidates.get(end, {}).values():
+                length = match.end - match.start
+                total, typed = best[match.start]
+                value = (total + length * length, typed + length * bool(match.entry.types))
+                if value > score:
+                    score, choice = value, match
+            best.append(score)
+            chosen.append(choice)
+        matches: list[Match] = []
+        end = len(words)
+        while end > 0:
+            choice = chosen[end]
+            if choice is not None:
+                matches.append(choice)
+            end = end - 1 if choice is None else choice.start
+        return matches[::-1]
+
+
+def _add(forms: dict[str, Entry], form: str, entry: Entry) -> None:
+    """Add a form of an entry. A surface written like the form wins; otherwise the types are united."""
+    rival = forms.get(form)
+    if rival is None or (entry.types and not rival.types):
+        forms[form] = entry
+    elif entry.types:
+        exact, rival_exact = entry.surface == form, rival.surface == form
+        if exact == rival_exact:
+            forms[form] = Entry(rival.surface, rival.types | entry.types)
+        elif exact:
+            forms[form] = entry
+
+
+def _automaton(forms: dict[str, Entry]) -> ahocorasick.Automaton:
+    automaton = ahocorasick.Automaton()
+    for form, entry in forms.items():
+        # The blanks make matches begin and end at words.
+        automaton.add_word(f" {form} ", (form.count(" ") + 1, entry))
+    automaton.make_automaton()
+    return automaton
+
+
+def _search(automaton: ahocorasick.Automaton, words: Sequence[str]) -> Iterator[Match]:
+    if len(automaton) == 0 or not words:
+        return
+    word_after, position = {}, 0  # the word that begins after the blank at each position
+    for index, word in enumerate(words):
+        word_after[position] = index
+        position += len(word) + 1
+    word_after[position] = len(words)
+    for last, (length, entry) in automaton.iter(f" {' '.join(words)} "):
+        end = word_after[last]
+        yield Match(end - length, end, entry)
+
+
+class MatchCounts:
+    """What matched, for the report."""
+
+    def __init__(self) -> None:
+        self.sentences = self.words = 0
+        self.entries: Counter[Entry] = Counter()
+
+    def add(self, words: Sequence[str], matches: Sequence[Match]) -> None:
+        """Count a sentence."""
+        self.sentences += 1
+        self.words += len(words)
+        self.entries.update(match.entry for match in matches)
+
+    def report(self, entries: Sequence[Entry], most: int = 15) -> str:
+        """Totals, the most frequent matches, ambiguous surfaces, and how many entries never matched."""
+        typed = sum(count for entry, count in self.entries.items() if entry.types)
+        phrases = sum(self.entries.values()) - typed
+        lines = [
+            f"{self.sentences:,} sentences, {self.words:,} words, {typed:,} typed matches, {phrases:,} matches of "
+            f"phrases of unknown type"
+        ]
+        by_type: Counter[str] = Counter()
+        for entry, count in self.entries.items():
+            by_type["|".join(sorted(entry.types)) or "?"] += count
+        lines += [f"  {kind}: {count:,}" for kind, count in by_type.most_common()]
+        matched = {entry.surface for entry in self.entries}
+        for title, rows in (
+            ("Most frequent typed matches", [item for item in self.entries.most_common() if item[0].types]),
+            ("Most frequent phrases", [item for item in self.entries.most_common() if not item[0].types]),
+            ("Ambiguous surfaces", [item for item in self.entries.most_common() if len(item[0].types) > 1]),
+        ):
+            if rows:
+                lines.append(f"{title}:")
+                lines += [
+                    f"  {count:>7,}  {'|'.join(sorted(entry.types)) or '?'}  {entry.surface}"
+                    for entry, count in rows[:most]
+                ]
+        never = [entry for entry in entries if entry.surface not in matched]
+        lines.append(f"Never matched: {len(never):,} of {len(entries):,} entries")
+        return "\n".join(lines)

@@ -1,0 +1,156 @@
+"""
+`allennlp ldnet-annotate`: labels raw text with dictionaries, to train taggers without annotated sentences.
+
+    allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases full.txt -o train.conll
+    allennlp ldnet-annotate raw_text.txt --input tokens --dictionary core.tsv -o train.ck --format ck
+    allennlp ldnet-annotate truth_dev.ck --input ck -o dev.conll
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from overrides import overrides
+
+from ldnet_allennlp.commands.annotate.dictionary import (
+    DictionaryMatcher,
+    Entry,
+    MatchCounts,
+    read_dictionary,
+    read_phrases,
+)
+from ldnet_allennlp.commands.annotate.formats import (
+    UNKNOWN,
+    Labeled,
+    Match,
+    ck_rows,
+    conll_rows,
+    read_ck,
+    read_sentences,
+)
+from ldnet_allennlp.common.files import atomic_write, check_output
+from ldnet_runtime.text import split_text
+
+
+@Subcommand.register("ldnet-annotate")
+class LdnetAnnotate(Subcommand):
+    """
+    Labels the matches of a dictionary in raw text (AutoNER; Shang et al. 2018, arXiv 1809.03599): distant labels, to
+    train an `ldnet_tagger` with partial labels.
+    """
+
+    @overrides
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        description = "Label raw text with dictionaries and write CoNLL columns or AutoNER's .ck rows."
+        subparser = parser.add_parser(
+            self.name, description=description, help="Label raw text with dictionaries."
+        )
+        subparser.add_argument("raw", help="raw text, plain or compressed")
+        subparser.add_argument("-o", "--output", required=True, help="the file to write")
+        subparser.add_argument(
+            "--input",
+            choices=("text", "tokens", "ck"),
+            default="text",
+            help="text (default): any text, split by rules; tokens: one word per line, a blank line after each "
+            "sentence; ck: sentences that AutoNER has labeled, to be converted",
+        )
+        subparser.add_argument("--language", default="en", help="language of the text (default: en)")
+        subparser.add_argument("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
+        subparser.add_argument(
+            "--phrases", help="phrases of unknown type, one per line: their words become '?'"
+        )
+        subparser.add_argument(
+            "--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words (default: O)"
+        )
+        subparser.add_argument(
+            "--format", choices=("conll", "ck"), default="conll", help="output (default: conll)"
+        )
+        subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
+        subparser.set_defaults(func=annotate_from_args)
+        return subparser
+
+
+def annotate_from_args(args: argparse.Namespace) -> None:
+    """Run the command; mistakes end it with one sentence."""
+    try:
+        print(
+            annotate(
+                args.raw,
+                args.output,
+                dictionary=args.dictionary,
+                phrases=args.phrases,
+                kind=args.input,
+                language=args.language,
+                outside=args.outside,
+                output_format=args.format,
+                force=args.force,
+            )
+        )
+    except (ConfigurationError, OSError) as error:
+        sys.exit(f"ldnet-annotate: error: {getattr(error, 'message', None) or error}")
+
+
+def annotate(
+    raw: str,
+    output: str,
+    dictionary: str | None = None,
+    phrases: str | None = None,
+    kind: str = "text",
+    language: str = "en",
+    outside: str = "O",
+    output_format: str = "conll",
+    force: bool = False,
+) -> str:
+    """
+    Label raw text. See `LdnetAnnotate` for the parameters.
+
+    # Returns
+
+    `str`
+        The report: totals, the most frequent matches, ambiguous surfaces, entries that never matched.
+
+    Raises `ConfigurationError` for lines that cannot be read, and if the output exists.
+    """
+    check_output(output, force)
+    if (dictionary is None) != (kind == "ck"):
+        raise ConfigurationError("Raw text needs a --dictionary, and --input ck takes none.")
+    counts = MatchCounts()
+    if kind == "ck":
+        entries: list[Entry] = []
+        sentences = _gold_sentences(raw)
+    else:
+        assert dictionary is not None
+        entries = _read_entries(dictionary, phrases, kind, language)
+        matcher = DictionaryMatcher(entries, language)
+        sentences = (Labeled(words, matcher.matches(words)) for words in read_sentences(raw, kind, language))
+    with atomic_write(output) as file:
+        for sentence in sentences:
+            counts.add(sentence.words, sentence.matches)
+            rows = ck_rows(sentence) if output_format == "ck" else conll_rows(sentence, outside)
+            file.write("".join(f"{row}\n" for row in rows) + "\n")
+        if counts.sentences == 0:
+            raise ConfigurationError(f"{raw}: found no sentence.")
+    return counts.report(entries)
+
+
+def _read_entries(dictionary: str, phrases: str | None, kind: str, language: str) -> list[Entry]:
+    # Surfaces have the words that the same characters have in the text.
+    split: Callable[[str], Sequence[str]] = str.split
+    if kind == "text":
+
+        def split(surface: str) -> Sequence[str]:
+            return [word for sentence in split_text(surface, language=language) for word in sentence.words]
+
+    entries = read_dictionary(dictionary, split)
+    return entries if phrases is None else entries + read_phrases(phrases, split)
+
+
+def _gold_sentences(path: str) -> Iterator[Labeled]:
+    for words, spans in read_ck(path):
+        matches = [
+            Match(start, end, Entry(" ".join(words[start:end]), frozenset([kind])))
+            for kind, start, end in spans
+        ]
+        yield Labeled(words, matches)
