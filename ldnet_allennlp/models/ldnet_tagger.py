@@ -19,7 +19,7 @@ from ldnet_allennlp.data.conll.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
 from ldnet_allennlp.models.tagger_crf import batched_crf
 from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
-from ldnet_allennlp.modules.characters.sentence_character_lstm import CharacterStates
+from ldnet_allennlp.modules.characters.character_states import CharacterStates
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities

@@ -174,7 +174,7 @@ def test_all_losses_can_be_co_trained():
 
 
 def test_the_character_embedder_must_be_one():
-    with pytest.raises(ConfigurationError, match=r"'tokens' .embedder. was expected .* it is a Embedding"):
+    with pytest.raises(ConfigurationError, match=r"'tokens' .embedder. .* has the type Embedding"):
         build({"model.co_training.embedder": "tokens"})
 
 

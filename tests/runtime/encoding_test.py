@@ -116,7 +116,7 @@ def test_sentence_characters(end_position):
 def test_the_same_characters_as_the_torch_network_reads():
     """Where its two networks read each word, given what AllenNLP's indexer gives."""
     torch = pytest.importorskip("torch")
-    from ldnet_allennlp.modules.characters.packed_characters import lay_out
+    from ldnet_allennlp.modules.characters.packed_characters import pack_characters
 
     sentences = [["Ada", "", "in", "London"], ["a"], ["bc", "."]]
     ids = [[character_ids(word) for word in words] for words in sentences]
@@ -124,7 +124,7 @@ def test_the_same_characters_as_the_torch_network_reads():
     for row, of_sentence in enumerate(ids):
         for step, of_word in enumerate(of_sentence):
             table[row, step, : len(of_word)] = torch.tensor(of_word, dtype=torch.long)
-    strings = lay_out(table)
+    strings = pack_characters(table)
     arrays = encode([SentenceCharacterInput("s", "characters")], sentences)
     flat = torch.from_numpy(arrays["s"].T.ravel())
     for codes, slots, places in (

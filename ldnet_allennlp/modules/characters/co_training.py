@@ -1,4 +1,4 @@
-"""The language model that is trained beside a tagger, on the states of its character networks."""
+"""A word-prediction loss on the character LSTMs of a tagger, during training."""
 
 import logging
 from typing import ContextManager, Dict, List, NamedTuple, Optional
@@ -9,7 +9,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.modules import Highway, TextFieldEmbedder
 
-from ldnet_allennlp.modules.characters.sentence_character_lstm import CharacterStates, SentenceCharacterLstm
+from ldnet_allennlp.modules.characters.character_states import CharacterStates
+from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 
 logger = logging.getLogger(__name__)
@@ -24,7 +25,7 @@ class CoTrainingLoss(NamedTuple):
     # Parameters
 
     loss : `torch.Tensor`
-        A scalar: what is to be added to the tagger's loss.
+        A scalar: the part of the tagger's loss.
     negative_log_likelihood : `torch.Tensor`
         A scalar: the sum over the targets of both directions, in nats.
     num_targets : `int`
@@ -38,30 +39,28 @@ class CoTrainingLoss(NamedTuple):
 
 class CharacterCoTraining(torch.nn.Module, FromParams):
     """
-    Lets the character networks of a tagger predict words, as in LM-LSTM-CRF (Liu et al. 2018, arXiv 1709.04109;
-    `train_wc.py` of the original): the forward network the next word, from its state at the space after each word,
-    the backward network the previous word, from its state at each word's first character. Both directions have
-    highway layers of their own and share one softmax, as in the original.
+    Adds a word-prediction loss on a tagger's character LSTMs during training, as in LM-LSTM-CRF (Liu et al. 2018, arXiv
+    1709.04109; `train_wc.py` of the original): the forward network predicts the next word from its state at the space
+    after each word, the backward network the previous word from its state at each word's first character. Each
+    direction has highway layers of its own; both share one softmax, as in the original.
 
-    In a sentence of L words each direction has L targets. The forward network predicts words 2 to L, and the end of
-    the sentence after the last one; the backward network predicts word L when it has read nothing but the
-    sentence marker, and then words L - 1 to 1. (The original predicts the end once more at every padded
-    position; here padding has no part in the loss.) The loss is
+    In a sentence of L words each direction has L targets. The forward network predicts words 2 to L, and the end of the
+    sentence after the last one; the backward network predicts word L after the sentence marker, then words L - 1 to 1.
+    (The original also predicts the end at every padded position; here padding has no part in the loss.) The loss is
 
         lambda_0 * (mean of the forward targets' -log p + mean of the backward targets' -log p)
 
-    It takes training alone: a tagger computes none of this when it evaluates or predicts. The states are those that
-    the tagger reads, from the same pass of the networks.
+    Evaluation and prediction compute none of this. The tagger and this loss share one pass of the networks.
 
-    Highway layers are AllenNLP's, y = g * x + (1 - g) * relu(A x), which compute what the original's do with the
-    gate's sign turned; their gates start open (bias 1).
+    Highway layers are AllenNLP's, y = g * x + (1 - g) * relu(A x), the original's with the gate's sign turned; their
+    gates start open (bias 1).
 
     # Parameters
 
     vocab : `Vocabulary`
-        Has the words. The tagger gives it.
+        Set by the tagger.
     text_field_embedder : `TextFieldEmbedder`
-        The tagger's, where the character networks are found. It does not become a part of this module.
+        The tagger's, which contains the character networks. It does not become a part of this module.
     embedder : `str`, optional (default = `"token_characters"`)
         The key of the `sentence_character_lstm` among the token embedders.
     indexer : `str`, optional (default = `"tokens"`)
@@ -70,7 +69,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
     namespace : `str`, optional
         That indexer's namespace, by default the indexer's key.
     lambda_0 : `float`, optional (default = `1.0`)
-        The weight of the loss, 1 in the original. With 0, a tagger leaves the whole part out.
+        The weight of the loss, 1 in the original. With 0, a tagger leaves this module out.
     num_highway_layers : `int`, optional (default = `1`)
         Highway layers between the states and the softmax. The original has 1.
     dropout : `float`, optional (default = `0.0`)
@@ -88,9 +87,9 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         are cutoffs, but the ids are not in the order of the words' frequencies, as in a vocabulary that was
         extended. (This is seen only where the vocabulary was just counted.)
 
-    A vocabulary that takes words from a file of vectors (`pretrained_files`, `min_pretrained_embeddings`) holds all
-    of them behind the words of the training data, and the softmax would, too; a warning tells so. The words to
-    predict need an indexer with a namespace of its own then, beside an embedder of type `empty`, as in
+    A vocabulary that takes words from a file of vectors (`pretrained_files`, `min_pretrained_embeddings`) lists all of
+    them after the words of the training data, and the softmax would have them as classes; a warning names this. Give
+    the words to predict an indexer with a namespace of its own and an embedder of type `empty`, as in
     `training_config/lm_lstm_crf.jsonnet`.
     """
 
@@ -166,14 +165,14 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         return 0.0
 
     def _character_networks(self, text_field_embedder: TextFieldEmbedder) -> SentenceCharacterLstm:
-        found = getattr(text_field_embedder, f"token_embedder_{self.embedder}", None)
-        if not isinstance(found, SentenceCharacterLstm):
+        networks = getattr(text_field_embedder, f"token_embedder_{self.embedder}", None)
+        if not isinstance(networks, SentenceCharacterLstm):
+            kind = "does not exist" if networks is None else f"has the type {type(networks).__name__}"
             raise ConfigurationError(
-                f"co_training needs the states of a sentence_character_lstm, and '{self.embedder}' (embedder) was "
-                f"expected to be the key of one among the token_embedders of the text_field_embedder, but "
-                f"{'there is none' if found is None else 'it is a ' + type(found).__name__} there."
+                f"co_training needs the states of a sentence_character_lstm, but the token embedder "
+                f"'{self.embedder}' (embedder) of the text_field_embedder {kind}."
             )
-        return found
+        return networks
 
     def _words(self, states: CharacterStates, tokens: TextFieldTensors) -> torch.Tensor:
         """The class of each position of the states' mask."""

@@ -1,7 +1,7 @@
 """Character networks that run over whole sentences and are read at word boundaries."""
 
-from contextlib import contextmanager
-from typing import Iterator, List, NamedTuple, Optional, Tuple
+from contextlib import AbstractContextManager
+from typing import List, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -11,59 +11,30 @@ from allennlp.modules.token_embedders import Embedding, TokenEmbedder
 from overrides import overrides
 from torch.nn import functional
 
-from ldnet_allennlp.modules.characters.packed_characters import lay_out
+from ldnet_allennlp.modules.characters.character_states import (
+    CharacterStates,
+    recorded_states,
+    recording_states,
+)
+from ldnet_allennlp.modules.characters.packed_characters import pack_characters, run_segments
 from ldnet_allennlp.modules.rnn.initialization import init_embedding_, init_linear_, init_rnn_
 from ldnet_allennlp.modules.rnn.layers import CELLS, check_cell_type
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_multiply_adds
 
 
-class CharacterStates(NamedTuple):
-    """
-    The states of both character networks at the word boundaries, before dropout, highway layers and
-    projection.
-
-    A language model on top of them predicts the next word from `forward[:, t]`, which has read the words up
-    to and with word t and the space after it, and the previous word from `backward[:, t]`, which has read the
-    words from the last one down to and with word t. At the end position the backward network has read nothing
-    but the marker.
-
-    # Parameters
-
-    forward, backward : `torch.Tensor`
-        Shape (B, T, H), zero where `mask` is false; (B, T + 1, H) with an appended end position.
-    mask : `torch.BoolTensor`
-        Shape (B, T) or (B, T + 1): where there is a word or an end position.
-    """
-
-    forward: torch.Tensor
-    backward: torch.Tensor
-    mask: torch.Tensor
-
-    def is_end(self) -> torch.Tensor:
-        """Which positions are end positions, if the states have them: the last of each sentence. (B, T or T + 1)"""
-        remaining = self.mask.long().flip(1).cumsum(1).flip(1)  # how many there are from each position on
-        return self.mask & (remaining == 1)
-
-    def without_end(self) -> "CharacterStates":
-        """The states of the words alone, (B, T, H), if an end position was appended."""
-        mask = self.mask & ~self.is_end()
-        return CharacterStates(self.forward[:, :-1], self.backward[:, :-1], mask[:, :-1])
-
-
 @TokenEmbedder.register("sentence_character_lstm")
 class SentenceCharacterLstm(TokenEmbedder):
     """
-    Represents each word by two character networks which run over the whole sentence (Liu et al. 2018, arXiv
-    1709.04109; LD-Net, arXiv 1804.07827). The forward network reads the words with a space after
-    each, and its state at the space after a word stands for the word; the backward network reads a sentence
-    marker, then the same string from its end, and its state at a word's first character stands for the word.
-    Both states are concatenated, [forward; backward], and pass dropout, the highway layers and the
-    projection, where there are any.
+    Word vectors from two character networks that run over the whole sentence (Liu et al. 2018, arXiv 1709.04109;
+    LD-Net, arXiv 1804.07827). The forward network reads the words with a space after each; its state at the space after a word
+    represents the word. The backward network reads a sentence marker, then the same string from its end; its state at
+    a word's first character represents the word. The two states are concatenated, [forward; backward], and pass
+    dropout, highway layers and projection.
 
-    It reads what AllenNLP's `TokenCharactersIndexer` (type `characters`) gives. Padding never changes a
-    result. A token without a character (an empty string) is treated as padding wherever it stands: it adds no
-    space to the string, and its vector is zero. Memory and time go with the characters of the batch, at most
-    a third more, so one very long word does not make the other sentences expensive.
+    Reads the output of AllenNLP's `TokenCharactersIndexer` (type `characters`). Padding never changes a result. A token
+    without a character (an empty string) counts as padding: it adds no space to the string, and its vector is zero.
+    Memory and time follow the characters of the batch, plus at most a third, so one very long word does not make the
+    other sentences expensive.
 
     # Parameters
 
@@ -85,10 +56,10 @@ class SentenceCharacterLstm(TokenEmbedder):
         If given, a linear layer without activation brings the 2 H values to this size (the original's
         `char_seq`).
     num_highway_layers : `int`, optional (default = `0`)
-        Highway layers on the 2 H values, as in LM-LSTM-CRF, where there is 1: those of the tagger. The states
-        that a language model reads (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has
-        its own. They are AllenNLP's, y = g * x + (1 - g) * relu(A x), with g = sigmoid(B x): what the original
-        computes, whose gate is our 1 - g. Gates start open (bias 1), the original's half open.
+        Highway layers on the 2 H values; LM-LSTM-CRF has 1. The states that a language model reads
+        (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has its own. They are AllenNLP's,
+        y = g * x + (1 - g) * relu(A x), with g = sigmoid(B x); the original's gate is 1 - g. Gates start open (bias 1),
+        the original's half open.
     dropout : `float`, optional (default = `0.0`)
         On the 2 H values before highway layers and projection.
     embedding_dropout : `float`, optional (default = `0.0`)
@@ -97,11 +68,10 @@ class SentenceCharacterLstm(TokenEmbedder):
     cell_type : `str`, optional (default = `"lstm"`)
         `lstm`, `gru` or `rnn` (tanh).
     end_position : `str`, optional (default = `None`)
-        The original gives each sentence one position more, read at the sentence marker in both directions:
-        forward after all the words, backward before them. `"append"` adds it behind the sentence's last word,
-        and the output has T + 1 positions (a sentence without words gets none). `"last_token"` takes the last
-        token of each sentence for it, whatever its characters, for text whose sentences end with a token of
-        their own.
+        The original gives each sentence one more position, read at the sentence marker in both directions: forward
+        after all the words, backward before them. `"append"` adds it after the last word, so the output has T + 1
+        positions (a sentence without words gets none). `"last_token"` uses the last token of each sentence, whatever
+        its characters, for text whose sentences end with a token of their own.
 
     # Raises
 
@@ -152,7 +122,6 @@ class SentenceCharacterLstm(TokenEmbedder):
         self.cell_type = cell_type
         self.end_position = end_position
         self._vocab_namespace = vocab_namespace
-        self._recorded: Optional[List[CharacterStates]] = None
 
         self.embedding = Embedding(
             embedding_dim, num_embeddings=num_embeddings, vocab_namespace=vocab_namespace, vocab=vocab
@@ -202,39 +171,34 @@ class SentenceCharacterLstm(TokenEmbedder):
             Shape (B, T, D), or (B, T + 1, D) with `end_position: "append"`; D is `get_output_dim()`. Zero at
             padding.
         """
-        if self._recorded is None:
+        recorded = recorded_states(self)
+        if recorded is None:
             return self.combine(self.boundary_states(token_characters, self.end_position))
         states = self.boundary_states(token_characters, self.end_position or "append")
-        self._recorded.append(states)
+        recorded.append(states)
         return self.combine(states.without_end() if self.end_position is None else states)
 
-    @contextmanager
-    def recording(self) -> Iterator[List[CharacterStates]]:
+    def recording(self) -> AbstractContextManager[list[CharacterStates]]:
         """
-        While the context lasts, each call adds its states to the list that the context gives: with end
-        positions, also where the constructor asks for none. What the calls return stays the same. So a language
-        model and a tagger share one pass of the networks.
+        Records states: while the context lasts, each call in this thread adds its states to the list that the context
+        gives, with end positions even if the constructor asks for none. The calls return the same vectors. A language
+        model and a tagger share one pass of the networks this way.
         """
-        recorded: List[CharacterStates] = []
-        self._recorded = recorded
-        try:
-            yield recorded
-        finally:
-            self._recorded = None
+        return recording_states(self)
 
     def boundary_states(
         self, token_characters: torch.Tensor, end_position: Optional[str] = None
     ) -> CharacterStates:
         """
-        Runs both character networks and reads them at the word boundaries. `combine` makes the words' vectors
-        of it.
+        Runs both character networks and reads them at the word boundaries; `combine` turns the states into the words'
+        vectors.
 
         # Parameters
 
         token_characters : `torch.LongTensor`
             Shape (B, T, C), as in `forward`.
         end_position : `str`, optional (default = `None`)
-            As in the constructor, but for this call alone: the constructor's own choice is not looked at.
+            As in the constructor, whose choice does not count here.
         """
         if token_characters.dim() == 2 and token_characters.size(1) == 0:
             # What the indexer gives for a batch of empty texts.
@@ -244,7 +208,7 @@ class SentenceCharacterLstm(TokenEmbedder):
                 f"sentence_character_lstm got a tensor of shape {tuple(token_characters.shape)}; expected "
                 "(batch, words, characters), which is what the indexer of type 'characters' gives."
             )
-        strings = lay_out(token_characters, end_position)
+        strings = pack_characters(token_characters, end_position)
         self._check_ids(strings.forward_codes)
         # Codes start at -2, the space. (2 + number of characters, E)
         vectors = torch.cat([self.boundary_embeddings, self.embedding.weight])
@@ -254,7 +218,7 @@ class SentenceCharacterLstm(TokenEmbedder):
             (self.backward_rnn, strings.backward_codes, strings.backward_slots),
         ):
             inputs = self.embedding_dropout(functional.embedding(codes + 2, vectors))  # (N, E)
-            outputs = _run_segments(rnn, inputs, strings.segments)  # (N, H)
+            outputs = run_segments(rnn, inputs, strings.segments)  # (N, H)
             read = outputs.index_select(0, slots.flatten()).view(*slots.shape, self.hidden_size)
             states.append(read.masked_fill(~strings.mask.unsqueeze(2), 0.0))
         return CharacterStates(states[0], states[1], strings.mask)
@@ -296,28 +260,6 @@ class SentenceCharacterLstm(TokenEmbedder):
                 f"(from num_embeddings or the vocabulary's namespace '{self._vocab_namespace}'). Does the "
                 "indexer use the same namespace? With byte_encoding, set num_embeddings to 257."
             )
-
-
-def _run_segments(
-    rnn: torch.nn.RNNBase, inputs: torch.Tensor, segments: List[Tuple[int, int]]
-) -> torch.Tensor:
-    """
-    Runs a network over slots, (N, E), in the layout of `CharacterStrings` and returns its outputs, (N, H).
-    Sentences that have ended are left behind at the next segment. This does what a `PackedSequence` is for,
-    without its cost on a CPU, where the backward pass over one is quadratic in the number of steps (13 times
-    slower at 200).
-    """
-    outputs = []
-    state = None
-    for (steps, width), block in zip(segments, inputs.split([steps * width for steps, width in segments])):
-        if isinstance(state, tuple):
-            # Under autocast states come out in half precision, and go in with the inputs'.
-            state = tuple(part[:, :width].to(block.dtype).contiguous() for part in state)
-        elif state is not None:
-            state = state[:, :width].to(block.dtype).contiguous()
-        output, state = rnn(block.view(steps, width, -1), state)  # (steps, width, H)
-        outputs.append(output.flatten(0, 1))
-    return torch.cat(outputs)
 
 
 def _check_positive(**sizes: Optional[int]) -> None:

@@ -4,7 +4,13 @@ from collections import Counter
 import pytest
 import torch
 
-from ldnet_allennlp.modules.characters.packed_characters import MARKER, SENTENCES, SPACE, STEPS, lay_out
+from ldnet_allennlp.modules.characters.packed_characters import (
+    MARKER,
+    SENTENCES,
+    SPACE,
+    STEPS,
+    pack_characters,
+)
 
 
 def random_characters(generator: random.Random, batch: int, words: int, characters: int) -> torch.Tensor:
@@ -47,7 +53,7 @@ def test_strings_stand_in_their_slots_in_both_directions(seed):
     generator = random.Random(seed)
     token_characters = random_characters(generator, generator.randint(1, 30), 6, 8)
     expected = strings_by_hand(token_characters)
-    result = lay_out(token_characters)
+    result = pack_characters(token_characters)
     # A rank is found by what stands at it: longest first, so only strings of equal length can change places.
     order = sorted(range(len(expected)), key=lambda b: -len(expected[b]))
     ranks = range(len(expected))
@@ -67,7 +73,7 @@ def test_strings_stand_in_their_slots_in_both_directions(seed):
 @pytest.mark.parametrize("seed", range(8))
 def test_words_are_read_at_their_space_and_at_their_first_character(seed):
     token_characters = random_characters(random.Random(seed), 12, 6, 8)
-    result = lay_out(token_characters, "append")
+    result = pack_characters(token_characters, "append")
     has_words = (token_characters > 0).any(2)
     for b in range(12):
         numbers = has_words[b].nonzero().flatten().tolist()
@@ -89,7 +95,7 @@ def test_slots_go_with_the_characters_and_not_with_the_longest_word(lengths):
     token_characters = torch.zeros(len(lengths), 3, max(lengths), dtype=torch.long)
     for b, length in enumerate(lengths):
         token_characters[b, 1, :length] = 5
-    result = lay_out(token_characters)
+    result = pack_characters(token_characters)
     needed = sum(length + 2 for length in lengths)  # with space and marker
     rounding = STEPS * len(lengths) + (SENTENCES - 1) * max(lengths)
     assert needed <= result.forward_codes.numel() <= needed * 4 / 3 + rounding

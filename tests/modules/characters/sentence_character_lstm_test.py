@@ -1,5 +1,6 @@
 import copy
 import random
+import threading
 from typing import List, Optional
 
 import pytest
@@ -186,6 +187,18 @@ def test_recording_gives_the_states_and_changes_nothing(end_position):
     with pytest.raises(RuntimeError), embedder.recording():
         raise RuntimeError
     assert torch.equal(embedder(token_characters), before)
+
+
+def test_recordings_do_not_meet():
+    """Two modules in one thread, and one module in two threads."""
+    first, second, token_characters = make(), make(), ragged(4)
+    with first.recording() as outer, second.recording() as inner:
+        first(token_characters)
+        worker = threading.Thread(target=lambda: first(token_characters))
+        worker.start()
+        worker.join()
+    assert (len(outer), len(inner)) == (1, 0)
+    assert "_recorded" not in first.__dict__
 
 
 def test_the_end_positions_are_those_behind_the_last_words():

@@ -1,0 +1,61 @@
+"""The states of two character networks at the word boundaries of sentences."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple
+
+import torch
+
+
+class CharacterStates(NamedTuple):
+    """
+    States of both character networks at the word boundaries, before dropout, highway layers and projection.
+
+    A language model on top of them predicts the next word from `forward[:, t]`, which has read the words up to word t
+    and the space after it, and the previous word from `backward[:, t]`, which has read the words from the last one back
+    to word t. At the end position the backward network has read nothing but the marker.
+
+    # Parameters
+
+    forward, backward : `torch.Tensor`
+        Shape (B, T, H), zero where `mask` is false; (B, T + 1, H) with an appended end position.
+    mask : `torch.BoolTensor`
+        Shape (B, T) or (B, T + 1): where there is a word or an end position.
+    """
+
+    forward: torch.Tensor
+    backward: torch.Tensor
+    mask: torch.Tensor
+
+    def is_end(self) -> torch.Tensor:
+        """Which positions are end positions, if the states have them: the last of each sentence. (B, T or T + 1)"""
+        remaining = self.mask.long().flip(1).cumsum(1).flip(1)  # positions from here to the end
+        return self.mask & (remaining == 1)
+
+    def without_end(self) -> "CharacterStates":
+        """The states of the words alone, (B, T, H), if an end position was appended."""
+        mask = self.mask & ~self.is_end()
+        return CharacterStates(self.forward[:, :-1], self.backward[:, :-1], mask[:, :-1])
+
+
+# The modules that are being recorded in this thread (or task), by identity.
+_RECORDINGS: ContextVar[dict[int, list[CharacterStates]] | None] = ContextVar(
+    "ldnet_character_states", default=None
+)
+
+
+@contextmanager
+def recording_states(module: torch.nn.Module) -> Iterator[list[CharacterStates]]:
+    """While the context lasts, the calls of a module in this thread add their states to the list that it yields."""
+    states: list[CharacterStates] = []
+    token = _RECORDINGS.set({**(_RECORDINGS.get() or {}), id(module): states})
+    try:
+        yield states
+    finally:
+        _RECORDINGS.reset(token)
+
+
+def recorded_states(module: torch.nn.Module) -> list[CharacterStates] | None:
+    """The list of a `recording_states` that is in force for a module; `None` without one."""
+    return (_RECORDINGS.get() or {}).get(id(module))
