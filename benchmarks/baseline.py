@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pad_sequence
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.rnn.ld_rnn import reverse_sequences
 
@@ -83,7 +83,7 @@ class BaselineCharacters(torch.nn.Module):
 class BaselineLanguageModel(torch.nn.Module):
     """The densely connected layers of one direction: `torch.cat` before each, and once more for the output."""
 
-    def __init__(self, layers: LanguageModelLayers) -> None:
+    def __init__(self, layers: FrozenLanguageModel) -> None:
         super().__init__()
         self.backward_lm = layers.direction == "backward"
         self.boundary_id = layers.boundary_id

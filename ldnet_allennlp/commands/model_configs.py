@@ -6,15 +6,15 @@ from typing import Any, cast
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.archives import find_sections
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 Config = dict[str, Any]
 
 
-def frozen_models(embedder: LdnetEmbedder) -> list[LanguageModelLayers]:
+def frozen_models(embedder: LdnetEmbedder) -> list[FrozenLanguageModel]:
     """The language models of an embedder."""
-    return [cast(LanguageModelLayers, model) for model in embedder.language_models.values()]
+    return [cast(FrozenLanguageModel, model) for model in embedder.language_models.values()]
 
 
 def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:

@@ -1,28 +1,43 @@
-"""Keeps what frozen language models say about the sentences of a training on disk, for later epochs and trainings."""
+"""On-disk cache of frozen LM outputs, for later epochs and trainings."""
 
+import contextlib
 import itertools
 import json
 import logging
 import os
 from hashlib import blake2b, sha256
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Protocol, Tuple
 
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.vector_store import VectorStore
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
-from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerDropout
 
 logger = logging.getLogger(__name__)
 
-# Another number leaves all older caches alone: for each change of what a language model computes from its weights.
+# Raised whenever a language model computes something else from its weights: older caches are left alone.
 FORMAT = 1
 DTYPES = ("float32", "float16")
 
 # What a tensor was when it was looked at: its object, its memory, and how often it was changed in place.
 _State = List[Tuple[int, int, int]]
+
+
+class FixedModel(Protocol):
+    """A frozen language model, see `FrozenLanguageModel`: gives vectors (B, T, D) for ids (B, T) and a mask (B, T)."""
+
+    direction: str
+    boundary_id: Any
+
+    @property
+    def dtype(self) -> torch.dtype: ...
+    def __call__(self, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor: ...
+    def is_fixed(self) -> bool: ...
+    def get_output_dim(self) -> int: ...
+    def describe(self) -> Dict[str, Any]: ...
+    def named_parameters(self) -> Iterator[Tuple[str, torch.nn.Parameter]]: ...
+    def named_buffers(self) -> Iterator[Tuple[str, torch.Tensor]]: ...
 
 
 class _Open(NamedTuple):
@@ -37,22 +52,22 @@ class _Open(NamedTuple):
 
 class LayerCache:
     """
-    A frozen language model gives a sentence the same vectors in each epoch. This keeps them in a directory, and
-    computes only those of new sentences. It takes `size of all layers x 4` bytes a token for each language model
-    (13.2 kB at the published sizes), or half of that.
+    On-disk cache of frozen LM outputs. A frozen language model gives a sentence the same vectors in each epoch: the
+    cache keeps them in a directory and computes only those of new sentences. It takes `size of all layers x 4` bytes
+    per token and language model (13.2 kB at the published sizes), or half of that.
 
-    The vectors are found by the sentence's word ids, in a directory for the language model whose name is a hash of
-    all its weights and of what else they depend on. So a cache may serve many trainings, and another language model
-    never reads from it. It may be deleted at any time when no training runs.
+    Vectors are keyed by the sentence's word ids, in one directory per language model, named by a hash of its weights
+    and of everything else that they depend on. So one cache can serve many trainings, and no language model reads
+    another one's vectors. It can be deleted whenever no training runs.
 
     # Parameters
 
     directory : `str`
-        Is created when it is first used.
+        Created when it is first used.
     dtype : `str`, optional (default = `"float32"`)
-        "float32", or "float16" for half of the space and vectors that are rounded to 11 significant bits.
+        "float32", or "float16" for half the space and vectors rounded to 11 significant bits.
 
-    Raises `ConfigurationError` for another dtype; and when it is first used, if `directory` is a file.
+    Raises `ConfigurationError` for another dtype, and at the first use if `directory` is a file.
     """
 
     def __init__(self, directory: str, dtype: str = "float32") -> None:
@@ -67,34 +82,34 @@ class LayerCache:
     def __getstate__(self) -> Dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens its own
 
-    def read(self, model: LanguageModelLayers, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(self, model: FixedModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        What `model(token_ids, mask)` gives, a tensor of shape (B, T, output size): from the disk where it is there. A
-        model whose vectors cannot be kept is computed, see `can_be_kept`.
+        The vectors `model(token_ids, mask)`, shape (B, T, output size), from the disk where they are cached. See
+        `can_be_kept` for the models that are always computed.
         """
         if not can_be_kept(model):
             return model(token_ids, mask)
         store = self._store_of(model, token_ids.device)
         sentences = _sentences(token_ids)
         keys = [_key(sentence) for sentence in sentences]
-        found = {key: store.get(key) for key, sentence in zip(keys, sentences) if len(sentence)}
-        if any(rows is None for rows in found.values()):
+        arrays = {key: store.get(key) for key, sentence in zip(keys, sentences) if len(sentence)}
+        if any(rows is None for rows in arrays.values()):
             store.refresh()
-            found = {key: store.get(key) for key in found}
-            missing = {key: row for row, key in enumerate(keys) if key in found and found[key] is None}
+            arrays = {key: store.get(key) for key in arrays}
+            missing = {key: row for row, key in enumerate(keys) if key in arrays and arrays[key] is None}
             if missing:
                 computed = self._compute(model, token_ids, mask, sentences, missing)
-                found.update(computed)
+                arrays.update(computed)
                 store.add(computed)
         vectors = numpy.zeros((*token_ids.shape, model.get_output_dim()), dtype=numpy.float32)
         for row, (key, sentence) in enumerate(zip(keys, sentences)):
             if len(sentence):
-                vectors[row, : len(sentence)] = found[key]
-        return torch.from_numpy(vectors).to(token_ids.device, model.selection.gates.dtype)
+                vectors[row, : len(sentence)] = arrays[key]
+        return torch.from_numpy(vectors).to(token_ids.device, model.dtype)
 
     def _compute(
         self,
-        model: LanguageModelLayers,
+        model: FixedModel,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
         sentences: List[numpy.ndarray],
@@ -111,12 +126,12 @@ class LayerCache:
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
-    def _store_of(self, model: LanguageModelLayers, device: torch.device) -> VectorStore:
+    def _store_of(self, model: FixedModel, device: torch.device) -> VectorStore:
         """The model's own store; another one as soon as the model, or how it is computed, has changed."""
         state, setting = _state(model), _setting(device)
-        known = self._stores.get(id(model))
-        if known is not None and (known.state, known.setting) == (state, setting):
-            return known.store
+        opened = self._stores.get(id(model))
+        if opened is not None and (opened.state, opened.setting) == (state, setting):
+            return opened.store
         if os.path.exists(self.directory) and not os.path.isdir(self.directory):
             raise ConfigurationError(
                 f"The cache of an ldnet token embedder is a directory, but '{self.directory}' is a file."
@@ -140,18 +155,28 @@ class LayerCache:
         return store
 
 
-def can_be_kept(model: LanguageModelLayers) -> bool:
-    """Whether nothing in a language model is trained or dropped; its vectors have at most the precision of float32."""
-    if model.selection.gates.dtype == torch.float64 or any(
-        weight.requires_grad for weight in model.parameters()
-    ):
-        return False
-    return not any(
-        isinstance(module, (torch.nn.Dropout, LayerDropout)) and module.p > 0 for module in model.modules()
-    )
+@contextlib.contextmanager
+def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
+    """
+    While the context lasts, the "ldnet" embedders of a model use their `cache` in evaluation mode, too: for the
+    validations of a training.
+    """
+    embedders: List[Any] = [module for module in model.modules() if hasattr(module, "caches_evaluation")]
+    for embedder in embedders:
+        embedder.caches_evaluation = True
+    try:
+        yield
+    finally:
+        for embedder in embedders:
+            embedder.caches_evaluation = False
 
 
-def fingerprint(model: LanguageModelLayers, setting: str = "") -> str:
+def can_be_kept(model: FixedModel) -> bool:
+    """Whether a model's vectors are the same in each epoch, in a precision that the cache has."""
+    return model.is_fixed() and model.dtype != torch.float64
+
+
+def fingerprint(model: FixedModel, setting: str = "") -> str:
     """A hash of all that the vectors depend on beside the word ids: weights, gates, layout, boundary, `setting`."""
     digest = sha256()
     about = [FORMAT, model.direction, model.boundary_id, model.describe(), setting]
@@ -164,23 +189,19 @@ def fingerprint(model: LanguageModelLayers, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: torch.nn.Module) -> List[Tuple[str, torch.Tensor]]:
+def _tensors(model: FixedModel) -> List[Tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
 
 
-def _state(model: LanguageModelLayers) -> _State:
+def _state(model: FixedModel) -> _State:
     """Changes with each change of a weight (but for those through `.data`), so that none is hashed in each step."""
     return [(id(tensor), tensor.data_ptr(), tensor._version) for _, tensor in _tensors(model)]
 
 
 def _setting(device: torch.device) -> str:
-    """What the rounding of the vectors depends on."""
-    autocast: Optional[torch.dtype] = None
-    if device.type == "cpu" and torch.is_autocast_cpu_enabled():
-        autocast = torch.get_autocast_cpu_dtype()
-    elif device.type == "cuda" and torch.is_autocast_enabled():
-        autocast = torch.get_autocast_gpu_dtype()
-    return f"{device.type} {autocast}"
+    """The device and precision, on which the rounding of the vectors depends."""
+    is_autocast = torch.is_autocast_enabled(device.type)
+    return f"{device.type} {torch.get_autocast_dtype(device.type) if is_autocast else None}"
 
 
 def _key(sentence: numpy.ndarray) -> bytes:

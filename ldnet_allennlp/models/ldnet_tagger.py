@@ -18,13 +18,13 @@ from overrides import overrides
 from ldnet_allennlp.data.conll.tag_schemes import Span, spans_from_tags
 from ldnet_allennlp.models.tag_probabilities import Decoded, in_words, sequence_probabilities, tag_marginals
 from ldnet_allennlp.models.tagger_crf import batched_crf
-from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
 from ldnet_allennlp.modules.characters.character_states import CharacterStates
+from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
 from ldnet_allennlp.modules.crf.tagging_losses import TAGGING_LOSSES
-from ldnet_allennlp.modules.selection.gated_modules import selecting_modules, selection_metrics
+from ldnet_allennlp.modules.selection.gated_modules import gated_modules, selection_metrics
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
 from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
@@ -365,7 +365,7 @@ class LdnetTagger(CrfTagger):
         as `reg_loss`.
         """
         penalty = super().get_regularization_penalty()
-        for module in selecting_modules(self):
+        for module in gated_modules(self):
             own = module.penalty()
             penalty = own if penalty is None or own is None else penalty + own
         return penalty

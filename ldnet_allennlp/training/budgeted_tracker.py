@@ -8,7 +8,7 @@ from allennlp.training.metric_tracker import MetricTracker
 from overrides import overrides
 
 from ldnet_allennlp.modules.selection.gated_modules import (
-    Selecting,
+    GatedModule,
     count_kept_layers,
     selection_metrics,
 )
@@ -23,7 +23,7 @@ class BudgetConstraint(NamedTuple):
     layers: Optional[int]
     """The number of layers in the whole model, or `None`: then the budget of each module counts."""
 
-    budgets: List[Tuple[Selecting, LayerBudget]]
+    budgets: List[Tuple[GatedModule, LayerBudget]]
 
     def is_met(self, model: torch.nn.Module) -> bool:
         """Whether the gates above 0 are within the budget."""

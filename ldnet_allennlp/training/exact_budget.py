@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from ldnet_allennlp.modules.selection.gated_modules import Selecting, trained_selections
+from ldnet_allennlp.modules.selection.gated_modules import GatedModule, trained_selections
 from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
 
 SMALLEST_GATE = 2**-7
@@ -19,13 +19,13 @@ class ExactBudget:
 
     # Parameters
 
-    module : `Selecting`
+    module : `GatedModule`
         The module with the gates. Its own budget changes with the schedule.
     final : `LayerBudget`
         The budget at the end of the schedule. Its largest gates stay at `SMALLEST_GATE` or above.
     """
 
-    def __init__(self, module: Selecting, final: LayerBudget) -> None:
+    def __init__(self, module: GatedModule, final: LayerBudget) -> None:
         stacks = module.gated_stacks()
         self.module = module
         self.final = final

@@ -5,7 +5,6 @@ import math
 import os
 from typing import Any, Dict, List, Optional, Tuple, Union
 
-import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TensorDict
@@ -14,20 +13,17 @@ from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from overrides import overrides
 
 from ldnet_allennlp.modules.selection.gated_modules import (
-    Selecting,
+    GatedModule,
     count_kept_layers,
-    selecting_modules,
+    gated_modules,
     trained_selections,
 )
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
+from ldnet_allennlp.modules.selection.schedule import PenaltySchedule
 from ldnet_allennlp.training.budgeted_tracker import BudgetConstraint, BudgetedMetricTracker
 from ldnet_allennlp.training.exact_budget import ExactBudget
 
 GATES_FILE = "gates.jsonl"
-SCHEDULED = ("lambda_0", "lambda_1", "max_multiply_adds")
-OTHER_NAMES = {"max_layers": "lambda_1"}
-
-Points = List[Tuple[float, float]]
 
 
 class BudgetMissed(ConfigurationError):
@@ -45,10 +41,12 @@ class LayerSelectionCallback(TrainerCallback):
     # Parameters
 
     serialization_dir : `str`
-        Given by the trainer.
-    budget : `int`, optional
+        Set by the trainer.
+    max_layers : `int`, optional
         The maximum number of layers, at least 0; by default the budget of the model (`lambda_1` or
         `max_multiply_adds`). Required where the penalty comes from a "layer_selection" regularizer.
+    budget : `int`, optional
+        The former name of `max_layers`.
     schedule : `Dict[str, List[Tuple[float, float]]]`, optional
         Values of `lambda_0`, `lambda_1` (or `max_layers`, its plain name) and `max_multiply_adds` over the training:
         pairs of epoch, from 0, and value, linear between them and constant outside, set at the start of each epoch. For
@@ -70,18 +68,21 @@ class LayerSelectionCallback(TrainerCallback):
         budget: Optional[int] = None,
         schedule: Optional[Dict[str, List[Tuple[float, float]]]] = None,
         exact_budget: bool = False,
+        max_layers: Optional[int] = None,
     ) -> None:
         super().__init__(serialization_dir)
-        if budget is not None and budget < 0:
-            raise ConfigurationError(f"The layer budget is at least 0, but it is {budget}.")
-        self.budget = budget
-        self.schedule = {
-            OTHER_NAMES.get(name, name): _checked(name, points) for name, points in (schedule or {}).items()
-        }
+        if budget is not None and max_layers is not None:
+            raise ConfigurationError("budget is the former name of max_layers: give one of them.")
+        self.max_layers = budget if max_layers is None else max_layers
+        if self.max_layers is not None and self.max_layers < 0:
+            raise ConfigurationError(
+                f"The layer budget max_layers is at least 0, but it is {self.max_layers}."
+            )
+        self.schedule = PenaltySchedule(schedule or {})
         self.exact_budget = exact_budget
         self._exact: List[ExactBudget] = []
         self._tracker: Optional[BudgetedMetricTracker] = None
-        self._modules: List[Selecting] = []
+        self._modules: List[GatedModule] = []
         # Of a run that is recovered:
         self._least_before: Dict[str, float] = {}
         self._exact_before: List[Dict[str, Any]] = []
@@ -99,20 +100,20 @@ class LayerSelectionCallback(TrainerCallback):
             raise ConfigurationError(
                 "The layer_selection callback chooses the best epoch on validation data. Set validation_data_path."
             )
-        self._modules = selecting_modules(model)
-        if self.budget is None and not self._modules:
+        self._modules = gated_modules(model)
+        if self.max_layers is None and not self._modules:
             raise ConfigurationError(
                 "The layer_selection callback found no budget in the model: no part of it has a penalty of its own. "
-                "Give the callback a budget."
+                "Give the callback max_layers."
             )
-        self._check_schedule()
+        self.schedule.check(self._modules)
         if self.exact_budget:
             self._prepare_exact_budget(trainer)
-        self._set_penalties(math.inf)
+        self.schedule.apply(self._modules, math.inf)
         budgets = [(module, module.budget) for module in self._modules]
         self._exact = [ExactBudget(*pair) for pair in budgets if self.exact_budget]
         self._tracker = BudgetedMetricTracker(
-            trainer._metric_tracker, model, BudgetConstraint(self.budget, budgets)
+            trainer._metric_tracker, model, BudgetConstraint(self.max_layers, budgets)
         )
         self._tracker.least = self._least_before
         trainer._metric_tracker = self._tracker
@@ -123,10 +124,10 @@ class LayerSelectionCallback(TrainerCallback):
             exact.load_state_dict(state)
 
     def _prepare_exact_budget(self, trainer: GradientDescentTrainer) -> None:
-        if self.budget is not None or not self._modules:
+        if self.max_layers is not None or not self._modules:
             raise ConfigurationError(
                 "exact_budget of the layer_selection callback requires the budget in the model: set lambda_1 or "
-                "max_multiply_adds there, and not the callback's budget."
+                "max_multiply_adds there, and not the callback's max_layers."
             )
         if trainer._moving_average is not None:
             raise ConfigurationError(
@@ -137,46 +138,26 @@ class LayerSelectionCallback(TrainerCallback):
             module.budget.spare_kept = True
         module = self._modules[0]
         stacks = [stack._replace(gates=torch.ones_like(stack.gates)) for stack in module.gated_stacks()]
-        if len(self._modules) > 1 or {"lambda_1", "max_multiply_adds"} & set(self.schedule):
+        if len(self._modules) > 1 or {"lambda_1", "max_multiply_adds"} & set(self.schedule.points):
             return
         middle = trainer._num_epochs // 2
         if middle and module.budget.max_multiply_adds is not None:
             whole = float(kept_multiply_adds(stacks))
-            self.schedule["max_multiply_adds"] = [(0, whole), (middle, module.budget.max_multiply_adds)]
+            self.schedule.points["max_multiply_adds"] = [
+                (0, whole),
+                (middle, module.budget.max_multiply_adds),
+            ]
         elif middle and isinstance(module.budget.lambda_1, int):
             layers = sum(len(stack.gates) for stack in stacks)
-            self.schedule["lambda_1"] = [(0, layers), (middle, module.budget.lambda_1)]
+            self.schedule.points["lambda_1"] = [(0, layers), (middle, module.budget.lambda_1)]
 
     def _start_epoch(self, trainer: GradientDescentTrainer, epoch: int) -> None:
         if self._exact:
             is_last = epoch >= trainer._num_epochs - 1
-            self._set_penalties(math.inf if is_last else epoch - 1)
+            self.schedule.apply(self._modules, math.inf if is_last else epoch - 1)
             for exact in self._exact if epoch or is_last else []:
                 exact.cut()
-        self._set_penalties(epoch)
-
-    def _check_schedule(self) -> None:
-        for module in self._modules:
-            has_layers = module.budget.max_multiply_adds is None
-            if "max_multiply_adds" in self.schedule and has_layers:
-                raise ConfigurationError(
-                    "The schedule is for max_multiply_adds, but the model's budget is a number of layers (lambda_1)."
-                )
-            if "lambda_1" in self.schedule and (not has_layers or isinstance(module.budget.lambda_1, dict)):
-                raise ConfigurationError(
-                    f"The schedule is for lambda_1, the layers of all directions together, but the model's budget is "
-                    f"{module.budget}."
-                )
-
-    def _set_penalties(self, epoch: float) -> None:
-        """Set the scheduled values of an epoch."""
-        now = {name: _value_at(points, epoch) for name, points in self.schedule.items()}
-        for module in self._modules:
-            module.lambda_0 = now.get("lambda_0", module.lambda_0)
-            if "lambda_1" in now:
-                module.budget = module.budget.with_limit(math.ceil(now["lambda_1"]))
-            if "max_multiply_adds" in now:
-                module.budget = module.budget.with_limit(max_multiply_adds=now["max_multiply_adds"])
+        self.schedule.apply(self._modules, epoch)
 
     @overrides
     def state_dict(self) -> Dict[str, Any]:
@@ -247,7 +228,7 @@ class LayerSelectionCallback(TrainerCallback):
             f"No epoch came within the budget of {self._tracker.constraint}, so no model was saved. The fewest layers "
             f"kept are {least['kept_layers']:.0f}, the fewest multiply-adds a word {least['kept_multiply_adds']:.2f} "
             f"M. Set exact_budget of the layer_selection callback; or train for more epochs, raise lambda_0, "
-            f"over_budget_weight or the learning rate of the gates, or allow more (lambda_1, max_multiply_adds)."
+            f"over_budget_weight or the learning rate of the gates, or allow more (max_layers, max_multiply_adds)."
         )
 
 
@@ -257,23 +238,3 @@ def gates_of(model: torch.nn.Module) -> Dict[str, Union[List[float], List[List[f
         name: [gates.tolist() for gates in module.direction_gates()]
         for name, module in trained_selections(model).items()
     }
-
-
-def _checked(name: str, points: Points) -> Points:
-    if name not in (*SCHEDULED, *OTHER_NAMES):
-        raise ConfigurationError(
-            f"The schedule of a layer_selection callback is for {', '.join([*SCHEDULED, *OTHER_NAMES])}, but '{name}' "
-            f"was found."
-        )
-    epochs = [epoch for epoch, _ in points]
-    if not points or any(value < 0 for _, value in points) or epochs != sorted(set(epochs)):
-        raise ConfigurationError(
-            f"The schedule of {name} was expected to be pairs of epoch and value, with rising epochs and values of at "
-            f"least 0, but it is {points}."
-        )
-    return points
-
-
-def _value_at(points: Points, epoch: float) -> float:
-    epochs, values = zip(*points)
-    return float(numpy.interp(min(epoch, epochs[-1]), epochs, values))

@@ -8,6 +8,8 @@ from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import Trainer
 from overrides import overrides
 
+from ldnet_allennlp.common.layer_cache import cached_evaluation
+
 logger = logging.getLogger(__name__)
 
 
@@ -47,7 +49,8 @@ class StrictTrainer(GradientDescentTrainer):
     @overrides
     def train(self) -> Dict[str, Any]:
         try:
-            return super().train()
+            with cached_evaluation(self._pytorch_model):
+                return super().train()
         except (KeyboardInterrupt, OSError, RuntimeError, MemoryError):
             if self._primary:
                 logger.error(self._advice())

@@ -11,8 +11,8 @@ from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.prune.pruning import prune_archive
-from ldnet_allennlp.common.layer_cache import LayerCache, fingerprint
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.common.layer_cache import LayerCache, cached_evaluation, fingerprint
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive
@@ -39,13 +39,13 @@ def build(archives, names=("forward", "backward"), **options):
 def runs(monkeypatch):
     """The shapes of the ids that language models have read."""
     shapes = []
-    forward = LanguageModelLayers.forward
+    forward = FrozenLanguageModel.forward
 
     def counting(self, token_ids, mask):
         shapes.append(tuple(token_ids.shape))
         return forward(self, token_ids, mask)
 
-    monkeypatch.setattr(LanguageModelLayers, "forward", counting)
+    monkeypatch.setattr(FrozenLanguageModel, "forward", counting)
     return shapes
 
 
@@ -172,14 +172,28 @@ class TestWhatItBelongsTo:
         embedder(IDS), embedder(IDS)
         assert len(runs) == 1
 
-    def test_not_before_training(self, archives, tmp_path, runs):
+    def test_predictions_are_not_kept(self, archives, tmp_path, runs):
+        """Neither before a training in the same process nor after it."""
         embedder = build(archives, cache=str(tmp_path / "cache")).eval()
         embedder(IDS), embedder(IDS)
         assert len(runs) == 4 and not (tmp_path / "cache").exists()
         embedder.train()(IDS)
-        runs.clear()
-        embedder.eval()(IDS)  # validation
-        assert not runs
+        sizes = [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.bin"))]
+        embedder.eval()(OTHER_IDS)
+        assert sizes == [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.bin"))]
+
+    def test_validations_are_kept(self, archives, tmp_path, runs):
+        embedder = build(archives, cache=str(tmp_path / "cache")).eval()
+        with cached_evaluation(torch.nn.Sequential(embedder)):
+            embedder(IDS)
+            assert len(runs) == 2
+            embedder(IDS)
+        assert len(runs) == 2
+        embedder(IDS)
+        assert len(runs) == 4
+        with pytest.raises(RuntimeError), cached_evaluation(embedder):
+            raise RuntimeError
+        assert not embedder.caches_evaluation
 
 
 class TestErrors:
@@ -259,6 +273,20 @@ class TestTraining:
         prune_archive(archive, str(tmp_path / "pruned.tar.gz"), keep=["4"])
         config = load_archive(str(tmp_path / "pruned.tar.gz")).config
         assert "cache" not in str(config.as_dict(quiet=True))
+
+    def test_a_trained_model_does_not_keep_its_predictions(self, tmp_path):
+        """With the trainer that keeps validations, too."""
+        language_models = build_language_models(tmp_path / "lm")
+        overrides = {
+            "model.text_field_embedder.token_embedders.ldnet.cache": str(tmp_path / "cache"),
+            "trainer.type": "strict_gradient_descent",
+        }
+        model = train_model(tagger_params(language_models, overrides=overrides), str(tmp_path / "out")).eval()
+        sentences = {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin")}
+        assert sentences
+        with torch.no_grad():
+            ldnet_embedder(model)(torch.randint(3, 9, (4, 11)))
+        assert sentences == {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin")}
 
     def test_disk(self, trainings):
         """Bytes a token: the columns of a language model, 4 each."""

@@ -129,8 +129,15 @@ def test_no_validation_data(tmp_path):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0]), validation=False))
 
 
+def test_max_layers_and_its_former_name(tmp_path):
+    for options in ({"max_layers": 2}, {"budget": 2}):
+        assert LayerSelectionCallback(str(tmp_path), **options).max_layers == 2
+    with pytest.raises(ConfigurationError, match="budget is the former name of max_layers"):
+        LayerSelectionCallback(str(tmp_path), budget=2, max_layers=2)
+
+
 def test_no_budget(tmp_path):
-    with pytest.raises(ConfigurationError, match="Give the callback a budget"):
+    with pytest.raises(ConfigurationError, match="Give the callback max_layers"):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0])))
 
 

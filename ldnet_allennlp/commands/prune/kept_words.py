@@ -11,7 +11,8 @@ from ldnet_allennlp.common.archives import remove_namespace
 from ldnet_allennlp.common.lines import decode_line, numbered_lines
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
+from ldnet_allennlp.modules.embedders.language_model_source import namespace_of_words
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 _NUM_SPECIAL = 2  # the padding and the unknown token come first
@@ -106,7 +107,7 @@ class KeptWords:
             )
         return report
 
-    def _language_models(self) -> Iterator[Tuple[LdnetEmbedder, LanguageModelLayers, str]]:
+    def _language_models(self) -> Iterator[Tuple[LdnetEmbedder, FrozenLanguageModel, str]]:
         for embedder in self.embedders:
             for model in frozen_models(embedder):
-                yield embedder, model, embedder._words_namespace(self.vocab, model.direction)
+                yield embedder, model, namespace_of_words(self.vocab, embedder.namespace, model.direction)

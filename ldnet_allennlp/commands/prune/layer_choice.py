@@ -6,7 +6,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.model_configs import frozen_models
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
@@ -60,7 +60,7 @@ def shown_layers(layers: Layers) -> str:
     )
 
 
-def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, LanguageModelLayers, int]]:
+def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, FrozenLanguageModel, int]]:
     """Of each layer that has a gate: stack, number, language model, and the gate's position there."""
     layers = []
     for model in frozen_models(embedder):

@@ -75,6 +75,7 @@ def selection_config(
     last: float = (max_multiply_adds or 0.0) if lambda_1 is None else lambda_1
     for section in find_sections(config["model"], "ldnet"):
         section.pop("lambda_1", None)
+        section.pop("max_layers", None)
         section.pop("max_multiply_adds", None)
         section.update(lambda_0=lambda_0, over_budget_weight=over_budget_weight)
         section[name] = last

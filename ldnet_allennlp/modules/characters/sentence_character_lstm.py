@@ -26,10 +26,10 @@ from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_mu
 class SentenceCharacterLstm(TokenEmbedder):
     """
     Word vectors from two character networks that run over the whole sentence (Liu et al. 2018, arXiv 1709.04109;
-    LD-Net, arXiv 1804.07827). The forward network reads the words with a space after each; its state at the space after a
-    word represents it. The backward network reads a sentence marker, then the same string from its end; its state at
-    a word's first character represents it. The two states are concatenated, [forward; backward], and pass
-    dropout, highway layers and projection.
+    LD-Net, arXiv 1804.07827). The forward network reads the words with a space after each; its state at the space
+    after a word represents that word. The backward network reads a sentence marker, then the same string from its end;
+    its state at a word's first character represents that word. The two states are concatenated, [forward; backward],
+    and pass dropout, highway layers and projection.
 
     Reads the output of AllenNLP's `TokenCharactersIndexer` (type `characters`). Padding never changes a result. A token
     without a character (an empty string) counts as padding: it adds no space to the string, and its vector is zero.

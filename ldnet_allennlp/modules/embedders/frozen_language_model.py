@@ -6,17 +6,18 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.modules.embedders.language_model_source import PretrainedLanguageModel
+from ldnet_allennlp.data.language_model_archive import PretrainedLanguageModel
 from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
+from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerDropout
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 
-class LanguageModelLayers(torch.nn.Module):
+class FrozenLanguageModel(torch.nn.Module):
     """
-    One language model inside the embedder: its word vectors and its gated layers.
+    A frozen language model in a tagger: its word vectors and its gated layers.
 
     # Parameters
 
@@ -37,12 +38,11 @@ class LanguageModelLayers(torch.nn.Module):
     mixture : `bool`
         Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
     unpruned_layers : `List[int]`, optional
-        How many layers each direction had before pruning; as many as `layers` tell of, if it is not known.
+        How many layers each direction had before pruning; by default the highest number in `layers`.
     embedding_dtype : `str`
         How the word vectors are stored, see `WordVectors`.
 
-    Raises `ConfigurationError` if `layers` do not fit the encoder, or if it is no `StackedRnn` but `mixture` is
-    asked for.
+    Raises `ConfigurationError` if `layers` do not fit the encoder, and for a `mixture` without a `StackedRnn`.
     """
 
     selection: Union[LayerSelection, StackedLayers]
@@ -71,14 +71,14 @@ class LanguageModelLayers(torch.nn.Module):
                 f"The {direction} language model has {encoder.layer_counts} layers a direction, but the "
                 f"numbers of {[len(numbers) for numbers in self.layers]} layers are given."
             )
-        told = [max(numbers, default=-1) + 1 for numbers in self.layers]
-        self.unpruned_layers = unpruned_layers or told
-        if len(self.unpruned_layers) != len(told) or any(map(int.__lt__, self.unpruned_layers, told)):
+        least = [max(numbers, default=-1) + 1 for numbers in self.layers]
+        self.unpruned_layers = unpruned_layers or least
+        if len(self.unpruned_layers) != len(least) or any(map(int.__lt__, self.unpruned_layers, least)):
             raise ConfigurationError(
-                f"The {direction} language model had at least {told} layers a direction before pruning, as its layers' "
-                f"numbers tell, but unpruned_layers is {unpruned_layers}."
+                f"The numbers of the {direction} language model's layers show that it had at least {least} layers a "
+                f"direction before pruning, but unpruned_layers is {unpruned_layers}."
             )
-        # NaN until real weights come in: `_check_weights` can tell that they did.
+        # NaN until weights are loaded, which `_check_weights` detects.
         self.embedding = WordVectors(
             num_words, encoder.get_input_dim(), embedding_dtype, trainable=requires_grad
         )
@@ -100,6 +100,18 @@ class LanguageModelLayers(torch.nn.Module):
         with torch.no_grad():
             self.embedding.weight.copy_(language_model.embedding)
         self.selection.encoder.load_state_dict(language_model.contextualizer.state_dict())
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the output."""
+        return self.selection.gates.dtype
+
+    def is_fixed(self) -> bool:
+        """Whether a sentence gets the same vectors in each epoch: nothing is trained, nothing dropped."""
+        dropouts = (torch.nn.Dropout, LayerDropout)
+        return not any(weight.requires_grad for weight in self.parameters()) and not any(
+            isinstance(module, dropouts) and module.p > 0 for module in self.modules()
+        )
 
     def get_output_dim(self) -> int:
         """The size of the word vector and all layers together."""

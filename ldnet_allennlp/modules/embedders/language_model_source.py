@@ -1,41 +1,26 @@
-"""Where a tagger gets a frozen language model from: an archive, or a description of one."""
+"""The language models of an "ldnet" token embedder: their config sections, and how they are resolved."""
 
-from typing import Any, Dict, List, NamedTuple, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
-import torch
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
-from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
-from allennlp.modules.token_embedders import Embedding
-from allennlp_models.lm.models.language_model import LanguageModel
 
-from ldnet_allennlp.common.untrusted.archives import load_checked_archive
-from ldnet_allennlp.data.language_model_vocabulary import words_of
+from ldnet_allennlp.data.language_model_archive import PretrainedLanguageModel, read_language_model
+from ldnet_allennlp.data.language_model_vocabulary import (
+    has_words,
+    read_architecture,
+    store_architecture,
+    store_words,
+    words_namespace,
+    words_of,
+)
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 
-DEFAULT_BOUNDARY = "<eos>"
 READABLE = (LdRnn, StackedRnn)
-
-
-class PretrainedLanguageModel(NamedTuple):
-    """What is taken from a language model's archive."""
-
-    direction: str
-    """"forward", "backward" or "bidirectional"."""
-
-    contextualizer: Union[LdRnn, StackedRnn]
-    """The network, as the archive holds it."""
-
-    embedding: torch.Tensor
-    """The word vectors, shape (number of words, input size)."""
-
-    words: List[str]
-    """Every word in the order of its row in `embedding`; the padding and the unknown token are the first two."""
-
-    boundary: Optional[str]
-    """The token between sentences, if the vocabulary knows one."""
+DIRECTIONS = ("forward", "backward", "bidirectional")
 
 
 class LanguageModelSource(FromParams):
@@ -91,67 +76,120 @@ class LanguageModelSource(FromParams):
         self.embedding_dtype = embedding_dtype
 
 
-def read_language_model(archive_path: str) -> PretrainedLanguageModel:
+def resolve_sources(
+    vocab: Vocabulary, namespace: str, sources: Dict[str, LanguageModelSource]
+) -> Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]:
     """
-    Reads a language model's archive.
+    Finds out how each language model is built: from its archive, its config section, or the vocabulary.
 
     # Parameters
 
-    archive_path : `str`
-        `model.tar.gz` or a serialization directory.
+    vocab : `Vocabulary`
+        Words and architectures of language models that come from archives are added to it.
+    namespace : `str`
+        The prefix of their namespaces.
+    sources : `Dict[str, LanguageModelSource]`
+        By direction.
 
-    Raises `ConfigurationError` if there is none, or if what it holds is not a language model that the "ldnet"
-    token embedder can use.
+    # Returns
+
+    `Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]`
+        The architectures by direction, and the language models that were read from archives.
+
+    Raises `ConfigurationError` if a direction has none of the three, or if an archive holds another one.
     """
-    try:
-        archive = load_checked_archive(archive_path, is_trained=False)
-    except FileNotFoundError as error:
-        raise ConfigurationError(
-            f"The language model '{archive_path}' (pretrained_file of an ldnet token embedder) was not found: "
-            f"{error}."
-        ) from error
-    model = archive.model
-    if not isinstance(model, LanguageModel):
-        raise ConfigurationError(
-            f"The archive '{archive_path}' (pretrained_file of an ldnet token embedder) was expected to hold a "
-            f"language model, but it holds a {type(model).__name__}."
-        )
-    contextualizer = model._contextualizer
-    if not isinstance(contextualizer, READABLE):
-        raise ConfigurationError(
-            f"The language model in '{archive_path}' was expected to have an ld_rnn or a stacked_rnn as its "
-            f"contextualizer, but it has a {type(contextualizer).__name__}."
-        )
-    embedding = _word_embedding(model, archive_path)
-    words = words_of(model.vocab, embedding._vocab_namespace or "tokens")
-    # A vocabulary from elsewhere may have its unknown token anywhere; in the tagger's it is the second.
-    order = list(range(len(words)))
-    order.insert(1, order.pop(words.index(model.vocab._oov_token)))
-    words = [words[number] for number in order]
-    boundary = archive.config.get("dataset_reader", {}).get("end_of_sentence", DEFAULT_BOUNDARY)
-    return PretrainedLanguageModel(
-        direction="bidirectional" if model._bidirectional else getattr(model, "direction", "forward"),
-        contextualizer=contextualizer,
-        embedding=embedding.weight.detach()[order],
-        words=words,
-        boundary=boundary if boundary in words else None,
-    )
+    stored = read_architecture(vocab, namespace) or {}
+    architectures: Dict[str, Any] = {}
+    pretrained: Dict[str, PretrainedLanguageModel] = {}
+    for direction, source in sources.items():
+        if source.pretrained_file is not None:
+            language_model = _read(vocab, namespace, direction, source.pretrained_file)
+            pretrained[direction] = language_model
+            architectures[direction] = {
+                "contextualizer": language_model.contextualizer.describe(),
+                "boundary": language_model.boundary if source.boundary is None else source.boundary,
+            }
+        elif source.contextualizer is not None:
+            architectures[direction] = {
+                "contextualizer": source.contextualizer.describe(),
+                "boundary": source.boundary,
+            }
+        elif direction in stored:
+            architectures[direction] = stored[direction]
+        else:
+            raise ConfigurationError(
+                f"The {direction} language model of the ldnet token embedder has neither a pretrained_file "
+                f"nor a contextualizer, and the vocabulary does not describe one under '{namespace}'."
+            )
+    if pretrained:
+        store_architecture(vocab, namespace, {**stored, **architectures})
+    return architectures, pretrained
 
 
-def _word_embedding(model: LanguageModel, archive_path: str) -> Embedding:
-    embedder = model._text_field_embedder
-    parts = embedder._token_embedders if isinstance(embedder, BasicTextFieldEmbedder) else {}
-    embeddings = list(parts.values())
-    if len(embeddings) != 1 or not isinstance(embeddings[0], Embedding) or embeddings[0]._projection:
+def namespace_of_words(vocab: Vocabulary, namespace: str, direction: str) -> str:
+    """The vocabulary namespace of a direction's words: a backward language model with other words has its own."""
+    backward = words_namespace(namespace, backward=True)
+    if direction == "backward" and has_words(vocab, backward):
+        return backward
+    return words_namespace(namespace)
+
+
+def boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:
+    """The id of a boundary in a namespace of words. Raises `ConfigurationError` if it is not one of the words."""
+    if not boundary:
+        return None
+    if boundary not in vocab.get_token_to_index_vocabulary(namespace):
         raise ConfigurationError(
-            f"The language model in '{archive_path}' was expected to read words through one embedding, but it "
-            f"reads {', '.join(type(part).__name__ for part in embeddings) or type(embedder).__name__}."
+            f"The boundary '{boundary}' of the {direction} language model was expected to be one of its words, "
+            f"but the vocabulary's namespace '{namespace}' does not have it. An empty string stands for none."
         )
-    return embeddings[0]
+    return vocab.get_token_index(boundary, namespace)
+
+
+def check_layers_to_keep(layers: Dict[str, List[int]], keep: Dict[str, List[int]]) -> None:
+    """Raises `ConfigurationError` if `keep` has other directions or layers than `layers`, or a layer twice."""
+    for name, numbers in keep.items():
+        if name not in layers:
+            raise ConfigurationError(
+                f"The layers to keep are given for {' and '.join(layers)}, but '{name}' was found."
+            )
+        if set(numbers) - set(layers[name]) or len(set(numbers)) != len(numbers):
+            raise ConfigurationError(
+                f"The {name} language model has the layers {layers[name]}, each to be kept once or not at "
+                f"all, but {sorted(numbers)} were to be kept."
+            )
+
+
+def stack_names(direction: str) -> List[str]:
+    """The names of a language model's stacks: a bidirectional one has two."""
+    return ["forward", "backward"] if direction == "bidirectional" else [direction]
 
 
 def build_contextualizer(description: Dict[str, Any]) -> Union[LdRnn, StackedRnn]:
-    """The encoder that `describe` of an "ld_rnn" or a "stacked_rnn" gave, with new weights and no dropout."""
+    """Build the "ld_rnn" or "stacked_rnn" that a `describe` returned, with new weights and without dropout."""
     encoder = Seq2SeqEncoder.from_params(Params(dict(description)))
     assert isinstance(encoder, READABLE)
     return encoder
+
+
+def _read(vocab: Vocabulary, namespace: str, direction: str, archive_path: str) -> Any:
+    language_model = read_language_model(archive_path)
+    if not isinstance(language_model.contextualizer, READABLE):
+        raise ConfigurationError(
+            f"The language model in '{archive_path}' was expected to have an ld_rnn or a stacked_rnn as its "
+            f"contextualizer, but it has a {type(language_model.contextualizer).__name__}."
+        )
+    if language_model.direction != direction:
+        raise ConfigurationError(
+            f"A {direction} language model was expected in '{archive_path}' ({direction} of the ldnet "
+            f"token embedder), but it holds a {language_model.direction} one."
+        )
+    words = words_namespace(namespace)
+    backward = words_namespace(namespace, backward=True)
+    # Where the backward one has a namespace of its own already, that is the one that is read.
+    if (direction == "backward" and has_words(vocab, words)) and (
+        has_words(vocab, backward) or words_of(vocab, words) != language_model.words
+    ):
+        words = backward
+    store_words(vocab, words, language_model.words)
+    return language_model

@@ -1,24 +1,28 @@
-"""The penalty of layer selection as a regularizer, for models that know nothing of it."""
+"""The penalty of layer selection as a regularizer, for models that do not add it to their loss."""
 
 from typing import Any
 
 import torch
-from allennlp.common.checks import ConfigurationError
 from allennlp.nn.regularizers import Regularizer
 from overrides import overrides
 
-from ldnet_allennlp.modules.selection.layer_budget import LayerBudget, selection_penalty
+from ldnet_allennlp.modules.selection.layer_budget import (
+    LayerBudget,
+    MaxLayersOption,
+    check_lambda_0,
+    selection_penalty,
+)
 
 
 @Regularizer.register("layer_selection")
-class GateRegularizer(Regularizer):
+class GateRegularizer(MaxLayersOption, Regularizer):
     """
-    Puts the penalty of layer selection (`selection_penalty`) into the loss of any AllenNLP model that takes a
+    Adds the penalty of layer selection (`selection_penalty`) to the loss of any AllenNLP model that takes a
     `regularizer`: `{"regexes": [["gates$", {"type": "layer_selection", "lambda_0": 0.05, "lambda_1": 1}]]}`, with
     `"lambda_0": 0` for the "ldnet" embedder, so that its gates are trained.
 
-    AllenNLP calls it for each parameter, so the budget is that of one language model. Not for "ldnet_tagger", whose
-    loss has the penalty in it.
+    AllenNLP calls it for each parameter, so the budget is that of one language model. Not for "ldnet_tagger", which
+    adds the penalty itself.
 
     Registered as a `Regularizer` with name "layer_selection".
 
@@ -27,14 +31,13 @@ class GateRegularizer(Regularizer):
     lambda_0 : `float`
         The weight, at least 0.
     lambda_1 : `int`
-        The layers that may be left of each language model, at least 0.
+        The layer budget of each language model, at least 0. In configs also under the name `max_layers`.
 
     Raises `ConfigurationError` if one of them is negative.
     """
 
     def __init__(self, lambda_0: float, lambda_1: int) -> None:
-        if lambda_0 < 0:
-            raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+        check_lambda_0(lambda_0)
         LayerBudget(lambda_1)
         self.lambda_0 = lambda_0
         self.lambda_1 = lambda_1

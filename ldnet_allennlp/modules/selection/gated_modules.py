@@ -1,4 +1,4 @@
-"""What of a model takes part in layer selection."""
+"""The parts of a model that take part in layer selection."""
 
 from typing import Dict, Iterator, List, Set, Union
 
@@ -8,13 +8,13 @@ from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.selection.layer_budget import GatedStack, metrics_of_stacks
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
-Selecting = Union[LdnetEmbedder, LayerSelection]
+GatedModule = Union[LdnetEmbedder, LayerSelection]
 """A module with gates, a penalty on them and a budget."""
 
 
-def selecting_modules(model: torch.nn.Module) -> List[Selecting]:
+def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
     """
-    The modules of a model whose penalty belongs into its loss: "ldnet" token embedders with a `lambda_0`, and
+    The modules of a model whose penalty is a part of its loss: "ldnet" token embedders with a `lambda_0`, and
     "layer_selection" encoders with one above 0.
     """
     return [

@@ -1,13 +1,24 @@
-"""How many layers, or how much computing, layer selection may leave, and the penalty that leads there."""
+"""
+The budget and the penalty of layer selection.
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+| in configs | in commands | what it limits |
+|---|---|---|
+| `lambda_1` (the paper's name) or `max_layers` | `--layers` | layers with a gate above 0, together or per direction |
+| `max_multiply_adds` | `--multiply-adds` | multiply-adds per word of the layers that are left |
+
+`lambda_0` is the weight of the penalty, and its presence trains the gates: 0 trains them without a penalty, null (the
+default) leaves them at 1.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
 
 import torch
+from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
 
 
 class GatedStack(NamedTuple):
-    """The gates of one direction of an `LdRnn`, and what its layers cost a word in multiply-adds."""
+    """The gates of one direction of an `LdRnn`, and the cost of its layers in multiply-adds per word."""
 
     name: str
     """ "forward" or "backward"."""
@@ -16,13 +27,13 @@ class GatedStack(NamedTuple):
     """Shape (number of layers,)."""
 
     layer_cost: int
-    """A layer, without what it reads of other layers, and its columns in the projection."""
+    """A layer with its columns in the projection, without its weights for other layers."""
 
     pair_cost: int
     """A layer's input weights for one earlier layer."""
 
     fixed_cost: int = 0
-    """What is left if no layer is."""
+    """The cost without any layer."""
 
 
 def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
@@ -63,8 +74,8 @@ def gate_penalty(
 
 def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
     """
-    The multiply-adds a word of what is left once the layers whose gate is 0 are cut: a layer reads the input, itself
-    and what is kept of the layers before it. A scalar on the gates' device.
+    Multiply-adds per word once the layers whose gate is 0 are cut: a layer reads the input, itself and the earlier
+    layers that are kept. A scalar on the gates' device.
     """
     total = torch.zeros((), device=stacks[0].gates.device if stacks else None)
     for stack in stacks:
@@ -74,10 +85,35 @@ def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
     return total
 
 
+def check_lambda_0(lambda_0: Optional[float]) -> None:
+    """Raises `ConfigurationError` if the weight of the penalty is negative."""
+    if lambda_0 is not None and lambda_0 < 0:
+        raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+
+
+class MaxLayersOption(FromParams):
+    """Lets the config of a class with a `lambda_1` name it `max_layers`."""
+
+    @classmethod
+    def from_params(
+        cls,
+        params: Params,
+        constructor_to_call: Any = None,
+        constructor_to_inspect: Any = None,
+        **extras: Any,
+    ) -> Any:
+        """As of `FromParams`. Raises `ConfigurationError` if a config has both names."""
+        if isinstance(params, Params) and "max_layers" in params:
+            if "lambda_1" in params:
+                raise ConfigurationError("max_layers is another name of lambda_1: give one of them.")
+            params["lambda_1"] = params.pop("max_layers", keep_as_dict=True)
+        return super().from_params(params, constructor_to_call, constructor_to_inspect, **extras)
+
+
 class LayerBudget:
     """
-    What layer selection may leave: a number of layers, of all directions together or of each one, or a number of
-    multiply-adds a word.
+    The budget of layer selection: a number of layers, of all directions together or of each one, or a number of
+    multiply-adds per word.
 
     # Parameters
 
@@ -85,11 +121,11 @@ class LayerBudget:
         The layers of all directions together, at least 0; or those of each, for example
         `{"forward": 2, "backward": 1}`.
     max_multiply_adds : `float`, optional
-        The multiply-adds a word that what is left may cost, at least 0, instead of `lambda_1`.
+        The multiply-adds per word of the layers that are left, at least 0, instead of `lambda_1`.
     over_budget_weight : `float`, optional (default = `1.0`)
         The weight of the penalty's second term, which counts while over budget, in units of `lambda_0`. At 1, as
-        published, the two terms cancel out at gates of exactly 1: layers that the loss wants to keep there stay,
-        whatever `lambda_0` is. Above 1 they fall.
+        published, the two terms cancel at gates of exactly 1: layers that the loss holds there stay, whatever
+        `lambda_0` is. Above 1 they fall.
     spare_kept : `bool`, optional (default = `False`)
         Whether to leave out the penalty's first term, unlike the published method: gates are free once the budget
         holds, and fall from exactly 1 as long as it does not.
@@ -117,8 +153,8 @@ class LayerBudget:
             raise ConfigurationError(f"over_budget_weight is at least 0, but it is {over_budget_weight}.")
         if max_multiply_adds is not None and lambda_1:
             raise ConfigurationError(
-                f"The budget is either a number of layers or of multiply-adds, but both are given: lambda_1 is "
-                f"{lambda_1} and max_multiply_adds {max_multiply_adds}."
+                f"The budget is either a number of layers (lambda_1, max_layers) or of multiply-adds, but both are "
+                f"given: lambda_1 is {lambda_1} and max_multiply_adds {max_multiply_adds}."
             )
         self.lambda_1 = lambda_1
         self.max_multiply_adds = max_multiply_adds
@@ -132,7 +168,7 @@ class LayerBudget:
         return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
-        """Raises `ConfigurationError` if these directions are not those of the budget, or can never keep it."""
+        """Raises `ConfigurationError` if the budget is for other directions, or if no selection can meet it."""
         names = [stack.name for stack in stacks]
         least = sum(stack.fixed_cost for stack in stacks)
         if self.max_multiply_adds is not None and self.max_multiply_adds < least:
@@ -199,7 +235,7 @@ class LayerBudget:
         return [mask.gates.to(stack.gates.device) for mask, stack in zip(kept, stacks)]
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:
-        """Whether what is left is within the budget."""
+        """Whether the layers that are left are within the budget."""
         if self.max_multiply_adds is not None:
             return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
         kept: Dict[str, int] = {}
@@ -219,8 +255,8 @@ class LayerBudget:
 
 def metrics_of_stacks(stacks: Sequence[GatedStack]) -> Dict[str, float]:
     """
-    What is left, for a model's metrics: `kept_layers`; `kept_multiply_adds`, in millions a word; and each gate, as
-    `_gates/forward_1`. (AllenNLP's progress bar leaves out names that begin with an underscore; its logs have them.)
+    The metrics of layer selection: `kept_layers`; `kept_multiply_adds`, in millions per word; and each gate, as
+    `_gates/forward_1`. (Names that begin with an underscore are in AllenNLP's logs, but not in its progress bar.)
     """
     values: List[List[float]] = [stack.gates.tolist() for stack in stacks]
     metrics = {

@@ -1,4 +1,4 @@
-"""Gates that choose layers of an `ld_rnn`, and the cut that follows the choice."""
+"""Gates on the layers of an `ld_rnn`, and the pruning of layers whose gate is 0."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -9,13 +9,18 @@ from overrides import overrides
 
 from ldnet_allennlp.modules.rnn.layers import CELLS
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from ldnet_allennlp.modules.selection.layer_budget import GatedStack, LayerBudget
+from ldnet_allennlp.modules.selection.layer_budget import (
+    GatedStack,
+    LayerBudget,
+    MaxLayersOption,
+    check_lambda_0,
+)
 
 DIRECTIONS = ("forward", "backward")
 
 
 class PrunedLayers(NamedTuple):
-    """What `LayerSelection.prune` leaves."""
+    """The result of `LayerSelection.prune`."""
 
     encoder: LdRnn
     """An `ld_rnn` with the kept layers only."""
@@ -28,10 +33,10 @@ class PrunedLayers(NamedTuple):
 
 
 @Seq2SeqEncoder.register("layer_selection")
-class LayerSelection(Seq2SeqEncoder):
+class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     """
-    An `ld_rnn` with one gate a layer (LD-Net, section 3.3; `model_seq/sparse_lm.py` of the original): layer
-    l gives z_l * h_l, both to the later layers and in the output. All gates start at 1.
+    An `ld_rnn` with one gate per layer (LD-Net, section 3.3; `model_seq/sparse_lm.py` of the original): layer l gives
+    z_l * h_l, both to the later layers and in the output. All gates start at 1.
 
     Training drives gates to exactly 0 with a penalty (`selection_penalty`) in the loss and the "proximal" optimizer,
     which clamps them to [0, 1] after each step. `prune` then cuts the layers whose gate is 0.
@@ -41,13 +46,14 @@ class LayerSelection(Seq2SeqEncoder):
     # Parameters
 
     encoder : `LdRnn`
-        The encoder whose layers are chosen from.
+        The encoder whose layers get gates.
     lambda_0 : `float`, optional (default = `0.0`)
         The weight of the penalty on this encoder's own gates, at least 0. Leave it at 0 where a wrapper takes
         the penalty over several encoders together, as the "ldnet" token embedder does.
     lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
     max_multiply_adds : `float`, optional
-        The budget, see `LayerBudget`. Multiply-adds are those of the layers.
+        The budget, see `LayerBudget`; `max_layers` is another name of `lambda_1` in configs. Multiply-adds are those
+        of the layers.
     over_budget_weight : `float`, optional (default = `1.0`)
         See `LayerBudget`.
     train_gates : `bool`, optional (default = `True`)
@@ -57,8 +63,8 @@ class LayerSelection(Seq2SeqEncoder):
     return_all_layers : `bool`, optional (default = `False`)
         See `LdRnn`. The layers are multiplied by their gates.
 
-    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, or if the budget is none
-    that can be kept.
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, and for a budget that no
+    selection can meet.
     """
 
     def __init__(
@@ -78,8 +84,7 @@ class LayerSelection(Seq2SeqEncoder):
                 f"layer_selection chooses among the layers of an ld_rnn, "
                 f"but its encoder is a {type(encoder).__name__}."
             )
-        if lambda_0 < 0:
-            raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
+        check_lambda_0(lambda_0)
         if return_all_layers:
             encoder.return_all_layers()
         self.encoder = encoder
@@ -177,9 +182,8 @@ class LayerSelection(Seq2SeqEncoder):
 
     def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
         """
-        Cuts layers out: their RNN, and the columns that read them in the input weights of later layers.
-
-        What is kept gives the same values as before when the gates of what is cut are 0.
+        Cuts layers out: their RNN, and the columns that read them in the input weights of later layers. The other
+        layers give the same values as before if the gates of the layers that are cut are 0.
 
         # Parameters
 
@@ -254,10 +258,10 @@ class LayerSelection(Seq2SeqEncoder):
         for layers, count in zip(keep, counts):
             wrong = [number for number in layers if not 0 <= number < count]
             if wrong or len(set(layers)) != len(layers):
-                there = (
+                valid = (
                     f"different numbers from 0 to {count - 1}" if count else "none, as there are no layers"
                 )
-                raise ConfigurationError(f"The layers to keep are {there}, but {layers} was found.")
+                raise ConfigurationError(f"The layers to keep are {valid}, but {layers} was found.")
         return [sorted(layers) for layers in keep]
 
 

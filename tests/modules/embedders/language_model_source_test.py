@@ -10,10 +10,11 @@ from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.common.archives import write_archive
+from ldnet_allennlp.data.language_model_archive import read_language_model
 from ldnet_allennlp.modules.embedders.language_model_source import (
     LanguageModelSource,
     build_contextualizer,
-    read_language_model,
+    resolve_sources,
 )
 from tests.builders import WORDS, language_model_archive
 from tests.taggers import build_tagger, tagger_params
@@ -98,7 +99,7 @@ def test_not_a_language_model(tmp_path, language_models):
 def test_another_contextualizer(tmp_path):
     path = upstream_archive(tmp_path, {"type": "lstm", "input_size": 6, "hidden_size": 5})
     with pytest.raises(ConfigurationError, match="as its contextualizer, but it has a LstmSeq2SeqEncoder"):
-        read_language_model(path)
+        resolve_sources(Vocabulary(), "ldnet", {"forward": LanguageModelSource(pretrained_file=path)})
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 
 from ldnet_allennlp.data.language_model_vocabulary import store_architecture, store_words
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
@@ -232,7 +232,7 @@ def test_numbers_of_other_layers_than_there_are():
     with pytest.raises(
         ConfigurationError, match=r"has \[3\] layers a direction, but the numbers of \[2\] layers"
     ):
-        LanguageModelLayers("forward", LdRnn(4, 3, 3), 9, None, None, [[0, 2]], False, False)
+        FrozenLanguageModel("forward", LdRnn(4, 3, 3), 9, None, None, [[0, 2]], False, False)
 
 
 @pytest.mark.parametrize("names", SOURCES)
@@ -276,7 +276,7 @@ def test_how_many_layers_there_were_is_at_least_what_is_left(unpruned, expected)
 
     def make():
         layers = [[0, 2]]
-        return LanguageModelLayers(
+        return FrozenLanguageModel(
             "forward", LdRnn(2, 2, 2), layers=layers, unpruned_layers=unpruned, **options
         )
 

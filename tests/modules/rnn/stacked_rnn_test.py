@@ -4,7 +4,7 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.modules.embedders.frozen_language_model import LanguageModelLayers
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 from tests.resources import load_reference, reference_parameters
@@ -189,7 +189,7 @@ class TestStackedLayers:
         assert trained == {"mixture.gamma", "mixture.scalar_parameters.0", "mixture.scalar_parameters.1"}
 
     def test_no_layer_can_be_cut(self):
-        part = LanguageModelLayers(
+        part = FrozenLanguageModel(
             "forward", StackedRnn(3, 4, 2), 5, None, "", None, False, False, mixture=True
         )
         assert part.describe()["mixture"] is True

@@ -1,8 +1,12 @@
 import copy
+import math
 
 import pytest
 import torch
+from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
+from allennlp.nn.regularizers import Regularizer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +20,7 @@ from ldnet_allennlp.modules.selection.layer_budget import (
 )
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds
+from ldnet_allennlp.modules.selection.schedule import PenaltySchedule
 from tests.taggers import build_tagger, set_gates, tagger_params
 
 
@@ -133,3 +138,49 @@ def test_budgets_that_cannot_be(language_models, options, message):
         section[name] = value
     with pytest.raises(ConfigurationError, match=message):
         build_tagger(params)
+
+
+ENCODER = {
+    "type": "layer_selection",
+    "encoder": {
+        "type": "ld_rnn",
+        "input_size": 4,
+        "hidden_size": 3,
+        "num_layers": 3,
+        "bidirectional": True,
+    },
+    "lambda_0": 0.1,
+}
+
+
+class TestMaxLayers:
+    """The plain name of `lambda_1` in configs."""
+
+    @pytest.mark.parametrize("value", [2, {"forward": 1, "backward": 2}])
+    def test_is_lambda_1(self, value):
+        section = {**ENCODER, "max_layers": value}
+        encoder = Seq2SeqEncoder.from_params(Params(copy.deepcopy(section)))
+        assert encoder.budget.lambda_1 == value
+
+    def test_in_a_regularizer(self):
+        regularizer = Regularizer.from_params(
+            Params({"type": "layer_selection", "lambda_0": 0.5, "max_layers": 3})
+        )
+        assert (regularizer.lambda_0, regularizer.lambda_1) == (0.5, 3)
+
+    def test_not_both_names(self):
+        with pytest.raises(ConfigurationError, match="max_layers is another name of lambda_1"):
+            Seq2SeqEncoder.from_params(Params({**copy.deepcopy(ENCODER), "max_layers": 1, "lambda_1": 1}))
+
+
+def test_a_schedule_gives_each_epoch_its_values():
+    torch.manual_seed(1)
+    encoder = LayerSelection(LdRnn(4, 3, 4), lambda_0=0.1, lambda_1=4, over_budget_weight=1.5)
+    schedule = PenaltySchedule({"lambda_0": [(0, 0.0), (4, 0.2)], "lambda_1": [(0, 4), (2, 1)]})
+    schedule.check([encoder])
+    values = []
+    for epoch in (0, 1, 2, 5, math.inf):
+        schedule.apply([encoder], epoch)
+        values.append((round(encoder.lambda_0, 9), encoder.budget.lambda_1))
+        assert encoder.budget.over_budget_weight == 1.5
+    assert values == [(0.0, 4), (0.05, 3), (0.1, 1), (0.2, 1), (0.2, 1)]
