@@ -1,5 +1,5 @@
-// Layer selection: goes on training a tagger of ner.jsonnet with a gate for each layer of its language models,
-// until no more than `lambda_1` of them are left (LD-Net, section 3.3; prune_sparse_seq.py of the original).
+// Layer selection: continues training a tagger of ner.jsonnet with a gate for each layer of its language models,
+// until at most `lambda_1` layers are left (LD-Net, section 3.3; prune_sparse_seq.py of the original).
 //
 //     LDNET_SETTINGS='{"tagger": "out/ner", "train": "train.conll", "dev": "dev.conll", "test": "test.conll"}' \
 //       allennlp train training_config/ner_select.jsonnet -s out/ner_select --include-package ldnet_allennlp
@@ -7,21 +7,23 @@
 //
 // Hardware: two CPU cores and 4 GiB of memory for language models of 10 x 300.
 // Settings: those of ner.jsonnet, with the sizes that the tagger was trained with, and the ones below. The
-// language models' archives are not needed any more: the tagger's has all of them.
+// language models' archives are no longer needed: the tagger's archive holds them.
 local library = import 'ner.libsonnet';
 local settings = (import 'settings.libsonnet')(library.defaults {
   // The serialization directory of the trained tagger.
   tagger: 'out/ner',
-  // The weight of the penalty, and the number of layers of both directions that may be left.
+  // The weight of the penalty, and the maximum number of layers of both directions together.
   lambda_0: 0.05,
   lambda_1: 2,
-  // Instead of lambda_1: multiply-adds a word of what is left of the language models and their projection.
+  // Instead of lambda_1: the maximum multiply-adds a word of the language models and their projection.
   max_multiply_adds: null,
-  // Of the gates, which have a longer way to go than weights; null: as the others'.
+  // The learning rate of the gates, which move further than weights; null: that of the weights.
   gate_learning_rate: null,
-  // Points [epoch, value] of lambda_0, lambda_1 or max_multiply_adds, linear between them; null: as they stand above.
-  // With {"lambda_1": [[0, 16], [4, 2]]} layers go step by step, and not all gates fall together.
+  // Points [epoch, value] of lambda_0, lambda_1 or max_multiply_adds, linear between them; null: constant, as above.
+  // With {"lambda_1": [[0, 16], [4, 2]]} layers are cut step by step, and not all gates fall together.
   schedule: null,
+  // true: reach the budget exactly, whatever lambda_0 is; false: the published penalty.
+  exact_budget: false,
 });
 local ner = library.config(settings);
 
@@ -31,7 +33,7 @@ ner {
     text_field_embedder+: {
       token_embedders+: {
         ldnet+: {
-          // Their architecture stands in the tagger's vocabulary.
+          // Their architecture is in the tagger's vocabulary.
           forward: {},
           backward: {},
           lambda_0: settings.lambda_0,
@@ -53,6 +55,12 @@ ner {
         [['(^|\\.)gates$'], { lr: settings.gate_learning_rate }],
       ],
     },
-    callbacks: [{ type: 'layer_selection', [if settings.schedule != null then 'schedule']: settings.schedule }],
+    callbacks: [
+      {
+        type: 'layer_selection',
+        exact_budget: settings.exact_budget,
+        [if settings.schedule != null then 'schedule']: settings.schedule,
+      },
+    ],
   },
 }

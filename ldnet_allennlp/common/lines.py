@@ -1,43 +1,20 @@
 """The files of a corpus and their lines: plain text, gzip, bzip2, xz or Zstandard, with any line ends."""
 
-import bz2
 import glob
-import io
-import lzma
 import os
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from os import PathLike
-from typing import Any, BinaryIO, Union, cast
+from typing import Union
 
 from allennlp.common.checks import ConfigurationError
+
+from ldnet_allennlp.common.compression import TEXT_ERRORS, is_compressed, open_text
 
 PathOrPaths = Union[str, PathLike, Sequence[Union[str, PathLike]]]
 
 BLOCK_SIZE = 1 << 18
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-def _zstd_decompressor() -> Any:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise OSError("Zstandard files need the package zstandard (pip install zstandard)") from error
-    return zstandard.ZstdDecompressor().decompressobj()
-
-
-# By the first bytes of a file. All of these decompressors have `decompress`, `eof` and `unused_data`.
-_DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
-    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
-    b"BZh": bz2.BZ2Decompressor,
-    b"\xfd7zXZ\x00": lzma.LZMADecompressor,
-    b"\x28\xb5\x2f\xfd": _zstd_decompressor,
-}
-_COMPRESSED_AT_ONCE = 1 << 14
-
-TEXT_ERRORS = (EOFError, OSError)
-"""Exceptions that reading from `open_text` can raise."""
 
 
 def expand_paths(file_path: PathOrPaths) -> list[str]:
@@ -69,31 +46,6 @@ def expand_paths(file_path: PathOrPaths) -> list[str]:
     if not paths:
         raise ConfigurationError(f"Found no path in {file_path!r}, expected at least one.")
     return paths
-
-
-def open_text(path: str | PathLike, on_read: Callable[[int], None] | None = None) -> BinaryIO:
-    """
-    Open a file for reading bytes, decompressed if its first bytes are those of gzip, bzip2, xz or Zstandard.
-
-    Concatenated streams are read as one. Reading raises one of `TEXT_ERRORS` if the file is damaged or cut off.
-
-    # Parameters
-
-    path : `str | PathLike`
-    on_read : `Callable[[int], None]`, optional
-        Called with the number of bytes that were read from a compressed file.
-    """
-    file = open(path, "rb")  # noqa: SIM115
-    decompressor = _decompressor_of(file)
-    if decompressor is None:
-        return file
-    return cast(BinaryIO, io.BufferedReader(_Decompressed(file, decompressor, on_read), BLOCK_SIZE))
-
-
-def is_compressed(path: str | PathLike) -> bool:
-    """Whether `open_text` decompresses a file."""
-    with open(path, "rb") as file:
-        return _decompressor_of(file) is not None
 
 
 def line_blocks(
@@ -182,75 +134,15 @@ def excerpt(value: object, limit: int = 80) -> str:
 shown = excerpt  # the former name
 
 
-class _Decompressed(io.RawIOBase):
-    """The decompressed bytes of a file that holds one compressed stream or several."""
-
-    def __init__(
-        self, file: BinaryIO, decompressor: Callable[[], Any], on_read: Callable[[int], None] | None
-    ) -> None:
-        self._file = file
-        self._on_read = on_read
-        self._content = self._decompress(decompressor)
-        self._waiting = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._waiting:
-            chunk = next(self._content, None)
-            if chunk is None:
-                return 0
-            self._waiting = memoryview(chunk)
-        count = min(len(buffer), len(self._waiting))
-        buffer[:count] = self._waiting[:count]
-        self._waiting = self._waiting[count:]
-        return count
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def _decompress(self, new_decompressor: Callable[[], Any]) -> Iterator[bytes]:
-        content = self._read()
-        while content:
-            decompressor = new_decompressor()
-            while not decompressor.eof:
-                if not content:
-                    raise EOFError("the compressed data end too early")
-                try:
-                    chunk = decompressor.decompress(content)
-                except Exception as error:  # each library has its own
-                    raise OSError(f"the compressed data are damaged ({error})") from error
-                yield chunk
-                content = b"" if decompressor.eof else self._read()
-            # gzip and xz allow zero bytes between and after streams.
-            content = decompressor.unused_data.lstrip(b"\0")
-            while not content and (more := self._read()):
-                content = more.lstrip(b"\0")
-
-    def _read(self) -> bytes:
-        content = self._file.read(_COMPRESSED_AT_ONCE)
-        if self._on_read is not None:
-            self._on_read(len(content))
-        return content
-
-
-def _decompressor_of(file: BinaryIO) -> Callable[[], Any] | None:
-    first = file.read(max(map(len, _DECOMPRESSORS)))
-    file.seek(0)
-    return next((new for magic, new in _DECOMPRESSORS.items() if first.startswith(magic)), None)
-
-
 def _chunks(
     path: str, start: int, end: int | None, on_read: Callable[[int], None] | None, block_size: int
 ) -> Iterator[bytes]:
     """The text in pieces that have LF line ends and no byte order mark."""
+    compressed = is_compressed(path)
     with open_text(path, on_read) as file:
         if start:
             file.seek(start)
         left = None if end is None else end - start
-        is_plain = not isinstance(getattr(file, "raw", None), _Decompressed)
         at_start = start == 0
         while True:
             # Not `read`, which would lose what comes before an error.
@@ -266,7 +158,7 @@ def _chunks(
                 chunk += following
             if left is not None:
                 left -= len(chunk)
-            if on_read is not None and is_plain:
+            if on_read is not None and not compressed:
                 on_read(len(chunk))
             if at_start:
                 chunk = chunk.removeprefix(BYTE_ORDER_MARK)

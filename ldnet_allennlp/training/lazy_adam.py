@@ -1,6 +1,5 @@
 """Adam for models whose word vectors have sparse gradients."""
 
-import inspect
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 import torch
@@ -12,13 +11,12 @@ from overrides import overrides
 @Optimizer.register("lazy_adam")
 class LazyAdam(Optimizer, torch.optim.Adam):
     """
-    Adam (arXiv 1412.6980) whose step costs what the gradients hold: of a parameter with sparse gradients, such as
-    a large table of word vectors, only the rows in the gradient are read and written, and nothing of the size of the
-    table is made. The moments of the other rows stay as they are until their words occur again ("lazy" Adam).
-    Parameters with dense gradients are `torch.optim.Adam`'s, fused into one pass over memory where torch can.
+    Adam (arXiv 1412.6980) for models with large tables of word vectors: of a parameter with sparse gradients, a step
+    reads and writes only the rows in the gradient. The moments of the other rows stay the same until their words occur
+    again ("lazy" Adam). Parameters with dense gradients use torch's fused Adam.
 
-    AllenNLP's own "dense_sparse_adam" does the same to sparse gradients without `grad_norm` and `row_moments`, and
-    is slower on dense ones.
+    AllenNLP's "dense_sparse_adam" does the same for sparse gradients, without `grad_norm` and `row_moments`, and is
+    slower on dense ones.
 
     Registered as an `Optimizer` with name "lazy_adam".
 
@@ -31,13 +29,12 @@ class LazyAdam(Optimizer, torch.optim.Adam):
     lr, betas, eps : optional (default = `0.001`, `(0.9, 0.999)`, `1e-8`)
         As in `torch.optim.Adam`.
     grad_norm : `float`, optional
-        The norm of all gradients together is scaled down to this. The trainer's option of the same name cannot take
-        sparse gradients.
+        The maximum norm of all gradients together. The trainer's option of the same name does not support sparse
+        gradients.
     row_moments : `bool`, optional (default = `False`)
-        Whether parameters with sparse gradients have one second moment a row, of the mean square of the row's
-        gradient, and no first one. This takes almost no memory (2 x 0.95 GB less for 793,470 words of size 300).
-        The second moment's correction for its start at zero then counts the steps of each row, since there is no
-        first moment to hold back the first steps of rare words.
+        Whether parameters with sparse gradients have one second moment per row, of the mean square of the row's
+        gradient, and no first moment. This saves 2 x 0.95 GB for 793,470 words of size 300. The bias correction of the
+        second moment then counts the steps of each row, since no first moment dampens the first steps of rare words.
 
     Raises `ConfigurationError` if `grad_norm` is not above 0.
     """
@@ -53,19 +50,13 @@ class LazyAdam(Optimizer, torch.optim.Adam):
         row_moments: bool = False,
     ) -> None:
         if grad_norm is not None and grad_norm <= 0:
-            raise ConfigurationError(f"grad_norm of lazy_adam is above 0, but it is {grad_norm}.")
+            raise ConfigurationError(f"grad_norm of lazy_adam must be above 0, but it is {grad_norm}.")
         self.grad_norm = grad_norm
         self.row_moments = row_moments
         arguments: Dict[str, Any] = {"params": make_parameter_groups(model_parameters, parameter_groups)}
         arguments.update(lr=lr, betas=betas, eps=eps)
-        if "fused" not in inspect.signature(torch.optim.Adam.__init__).parameters:
-            super().__init__(**arguments)
-            return
-        try:
-            super().__init__(fused=True, **arguments)
-        except RuntimeError:  # not every version of torch has a fused Adam for every device
-            super().__init__(**arguments)
-        # Otherwise a gradient scaler would leave the gradients scaled, and `grad_norm` would mean something else.
+        super().__init__(fused=True, **arguments)
+        # A gradient scaler must unscale the gradients, or `grad_norm` would be another norm.
         self._step_supports_amp_scaling = False
 
     @torch.no_grad()
@@ -80,12 +71,12 @@ class LazyAdam(Optimizer, torch.optim.Adam):
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is not None and parameter.grad.is_sparse:
-                    parameter.grad = parameter.grad.coalesce()  # a row that occurs twice has one gradient
+                    parameter.grad = parameter.grad.coalesce()  # rows that occur twice are summed
                     sparse.append((group, parameter, parameter.grad))
         if self.grad_norm is not None:
             self._clip(self.grad_norm)
         for _, parameter, _ in sparse:
-            parameter.grad = None  # torch's Adam passes over it
+            parameter.grad = None  # torch's Adam skips it
         super().step()
         for group, parameter, gradient in sparse:
             parameter.grad = gradient
@@ -103,7 +94,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
             return
         device = values[0].device
         total = torch.stack([gradient.norm().to(device) for gradient in values]).norm()
-        # As `torch.nn.utils.clip_grad_norm_`; without asking for the number, which a GPU would have to wait for.
+        # As `torch.nn.utils.clip_grad_norm_`, but without reading the number, which would make a GPU wait.
         factor = (grad_norm / (total + 1e-6)).clamp(max=1.0)
         for gradient in values:
             gradient.mul_(factor.to(gradient.device))
@@ -115,7 +106,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
         beta1, beta2 = group["betas"]
         state = self.state[parameter]
         if not state:
-            # A tensor, and with this name, since torch's Adam looks for it when a state is loaded.
+            # torch's Adam expects a tensor with this name when a state is loaded.
             state["step"] = torch.tensor(0.0)
             for name in ("row_steps", "exp_avg_sq") if self.row_moments else ("exp_avg", "exp_avg_sq"):
                 state[name] = parameter.new_zeros(parameter.shape[: 1 if self.row_moments else None])
@@ -137,7 +128,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
     def _move_average(
         average: torch.Tensor, rows: torch.Tensor, values: torch.Tensor, beta: float
     ) -> torch.Tensor:
-        """Moves the rows of a running average towards `values`, and gives them."""
+        """Move the rows of a running average towards `values`, and return them."""
         moved = average.index_select(0, rows).lerp_(values, 1 - beta)
         average.index_copy_(0, rows, moved)
         return moved

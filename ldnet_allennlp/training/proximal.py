@@ -18,13 +18,13 @@ class ProximalOptimizer(Optimizer):
     Wraps any registered optimizer; after each of its steps the gates of layer selection are clamped to
     [0, 1] (the proximal step of LD-Net, section 3.3).
 
-    The clamp stands inside `step` because that is what AllenNLP's trainer calls once for each accumulated
-    group of batches, before the moving average and the checkpoint, and what a gradient scaler leaves out when
-    gradients overflowed. All workers of a distributed run clamp the same values.
+    The clamp is part of `step`, which AllenNLP's trainer calls once per accumulated group of batches, before the moving
+    average and the checkpoint, and which a gradient scaler skips when gradients overflow. All processes of a
+    distributed run clamp the same values.
 
-    The wrapped optimizer's momentum of a gate is left alone, as in the original: a gate that reached 0 with momentum
-    stays there until its gradient has pointed up for a while (with a momentum of 0.9, about ten steps), so that noise
-    does not bring it back. With `reset_momentum` it can come back in the next step.
+    As in the original, the wrapped optimizer's momentum of a gate does not change: a gate that reached 0 with momentum
+    stays there until its gradient has pointed up for a while (with a momentum of 0.9, about ten steps), so noise does
+    not bring it back. With `reset_momentum` it can come back in the next step.
 
     Registered as an `Optimizer` with name "proximal".
 
@@ -33,14 +33,14 @@ class ProximalOptimizer(Optimizer):
     model_parameters : `List[Tuple[str, torch.nn.Parameter]]`
         Given by the trainer.
     optimizer : `Lazy[Optimizer]`
-        The optimizer that makes the step, for example `{"type": "sgd", "lr": 0.1, "momentum": 0.9}`.
+        The wrapped optimizer, for example `{"type": "sgd", "lr": 0.1, "momentum": 0.9}`.
     parameter_groups : `List[Tuple[List[str], Dict[str, Any]]]`, optional
-        Handed on to `optimizer`.
+        Passed to `optimizer`.
     gates : `str`, optional (default = `"(^|\\.)gates$"`)
-        A regular expression that finds the gates by parameter name.
+        A regular expression for the names of the gates.
     zeros_stay : `bool`, optional (default = `False`)
-        Whether a gate that has reached 0 stays there. As published it can come back; with Adam, whose steps are of one
-        size however small the gradient, it does so time and again by a little, and the number of layers never settles.
+        Whether a gate that has reached 0 stays there. As published it can come back. With Adam, whose steps have one
+        size however small the gradient is, gates come back again and again, and the number of layers never settles.
     reset_momentum : `bool`, optional (default = `False`)
         Whether a gate that is clamped loses its momentum (`momentum_buffer` of SGD, `exp_avg` of Adam).
 
@@ -61,9 +61,8 @@ class ProximalOptimizer(Optimizer):
         self._gates = [parameter for name, parameter in model_parameters if re.search(gates, name)]
         if not self._gates:
             raise ConfigurationError(
-                f"The proximal optimizer found no trainable parameter whose name matches '{gates}'. Layer "
-                f"selection needs trained gates: give the ldnet token embedder a lambda_0, or use the "
-                f"optimizer inside this one alone."
+                f"The proximal optimizer found no trainable parameter whose name matches '{gates}'. Layer selection "
+                f"needs trained gates: give the ldnet token embedder a lambda_0, or use the wrapped optimizer directly."
             )
         if parameter_groups:
             self.optimizer = optimizer.construct(
@@ -75,14 +74,14 @@ class ProximalOptimizer(Optimizer):
         self._share()
 
     def _share(self) -> None:
-        # Schedulers change learning rates in `param_groups`, so both must see the same ones.
+        # Schedulers change learning rates in `param_groups`, so both optimizers share them.
         self.param_groups = self.optimizer.param_groups
         self.state = self.optimizer.state
 
     @torch.no_grad()
     @overrides(check_signature=False)  # torch's own signature differs from version to version
     def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
-        """The wrapped optimizer's step, then the clamp."""
+        """Make the wrapped optimizer's step, then clamp the gates."""
         were_zero = [gates == 0.0 for gates in self._gates] if self._zeros_stay else []
         # Some of AllenNLP's own optimizers take no closure.
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
@@ -95,7 +94,7 @@ class ProximalOptimizer(Optimizer):
         return loss
 
     def _stop(self, gates: torch.Tensor, clamped: torch.Tensor) -> None:
-        """Sets the momentum of what is to be clamped to 0."""
+        """Set the momentum of the gates that are clamped to 0."""
         state = self.optimizer.state.get(gates, {})
         for name in _MOMENTA:
             if state.get(name) is not None:

@@ -15,9 +15,8 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
     """
     AllenNLP's "torch" accelerator for models with sparse gradients, with any backend: torch's
     `DistributedDataParallel` sums sparse gradients with gloo (CPU) only, and refuses them with nccl (GPU). Here the
-    processes exchange the rows of their sparse gradients and `DistributedDataParallel` does the rest.
-
-    The exchange costs what the rows of all processes take, and does not grow with the vocabulary.
+    processes exchange the rows of their sparse gradients, and `DistributedDataParallel` handles the dense ones. The
+    cost grows with the number of rows, not with the vocabulary.
 
     Registered as a `DdpAccelerator` with name "sparse_torch", with the parameters of "torch":
     `"distributed": {"cuda_devices": [0, 1], "ddp_accelerator": {"type": "sparse_torch"}}`.
@@ -29,10 +28,10 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
             model = model.cuda(self.cuda_device)
         sparse = dict(sparse_parameters(model))
         if sparse:
-            # Not the default group: its collectives belong to DistributedDataParallel, whose order is its own.
+            # A group of its own: the order of collectives in the default group is DistributedDataParallel's.
             group: Any = dist.new_group()
             for parameter in sparse.values():
-                dist.broadcast(parameter.data, 0, group=group)  # what the wrapper does to its parameters
+                dist.broadcast(parameter.data, 0, group=group)  # as the wrapper does with its parameters
                 parameter.register_hook(_Exchange(group))
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(sparse))
         return super().wrap_model(model)
@@ -40,18 +39,18 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
 
 def sparse_parameters(model: torch.nn.Module) -> List[Tuple[str, torch.nn.Parameter]]:
     """The parameters of a model that get sparse gradients: those of embeddings and of sampled clusters of words."""
-    found = []
+    parameters = []
     for prefix, module in model.named_modules():
         prefix = prefix and prefix + "."
         if getattr(module, "sparse", False) is True and isinstance(module.weight, torch.nn.Parameter):
-            found.append((prefix + "weight", module.weight))
+            parameters.append((prefix + "weight", module.weight))
         elif hasattr(module, "sampled_parameters"):  # an adaptive softmax
-            found.extend((prefix + name, parameter) for name, parameter in module.sampled_parameters())
-    return found
+            parameters.extend((prefix + name, parameter) for name, parameter in module.sampled_parameters())
+    return parameters
 
 
 class _Exchange:
-    """A hook for a gradient that gives the mean of all processes' gradients in its place."""
+    """A gradient hook that returns the mean over all processes."""
 
     def __init__(self, group: Any) -> None:
         self.group = group
@@ -64,7 +63,7 @@ class _Exchange:
         counts[dist.get_rank(self.group)] = indices.size(1)
         dist.all_reduce(counts, group=self.group)
         rows_of_each: List[int] = counts.tolist()
-        most = max(rows_of_each)  # all have to send the same amount: the rest is padding
+        most = max(rows_of_each)  # every process sends this many rows, padded
         all_indices = self._gather(indices[0], most, rows_of_each)  # (rows of all,)
         all_values = self._gather(values, most, rows_of_each)  # (rows of all, ...)
         total = torch.sparse_coo_tensor(all_indices.unsqueeze(0), all_values / world_size, gradient.shape)
@@ -75,5 +74,5 @@ class _Exchange:
         padded[: tensor.size(0)] = tensor
         gathered = [torch.empty_like(padded) for _ in rows_of_each]
         dist.all_gather(gathered, padded, group=self.group)
-        # In the same order in each process, so that all have the same sum.
+        # The same order in each process, so that sums are equal.
         return torch.cat([part[:count] for part, count in zip(gathered, rows_of_each)])

@@ -1,4 +1,4 @@
-"""Lowers the learning rate when a metric of the training data stops getting better."""
+"""A learning-rate schedule that follows a metric of the training data."""
 
 import logging
 import math
@@ -15,12 +15,12 @@ logger = logging.getLogger(__name__)
 @TrainerCallback.register("training_plateau")
 class TrainingPlateau(TrainerCallback):
     """
-    Multiplies the learning rate by `factor` when the perplexity of training did not fall for more than `patience`
-    epochs, as the original LD-Net does (`train_lm.py`): language models that see each text once or a few times
-    do not overfit, and need no held-out text for this. AllenNLP's "reduce_on_plateau" can only follow a validation
-    metric, and its other schedulers may be used together with this one: what they start from is multiplied, too.
+    Multiplies the learning rate by `factor` when the training perplexity has not fallen for more than `patience`
+    epochs, as the original LD-Net does (`train_lm.py`): language models that see each text once or a few times do not
+    overfit, and need no held-out text for this. AllenNLP's "reduce_on_plateau" follows validation metrics only. Other
+    schedulers can be combined with this one: their base rate is multiplied as well.
 
-    The epochs of a large text are better made shorter for this: see `batches_per_epoch` of the "lm_stream" loader.
+    Shorten the epochs of a large text: see `batches_per_epoch` of the "lm_stream" loader.
 
     Registered as a `TrainerCallback` with name "training_plateau".
 
@@ -29,13 +29,13 @@ class TrainingPlateau(TrainerCallback):
     serialization_dir : `str`
         Given by the trainer.
     metric : `str`, optional (default = `"perplexity"`)
-        A metric that should fall; "loss" is also one.
+        A training metric that should fall, for example "loss".
     factor : `float`, optional (default = `0.1`)
-        Between 0 and 1, the original's.
+        Between 0 and 1; the original uses 0.1.
     patience : `int`, optional (default = `0`)
-        How many epochs in a row may pass without a new best.
+        The number of epochs in a row without a new best that are accepted.
     min_lr : `float`, optional (default = `0.0`)
-        The learning rate does not fall below this.
+        The minimum learning rate.
 
     Raises `ConfigurationError` for a factor outside (0, 1), a negative patience, and an unknown metric.
     """
@@ -51,8 +51,8 @@ class TrainingPlateau(TrainerCallback):
         super().__init__(serialization_dir)
         if not 0.0 < factor < 1.0 or patience < 0:
             raise ConfigurationError(
-                f"training_plateau needs a factor between 0 and 1 and a patience of at least 0, but they are "
-                f"{factor} and {patience}."
+                f"training_plateau needs a factor between 0 and 1 and a patience of at least 0, but found {factor} and "
+                f"{patience}."
             )
         self.metric = metric
         self.factor = factor
@@ -73,7 +73,7 @@ class TrainingPlateau(TrainerCallback):
         name = f"training_{self.metric}"
         if name not in metrics:
             raise ConfigurationError(
-                f"training_plateau follows the metric '{self.metric}', but the model has no such metric: found "
+                f"training_plateau follows the metric '{self.metric}', which the model lacks; it has "
                 f"{', '.join(sorted(name for name in metrics if name.startswith('training_')))}."
             )
         if metrics[name] < self.best:
@@ -83,7 +83,7 @@ class TrainingPlateau(TrainerCallback):
         self.epochs_without_best += 1
         if self.epochs_without_best > self.patience:
             self._lower(trainer)
-            # As the original: the perplexity with the lower rate is compared with itself only.
+            # As in the original, perplexities are compared with those at the same rate only.
             self.best = math.inf
             self.epochs_without_best = 0
 
@@ -93,7 +93,7 @@ class TrainingPlateau(TrainerCallback):
             for name in ("lr", "initial_lr"):
                 if name in group:
                     group[name] = max(group[name] * self.factor, self.min_lr)
-        # AllenNLP's own schedulers keep the values that they start from to themselves, and so do torch's.
+        # The schedulers of AllenNLP and torch hold their own base values.
         scheduler = trainer._learning_rate_scheduler
         for owner, name in (
             (scheduler, "base_values"),
@@ -104,7 +104,7 @@ class TrainingPlateau(TrainerCallback):
                     owner, name, [max(value * self.factor, self.min_lr) for value in getattr(owner, name)]
                 )
         logger.info(
-            "training %s is not below %g any more: the learning rate is now %s",
+            "training %s did not fall below %g: the learning rate is now %s",
             self.metric,
             self.best,
             ", ".join(f"{group['lr']:g}" for group in groups),

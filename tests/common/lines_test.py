@@ -97,6 +97,7 @@ class TestNumberedLines:
             (b"a\rb\n\nc\r\n", [b"a", b"b", b"", b"c"]),
             (b"\xef\xbb\xbfa\n\xef\xbb\xbfb\n", [b"a", b"\xef\xbb\xbfb"]),
             (b"\xef\xbb\xbf\xef\xbb\xbfa", [b"\xef\xbb\xbfa"]),
+            (b"BZh is plain text\n", [b"BZh is plain text"]),
             (b"", []),
         ],
     )
@@ -160,7 +161,7 @@ class TestNumberedLines:
         elif damage == "flipped":
             compressed[1000] ^= 255
         else:
-            compressed = compressed[:6] + b"\xff"
+            compressed = compressed[:10] + b"\xff"
         path = tmp_path / "file"
         path.write_bytes(bytes(compressed))
         with pytest.raises(
