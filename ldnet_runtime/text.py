@@ -164,11 +164,10 @@ class _Rules:
         if paragraph.isspace() or not paragraph:
             return []
         with self._lock:
-            words = [
-                (start + word.idx, start + word.idx + len(word)) for word in self._nlp.tokenizer(paragraph)
-            ]
+            places = self._nlp.tokenizer(paragraph).to_array(["IDX", "LENGTH"]).tolist()
             if len(self._nlp.vocab.strings) > _MOST_WORDS:
                 self._nlp = _blank(self._language)
+        words = [(start + first, start + first + length) for first, length in places]
         words = [(first, last) for first, last in words if not text[first:last].isspace()]
         return _join_graphemes(text, words) if _JOINING.search(paragraph) else words
 
@@ -178,7 +177,7 @@ class _Rules:
         while last > 0 and _is_all(text, words[last], _CLOSERS) and words[last - 1][1] == words[last][0]:
             last -= 1  # a closing quote or bracket
         start, end = words[last]
-        following = text[words[position][0] :][:1]
+        following = text[words[position][0]]
         if text[end - 1] in _WIDE_TERMINALS:
             return following not in _CLOSERS + _TERMINALS
         if text[end - 1] not in _TERMINALS or words[position - 1][1] == words[position][0]:
