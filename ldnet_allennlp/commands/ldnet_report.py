@@ -3,6 +3,7 @@
 
     allennlp ldnet-report out/ner/model.tar.gz out/pruned/model.tar.gz
     allennlp ldnet-report out/*/model.tar.gz --text test.conll --threads 1 --json report.json --plot report.svg
+    allennlp ldnet-report out/ner/model.tar.gz --errors test.conll --html errors.html
 """
 
 import argparse
@@ -10,6 +11,7 @@ import json
 from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
 from ldnet_allennlp.commands.console import (
@@ -19,11 +21,14 @@ from ldnet_allennlp.commands.console import (
     positive_int,
     whole_number,
 )
+from ldnet_allennlp.commands.report.error_page import error_page
+from ldnet_allennlp.commands.report.errors import find_errors
 from ldnet_allennlp.commands.report.plot import check_plot, write_plot
 from ldnet_allennlp.commands.report.reporting import report
 from ldnet_allennlp.commands.report.table import short_names, table
+from ldnet_allennlp.commands.report.tagged_sentences import tagged_sentences
 from ldnet_allennlp.commands.sentences import COLUMN_ENDINGS, TEXT_FORMATS
-from ldnet_allennlp.common.archives import without_progress_messages
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages
 from ldnet_allennlp.common.files import atomic_write, check_output
 
 
@@ -83,6 +88,13 @@ class LdnetReport(Subcommand):
             help="also write a picture, .png or .svg: cost by component, which layers read which, and gates over "
             "training where a gates.jsonl lies beside an archive. Needs matplotlib",
         )
+        subparser.add_argument(
+            "--errors",
+            metavar="FILE",
+            help="instead, compare the spans that one tagger predicts with those of a file with tags: scores by type, "
+            "confusion of types, boundary errors, calibration, and the most confident mistakes, as the page --html",
+        )
+        subparser.add_argument("--html", metavar="FILE", help="the page that --errors writes")
         add_trust(subparser)
         subparser.set_defaults(func=report_from_args)
         return subparser
@@ -91,6 +103,9 @@ class LdnetReport(Subcommand):
 def report_from_args(args: argparse.Namespace) -> None:
     """Runs the command."""
     with errors_in_a_line("ldnet-report"), without_progress_messages():
+        if args.errors is not None or args.html is not None:
+            _write_errors(args)
+            return
         if args.plot:
             check_plot(args.plot)  # before the work
         if args.json is not None:
@@ -113,6 +128,24 @@ def report_from_args(args: argparse.Namespace) -> None:
                 file.write("\n")
         if args.plot:
             write_plot(args.plot, result["archives"], names)
+
+
+def _write_errors(args: argparse.Namespace) -> None:
+    """The page of `--errors`."""
+    if not args.errors or not args.html or len(args.archive) != 1:
+        raise ConfigurationError("--errors FILE and --html FILE belong together, with one archive.")
+    check_output(args.html, force=True)
+    (source,) = args.archive
+    archive = read_archive(source, args.trust)
+    errors = find_errors(tagged_sentences(archive, args.errors, source))
+    with atomic_write(args.html) as file:
+        file.write(error_page(short_names([source])[0], args.errors, errors))
+    total = errors.scores[""]
+    kinds = ", ".join(f"{count} {kind}" for kind, count in errors.kinds().items())
+    print(
+        f"F1 {100 * total.f1:.2f} on {errors.num_sentences} sentences; {len(errors.mistakes)} mistakes: {kinds}."
+    )
+    print(f"Written to {args.html}.")
 
 
 def _conditions(result: dict[str, Any]) -> list[str]:

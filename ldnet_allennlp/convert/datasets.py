@@ -11,7 +11,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.files import scratch_directory
+from ldnet_allennlp.common.files import check_output, scratch_directory
 from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
 
 _SPLITS = ("train", "dev", "test")
@@ -49,13 +49,10 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     Raises `ConfigurationError` if the pickle holds anything else, or if a file exists: then nothing is written.
     """
     targets = {split: os.path.join(output, f"{split}.conll") for split in _SPLITS}
-    existing = [path for path in targets.values() if os.path.exists(path)]
-    if existing and not force:
-        raise ConfigurationError(
-            f"'{existing[0]}' exists already. Give another folder, or --force to replace it."
-        )
-    if os.path.exists(output) and not os.path.isdir(output):
-        raise ConfigurationError(f"A dataset is written to a folder, but '{output}' is a file.")
+    if not output or (os.path.lexists(output) and not os.path.isdir(output)):
+        raise ConfigurationError(f"A dataset is written to a folder, but '{output}' is none.")
+    for path in targets.values():
+        check_output(path, force)
     names = [*TAGGER_MAPS, *(f"{split}_data" for split in _SPLITS)]
     data = read_maps(source, names)
     inverse = _Inverse(*(_inverse(data[name], name, source) for name in TAGGER_MAPS))

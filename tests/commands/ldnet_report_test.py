@@ -4,6 +4,7 @@ import os
 
 import pytest
 import torch
+from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_report import LdnetReport
@@ -115,6 +116,30 @@ def test_errors_are_told_in_a_line_before_the_work(archives, tmp_path, monkeypat
     ]:
         with pytest.raises(SystemExit, match=f"ldnet-report: .*{message}"):
             run(archives[0], *options, "--passes", "0")
+
+
+def test_errors_of_a_tagger(archives, tmp_path, capsys):
+    """The page's scores are those that `allennlp evaluate` finds."""
+    page = tmp_path / "new" / "errors.html"
+    run(archives[0], "--errors", str(DEV), "--html", str(page))
+    printed = capsys.readouterr().out
+    metrics = evaluate_from_archive(archives[0], str(DEV))
+    assert f"F1 {100 * metrics['f1-measure-overall']:.2f} on {len(words_in(DEV))} sentences" in printed
+    text = page.read_text("utf-8")
+    assert f"{100 * metrics['precision-overall']:.2f}</td>" in text and "Expected calibration error" in text
+    for options in (
+        ["--errors", str(DEV)],
+        ["--html", str(page)],
+        [archives[1], "--errors", "x", "--html", "y"],
+    ):
+        with pytest.raises(SystemExit, match="--errors FILE and --html FILE belong together"):
+            run(archives[0], *options)
+
+
+def test_errors_of_what_is_no_tagger(language_models, tmp_path):
+    with pytest.raises(SystemExit, match=r"the AdaptiveLanguageModel of '.*' has no label_encoding"):
+        run(language_models.lm_forward, "--errors", str(DEV), "--html", str(tmp_path / "x.html"))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from ldnet_allennlp.commands.report.errors import KINDS, ErrorReport, Mistake, Span
+from ldnet_allennlp.commands.report.errors import ErrorReport, Mistake, Span
 
 MAX_MISTAKES = 100
 _CONTEXT = 12  # words on each side of a mistake
@@ -84,9 +84,8 @@ def _score_table(report: ErrorReport) -> str:
 
 
 def _kind_table(report: ErrorReport) -> str:
-    counts = [sum(mistake.kind == kind for mistake in report.mistakes) for kind in KINDS]
     return "<h2>Kinds of mistakes</h2>\n" + _table(
-        ["kind", "count"], ([kind, f"{count:,}"] for kind, count in zip(KINDS, counts))
+        ["kind", "count"], ([kind, f"{count:,}"] for kind, count in report.kinds().items())
     )
 
 

@@ -109,6 +109,11 @@ class ErrorReport(NamedTuple):
             sum(bin.num_spans * abs(bin.precision - bin.mean_confidence) for bin in self.calibration) / total
         )
 
+    def kinds(self) -> dict[str, int]:
+        """The number of mistakes of each kind."""
+        counts = Counter(mistake.kind for mistake in self.mistakes)
+        return {kind: counts[kind] for kind in KINDS}
+
 
 def find_errors(sentences: Sequence[TaggedSentence]) -> ErrorReport:
     """

@@ -7,11 +7,12 @@ from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.params import parse_overrides, with_overrides
+from allennlp.models.model import Model
 
 from ldnet_allennlp.commands.report.reporting import report
-from ldnet_allennlp.commands.sweep.points import Budget, make_point, metric_of, save_start, scores_of
+from ldnet_allennlp.commands.sweep.points import Budget, Config, make_point, metric_of, save_start, scores_of
 from ldnet_allennlp.commands.sweep.selection_config import selection_config
-from ldnet_allennlp.common.archives import check_exists, read_archive, without_progress_messages
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages
 from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
 from ldnet_allennlp.common.untrusted.config_types import restricted_types, without_files
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
@@ -59,8 +60,7 @@ def sweep(
     Raises `ConfigurationError` if the tagger's layers cannot be selected, if `output` has a sweep with other
     settings, or if another process is at work there.
     """
-    for path in (source, *(also or [])):
-        check_exists(path)
+    also = also or []
     settings: dict[str, Any] = {
         "archive": os.path.abspath(source),
         "lambda_0": lambda_0,
@@ -70,9 +70,20 @@ def sweep(
         "finetune_epochs": finetune_epochs,
         "overrides": parse_overrides(overrides),
     }
+    start = os.path.join(output, "start")  # where every selection starts from
+    model, config = _read_archives(source, also, trust)  # before anything is written
+    configs = _selection_configs(model, config, budgets, start, settings)
     with exclusive_lock(output):
         _check_settings(output, settings)
-        config, points, missed = _make_points(source, output, budgets, settings, also or [], trust)
+        save_start(model, start)
+        points: list[dict[str, Any]] = []
+        for name, path, folder in [
+            ("unpruned", source, start),
+            *((path, path, os.path.join(output, f"also-{n}")) for n, path in enumerate(also, start=1)),
+        ]:
+            scores = _scores_once(path, config, os.path.join(folder, "scores.json"), trust)
+            points.append({"name": name, "archive": path, "scores": scores})
+        missed = _make_points(output, config, configs, finetune_epochs, trust, points)
         with without_progress_messages():
             measured = report(
                 [point["archive"] for point in points],
@@ -91,56 +102,60 @@ def sweep(
     return result
 
 
-def _make_points(
-    source: str,
-    output: str,
-    budgets: list[Budget],
-    settings: dict[str, Any],
-    also: list[str],
-    trust: bool,
-) -> tuple[dict[str, Any], list[dict[str, Any]], dict[str, str]]:
-    """The tagger's config; the points of the tagger, of `also` and of the budgets; and the reason by missed budget."""
+def _read_archives(source: str, also: list[str], trust: bool) -> tuple[Model, Config]:
+    """The tagger and its config, without the files that its weights came from. Checks the other archives, too."""
     with without_progress_messages():
+        for path in also:
+            read_archive(path, trust)
         archive = read_archive(source, trust)
-    model, config = archive.model, without_files(archive.config.as_dict(quiet=True))
+    return archive.model, without_files(archive.config.as_dict(quiet=True))
+
+
+def _selection_configs(
+    model: Model, config: Config, budgets: list[Budget], start: str, settings: dict[str, Any]
+) -> dict[Budget, Config]:
     embedders = [module for module in model.modules() if isinstance(module, LdnetEmbedder)]
-    start = os.path.join(output, "start")  # where every selection starts from
-    configs = {
-        budget: selection_config(
-            config,
-            embedders,
-            os.path.join(start, "vocabulary"),
-            os.path.join(start, "weights.th"),
-            settings["lambda_0"],
-            budget.layers,
-            budget.multiply_adds,
-            settings["epochs"],
-            settings["gate_learning_rate"],
-            settings["over_budget_weight"],
+    return {
+        budget: with_overrides(
+            selection_config(
+                config,
+                embedders,
+                os.path.join(start, "vocabulary"),
+                os.path.join(start, "weights.th"),
+                settings["lambda_0"],
+                budget.layers,
+                budget.multiply_adds,
+                settings["epochs"],
+                settings["gate_learning_rate"],
+                settings["over_budget_weight"],
+            ),
+            settings["overrides"],
         )
         for budget in budgets
     }
-    save_start(model, start)
+
+
+def _make_points(
+    output: str,
+    config: Config,
+    configs: dict[Budget, Config],
+    finetune_epochs: int | None,
+    trust: bool,
+    points: list[dict[str, Any]],
+) -> dict[str, str]:
+    """Adds a point for each budget to `points`. Returns the reason for each missed budget."""
     finetuning = None
-    if settings["finetune_epochs"] is not None:
-        finetuning = {**config["trainer"], "num_epochs": settings["finetune_epochs"]}
-    points = []
-    for name, path, folder in [
-        ("unpruned", source, start),
-        *((path, path, os.path.join(output, f"also-{number}")) for number, path in enumerate(also, start=1)),
-    ]:
-        scores = _scores_once(path, config, os.path.join(folder, "scores.json"), trust)
-        points.append({"name": name, "archive": path, "scores": scores})
+    if finetune_epochs is not None:
+        finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
     missed = {}
-    for budget in budgets:
+    for budget, selection in configs.items():
         try:
-            changed = with_overrides(configs[budget], settings["overrides"])
             with nullcontext() if trust else restricted_types():
-                made = make_point(os.path.join(output, budget.name), changed, finetuning)
+                made = make_point(os.path.join(output, budget.name), selection, finetuning)
             points.append({"name": budget.name, **made})
         except ConfigurationError as error:
             missed[budget.name] = str(error.message)
-    return config, points, missed
+    return missed
 
 
 def _check_settings(output: str, settings: dict[str, Any]) -> None:
