@@ -4,7 +4,6 @@ import os
 from typing import cast
 
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Vocabulary
 from allennlp.data.fields import MetadataField
 from allennlp.models.archival import Archive
 
@@ -12,6 +11,7 @@ from ldnet_allennlp.common.lines import decode_line, numbered_lines
 from ldnet_allennlp.common.verification import random_sentences
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
+from ldnet_allennlp.modules.embedders.language_model_source import DEFAULT_BOUNDARY
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 TEXT_FORMATS = ("auto", "plain", "conll")
@@ -61,9 +61,10 @@ def sentences_for(archive: Archive) -> Sentences:
     vocab = archive.model.vocab
     embedders = (part for part in archive.model.modules() if isinstance(part, LdnetEmbedder))
     namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]
-    words = next((_words(vocab, namespace) for namespace in namespaces if has_words(vocab, namespace)), [])
+    words = next(
+        (words_of(vocab, namespace)[2:] for namespace in namespaces if has_words(vocab, namespace)), []
+    )
+    # The boundary between sentences, which is no word of one.
+    boundaries = {DEFAULT_BOUNDARY, getattr(archive.validation_dataset_reader, "end_of_sentence", "")}
+    words = [word for word in words if word.strip() and word not in boundaries]
     return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]
-
-
-def _words(vocab: Vocabulary, namespace: str) -> list[str]:
-    return [word for word in words_of(vocab, namespace)[2:] if word.strip()]

@@ -3,9 +3,8 @@
 import contextlib
 import logging
 import os
-from typing import Any, Callable, Dict, Iterator, Mapping, Optional
+from typing import Any, Callable, Dict, Iterator, Optional
 
-import torch
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.meta import Meta
@@ -18,8 +17,6 @@ from ldnet_allennlp.common.untrusted.archives import load_checked_archive
 
 _WEIGHTS = "weights.th"
 _META = "meta.json"
-
-Weights = Mapping[str, torch.Tensor]
 
 
 def read_archive(path: str, trust: bool = False) -> Archive:
@@ -57,7 +54,6 @@ def write_archive(
     model: Model,
     config: Dict[str, Any],
     check: Optional[Callable[[Archive], None]] = None,
-    weights: Optional[Weights] = None,
     trust: bool = True,
 ) -> None:
     """
@@ -73,15 +69,13 @@ def write_archive(
         The content of `config.json`. It must describe `model` as it is.
     check : `Callable[[Archive], None]`, optional
         Is called with the new archive, loaded again, before it replaces an old one. If it raises, nothing is written.
-    weights : `Weights`, optional
-        The state to write, by default the model's.
     trust : `bool`, optional (default = `True`)
         How the new archive is loaded again, see `load_checked_archive`.
 
     Raises `OSError` if it cannot be written, and `ConfigurationError` if `config` does not describe the model.
     """
     with scratch_directory(path) as folder:
-        _write_parts(folder, model, config, weights)
+        _write_parts(folder, model, config)
         written = archive_model(folder, _WEIGHTS, archive_path=os.path.join(folder, "model.tar.gz"))
         archive = load_checked_archive(written, trust)
         if check is not None:
@@ -89,9 +83,9 @@ def write_archive(
         os.replace(written, path)
 
 
-def _write_parts(folder: str, model: Model, config: Dict[str, Any], weights: Optional[Weights]) -> None:
+def _write_parts(folder: str, model: Model, config: Dict[str, Any]) -> None:
     Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
-    save_tensors(model.state_dict() if weights is None else weights, os.path.join(folder, _WEIGHTS))
+    save_tensors(model.state_dict(), os.path.join(folder, _WEIGHTS))
     model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
     Meta.new().to_file(os.path.join(folder, _META))
 

@@ -1,7 +1,6 @@
 """Atomic writes and locks: a file is whole or absent, whatever ends the program."""
 
 import errno
-import logging
 import os
 import re
 import secrets
@@ -14,8 +13,6 @@ from typing import IO, Any, BinaryIO, cast
 import torch
 from allennlp.common.checks import ConfigurationError
 from filelock import FileLock, Timeout
-
-logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _SCRATCH = re.compile(r"\.ldnet-[0-9a-f]{16}")
@@ -62,37 +59,6 @@ def atomic_path(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def atomic_directory(path: str, replace: bool = False) -> Iterator[str]:
-    """
-    Yields a new folder beside `path` that becomes the directory `path` when the context ends without an error.
-
-    # Parameters
-
-    path : `str`
-    replace : `bool`, optional (default = `False`)
-        Whether an old directory makes way; the caller checks what is in it. For a moment neither is there, since
-        two directories cannot be exchanged in one step; if the new one cannot take its place the old one returns.
-
-    Raises `OSError` as `scratch_directory`, and `FileExistsError` if `path` exists and is not to be replaced.
-    """
-    path = os.path.abspath(path)
-    with scratch_directory(path) as folder:
-        new, old = os.path.join(folder, "new"), os.path.join(folder, "old")
-        os.mkdir(new)
-        yield new
-        if replace and os.path.lexists(path):
-            os.rename(path, old)
-        try:
-            if os.path.lexists(path):
-                raise FileExistsError(errno.EEXIST, "it exists already", path)
-            os.rename(new, path)
-        except OSError:
-            if os.path.lexists(old):
-                os.rename(old, path)
-            raise
-
-
-@contextmanager
 def scratch_directory(path: str) -> Iterator[str]:
     """
     Yields a temporary folder in the folder of `path`: a rename is atomic within one file system only. The temporary
@@ -120,30 +86,21 @@ def scratch_directory(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
+def exclusive_lock(folder: str) -> Iterator[None]:
     """
-    Locks a folder, which is created, for the duration of the context: one process at a time works in it.
+    Locks a folder, which is created, for the duration of the context: one process at a time works in it. The lock is
+    the file `.lock` in it, which stays.
 
-    # Parameters
-
-    folder : `str`
-        The lock is the file `.lock` in it, which stays.
-    wait : `bool`, optional (default = `False`)
-        Whether to wait for another process.
-
-    Raises `ConfigurationError` if another process holds the lock and `wait` is false.
+    Raises `ConfigurationError` if another process holds the lock.
     """
     os.makedirs(folder, exist_ok=True)
     lock = FileLock(os.path.join(folder, LOCK), thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        if not wait:
-            raise ConfigurationError(
-                f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
-            ) from error
-        logger.info("Waiting for another process that works in '%s'.", folder)
-        lock.acquire()
+        raise ConfigurationError(
+            f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
+        ) from error
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise

@@ -11,7 +11,6 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common import files
 from ldnet_allennlp.common.files import (
-    atomic_directory,
     atomic_path,
     atomic_write,
     check_output,
@@ -51,32 +50,6 @@ class TestAtomicWrites:
             assert Path(beside).name == "report.svg"
             Path(beside).write_bytes(b"third")
         assert path.read_bytes() == b"third" and os.listdir(path.parent) == ["report.svg"]
-
-    def test_a_directory(self, tmp_path):
-        path = tmp_path / "model"
-        with atomic_directory(str(path)) as folder:
-            Path(folder, "weights").write_text("1")
-        assert (path / "weights").read_text() == "1"
-        with pytest.raises(OSError, match="exists already"), atomic_directory(str(path)) as folder:
-            pass
-        with atomic_directory(str(path), replace=True) as folder:
-            Path(folder, "other").write_text("2")
-        assert os.listdir(path) == ["other"] and os.listdir(tmp_path) == ["model"]
-
-    def test_an_old_directory_returns_if_the_new_one_cannot_take_its_place(self, tmp_path, monkeypatch):
-        path, rename = tmp_path / "model", os.rename
-        path.mkdir()
-        (path / "old").write_text("old")
-
-        def fail_for_the_new_one(source, target):
-            if source.endswith("new"):
-                raise OSError(28, "No space left on device")
-            rename(source, target)
-
-        monkeypatch.setattr(files.os, "rename", fail_for_the_new_one)
-        with pytest.raises(OSError, match="No space left"), atomic_directory(str(path), replace=True):
-            pass
-        assert os.listdir(path) == ["old"] and os.listdir(tmp_path) == ["model"]
 
     def test_an_error_leaves_nothing_and_names_the_file(self, tmp_path):
         path = tmp_path / "file"
@@ -173,8 +146,8 @@ class TestExclusiveLock:
     def test_one_process_at_a_time(self, tmp_path):
         folder = str(tmp_path / "new")
 
-        def enter(wait=False):
-            with exclusive_lock(folder, wait=wait):
+        def enter():
+            with exclusive_lock(folder):
                 Path(folder, "entered").write_text("")
 
         def expect_refusal():
@@ -182,12 +155,10 @@ class TestExclusiveLock:
                 enter()
 
         with exclusive_lock(folder):
-            refused, waiting = fork(expect_refusal), fork(lambda: enter(wait=True))
+            refused = fork(expect_refusal)
             refused.join()
-            assert refused.exitcode == 0 and waiting.is_alive()
-            assert not os.path.exists(os.path.join(folder, "entered"))
-        waiting.join()
-        assert waiting.exitcode == 0 and os.path.exists(os.path.join(folder, "entered"))
+            assert refused.exitcode == 0 and os.listdir(folder) == [".lock"]
+        enter()
 
 
 class TestOutputs:

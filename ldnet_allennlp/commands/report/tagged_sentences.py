@@ -8,8 +8,8 @@ from allennlp.data.fields import MetadataField, SequenceLabelField
 from allennlp.models.archival import Archive
 
 from ldnet_allennlp.commands.report.errors import Span, TaggedSentence
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+from ldnet_runtime.tag_schemes import spans_from_tags
 
 _AT_ONCE = 1024  # sentences
 
