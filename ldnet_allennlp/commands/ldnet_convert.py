@@ -98,25 +98,11 @@ def convert(
     force: bool = False,
 ) -> List[str]:
     """
-    Converts a file of the original.
+    Converts a checkpoint of the original to an archive at `output` (a file, or a directory for `model.tar.gz`), or a
+    dataset pickle to CoNLL files in the folder `output`. The other arguments are those of the command.
 
-    # Parameters
-
-    source : `str`
-        A checkpoint or a dataset pickle.
-    output : `str`
-        The archive to write (a file, or a directory for `model.tar.gz`), or the folder for CoNLL files.
-    maps, direction, options, activation : `str`, optional
-        See the command's `--help`.
-    force : `bool`, optional (default = `False`)
-        Whether `output` may be replaced.
-
-    # Returns
-
-    `List[str]`
-        What was done, in lines for the user.
-
-    Raises `ConfigurationError` if a file cannot be used, or if `output` exists: then nothing is written.
+    Returns a report, in lines for the user. Raises `ConfigurationError` if a file cannot be used, or if `output`
+    exists: then nothing is written.
     """
     if is_pickle_of_maps(source):
         return write_dataset(source, output, force)

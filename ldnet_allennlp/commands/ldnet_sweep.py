@@ -83,6 +83,12 @@ class LdnetSweep(Subcommand):
             "that the tagger's loss holds at a gate of exactly 1",
         )
         subparser.add_argument(
+            "--published-penalty",
+            action="store_true",
+            help="use the paper's penalty, which may leave more layers than the budget (default: every budget is reached "
+            "exactly)",
+        )
+        subparser.add_argument(
             "--finetune-epochs",
             type=positive_int,
             metavar="N",
@@ -132,6 +138,7 @@ def sweep_from_args(args: argparse.Namespace) -> None:
             num_epochs=args.epochs,
             gate_learning_rate=args.gate_learning_rate,
             over_budget_weight=args.over_budget_weight,
+            published_penalty=args.published_penalty,
             finetune_epochs=args.finetune_epochs,
             overrides=args.overrides,
             also=args.also,

@@ -19,14 +19,8 @@ def frozen_models(embedder: LdnetEmbedder) -> list[FrozenLanguageModel]:
 
 def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     """
-    The config of a model that takes its weights from its archive: describes the language models as they are now.
-
-    # Parameters
-
-    config : `Config`
-        The config of the model. It is not changed.
-    embedders : `List[LdnetEmbedder]`
-        The model's embedders, in the order of its modules.
+    The config of a model that takes its weights from its archive: describes the language models of `embedders` (all of
+    the model, in the order of its modules) as they are now. `config` is not changed.
 
     Raises `ConfigurationError` if the config has another number of "ldnet" sections.
     """
@@ -49,15 +43,6 @@ def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     """
     The config of a pruned model: as `described_config`, without the options of layer selection, so that it can be
     trained further.
-
-    # Parameters
-
-    config : `Config`
-        The config of the unpruned model. It is not changed.
-    embedders : `List[LdnetEmbedder]`
-        The pruned embedders, in the order of the model's modules.
-
-    Raises `ConfigurationError` as `described_config`.
     """
     config = described_config(config, embedders)
     for section in find_sections(config["model"], "ldnet"):

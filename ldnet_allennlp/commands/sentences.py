@@ -32,15 +32,8 @@ def read_sentences(path: str) -> Sentences:
 
 def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
     """
-    The words of the sentences of a file.
-
-    # Parameters
-
-    path : `str`
-    text_format : `str`
-        "plain" (a sentence a line, words between blanks), "conll" (columns) or "auto" (by the ending of the name).
-    archive : `Archive`
-        Its reader reads columns if it is a "conll_columns" reader.
+    The words of the sentences of a file: "plain" (a sentence a line, words between blanks), "conll" (columns, read by
+    the archive's reader if it is "conll_columns") or "auto" (by the ending of the name).
 
     Raises `ConfigurationError` if there are no sentences, or if the reader cannot read the file.
     """

@@ -21,13 +21,8 @@ _META = "meta.json"
 
 def read_archive(path: str, trust: bool = False) -> Archive:
     """
-    Loads an archive of unknown origin, `model.tar.gz` or a serialization directory.
-
-    # Parameters
-
-    path : `str`
-    trust : `bool`, optional (default = `False`)
-        Whether it is the user's own, see `load_checked_archive`.
+    Loads an archive of unknown origin, `model.tar.gz` or a serialization directory; with `trust`, one of the user's
+    own, see `load_checked_archive`.
 
     Raises `ConfigurationError` if there is none at `path`, or if it is damaged or hostile.
     """
@@ -57,16 +52,12 @@ def write_archive(
     trust: bool = True,
 ) -> None:
     """
-    Writes a model as an archive, loads that again, and then renames it to its name.
+    Writes a model as an archive, loads that again, and then renames it to its name. An old file is replaced.
 
     # Parameters
 
-    path : `str`
-        The file to write. An old one is replaced.
-    model : `Model`
-        Its weights and its vocabulary are written.
-    config : `Dict[str, Any]`
-        The content of `config.json`. It must describe `model` as it is.
+    path, model, config
+        The file to write, the model, and the content of `config.json`, which must describe the model as it is.
     check : `Callable[[Archive], None]`, optional
         Is called with the new archive, loaded again, before it replaces an old one. If it raises, nothing is written.
     trust : `bool`, optional (default = `True`)

@@ -1,6 +1,7 @@
 """Atomic writes and locks: a file is whole or absent, whatever ends the program."""
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -14,6 +15,8 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from filelock import FileLock, Timeout
 
+logger = logging.getLogger(__name__)
+
 LOCK = ".lock"
 _SCRATCH = re.compile(r"\.ldnet-[0-9a-f]{16}")
 # The errors of file systems without locks. Nobody can lock there, so nobody removes what others write.
@@ -23,16 +26,8 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 @contextmanager
 def atomic_write(path: str, mode: str = "w", **options: Any) -> Iterator[IO]:
     """
-    Opens a file for writing that replaces `path` when the context ends without an error.
-
-    # Parameters
-
-    path : `str`
-        The file. Its folder is created.
-    mode : `str`, optional (default = `"w"`)
-        "w" for text, in UTF-8 by default, or "wb".
-    options
-        Further arguments of `open`.
+    Opens a file for writing that replaces `path` when the context ends without an error. The arguments are those of
+    `open`; text is UTF-8 by default. The folder is created.
 
     Raises as `atomic_path`.
     """
@@ -61,13 +56,8 @@ def atomic_path(path: str) -> Iterator[str]:
 @contextmanager
 def scratch_directory(path: str) -> Iterator[str]:
     """
-    Yields a temporary folder in the folder of `path`: a rename is atomic within one file system only. The temporary
-    folder is removed at the end, and so are those that killed runs left in the same place.
-
-    # Parameters
-
-    path : `str`
-        The file or directory to be written. Its folder is created.
+    Yields a temporary folder in the folder of `path`, which is created: a rename is atomic within one file system only.
+    The temporary folder is removed at the end, and so are those that killed runs left in the same place.
 
     Raises `OSError`, with `path` in its message, if it cannot be written (full disk, read-only folder).
     """
@@ -86,21 +76,24 @@ def scratch_directory(path: str) -> Iterator[str]:
 
 
 @contextmanager
-def exclusive_lock(folder: str) -> Iterator[None]:
+def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
     """
     Locks a folder, which is created, for the duration of the context: one process at a time works in it. The lock is
     the file `.lock` in it, which stays.
 
-    Raises `ConfigurationError` if another process holds the lock.
+    Raises `ConfigurationError` if another process holds the lock, unless `wait`.
     """
     os.makedirs(folder, exist_ok=True)
     lock = FileLock(os.path.join(folder, LOCK), thread_local=False)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:
-        raise ConfigurationError(
-            f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
-        ) from error
+        if not wait:
+            raise ConfigurationError(
+                f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
+            ) from error
+        logger.info("Waiting for another process that works in '%s'.", folder)
+        lock.acquire()
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
@@ -112,13 +105,8 @@ def exclusive_lock(folder: str) -> Iterator[None]:
 
 def check_output(path: str, force: bool = False) -> str:
     """
-    Returns `path` if a file may be written there.
-
-    # Parameters
-
-    path : `str`
-    force : `bool`, optional (default = `False`)
-        Whether a regular file may be replaced. Devices, pipes, directories and dangling links never are.
+    Returns `path` if a file may be written there: if there is none or, with `force`, if a regular file is there.
+    Devices, pipes, directories and dangling links are never replaced.
 
     Raises `ConfigurationError` otherwise.
     """

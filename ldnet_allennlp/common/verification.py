@@ -31,16 +31,8 @@ def generated_sentences(
     """
     Sentences of random words of a language model's vocabulary, of 1 to 40 words, with unknown words in them.
 
-    # Parameters
-
-    vocab : `Vocabulary`
-        A tagger's vocabulary.
-    namespace : `str`
-        The `namespace` of its "ldnet" token embedder.
-    seed : `int`
-        The same seed gives the same sentences.
-    allowed : `Callable[[str], bool]`, optional
-        Which of the words to use.
+    `namespace` is that of the tagger's "ldnet" token embedder, and `allowed` says which words to use. The same seed
+    gives the same sentences.
     """
     words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()]
     return random_sentences([word for word in words if allowed is None or allowed(word)], seed)
@@ -61,15 +53,8 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
     """
     The model's outputs for each sentence, scores included, in evaluation mode.
 
-    # Parameters
-
-    model : `Model`
-    reader : `DatasetReader`
-        Makes an instance of a list of tokens, of words, or of a text, and of nothing else but parts of speech.
-    sentences : `List[List[str]]`
-        The words of each sentence.
-
-    Raises `ConfigurationError` if the reader needs more than the words.
+    The reader makes an instance of a list of tokens, of words, or of a text, and of nothing else but parts of speech.
+    Raises `ConfigurationError` if it needs more.
     """
     model.eval()
     before = getattr(model, "return_logits", None)

@@ -30,23 +30,11 @@ class _Inverse(NamedTuple):
 
 def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     """
-    Writes `train.conll`, `dev.conll` and `test.conll`: a word and its tag a line, an empty line after each sentence.
+    Writes `train.conll`, `dev.conll` and `test.conll` into the folder `output`: a word and its tag a line, an empty
+    line after each sentence.
 
-    # Parameters
-
-    source : `str`
-        The dataset pickle.
-    output : `str`
-        The folder to write to. It is created if need be.
-    force : `bool`, optional (default = `False`)
-        Whether existing files may be replaced.
-
-    # Returns
-
-    `List[str]`
-        What was done, in lines for the user.
-
-    Raises `ConfigurationError` if the pickle holds anything else, or if a file exists: then nothing is written.
+    Returns a report, in lines for the user. Raises `ConfigurationError` if the pickle holds anything else, or if a file
+    exists and `force` is false: then nothing is written.
     """
     targets = {split: os.path.join(output, f"{split}.conll") for split in _SPLITS}
     if not output or (os.path.lexists(output) and not os.path.isdir(output)):

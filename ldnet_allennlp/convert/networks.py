@@ -75,15 +75,8 @@ def count_layers(weights: Weights, pattern: str) -> int:
 
 def read_network(checkpoint: Checkpoint, prefix: str, output_size: Optional[int] = None) -> Network:
     """
-    The layers `rnn.layer.*` of a language model.
-
-    # Parameters
-
-    checkpoint : `Checkpoint`
-    prefix : `str`
-        "", or "f_lm." or "b_lm." in a tagger.
-    output_size : `int`, optional
-        What reads the layers has this size. It is needed to tell the kind of a network with a single layer.
+    The layers `rnn.layer.*` of a language model; `prefix` is "", or "f_lm." or "b_lm." in a tagger. `output_size`, the
+    size of the vectors that are read from the layers, tells the kind of a network with a single layer.
 
     Raises `ConfigurationError` if the weights fit no network of the original's.
     """

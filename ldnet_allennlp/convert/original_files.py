@@ -97,14 +97,8 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
     """
-    Entries of a pickle of the original's pre-processing: `test.pk` of a language model, `ner_dataset.pk` or
-    `conll_map.pk` of a tagger.
-
-    # Parameters
-
-    path : `str`
-    names : `List[str]`
-        The entries to take. Their values are not checked.
+    Entries of a pickle of the original's pre-processing (`test.pk` of a language model, `ner_dataset.pk` or
+    `conll_map.pk` of a tagger), by name. Their values are not checked.
 
     Raises `ConfigurationError` if one is missing, see also `read_pickle`.
     """
@@ -122,20 +116,10 @@ def checked_map(
     mapping: Any, name: str, path: str, size: int, rows: str, needed: Optional[List[str]] = None
 ) -> Map:
     """
-    A map from strings to the rows of a matrix, checked.
+    Returns `mapping`, the map `name` of the file `path`, if it is a map from strings to the `size` rows of a matrix
+    (`rows` describes it in messages) and has the `needed` entries.
 
-    # Parameters
-
-    mapping : `Any`
-        The object in the file.
-    name, path : `str`
-        What it is called, and the file that it comes from.
-    size, rows :
-        The number of rows, and what they are, for messages.
-    needed : `List[str]`, optional
-        The entries that it must have.
-
-    Raises `ConfigurationError` if it is no map onto all the rows, or if an entry is missing.
+    Raises `ConfigurationError` otherwise.
     """
     if not isinstance(mapping, dict) or not all(
         isinstance(key, str) and type(number) is int for key, number in mapping.items()
@@ -158,19 +142,10 @@ def checked_map(
 
 def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
     """
-    The options of the run that wrote a checkpoint, as the original's scripts save them.
+    The options of the run that wrote the checkpoint `path`, as the original's scripts save them: from the file
+    `options`, by default `ld0.config.json` beside `ld0.th`. Empty, if there is none.
 
-    # Parameters
-
-    path : `str`
-        The checkpoint.
-    options : `str`, optional
-        The file of the options. By default `ld0.config.json` beside `ld0.th`, if there is one.
-
-    # Returns
-
-    `Dict[str, Any]`
-        Empty, if there are none. Raises `ConfigurationError` if the file is no JSON object.
+    Raises `ConfigurationError` if the file is no JSON object.
     """
     options_path = options or os.path.splitext(path)[0] + ".config.json"
     if options is None and not os.path.isfile(options_path):

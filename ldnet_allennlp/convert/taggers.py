@@ -64,16 +64,11 @@ class _Maps(NamedTuple):
 
 def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[str, Any]) -> Converted:
     """
-    Makes an "ldnet_tagger" of a checkpoint: without language models, with them (gated, plain or mixed as ELMo
-    does), or pruned.
+    Makes an "ldnet_tagger" of a checkpoint: without language models, with them (gated, plain or mixed as ELMo does), or
+    pruned.
 
-    # Parameters
-
-    checkpoint : `Checkpoint`
-    maps : `str`, optional
-        The `ner_dataset.pk` or `conll_map.pk` with the maps. By default those in the checkpoint itself.
-    options : `Dict[str, Any]`
-        The options of the training script, as far as they are known.
+    `maps` is the `ner_dataset.pk` or `conll_map.pk` with the maps, by default those in the checkpoint itself; `options`
+    are those of the training script, as far as they are known.
 
     Raises `ConfigurationError` if anything is missing or does not fit.
     """

@@ -37,14 +37,8 @@ def names_in_order(mapping: Map) -> List[str]:
 
 def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
     """
-    The entries of a map in the order of their numbers, under AllenNLP's names.
-
-    # Parameters
-
-    mapping : `Map`
-    boundary : `str`, optional
-        The entry that is to be called `end_token`.
-    end_token : `str`
+    The entries of a map in the order of their numbers, under AllenNLP's names; the entry `boundary` becomes
+    `end_token`.
 
     Raises `ConfigurationError` if an entry has a name that AllenNLP's vocabulary files use.
     """

@@ -146,8 +146,8 @@ class TestExclusiveLock:
     def test_one_process_at_a_time(self, tmp_path):
         folder = str(tmp_path / "new")
 
-        def enter():
-            with exclusive_lock(folder):
+        def enter(wait=False):
+            with exclusive_lock(folder, wait=wait):
                 Path(folder, "entered").write_text("")
 
         def expect_refusal():
@@ -155,10 +155,11 @@ class TestExclusiveLock:
                 enter()
 
         with exclusive_lock(folder):
-            refused = fork(expect_refusal)
+            refused, waiting = fork(expect_refusal), fork(lambda: enter(wait=True))
             refused.join()
-            assert refused.exitcode == 0 and os.listdir(folder) == [".lock"]
-        enter()
+            assert refused.exitcode == 0 and waiting.is_alive() and os.listdir(folder) == [".lock"]
+        waiting.join()
+        assert waiting.exitcode == 0 and os.path.exists(os.path.join(folder, "entered"))
 
 
 class TestOutputs:

@@ -36,23 +36,13 @@ class Costs(NamedTuple):
 
 def component_costs(model: Model, characters_per_word: float) -> Costs:
     """
-    Counts the parts of a model that run once a word, see `count_multiply_adds`.
+    Counts the parts of a model that run once a word, see `count_multiply_adds`, for words of `characters_per_word`
+    characters, without the space.
 
-    Of a tagger (allennlp-models' `CrfTagger`, so "ldnet_tagger" and "crf_tagger") and of a language model the parts are
-    known; the language model's softmax, whose cost depends on the word, is not counted. Of another model, token
-    embedders and `Seq2SeqEncoder`s are counted; what else it has may run once a sentence or for each pair of words,
-    and is named among what is not counted. The sentence boundaries that a language model reads beside the words are
-    free.
-
-    # Parameters
-
-    model : `Model`
-    characters_per_word : `float`
-        The mean length of a word of the text, without the space.
-
-    # Returns
-
-    `Costs`
+    The parts of a tagger (allennlp-models' `CrfTagger` and subclasses) and of a language model are known; the language
+    model's softmax, whose cost depends on the word, is not counted. Of another model, token embedders and
+    `Seq2SeqEncoder`s are counted; its other parts may run once a sentence or for each pair of words, and are named
+    among those not counted. Sentence boundaries that a language model reads beside the words are free.
     """
     components: Dict[str, float] = {}
     not_counted: List[str] = []

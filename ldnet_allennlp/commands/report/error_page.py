@@ -28,15 +28,7 @@ mark small, .faint { color: var(--faint); }
 
 
 def error_page(title: str, source: str, report: ErrorReport) -> str:
-    """
-    The HTML of an error report.
-
-    # Parameters
-
-    title, source : `str`
-        The names of the model and of the data.
-    report : `ErrorReport`
-    """
+    """The HTML of an error report; `title` names the model and `source` the data."""
     total = report.scores[""]
     sections = [
         f"<h1>Errors of {escape(title)}</h1>",

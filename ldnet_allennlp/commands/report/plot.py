@@ -38,16 +38,8 @@ def check_plot(path: str) -> None:
 
 def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> None:
     """
-    Writes the picture.
-
-    # Parameters
-
-    path : `str`
-        A .png or .svg file; an old one is replaced.
-    reports : `Sequence[Report]`
-        What `report_of` gives. Gates over training are read from the logs beside the archives.
-    names : `Sequence[str]`
-        What the archives are called.
+    Writes the picture of reports (see `report_of`), under the names of their archives, to a .png or .svg file. Gates
+    over training are read from the logs beside the archives.
 
     Raises `ConfigurationError` as `check_plot` does, or if a log cannot be read.
     """

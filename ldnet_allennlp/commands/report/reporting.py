@@ -21,18 +21,12 @@ def report(
     trust: bool = False,
 ) -> dict[str, Any]:
     """
-    Reports on archives, one after the other.
-
-    # Parameters
-
-    archives : `List[str]`
-    text, text_format, characters_per_word, threads, batch_size, passes, trust
-        See the command's `--help`.
+    Reports on archives, one after the other. The arguments are those of the command.
 
     # Returns
 
     `Dict[str, Any]`
-        `archives`: what `report_of` gives, for each; and the settings: `text` (`None` for generated sentences),
+        `archives`: the result of `report_of` for each; and the settings: `text` (`None` for generated sentences),
         `num_words`, `characters_per_word`, `threads`, `batch_size`, `passes`, `torch`.
 
     Raises `ConfigurationError` if an archive or the text cannot be read.

@@ -43,17 +43,8 @@ def words_per_second(
     """
     Measures a model on the device it is on, from words to its output in words: indexing, network, decoding.
 
-    # Parameters
-
-    model : `Model`
-        Is put into evaluation mode.
-    reader : `DatasetReader`
-        Makes an instance of words, see `outputs_of`.
-    sentences : `List[List[str]]`
-        Are read in batches of similar length.
-    batch_size : `int`, optional (default = `32`)
-    passes : `int`, optional (default = `3`)
-        How often all is read. The result is of the median time; one batch is read before, for what is only done once.
+    The sentences are read `passes` times in batches of similar length; the median time counts. One batch is read
+    before, for what happens only once. The model is put into evaluation mode.
 
     Raises `ConfigurationError` if the reader needs more than words.
     """

@@ -38,14 +38,8 @@ def kept_layers(layers: Dict[str, Any]) -> List[int]:
 
 def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     """
-    The reports side by side, a column each, in aligned lines; then each one's layers, and what was not counted.
-
-    # Parameters
-
-    reports : `Sequence[Report]`
-        What `report_of` gives.
-    names : `Sequence[str]`
-        The columns' heads.
+    The reports (see `report_of`) side by side, a column each under its name, in aligned lines; then the layers of each,
+    and what was not counted.
     """
     rows = [["", *names]]
 

@@ -16,14 +16,7 @@ _AT_ONCE = 1024  # sentences
 
 def tagged_sentences(archive: Archive, path: str, source: str) -> list[TaggedSentence]:
     """
-    Tags the sentences of a file with gold tags.
-
-    # Parameters
-
-    archive : `Archive`
-        A tagger of spans; its reader reads the file.
-    path, source : `str`
-        The file, and the path of the archive, for messages.
+    Tags the sentences of a file with gold tags, which the tagger's reader reads. `source` is the path of the archive.
 
     Raises `ConfigurationError` if the model has no spans, or if the file has no tags.
     """

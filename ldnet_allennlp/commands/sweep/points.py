@@ -41,25 +41,12 @@ class Budget(NamedTuple):
 
 def make_point(folder: str, config: Config, finetuning: Config | None = None) -> dict[str, Any]:
     """
-    Trains a tagger with layer selection, prunes it, trains the pruned one if asked to, and scores the result. Finished
-    steps are not repeated.
+    Trains a tagger with layer selection in `folder`, prunes it, trains the pruned one with the trainer section
+    `finetuning` if there is one, and scores the result. Finished steps are not repeated; an interrupted training
+    continues.
 
-    # Parameters
-
-    folder : `str`
-        The serialization directory of the training, and in `pruned/` the pruned archive. An interrupted training
-        continues.
-    config : `Config`
-        A training with layer selection.
-    finetuning : `Config`, optional
-        The trainer's section for training the pruned tagger, in `finetuned/`; by default it is not trained.
-
-    # Returns
-
-    `Dict[str, Any]`
-        `archive`, the path of the result, and `scores`, see `scores_of`.
-
-    Raises `ConfigurationError` if no epoch came within the budget.
+    Returns `archive`, the path of the result, and `scores`, see `scores_of`. Raises `ConfigurationError` if no epoch
+    came within the budget.
     """
     pruned = os.path.join(folder, "pruned", "model.tar.gz")
     tuned = os.path.join(folder, "finetuned")
@@ -132,16 +119,8 @@ def save_start(model: Model, folder: str) -> tuple[str, str]:
 
 def scores_of(archive: str, config: Config, trust: bool = True) -> dict[str, float]:
     """
-    A model's scores: the metric by which its trainer chooses epochs, on the validation data as `dev`, and on the test
-    data as `test` if the config names them.
-
-    # Parameters
-
-    archive : `str`
-    config : `Config`
-        The config of the tagger that is swept: its data and its metric.
-    trust : `bool`, optional (default = `True`)
-        See `read_archive`.
+    A model's scores by the metric by which the trainer of `config` chooses epochs: on the validation data as `dev`, and
+    on the test data as `test` if `config` names them. For `trust` see `read_archive`.
 
     Raises `ConfigurationError` if the model does not have that metric.
     """

@@ -22,6 +22,7 @@ def selection_config(
     num_epochs: int | None = None,
     gate_learning_rate: float | None = None,
     over_budget_weight: float = 1.0,
+    published_penalty: bool = False,
 ) -> dict[str, Any]:
     """
     Adds layer selection to a tagger's config, as `training_config/ner_select.jsonnet` does to its settings.
@@ -44,6 +45,9 @@ def selection_config(
         As in `config`, if not given.
     over_budget_weight : `float`, optional (default = `1.0`)
         See `LayerBudget`.
+    published_penalty : `bool`, optional (default = `False`)
+        Whether the penalty is the paper's, which may miss the budget; by default it is reached exactly, see
+        `exact_budget` of the "layer_selection" callback.
 
     # Returns
 
@@ -99,9 +103,11 @@ def selection_config(
     callbacks = [
         callback for callback in trainer.get("callbacks") or [] if not is_of_type(callback, "layer_selection")
     ]
-    callback = (
-        {"type": "layer_selection", "schedule": {name: points}} if num_epochs > 1 else "layer_selection"
-    )
+    callback: dict[str, Any] = {"type": "layer_selection"}
+    if num_epochs > 1:
+        callback["schedule"] = {name: points}
+    if not published_penalty:
+        callback["exact_budget"] = True
     trainer["callbacks"] = [*callbacks, callback]
     return config
 

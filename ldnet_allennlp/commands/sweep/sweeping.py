@@ -29,6 +29,7 @@ def sweep(
     num_epochs: int | None = None,
     gate_learning_rate: float | None = None,
     over_budget_weight: float = 1.0,
+    published_penalty: bool = False,
     finetune_epochs: int | None = None,
     overrides: str = "",
     also: list[str] | None = None,
@@ -37,18 +38,8 @@ def sweep(
     trust: bool = False,
 ) -> dict[str, Any]:
     """
-    Writes a pruned archive for each budget, and measures all of them in one go.
-
-    # Parameters
-
-    source : `str`
-        The archive of a trained "ldnet_tagger".
-    output : `str`
-        The directory to write, or one of an interrupted or smaller sweep with the same settings.
-    budgets : `List[Budget]`
-    lambda_0, num_epochs, gate_learning_rate, over_budget_weight, finetune_epochs, overrides, also, threads, passes,
-    trust
-        See the command's `--help`.
+    Writes a pruned archive for each budget into the directory `output`, and measures all of them in one go. The
+    arguments are those of the command.
 
     # Returns
 
@@ -57,8 +48,8 @@ def sweep(
         tagger itself and `also` first; `missed`, the reason by missed budget; and the settings of `report`. It is also
         written to `results.json` in `output`.
 
-    Raises `ConfigurationError` if the tagger's layers cannot be selected, if `output` has a sweep with other
-    settings, or if another process is at work there.
+    Raises `ConfigurationError` if the tagger's layers cannot be selected, if `output` has a sweep with other settings,
+    or if another process works in it.
     """
     also = also or []
     settings: dict[str, Any] = {
@@ -67,6 +58,7 @@ def sweep(
         "epochs": num_epochs,
         "gate_learning_rate": gate_learning_rate,
         "over_budget_weight": over_budget_weight,
+        "published_penalty": published_penalty,
         "finetune_epochs": finetune_epochs,
         "overrides": parse_overrides(overrides),
     }
@@ -128,6 +120,7 @@ def _selection_configs(
                 settings["epochs"],
                 settings["gate_learning_rate"],
                 settings["over_budget_weight"],
+                settings["published_penalty"],
             ),
             settings["overrides"],
         )

@@ -59,16 +59,10 @@ class ForbiddenType(ConfigurationError):
 
 def check_types(config: dict[str, Any], is_trained: bool = True) -> None:
     """
-    Checks the config of an archive.
-
-    # Parameters
-
-    config : `Dict[str, Any]`
-    is_trained : `bool`, optional (default = `True`)
-        Whether its training may be continued, so that the trainer and the data loaders are checked, too.
+    Checks the config of an archive; if `is_trained` is false, only the parts that are built for predictions.
 
     Raises `ForbiddenType`, with the type or the key, if it names a type that is not allowed, if it asks for remote
-    code, or if a part that is built for predictions is to be fetched from an address.
+    code, or if a part that is built for predictions is fetched from an address.
     """
     built = {name: config[name] for name in _BUILT if name in config}
     for key, value in _items(config if is_trained else built):

@@ -195,15 +195,8 @@ class RestrictedUnpickler(_PythonUnpickler):
 
 def read_part(file: BinaryIO, path: str, what: str, **options: Any) -> Any:
     """
-    Reads one pickle from an open file, up to its end.
-
-    # Parameters
-
-    file : `BinaryIO`
-    path, what : `str`
-        The name of the file and the expected kind of file, for messages.
-    options
-        See `RestrictedUnpickler`.
+    Reads one pickle from an open file, up to its end. `path` and `what`, the expected kind of file, are for messages;
+    the options are those of `RestrictedUnpickler`.
 
     Raises `ConfigurationError` if it is damaged, and its subclass `UnsafePickle` if it names functions.
     """

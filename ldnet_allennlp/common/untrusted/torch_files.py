@@ -97,10 +97,6 @@ def check_torch_file(path: str) -> None:
     """
     Checks the names and the sizes in a file of `torch.save`, without torch.
 
-    # Parameters
-
-    path : `str`
-
     Raises `ConfigurationError` if the file is damaged, truncated or of another kind, if a tensor exceeds its numbers,
     and its subclass `UnsafePickle` if the file names anything that tensors do not need.
     """
