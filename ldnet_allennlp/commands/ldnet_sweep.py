@@ -85,8 +85,8 @@ class LdnetSweep(Subcommand):
         subparser.add_argument(
             "--published-penalty",
             action="store_true",
-            help="use the paper's penalty, which may leave more layers than the budget (default: every budget is reached "
-            "exactly)",
+            help="use the paper's penalty, which may leave more layers than the budget (default: every budget is "
+            "reached exactly)",
         )
         subparser.add_argument(
             "--finetune-epochs",
