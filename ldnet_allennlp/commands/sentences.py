@@ -10,8 +10,8 @@ from allennlp.models.archival import Archive
 from ldnet_allennlp.common.lines import decode_line, numbered_lines
 from ldnet_allennlp.common.verification import random_sentences
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.language_model_archive import DEFAULT_BOUNDARY
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
-from ldnet_allennlp.modules.embedders.language_model_source import DEFAULT_BOUNDARY
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 TEXT_FORMATS = ("auto", "plain", "conll")
