@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy
@@ -14,7 +13,8 @@ from ldnet_runtime.encoding import SentenceEncoder
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.formats.words import Words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
-from ldnet_runtime.prediction import Decoded, Options, Prediction, SentenceDecoder, prediction
+from ldnet_runtime.prediction import Decoded, Options, Prediction, prediction
+from ldnet_runtime.sentence_decoder import SentenceDecoder
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -78,11 +78,10 @@ class Tagger:
         """All labels, in the order of their ids."""
         return self.decoder.labels
 
-    @cached_property
+    @property
     def span_types(self) -> list[str]:
         """The types of the spans that the tagger can find."""
-        spans = (self.decoder.spans([label]) for label in self.labels)
-        return sorted({span[0] for of_label in spans for span in of_label})
+        return self.decoder.span_types
 
     def __call__(
         self, text: Text, n_best: int = 0, marginals: bool = False, confidences: bool = True

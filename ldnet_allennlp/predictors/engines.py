@@ -16,7 +16,8 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_runtime.decoding import Scores
-from ldnet_runtime.prediction import Decoded, Options, SentenceDecoder
+from ldnet_runtime.prediction import Decoded, Options
+from ldnet_runtime.sentence_decoder import SentenceDecoder
 
 ENGINES = ("auto", "onnx", "torch")
 AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -77,19 +78,13 @@ class TorchEngine:
     ) -> Sequence[Decoded]:
         """Some taggers (allennlp-models' `simple_tagger`) tag the padding, too."""
         outputs = self._model.forward_on_instances(instances)
-        tags = [output["tags"][: len(words)] for output, words in zip(outputs, sentences)]
-        encoding = getattr(self._model, "label_encoding", None)
-        return [
-            Decoded(
-                row,
-                []
-                if encoding is None
-                else [
-                    (label, start, last + 1, None) for label, start, last in spans_from_tags(row, encoding)
-                ],
-            )
-            for row in tags
-        ]
+        encoding: str | None = getattr(self._model, "label_encoding", None)
+        decoded = []
+        for output, words in zip(outputs, sentences):
+            tags = [str(tag) for tag in output["tags"][: len(words)]]
+            spans = [] if encoding is None else spans_from_tags(tags, encoding)
+            decoded.append(Decoded(tags, [(label, start, last + 1, None) for label, start, last in spans]))
+        return decoded
 
 
 class ChosenEngine:
@@ -188,24 +183,29 @@ def sentence_decoder(model: Model) -> SentenceDecoder | None:
     """What decodes the scores of a model's labels; `None` for a model whose CRF is not known."""
     if isinstance(model, LdnetTagger):
         return SentenceDecoder(
-            [model.vocab.get_token_from_index(n, model.label_namespace) for n in range(model.num_tags)],
+            _labels(model),
             model.label_encoding,
             _numpy(model.crf.scores()),
             model.crf._constraint_mask.cpu().numpy() > 0,
             model.boundary_tags,
         )
-    if type(model) is not CrfTagger or type(model.crf) is not ConditionalRandomField:
+    crf = getattr(model, "crf", None)
+    if type(model) is not CrfTagger or type(crf) is not ConditionalRandomField:
         return None
-    crf = model.crf
-    nothing = torch.zeros(model.num_tags)
-    ends = (
-        (crf.start_transitions, crf.end_transitions)
-        if crf.include_start_end_transitions
-        else (nothing, nothing)
-    )
-    labels = [model.vocab.get_token_from_index(n, model.label_namespace) for n in range(model.num_tags)]
+    labels = _labels(model)
+    ends = [torch.zeros(len(labels))] * 2
+    if crf.include_start_end_transitions:
+        ends = [crf.start_transitions, crf.end_transitions]
     allowed = crf._constraint_mask.cpu().numpy() > 0
-    return SentenceDecoder(labels, model.label_encoding, _numpy((crf.transitions, *ends)), allowed)
+    encoding = cast(Any, model).label_encoding
+    return SentenceDecoder(labels, encoding, _numpy((crf.transitions, *ends)), allowed)
+
+
+def _labels(model: Any) -> list[str]:
+    """In the order of their ids."""
+    return [
+        model.vocab.get_token_from_index(number, model.label_namespace) for number in range(model.num_tags)
+    ]
 
 
 def _numpy(scores: tuple[torch.Tensor, ...]) -> Scores:

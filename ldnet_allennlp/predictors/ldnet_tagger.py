@@ -10,15 +10,12 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict, lazy_groups_of
 from allennlp.data import DatasetReader, Instance
-from allennlp.data.fields import SequenceLabelField, TextField
 from allennlp.models import Model
 from allennlp.predictors import Predictor
 from overrides import overrides
 
-from ldnet_allennlp.common.gc_pause import paused_collector
 from ldnet_allennlp.common.lines import excerpt
-from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, canonical_encoding, spans_from_tags
-from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.data.conll.tag_schemes import canonical_encoding
 from ldnet_allennlp.predictors.engines import (
     ChosenEngine,
     TorchEngine,
@@ -31,16 +28,14 @@ from ldnet_allennlp.predictors.prediction_reader import (
     PredictionReader,
     words_and_columns,
 )
+from ldnet_allennlp.predictors.span_instances import span_instances
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import OUTPUTS, Writer
 from ldnet_runtime.formats.files import written_beside
-from ldnet_runtime.formats.reading import read_json_line
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.prediction import Options
 from ldnet_runtime.tagger import tag_words
-
-_TAG = re.compile(r"\S.*[ \t](O|[BILUESMW]-\S+)\s*")
 
 
 @Predictor.register("ldnet_tagger")
@@ -260,34 +255,7 @@ class LdnetTaggerPredictor(Predictor):
     @overrides
     def load_line(self, line: str) -> JsonDict:
         """The input in a line of the file that `allennlp predict` reads."""
-        line = line.strip("\r\n").removeprefix("\ufeff")
-        kind = self._reader.kind
-        if kind in ("conll", "document"):
-            raise ConfigurationError(
-                f"The input '{kind}' needs the option --use-dataset-reader: without it, allennlp predict reads "
-                f"lines and leaves the empty ones out."
-            )
-        start = line.lstrip()[:1]
-        if kind == "jsonl" or (kind == "auto" and re.match(r"\s*(\{\s*[\"}]|\[\s*($|[\[{\"]))", line)):
-            return self._load_json(line, start)
-        if kind == "auto" and (line.startswith("-DOCSTART-") or _TAG.fullmatch(line)):
-            raise ConfigurationError(
-                f"Found {excerpt(line)}, which is a row of CoNLL columns: add the option --use-dataset-reader. "
-                f'If it is plain text, set "input": "text".'
-            )
-        return {"sentence": line}
-
-    def _load_json(self, line: str, start: str) -> JsonDict:
-        try:
-            value = read_json_line(line)
-            value = {"sentence": value} if isinstance(value, str) else value
-            value = {"tokens": value} if isinstance(value, list) else value
-            self._reader.split(value)
-        except ValueError as error:
-            hint = ' If the file is plain text, set "input": "text".' if self._reader.kind == "auto" else ""
-            hint = " A JSON array needs the option --use-dataset-reader." if start == "[" else hint
-            raise ConfigurationError(f"Found {excerpt(line)}: {str(error).rstrip('.')}.{hint}") from error
-        return cast(JsonDict, value)
+        return self._reader.parse_line(line)
 
     @overrides
     def dump_line(self, outputs: JsonDict) -> str:
@@ -309,27 +277,8 @@ class LdnetTaggerPredictor(Predictor):
     def predictions_to_labeled_instances(
         self, instance: Instance, outputs: Dict[str, numpy.ndarray]
     ) -> List[Instance]:
-        """
-        An instance for each predicted span, whose labels are those of the span and "O" elsewhere, which is what the
-        interpreters explain; without a label encoding, one instance with all predicted tags.
-        """
-        tags = [str(tag) for tag in outputs["tags"]]
-        # There may be an end step after the words, which has no tag.
-        words = TextField(cast(TextField, instance["tokens"]).tokens[: len(tags)])
-        encoding = getattr(self._model, "label_encoding", None)
-        targets = [tags]
-        if encoding is not None:
-            spans = self._model.spans(tags) if isinstance(self._model, LdnetTagger) else None
-            spans = spans_from_tags(tags, encoding) if spans is None else spans
-            targets = [
-                [tag if start <= number <= end else OUTSIDE for number, tag in enumerate(tags)]
-                for _, start, end in spans
-            ]
-        namespace = getattr(self._model, "label_namespace", "labels")
-        labeled = [instance.duplicate() for _ in targets]
-        for copy, labels in zip(labeled, targets):
-            copy.add_field("tags", SequenceLabelField(labels, words, namespace), vocab=self._model.vocab)
-        return labeled
+        """An instance for each predicted span, see `span_instances`."""
+        return span_instances(self._model, instance, [str(tag) for tag in outputs["tags"]])
 
     @property
     def _reader(self) -> PredictionReader:
@@ -341,24 +290,13 @@ class LdnetTaggerPredictor(Predictor):
     def _outputs(self, words: Sequence[Words], options: Options) -> List[JsonDict]:
         workers = self._workers or torch.get_num_threads()
         engine = self._engine.current()
-        with paused_collector():
-            predictions = tag_words(
-                words,
-                engine.decode,
-                options,
-                self._tokens_per_batch,
-                1 if isinstance(engine, TorchEngine) else workers,
-            )
+        threads = 1 if isinstance(engine, TorchEngine) else workers
+        predictions = tag_words(words, engine.decode, options, self._tokens_per_batch, threads)
         return [prediction.to_json(options) for prediction in predictions]
 
     def _writer(self) -> Writer:
         decoder = sentence_decoder(self._model)
-        types = (
-            []
-            if decoder is None
-            else sorted({s[0] for label in decoder.labels for s in decoder.spans([label])})
-        )
-        return Writer(self._output, types, self._tag_encoding)
+        return Writer(self._output, [] if decoder is None else decoder.span_types, self._tag_encoding)
 
 
 def _encoding(name: str) -> str:

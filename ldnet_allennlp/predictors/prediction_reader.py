@@ -1,34 +1,33 @@
 """The reader of `allennlp predict --use-dataset-reader`: files of any format, without labels."""
 
 import os
+import re
 from collections.abc import Iterator
 from typing import Any, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.file_utils import cached_path
-from allennlp.data import DatasetReader, Instance, Token
+from allennlp.data import DatasetReader, Instance
 from allennlp.data.fields import MetadataField, TextField
 from overrides import overrides
 
-from ldnet_allennlp.common.gc_pause import in_groups
+from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import KINDS, LAYOUT, read_items
 from ldnet_runtime.formats.files import expand
-from ldnet_runtime.formats.reading import detect_file
+from ldnet_runtime.formats.reading import detect_file, read_json_line
 from ldnet_runtime.formats.words import Words, words_of
 
-# So many instances are made without looking for garbage.
-_GROUP = 256
+_JSON = re.compile(r"\s*(\{\s*[\"}]|\[\s*($|[\[{\"]))")
+_ROW = re.compile(r"-DOCSTART-.*|\S.*[ \t](O|[BILUESMW]-\S+)\s*")
 
 
 class PredictionInstance(Instance):
-    """The words of one input, which may have several sentences, and what else its file holds of them."""
+    """The words of one input, which may have several sentences, and what else its file holds of them. No fields."""
 
     def __init__(self, words: Words, beside: dict[str, Any] | None = None) -> None:
-        tokens = [Token(word) for sentence in words.sentences for word in sentence]
-        fields = {"tokens": TextField(tokens), "metadata": MetadataField({"words": [t.text for t in tokens]})}
-        super().__init__(cast(Any, fields))
+        super().__init__({})
         self.words = words
         self.beside = beside or {}
 
@@ -71,11 +70,41 @@ class PredictionReader(DatasetReader):
         """The words of an input, by the tokenizer of the tagger's reader. Raises `InputError` or `TextError`."""
         return words_of(value, *tokenizer_of(self.reader))
 
+    def parse_line(self, line: str) -> dict[str, Any]:
+        """
+        The input in a line of a file of which only lines are known. Raises `ConfigurationError` for a line that is a
+        part of something larger: CoNLL columns, a JSON array.
+        """
+        line = line.strip("\r\n").removeprefix("\ufeff")
+        if self.kind in ("conll", "document"):
+            raise ConfigurationError(
+                f"The input '{self.kind}' needs the option --use-dataset-reader: without it, allennlp predict reads "
+                f"lines and leaves the empty ones out."
+            )
+        if self.kind == "jsonl" or (self.kind == "auto" and _JSON.match(line)):
+            return self._parse_json(line)
+        if self.kind == "auto" and _ROW.fullmatch(line):
+            raise ConfigurationError(
+                f"Found {excerpt(line)}, which is a row of CoNLL columns: add the option --use-dataset-reader. "
+                f'If it is plain text, set "input": "text".'
+            )
+        return {"sentence": line}
+
+    def _parse_json(self, line: str) -> dict[str, Any]:
+        try:
+            value = read_json_line(line)
+            value = {"sentence": value} if isinstance(value, str) else value
+            value = {"tokens": value} if isinstance(value, list) else value
+            self.split(value)
+        except ValueError as error:
+            hint = ' If the file is plain text, set "input": "text".' if self.kind == "auto" else ""
+            if line.lstrip().startswith("["):
+                hint = " A JSON array needs the option --use-dataset-reader."
+            raise ConfigurationError(f"Found {excerpt(line)}: {str(error).rstrip('.')}.{hint}") from error
+        return cast(dict[str, Any], value)
+
     @overrides
     def _read(self, file_path: Any) -> Iterator[Instance]:
-        yield from in_groups(self._instances(file_path), _GROUP)
-
-    def _instances(self, file_path: Any) -> Iterator[Instance]:
         names = [str(file_path)] if isinstance(file_path, (str, os.PathLike)) else [str(p) for p in file_path]
         try:
             # A name that is neither a file nor a folder here may be an address, or paths with commas between them.
@@ -117,7 +146,8 @@ class PredictionReader(DatasetReader):
 
     @overrides
     def apply_token_indexers(self, instance: Instance) -> None:
-        self.reader.apply_token_indexers(instance)
+        if not isinstance(instance, PredictionInstance):
+            self.reader.apply_token_indexers(instance)
 
 
 def tokenizer_of(reader: DatasetReader) -> tuple[str, str]:

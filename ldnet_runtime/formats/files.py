@@ -4,7 +4,6 @@ import contextlib
 import glob
 import os
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -48,13 +47,11 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
             yield device
         return
     path = os.path.realpath(path)  # a link stays one
-    descriptor, beside = tempfile.mkstemp(prefix=f".{os.path.basename(path)}.", dir=os.path.dirname(path))
+    # A run that is killed leaves it, and the next one writes over it.
+    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.unfinished")
     try:
-        with open(descriptor, "wb") as file:
+        with open(beside, "wb") as file:
             yield file
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(beside, 0o666 & ~mask)
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(OSError):

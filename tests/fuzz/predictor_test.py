@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ldnet_allennlp.common.verification import difference
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.fuzz import FUZZ
-from tests.fuzz.texts import ASCII_BLANKS, WORDS, maybe_compressed
+from tests.fuzz.texts import WORDS, maybe_compressed
 from tests.taggers import build_tagger, tagger_params
 
 # What ends a line for one reader or another: `inline` writes blanks for them, as there is one sentence a line.
@@ -25,8 +26,20 @@ def tagger(language_models):
     return build_tagger(tagger_params(language_models))
 
 
+PREDICTORS = {}
+
+
 def predictor_of(tagger, **options):
-    return LdnetTaggerPredictor(tagger.model, tagger.reader, **options)
+    """Made once: an example should cost a prediction and no export."""
+    key = id(tagger), tuple(options.items())
+    if key not in PREDICTORS:
+        PREDICTORS[key] = LdnetTaggerPredictor(tagger.model, tagger.reader, **options)
+    return PREDICTORS[key]
+
+
+def in_torch(tagger, sentences):
+    predictor = predictor_of(tagger, n_best=2, marginals=True, engine="torch")
+    return predictor.predict_batch_json([{"tokens": words} for words in sentences])
 
 
 @settings(FUZZ, max_examples=40)
@@ -36,9 +49,11 @@ def test_json(tagger, sentences):
     outputs = predictor_of(tagger, n_best=2, marginals=True).predict_batch_json(
         [{"tokens": words} for words in sentences]
     )
+    assert difference(outputs, in_torch(tagger, sentences)) == ""
     assert [output["words"] for output in outputs] == sentences
+    plain = predictor_of(tagger)
     for words, output in zip(sentences, outputs):
-        assert json.loads(predictor_of(tagger).dump_line(output)) == output
+        assert json.loads(plain.dump_line(output)) == output
         assert len(output["tags"]) == len(output["marginals"]) == len(words)
         found = [(span["type"], span["start"], span["end"] - 1) for span in output["spans"]]
         assert found == spans_from_tags(output["tags"], "BIOUL")
@@ -100,24 +115,32 @@ def test_columns_are_kept(tagger, tmp_path, sentences, end, compressed, window):
     )
 )
 def test_lines_of_text(tagger, tmp_path, lines):
-    """A sentence a line, its words between white space; an empty line has none."""
+    """A text a line; offsets select its words. An empty line has none."""
     lines = [re.sub(r"[\r\n]", " ", line) for line in lines]
     (tmp_path / "in").write_bytes("".join(f"{line}\n" for line in lines).encode())
     predictor = predictor_of(tagger, input="text", confidences=False)
     assert predictor.tag_file(str(tmp_path / "in"), str(tmp_path / "out"), 3) == len(lines)
-    found = [json.loads(line)["words"] for line in (tmp_path / "out").read_text().splitlines()]
-    expected = [line.split() for line in lines]
+    outputs = [json.loads(line) for line in (tmp_path / "out").read_text("utf-8").split("\n")[:-1]]
     if lines and lines[0].startswith("\ufeff"):
-        expected[0] = lines[0][1:].split()  # a byte order mark
-    assert found == expected
+        lines[0] = lines[0][1:]  # a byte order mark
+    assert [output["text"] for output in outputs] == lines
+    for line, output in zip(lines, outputs):
+        assert bool(output["words"]) == bool(predictor.predict(line)["words"])
+        for span in output["spans"]:
+            assert line[span["start_char"] : span["end_char"]] == span["text"]
 
 
 @settings(FUZZ, max_examples=60)
-@given(st.lists(st.one_of(WORDS, st.sampled_from([" ", "\t", "\x0b"])), max_size=9))
-def test_a_sentence_and_its_words_are_the_same(tagger, parts):
-    """Python's own white space separates words."""
-    sentence = "".join(parts)
+@given(st.lists(st.one_of(WORDS, st.sampled_from([" ", "\t", "\x0b", "\n", "\r"])), max_size=9))
+def test_a_text_and_its_words_are_the_same(tagger, parts):
+    """White space of ASCII's separates words, lines separate sentences."""
+    text = "".join(parts)
     predictor = predictor_of(tagger, confidences=False)
-    words = [word.strip(ASCII_BLANKS) for word in sentence.split()]
-    assert predictor.predict(sentence)["words"] == words
-    assert predictor.predict(sentence) == predictor.predict_json({"tokens": words})
+    prediction = predictor.predict(text)
+    position = 0
+    for word in prediction["words"]:
+        position = text.index(word, position) + len(word)
+    sentences = [prediction["words"][start:end] for start, end in prediction.get("sentences", [])]
+    sentences = sentences or [prediction["words"]]
+    tags = [tag for words in sentences for tag in predictor.predict_json({"tokens": words})["tags"]]
+    assert prediction["tags"] == tags

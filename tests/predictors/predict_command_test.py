@@ -17,7 +17,7 @@ from tests.taggers import DEV, TRAIN
 
 TEXTS = [
     "the list of a class",
-    "{python}",
+    "{ python }",
     "Python list object number name is returns the value of Zork .",
     "a < b",
 ]
@@ -63,13 +63,16 @@ def test_every_input_gives_the_same_outputs(allennlp, tmp_path):
         allennlp("predict", files["jsonl"], "--batch-size", "3"),
         allennlp("predict", files["text"], "--batch-size", "100"),
         allennlp("predict", files["text"], "--use-dataset-reader", "--batch-size", "3", input="text"),
-        allennlp("predict", files["jsonl"], "--use-dataset-reader", input="jsonl", tokens_per_batch=1),
+        allennlp("predict", files["jsonl"], "--use-dataset-reader", engine="torch", tokens_per_batch=1),
         allennlp(
             "predict", files["conll"], "--use-dataset-reader", "--predictor", "ldnet_tagger", input="conll"
         ),
     ]
     outputs = [[json.loads(line) for line in run] for run in runs]
     assert [output["words"] for output in outputs[0]] == [text.split() for text in TEXTS]
+    assert ["text" in output for output in outputs[0]] == [False, True, False, True]
+    for output in (output for run in outputs for output in run):
+        assert output.pop("text", None) in (None, " ".join(output["words"]))
     for other in outputs[1:]:
         assert difference(outputs[0], other) == ""
 
@@ -114,7 +117,7 @@ def test_columns_score_as_evaluate_does(allennlp, tmp_path):
 def test_a_malformed_line(allennlp, tmp_path):
     """It is named, and what was predicted before it is in the output."""
     path = write(tmp_path / "a.jsonl", ['{"sentence": "a"}', '{"sentence": "b"}', '{"sentence": c}'])
-    with pytest.raises(ConfigurationError, match=r"line 3 .*: found .*, expected JSON such as"):
+    with pytest.raises(ConfigurationError, match=r"Found '{\"sentence\": c}': expected JSON such as"):
         allennlp("predict", path)
     assert [json.loads(line)["words"] for line in (tmp_path / "out").read_text().splitlines()] == [
         ["a"],
@@ -125,6 +128,10 @@ def test_a_malformed_line(allennlp, tmp_path):
 def test_columns_need_the_dataset_reader(allennlp):
     with pytest.raises(ConfigurationError, match="'conll' needs the option --use-dataset-reader"):
         allennlp("predict", DEV, input="conll")
+    with pytest.raises(
+        ConfigurationError, match="a row of CoNLL columns: add the option --use-dataset-reader"
+    ):
+        allennlp("predict", DEV)
 
 
 @needs_data
@@ -164,5 +171,5 @@ main()
     )
     assert done.returncode == 0, done.stderr
     first, *_, inline = [line for line in done.stdout.splitlines() if line]
-    assert first == "['n_best', 'spans', 'tags', 'words']"
+    assert first == "['n_best', 'spans', 'tags', 'text', 'words']"
     assert inline.startswith("prediction: ") and "naïve" in inline and "日本" in inline

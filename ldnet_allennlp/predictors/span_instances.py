@@ -1,0 +1,40 @@
+"""Predictions as labeled instances, which AllenNLP's interpreters explain."""
+
+from typing import cast
+
+from allennlp.data import Instance
+from allennlp.data.fields import SequenceLabelField, TextField
+from allennlp.models import Model
+
+from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, spans_from_tags
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+
+
+def span_instances(model: Model, instance: Instance, tags: list[str]) -> list[Instance]:
+    """
+    An instance for each predicted span, whose labels are those of the span and "O" elsewhere; without a label encoding,
+    one instance with all predicted tags.
+
+    # Parameters
+
+    model : `Model`
+        The tagger.
+    instance : `Instance`
+        What was predicted. It may have an end step after the words, which has no tag.
+    tags : `list[str]`
+        The predicted tags.
+    """
+    words = TextField(cast(TextField, instance["tokens"]).tokens[: len(tags)])
+    encoding: str | None = getattr(model, "label_encoding", None)
+    targets = [tags]
+    if encoding is not None:
+        spans = model.spans(tags) if isinstance(model, LdnetTagger) else spans_from_tags(tags, encoding)
+        targets = [
+            [tag if start <= number <= end else OUTSIDE for number, tag in enumerate(tags)]
+            for _, start, end in spans
+        ]
+    namespace: str = getattr(model, "label_namespace", "labels")
+    labeled = [instance.duplicate() for _ in targets]
+    for copy, labels in zip(labeled, targets):
+        copy.add_field("tags", SequenceLabelField(labels, words, namespace), vocab=model.vocab)
+    return labeled

@@ -1,0 +1,35 @@
+"""The scores of transitions, and the layout of the recursions."""
+
+from typing import Any, NamedTuple
+
+import numpy
+from numpy.typing import NDArray
+
+Floats = NDArray[Any]
+Integers = NDArray[numpy.int64]
+
+
+class Scores(NamedTuple):
+    """Scores of transitions (N, N), of first labels (N,) and of last labels (N,)."""
+
+    transitions: Floats
+    start: Floats
+    end: Floats
+
+    def restricted(self, allowed: NDArray[numpy.bool_] | None, forbidden: float = -numpy.inf) -> "Scores":
+        """With `forbidden` where `allowed` (N + 2, N + 2) is not; N is the start and N + 1 the end."""
+        if allowed is None:
+            return self
+        size = len(self.start)
+        return Scores(
+            numpy.where(allowed[:size, :size], self.transitions, forbidden),
+            numpy.where(allowed[size, :size], self.start, forbidden),
+            numpy.where(allowed[:size, size + 1], self.end, forbidden),
+        )
+
+
+def by_step(emissions: Floats, lengths: Integers) -> Floats:
+    """A copy (T, B, N), with 0 beyond the lengths."""
+    steps = numpy.array(emissions.transpose(1, 0, 2), order="C")
+    steps[numpy.arange(len(steps))[:, None] >= lengths] = 0
+    return steps
