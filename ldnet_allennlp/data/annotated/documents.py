@@ -99,6 +99,8 @@ class JsonDocuments:
                 f"found an object with {names or 'nothing'}, expected {_either(KEYS['text'])}, or "
                 f'{_either(KEYS["tokens"])}; fields: {{"text": ...}} names others'
             )
+        if tokens is None and text is not None and self._are_tags(item, text.split()):
+            tokens = text.split()
         document = Document(line, text)
         if tokens is not None:
             document.tokens, document.starts = _read_tokens(tokens, text)
@@ -121,6 +123,11 @@ class JsonDocuments:
             if key is not None and isinstance(item.get(key), expected):
                 return item[key]
         return None
+
+    def _are_tags(self, item: Mapping, words: list[str]) -> bool:
+        """Whether a text without tokens has a tag for each of the words between its blanks."""
+        values = self._part(item, "tags", list)
+        return bool(values) and len(values) == len(words) and all(isinstance(value, str) for value in values)
 
     def _tags(self, item: Mapping, num_words: int, num_tokens: int) -> list[str] | None:
         for key in self._keys["tags"]:

@@ -118,11 +118,7 @@ class ColumnFile:
         layout = self._layout
         if not layout.is_columns or layout.comment_prefix:
             return
-        if line.startswith(b"#begin document"):
-            raise ConfigurationError(
-                f"{self.path}: found '#begin document', which OntoNotes' files (.gold_conll) begin with. "
-                f'Expected the layout "ontonotes".'
-            )
+        file_checks.check_layout(self.path, line)
         parts = [part.rpartition(WORD_TAG_DELIMITER.encode()) for part in line.split()]
         if self._delimiter is None and all(a and d and b for a, d, b in parts):
             self._delimiter = WORD_TAG_DELIMITER

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.lines import excerpt
+
 logger = logging.getLogger(__name__)
 
 # Longer sentences are probably several.
@@ -14,6 +16,7 @@ LONGEST_SENTENCE = 1000
 
 _OTHER_READER = re.compile(r"\.(jsonl?|ndjson|spacy|ann)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 _SURROGATE_HALF = re.compile(b"\xed[\xa0-\xbf][\x80-\xbf]")
+_CONLLU_COMMENT = re.compile(rb"# ?(global\.columns|newdoc|newpar|sent_id|text)\b.*=")
 _MARKUP = re.compile(rb"[ \v\f]*<[A-Za-z][\w-]*>[ \v\f]*\t\s*")
 
 
@@ -25,6 +28,17 @@ def check_is_columns(path: str, first_line: bytes) -> None:
             f"{path}: found {kind}, expected columns. The reader 'annotated_jsonl' reads JSON lines and arrays, "
             f"spaCy's .spacy files and brat's .ann files: set dataset_reader.type to it."
         )
+
+
+def check_layout(path: str, first_line: bytes) -> None:
+    """Raises `ConfigurationError` for CoNLL-U's and OntoNotes' files, which have layouts of their own."""
+    if first_line.startswith(b"#begin document"):
+        found, layout = "'#begin document', as in OntoNotes' .gold_conll files", "ontonotes"
+    elif _CONLLU_COMMENT.match(first_line):
+        found, layout = f"{excerpt(first_line.decode('utf-8', 'replace'))}, a comment of CoNLL-U", "conllu"
+    else:
+        return
+    raise ConfigurationError(f'{path}: found {found}. Expected the layout "{layout}", or a comment_prefix.')
 
 
 def is_markup(line: bytes) -> bool:
@@ -93,7 +107,7 @@ class NumberedWords:
 
     def finish(self) -> None:
         """Raises `ConfigurationError` if all sentences count up, and warns if most do."""
-        advice = 'set word_column to the column of the words, such as 1 (or layout to "conllu")'
+        advice = "set word_column to the column of the words, such as 1"
         if not self._others and (self._numbered > 1 or self._longest > 3):
             raise ConfigurationError(
                 f"{self._path}: found a word column that numbers the words of all sentences (0 or 1, 2, 3 ...), "

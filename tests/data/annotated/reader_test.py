@@ -150,6 +150,9 @@ class TestItems:
         item = {"tokens": ["a"], "ner_tags": ["B-X"], "pos_tags": ["NOUN"]}
         assert read_items(item, fields={"tags": "pos_tags"}) == [(["a"], ["NOUN"])]
 
+    def test_a_text_with_a_tag_a_word(self, read_items):
+        assert read_items({"text": "Ada left.", "labels": ["B-X", "O"]}) == [(["Ada", "left."], ["B-X", "O"])]
+
     def test_own_tokens_are_kept(self, read_items):
         tokens = [
             {"text": "Ada Lovelace", "start": 0},

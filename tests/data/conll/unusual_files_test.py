@@ -104,6 +104,15 @@ class TestBrackets:
             (["She", "left"], ["O", "O"]),
         ]
 
+    @pytest.mark.parametrize(
+        "comment", ["# sent_id = x-1", "# text = Ada left", "# newdoc id = x", "#text=Ada"]
+    )
+    def test_the_layout_of_conllu_is_named(self, read_text, comment):
+        rows = "1\tAda\t_\tPROPN\n"
+        with pytest.raises(ConfigurationError, match=f'found .{comment}., a comment.* the layout "conllu"'):
+            read_text(f"{comment}\n{rows}")
+        assert len(read_text(f"{comment}\n{rows}", comment_prefix="#", label_encoding=None)) == 1
+
     def test_the_layout_is_named(self):
         with pytest.raises(ConfigurationError, match='Expected the layout "ontonotes"'):
             read(FOLDER / "ontonotes.gold_conll")
