@@ -1,21 +1,20 @@
 """
-How a language model's words and architecture travel in a tagger's vocabulary.
+The words and the architecture of a language model, stored in a tagger's vocabulary.
 
-AllenNLP saves a model's vocabulary in its archive and hands it to every module, and nothing else that a module
-could write to. So the words of a frozen language model become a namespace there, in the order of the language
-model's own ids, and one more namespace holds a line of JSON that says how the network is built. A tagger's
-archive needs no other archive then.
+The vocabulary is the only part of an archive that every module can write to. The words of a frozen language model
+become a namespace there, in the order of the language model's own ids, and another namespace holds a line of JSON with
+the architecture. So a tagger's archive needs no other archive.
 """
 
 import json
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 
 
 def words_namespace(namespace: str, backward: bool = False) -> str:
-    """The vocabulary namespace of the words: a backward language model with other words has its own."""
+    """The vocabulary namespace of the words. A backward language model with other words has a second one."""
     return f"{namespace}_backward_words" if backward else f"{namespace}_words"
 
 
@@ -25,27 +24,27 @@ def architecture_namespace(namespace: str) -> str:
 
 
 def has_words(vocab: Vocabulary, namespace: str) -> bool:
-    """Whether the vocabulary holds such a namespace. Asking it for the size would create one."""
+    """Whether the vocabulary has the namespace. (`get_vocab_size` would create it.)"""
     return namespace in vocab._token_to_index
 
 
-def words_of(vocab: Vocabulary, namespace: str) -> List[str]:
-    """All tokens of a namespace in the order of their ids, padding and unknown token included."""
+def words_of(vocab: Vocabulary, namespace: str) -> list[str]:
+    """All tokens of a namespace in the order of their ids, with the padding and the unknown token."""
     by_id = vocab.get_index_to_token_vocabulary(namespace)
     return [by_id[number] for number in range(len(by_id))]
 
 
-def store_words(vocab: Vocabulary, namespace: str, words: List[str]) -> None:
+def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
     """
-    Makes `words` the tokens of a namespace, with the ids of their order.
+    Sets the tokens of a namespace; their ids are their positions.
 
     # Parameters
 
     vocab : `Vocabulary`
         The tagger's vocabulary.
     namespace : `str`
-        A padded namespace that is new, or holds just these words already.
-    words : `List[str]`
+        A padded namespace that is new, or has exactly these words.
+    words : `list[str]`
         Starts with the padding and the unknown token, as every padded namespace does.
 
     Raises `ConfigurationError` if the namespace holds other words.
@@ -55,32 +54,31 @@ def store_words(vocab: Vocabulary, namespace: str, words: List[str]) -> None:
         vocab.add_tokens_to_namespace(words[len(special) :], namespace)
     if words_of(vocab, namespace)[2:] != words[2:]:
         raise ConfigurationError(
-            f"The vocabulary's namespace '{namespace}' was expected to hold the {len(words)} words of the "
-            f"language model, but it holds {vocab.get_vocab_size(namespace)} others. Do not count that "
-            f"namespace in a token indexer, and do not mix vocabularies of taggers with different language "
-            f"models."
+            f"Found {vocab.get_vocab_size(namespace)} other words in the vocabulary's namespace '{namespace}', "
+            f"expected the {len(words)} words of the language model. Do not count that namespace in a token indexer, "
+            f"and do not mix vocabularies of taggers with different language models."
         )
 
 
-def store_architecture(vocab: Vocabulary, namespace: str, architecture: Dict[str, Any]) -> None:
+def store_architecture(vocab: Vocabulary, namespace: str, architecture: dict[str, Any]) -> None:
     """
-    Writes down how the language models of a tagger are built, in place of what was there.
+    Stores the architecture of a tagger's language models.
 
-    Raises `ConfigurationError` if another architecture stands there already.
+    Raises `ConfigurationError` if the vocabulary has another architecture.
     """
     before = read_architecture(vocab, namespace)
     if before is not None and before != architecture:
         raise ConfigurationError(
-            f"The vocabulary describes other language models under '{namespace}' than the ones to be loaded: "
-            f"{json.dumps(before)} was found, {json.dumps(architecture)} was expected."
+            f"Found other language models in the vocabulary under '{namespace}': {json.dumps(before)}, expected "
+            f"{json.dumps(architecture)}."
         )
     if before is None:
         line = json.dumps(architecture, sort_keys=True)
         vocab.add_token_to_namespace(line, architecture_namespace(namespace))
 
 
-def read_architecture(vocab: Vocabulary, namespace: str) -> Optional[Dict[str, Any]]:
-    """What `store_architecture` wrote, or `None`."""
+def read_architecture(vocab: Vocabulary, namespace: str) -> dict[str, Any] | None:
+    """The architecture that `store_architecture` wrote, or `None`."""
     holder = architecture_namespace(namespace)
     if not has_words(vocab, holder):
         return None

@@ -40,7 +40,7 @@ class LdnetIndexer(TokenIndexer):
         super().__init__(token_min_padding_length)
         self.namespace = namespace
         self.lowercase_tokens = lowercase_tokens
-        self._keys = ["token_ids"]  # what the last text got
+        self._keys = ["token_ids"]  # of the last text, for empty texts in a list
 
     @overrides
     def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
@@ -59,9 +59,8 @@ class LdnetIndexer(TokenIndexer):
         words = words_namespace(self.namespace)
         if not has_words(vocabulary, words):
             raise ConfigurationError(
-                f"The ldnet token indexer looks up words in the vocabulary's namespace '{words}', but there is "
-                f"none. The ldnet token embedder puts it there: the model needs one, with the namespace "
-                f"'{self.namespace}'."
+                f"The ldnet token indexer looks up words in the vocabulary's namespace '{words}', but there is none. "
+                f"The ldnet token embedder adds it: the model needs one with the namespace '{self.namespace}'."
             )
         texts = [token.text or "" for token in tokens]
         if self.lowercase_tokens:

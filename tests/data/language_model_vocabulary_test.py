@@ -58,7 +58,7 @@ def test_other_words_are_refused(other):
     vocab = Vocabulary()
     store_words(vocab, "ldnet_words", WORDS)
     with pytest.raises(
-        ConfigurationError, match=f"'ldnet_words' was expected to hold the {len(other)} words"
+        ConfigurationError, match=f"'ldnet_words', expected the {len(other)} words"
     ):
         store_words(vocab, "ldnet_words", other)
     assert words_of(vocab, "ldnet_words") == WORDS
@@ -68,7 +68,7 @@ def test_another_architecture_is_refused():
     vocab = Vocabulary()
     store_architecture(vocab, "ldnet", ARCHITECTURE)
     other = json.loads(json.dumps(ARCHITECTURE).replace("3", "4"))
-    with pytest.raises(ConfigurationError, match="describes other language models under 'ldnet'"):
+    with pytest.raises(ConfigurationError, match="other language models in the vocabulary under 'ldnet'"):
         store_architecture(vocab, "ldnet", other)
     store_architecture(vocab, "second", other)
     assert read_architecture(vocab, "ldnet") == ARCHITECTURE

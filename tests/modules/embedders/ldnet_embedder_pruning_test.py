@@ -199,21 +199,21 @@ def test_weights_that_never_came(archives):  # noqa: F811
 def test_a_vocabulary_of_other_words(archives):  # noqa: F811
     vocab = Vocabulary()
     store_words(vocab, "ldnet_words", ["@@PADDING@@", "@@UNKNOWN@@", "counted", "by", "mistake"])
-    with pytest.raises(ConfigurationError, match=r"'ldnet_words' was expected to hold the .* words of the"):
+    with pytest.raises(ConfigurationError, match=r"'ldnet_words', expected the .* words of the"):
         build(archives, vocab=vocab)
 
 
 def test_a_vocabulary_with_two_word_lists_and_language_models_with_one(archives):  # noqa: F811
     vocab = Vocabulary()
     build(archives, ("forward", "other"), vocab=vocab)
-    with pytest.raises(ConfigurationError, match="'ldnet_backward_words' was expected to hold"):
+    with pytest.raises(ConfigurationError, match="'ldnet_backward_words', expected the"):
         build(archives, vocab=vocab)
 
 
 def test_a_vocabulary_of_another_architecture(archives):  # noqa: F811
     vocab = Vocabulary()
     store_architecture(vocab, "ldnet", {"forward": {"contextualizer": {"num_layers": 9}, "boundary": None}})
-    with pytest.raises(ConfigurationError, match="describes other language models under 'ldnet'"):
+    with pytest.raises(ConfigurationError, match="other language models in the vocabulary under 'ldnet'"):
         build(archives, vocab=vocab)
 
 
