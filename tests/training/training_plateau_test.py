@@ -81,5 +81,7 @@ class TestTrainingPlateau:
                 ConfigurationError, match="a factor between 0 and 1 and a patience of at least 0"
             ):
                 TrainingPlateau("", **options)
-        with pytest.raises(ConfigurationError, match=r"'bleu', which the model lacks; it has training_perplexity"):
+        with pytest.raises(
+            ConfigurationError, match=r"'bleu', which the model lacks; it has training_perplexity"
+        ):
             rates(TrainingPlateau("", metric="bleu"), [1.0], FakeTrainer())
