@@ -38,8 +38,8 @@ class ResumableCheckpointer(Checkpointer):
 
     Registered as a `Checkpointer` with name "resumable", and with its former name "lm_stream". Its parameters are those
     of AllenNLP's: set `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an
-    epoch. After a recovery within an epoch, `training_loss` and a tagger's training metrics cover the rest of that
-    epoch only.
+    epoch. After a recovery within an epoch, the training metrics of a tagger, and its losses with the trainer
+    "strict_gradient_descent", cover the rest of that epoch only.
     """
 
     def __init__(self, serialization_dir: str, **kwargs: Any) -> None:

@@ -25,8 +25,10 @@ def _with_named_options_only(method: Callable[..., Trainer]) -> Callable[..., Tr
 class StrictTrainer(GradientDescentTrainer):
     """
     AllenNLP's "gradient_descent" trainer with the same options, but unknown options raise an error. (AllenNLP's own
-    trainer ignores them: with `num_epoch: 3` it trains its default of 20 epochs.) When training is interrupted, the log
-    says from which checkpoint `--recover` continues.
+    trainer ignores them: with `num_epoch: 3` it trains its default of 20 epochs.)
+
+    When training is interrupted, the log says from which checkpoint `--recover` continues. If an epoch is recovered in
+    its middle, its losses are means over the rest of it.
 
     `allennlp find-lr` requires AllenNLP's trainer by name: `-o '{"trainer.type": "gradient_descent"}'`.
 
@@ -45,6 +47,16 @@ class StrictTrainer(GradientDescentTrainer):
     def from_partial_objects(cls, *objects: Any, **options: Any) -> Trainer:
         """Build the trainer from a config's `trainer` section. Arguments as of `GradientDescentTrainer`."""
         return super().from_partial_objects(*objects, **options)
+
+    @overrides
+    def _train_epoch(self, epoch: int) -> Dict[str, float]:
+        metrics = super()._train_epoch(epoch)
+        skipped, batches = self._start_after_batches_in_epoch_completed, self._batches_in_epoch_completed
+        if epoch == self._start_after_epochs_completed and 0 < skipped < batches:
+            # AllenNLP divides the losses by all batches, although those before the checkpoint add nothing to them.
+            for name in {"loss", "reg_loss"} & set(metrics):
+                metrics[name] *= batches / (batches - skipped)
+        return metrics
 
     @overrides
     def train(self) -> Dict[str, Any]:

@@ -1,6 +1,8 @@
 """The trainer that checks its options."""
 
+import json
 import re
+from typing import ClassVar
 
 import pytest
 import torch
@@ -13,10 +15,10 @@ import ldnet_allennlp  # noqa: F401
 from tests.bad_days.configs import tagger_config
 
 
-def trained(folder, **trainer):
+def trained(folder, recover=False, **trainer):
     config = tagger_config()
     config["trainer"].update(trainer)
-    return train_model(Params(config), str(folder)).state_dict()
+    return train_model(Params(config), str(folder), recover=recover).state_dict()
 
 
 def test_it_trains_as_allennlp_s(tmp_path):
@@ -53,8 +55,11 @@ class Interrupt(TrainerCallback):
 
     error: type = KeyboardInterrupt
     epoch = 1
+    losses: ClassVar[list] = []
 
     def on_batch(self, trainer, inputs, outputs, metrics, epoch, batch_number, is_training, **kwargs):
+        if is_training and epoch == 1:
+            self.losses.append(outputs[0]["loss"].item())
         if is_training and (epoch, batch_number) == (self.epoch, 2):
             raise self.error()
 
@@ -76,3 +81,18 @@ def test_an_interrupted_run_says_how_to_continue(tmp_path, capfd, monkeypatch, e
     with pytest.raises(error):
         trained(tmp_path / "out", callbacks=["interrupt_in_this_test"], num_epochs=3)
     assert len(re.findall(advice, capfd.readouterr().err)) == 1
+
+
+def test_losses_of_a_recovered_epoch_are_means_over_its_rest(tmp_path, monkeypatch):
+    options = {
+        "callbacks": ["interrupt_in_this_test"],
+        "checkpointer": {"type": "resumable", "save_every_num_batches": 1},
+    }
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path / "out", **options)
+    monkeypatch.setattr(Interrupt, "epoch", -1)
+    monkeypatch.setattr(Interrupt, "losses", [])
+    trained(tmp_path / "out", recover=True, **options)
+    metrics = json.loads((tmp_path / "out" / "metrics_epoch_1.json").read_text())
+    assert len(Interrupt.losses) == 2  # of three batches
+    assert metrics["training_loss"] == pytest.approx(sum(Interrupt.losses) / 2)
