@@ -121,10 +121,10 @@ smoke() {
         fail "$version" "the package cannot be installed"
         return
     fi
-    timeout 1200 "$env/bin/python" "$root/tests/smoke_steps.py" "$env/work" || status=$?
+    timeout 2400 "$env/bin/python" "$root/tests/smoke_steps.py" "$env/work" || status=$?
     case "$status" in
         0) printf '== Python %s: passed\n' "$version" ;;
-        124) fail "$version" "the steps did not end within 20 minutes" ;;
+        124) fail "$version" "the steps did not end within 40 minutes" ;;
         *) fail "$version" "see above" ;;
     esac
     rm -rf "$env"
