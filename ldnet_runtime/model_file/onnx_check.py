@@ -166,22 +166,32 @@ def _check_node(data: memoryview, node: Field, constants: dict[str, _Tensor], de
         name = f"{domain}.{operator}" if domain else operator
         raise ModelFileError(f"the operator {name!r} is not one that exported taggers use")
     for attribute in attributes:
-        for field in _fields(
-            data, attribute.start, attribute.stop, _ATTRIBUTE, f"an attribute of {operator}"
-        ):
-            if field.name == "t":
-                tensor = _check_tensor(data, field)
-                constants.update({output: tensor for output in outputs if operator == "Constant"})
-            elif field.name == "g":
-                if operator != "Scan" or depth > 0:
-                    raise ModelFileError(
-                        f"the operator '{operator}' holds a graph, which exported taggers do not"
-                    )
-                _check_graph(data, field, constants, depth + 1)
+        _check_attribute(data, attribute, operator, outputs, constants, depth)
     sizes = {"Expand": inputs[1:2], "Range": inputs}.get(operator, [])
     for name in sizes:
         if name in constants:
             _check_expansion(data, operator, constants[name])
+
+
+def _check_attribute(
+    data: memoryview,
+    attribute: Field,
+    operator: str,
+    outputs: list[str],
+    constants: dict[str, _Tensor],
+    depth: int,
+) -> None:
+    """A tensor of a `Constant` joins the constants; a graph is allowed in a `Scan` of the main graph alone."""
+    for field in _fields(data, attribute.start, attribute.stop, _ATTRIBUTE, f"an attribute of {operator}"):
+        if field.name == "t":
+            tensor = _check_tensor(data, field)
+            constants.update({output: tensor for output in outputs if operator == "Constant"})
+        elif field.name == "g":
+            if operator != "Scan" or depth > 0:
+                raise ModelFileError(
+                    f"the operator '{operator}' holds a graph, which exported taggers do not"
+                )
+            _check_graph(data, field, constants, depth + 1)
 
 
 def _check_expansion(data: memoryview, operator: str, tensor: _Tensor) -> None:
