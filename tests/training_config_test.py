@@ -180,6 +180,17 @@ def test_word_vectors(name, tmp_path):
     load_archive(str(tmp_path / "run" / "model.tar.gz"))
 
 
+def test_a_tagger_from_an_export_of_doccano(tmp_path):
+    path = str(FIXTURES / "annotated" / "doccano.jsonl")
+    reader = {"type": "annotated_jsonl", "on_unaligned_spans": "error"}
+    settings = {**NER, "train": path, "dev": path, "test": path, "reader": reader, "language": "de"}
+    model = train_model(load("ner_vanilla", settings), str(tmp_path / "run"))
+    labels = model.vocab.get_token_to_index_vocabulary("labels")
+    assert set(labels) == {"O", "B-PER", "L-PER", "U-PER", "U-LOC"}
+    archive = load_archive(str(tmp_path / "run" / "model.tar.gz"))
+    assert archive.validation_dataset_reader.tokenizer.language == "de"
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_misspelt_setting_is_named(name):
     with pytest.raises(

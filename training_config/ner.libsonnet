@@ -6,6 +6,11 @@
     train: 'data/train.conll',
     dev: 'data/dev.conll',
     test: 'data/test.conll',
+    // Options of the dataset reader: {"type": "annotated_jsonl"} for exports of doccano, Label Studio, Prodigy, spaCy and
+    // brat, {"layout": "conllu"}, and so on.
+    reader: {},
+    // The language of raw text, one of spaCy's codes: the tagger splits it into sentences and words by its rules.
+    language: 'en',
     // Any of IOB1, BIO, BIOUL (= IOBES), BMES; "auto" finds out.
     label_encoding: 'auto',
     // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
@@ -37,12 +42,13 @@
       type: 'conll_columns',
       label_encoding: settings.label_encoding,
       target_label_encoding: 'BIOUL',
+      tokenizer: { type: 'rule_based', language: settings.language },
       token_indexers: {
         tokens: { type: 'single_id', lowercase_tokens: settings.lowercase },
         token_characters: { type: 'characters', min_padding_length: 1 },
         ldnet: { type: 'ldnet' },
       },
-    },
+    } + settings.reader,
     train_data_path: settings.train,
     validation_data_path: settings.dev,
     [if settings.test != null then 'test_data_path']: settings.test,
