@@ -19,6 +19,8 @@ _START = ("start_char", "start_offset", "start", "begin")
 _END = ("end_char", "end_offset", "end")
 _LABEL = ("label", "labels", "type", "entity_group", "tag")
 
+_PREDICTED = {"words", "tags", "spans"}
+
 OFFSET_UNITS = ("characters", "utf16", "bytes")
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -99,7 +101,9 @@ class JsonDocuments:
                 f"found an object with {names or 'nothing'}, expected {_either(KEYS['text'])}, or "
                 f'{_either(KEYS["tokens"])}; fields: {{"text": ...}} names others'
             )
-        if tokens is None and text is not None and self._are_tags(item, text.split()):
+        if tokens is not None and text is not None and item.keys() >= _PREDICTED:
+            tokens = None  # a prediction for a text, which may be several sentences
+        elif tokens is None and text is not None and self._are_tags(item, text.split()):
             tokens = text.split()
         document = Document(line, text)
         if tokens is not None:
@@ -131,18 +135,16 @@ class JsonDocuments:
 
     def _tags(self, item: Mapping, num_words: int, num_tokens: int) -> list[str] | None:
         for key in self._keys["tags"]:
-            values = item.get(key)
-            if (
-                key is None
-                or not isinstance(values, list)
-                or any(isinstance(value, (dict, list)) for value in values)
-            ):
+            values = item.get(key or "")
+            if not isinstance(values, list) or any(isinstance(value, (dict, list)) for value in values):
                 continue
+            if not values and num_tokens:
+                continue  # no spans
             if len(values) != num_tokens or num_words != num_tokens:
                 raise DocumentError(
                     f"found {len(values)} {key} for {num_words} tokens, expected one tag a token"
                 )
-            return [self._tag(value, key) for value in values]
+            return [self._tag(value, str(key)) for value in values]
         return None
 
     def _tag(self, value: Any, key: str) -> str:

@@ -161,6 +161,8 @@ class TestItems:
         ]
         item = {**spans((0, 12, "PER"), text="Ada Lovelace left"), "tokens": tokens}
         assert read_items(item) == [(["Ada Lovelace", "left"], ["B-PER", "O"])]
+        item = {"text": "Ada left", "tokens": ["Ada", "left"], "label": []}
+        assert read_items(item, labels="optional") == [(["Ada", "left"], ["O", "O"])]
 
     @pytest.mark.parametrize(
         "item, message",
