@@ -19,6 +19,9 @@ from ldnet_runtime.sentence_decoder import SentenceDecoder
 if TYPE_CHECKING:
     import onnxruntime
 
+# ONNX Runtime's option for the folder of weights that it maps into memory.
+_WEIGHTS_FOLDER = "session.model_external_initializers_file_folder_path"
+
 Text = str | Sequence[str] | Mapping[str, Any] | Words
 
 
@@ -34,7 +37,8 @@ class Tagger:
     # Parameters
 
     model : `str`, `PathLike` or `bytes`
-        What `allennlp ldnet-export` wrote: a path, or the file's bytes. The file must stay as it is.
+        What `allennlp ldnet-export` wrote: a path, or the file's bytes. A file is mapped into memory: it may be
+        replaced, as the export does it, but not written over while it is in use.
     threads : `int`, optional
         The most batches that are computed at a time, each by one thread; by default one for each CPU of this process.
     tokens_per_batch : `int`, optional (default = `512`)
@@ -56,7 +60,7 @@ class Tagger:
         self._source = model if isinstance(model, bytes) else os.path.abspath(os.fspath(model))
         self._threads = threads
         self._tokens_per_batch = tokens_per_batch
-        self.description, self._fingerprint = read_model_file(self._source)
+        self.description, self._fingerprint, self._mapped = read_model_file(self._source)
         self._encoder = SentenceEncoder(self.description)
         self.decoder = _decoder(self.description)
         # One session for each process: a forked child cannot use its parent's.
@@ -188,9 +192,13 @@ class Tagger:
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # each batch has another shape
         options.log_severity_level = 4  # errors are raised, so nobody needs them on the screen
+        model: str | bytes = self._source
+        if self._mapped is not None:
+            options.add_session_config_entry(_WEIGHTS_FOLDER, os.path.dirname(os.path.realpath(self.name)))
+            model = self._mapped
         try:
             return onnxruntime.InferenceSession(
-                self._source, options, providers=["CPUExecutionProvider"], enable_fallback=0
+                model, options, providers=["CPUExecutionProvider"], enable_fallback=0
             )
         except Exception as error:  # ONNX Runtime's own exceptions have no other base class
             message = _first_line(error)

@@ -10,13 +10,18 @@ from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.model_file.description import EMISSIONS, TaggerDescription
 from ldnet_runtime.model_file.metadata import METADATA_KEY, from_json
 from ldnet_runtime.model_file.onnx_check import check_onnx
+from ldnet_runtime.model_file.weights import without_large_weights
 
 
 class ModelFile(NamedTuple):
-    """A checked file: its description, and what it was when it was checked (size and time of its last change)."""
+    """
+    A checked file: its description; what it was when it was checked (size and time of its last change); and the model
+    with its large weights left in the file, if it has such, see `without_large_weights`.
+    """
 
     description: TaggerDescription
     fingerprint: tuple[int, int]
+    mapped: bytes | None = None
 
 
 def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
@@ -37,7 +42,8 @@ def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
             )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
             description = _described(lambda: _check(data), str(path))
-    return ModelFile(description, (status.st_size, status.st_mtime_ns))
+            mapped = without_large_weights(data, path.resolve().name)
+    return ModelFile(description, (status.st_size, status.st_mtime_ns), mapped)
 
 
 def check_model(data: bytes) -> TaggerDescription:

@@ -82,14 +82,14 @@ def word_table(seed=0):
     return table
 
 
-def word_model(**options):
+def word_model(table=None, **options):
     """A tagger that looks at words alone, each by itself."""
     description = describe([WordInput("tokens", "tokens")], **options)
     nodes = [
         helper.make_node("Cast", ["lengths"], ["unused"], to=TensorProto.FLOAT),
         helper.make_node("Gather", ["table", "tokens"], ["emissions"]),
     ]
-    return serialize(description, nodes, {"table": word_table()})
+    return serialize(description, nodes, {"table": word_table() if table is None else table})
 
 
 def lstm_model(**options):

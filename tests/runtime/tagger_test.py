@@ -230,3 +230,25 @@ def test_a_file_that_changes_under_a_tagger(tmp_path):
     path.write_bytes(models.lstm_model())
     with pytest.raises(ModelFileError, match="has changed since it was checked"):
         tagger("a")
+
+
+def test_large_weights_stay_in_the_file(tmp_path):
+    """The same predictions from a path, where they are mapped into memory, and from bytes, where they are copied."""
+    words = [*models.WORDS, *(f"w{number}" for number in range(60000))]
+    table = numpy.random.default_rng(0).normal(size=(len(words), models.SIZE)).astype(numpy.float32)
+    content = models.word_model(table=table, vocabularies={"tokens": words})
+    folder = tmp_path / "a folder, ü"
+    folder.mkdir()
+    (folder / "the model.onnx").write_bytes(content)
+    (tmp_path / "link.onnx").symlink_to(folder / "the model.onnx")
+    sentences = [[words[number] for number in range(start, len(words), 1000)] for start in range(10)]
+    expected = list(Tagger(content).tag_many(sentences))
+    for path in (folder / "the model.onnx", tmp_path / "link.onnx"):
+        tagger = Tagger(path)
+        assert tagger._mapped is not None and len(tagger._mapped) < len(content) - table.nbytes + 1000
+        assert list(tagger.tag_many(sentences)) == expected
+        # A file that is replaced, as the exporter does it, takes nothing away from those who use it.
+        (tmp_path / "new").write_bytes(models.word_model())
+        os.replace(tmp_path / "new", path.resolve())
+        assert list(tagger.tag_many(sentences)) == expected
+        (folder / "the model.onnx").write_bytes(content)
