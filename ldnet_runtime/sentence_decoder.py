@@ -57,7 +57,7 @@ class SentenceDecoder:
     @property
     def span_types(self) -> list[str]:
         """The types of all spans that the labels can make."""
-        types = set()
+        types: set[str] = set()
         for label in self.labels:
             with contextlib.suppress(UnreadableTag):  # a label that is never predicted
                 types.update(span[0] for span in self.spans([label]))
