@@ -19,6 +19,7 @@ from allennlp.modules.time_distributed import TimeDistributed
 from allennlp_models.tagging.dataset_readers import Conll2003DatasetReader
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
+from ldnet_allennlp.data.annotated.reader import AnnotatedJsonlReader
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.export.checks import require_type
@@ -32,7 +33,7 @@ from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_runtime.model_file import METADATA_KEY, TaggerDescription, to_json
 
 TAGGERS = (LdnetTagger, CrfTagger, SimpleTagger)
-READERS = (ConllColumnsReader, Conll2003DatasetReader, SequenceTaggingDatasetReader)
+READERS = (ConllColumnsReader, AnnotatedJsonlReader, Conll2003DatasetReader, SequenceTaggingDatasetReader)
 _CRFS = (
     ConditionalRandomField,
     ConditionalRandomFieldWeightEmission,

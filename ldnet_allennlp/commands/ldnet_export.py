@@ -1,0 +1,274 @@
+"""
+`allennlp ldnet-export`: writes a trained tagger as one .onnx file for `ldnet_runtime`.
+
+    allennlp ldnet-export pruned/model.tar.gz ner.onnx
+    allennlp ldnet-export pruned/model.tar.gz ner.onnx --int8 --half-embeddings --test test.conll
+"""
+
+import argparse
+import hashlib
+import os
+from collections.abc import Collection
+from importlib import metadata
+from typing import Any, NoReturn
+
+from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader
+from allennlp.models.archival import Archive
+from overrides import overrides
+
+from ldnet_allennlp.commands.console import add_force, add_trust, errors_in_a_line
+from ldnet_allennlp.commands.prune.kept_words import read_words
+from ldnet_allennlp.commands.sentences import read_sentences, sentences_for
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.common.files import atomic_write, check_output
+from ldnet_allennlp.export import export_tagger
+from ldnet_allennlp.export.verification import Comparison, compare
+from ldnet_runtime import Tagger
+from ldnet_runtime.tag_schemes import spans_from_tags
+
+_MAX_CHANGED = 1.0
+_COMPRESS = """\
+ldnet-compress is now ldnet-export, which writes one .onnx file for `allennlp predict` and `ldnet-tag`:
+    allennlp ldnet-export ARCHIVE tagger.onnx --int8 --half-embeddings
+(instead of --mapped-embeddings: ONNX Runtime keeps the word vectors of one file once for each process)"""
+
+
+@Subcommand.register("ldnet-export")
+class LdnetExport(Subcommand):
+    """
+    Writes a trained tagger as one .onnx file: graph, weights, vocabularies, labels and transitions. Verifies on
+    sentences that tags stay the same before it writes.
+    """
+
+    @overrides
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        description = (
+            "Writes a trained tagger as one .onnx file for ldnet_runtime, which needs neither AllenNLP nor torch. "
+            "First verifies that tags are the same and that scores agree to 1e-4."
+        )
+        subparser = parser.add_parser(
+            self.name, description=description, help="Write a tagger as one .onnx file."
+        )
+        subparser.add_argument("archive", help="the trained tagger: model.tar.gz or its directory")
+        subparser.add_argument("output", help="the file to write, for example ner.onnx")
+        subparser.add_argument(
+            "--int8",
+            action="store_true",
+            help="8-bit weights in all LSTMs: smaller, 1.6 to 3.3 times as fast, and a few tags change",
+        )
+        subparser.add_argument(
+            "--half-embeddings",
+            action="store_true",
+            help="store embeddings as float16: half the space, and a few tags may change",
+        )
+        subparser.add_argument(
+            "--keep-words",
+            metavar="FILE",
+            help="a file of words, one a line: all other words lose their vectors and become unknown words. "
+            "Sentences of the kept words are tagged as before",
+        )
+        subparser.add_argument(
+            "--sentences",
+            metavar="FILE",
+            help="a text file to verify on, one sentence a line, words between blanks (default: generated sentences)",
+        )
+        subparser.add_argument(
+            "--test",
+            metavar="FILE",
+            help="labeled data for the tagger's dataset reader: verify on it, and print F1 before and after",
+        )
+        subparser.add_argument(
+            "--max-changed",
+            type=float,
+            default=_MAX_CHANGED,
+            metavar="PERCENT",
+            help="with --int8 or --half-embeddings: fail if more tags change (default: %(default)s)",
+        )
+        add_force(subparser)
+        add_trust(subparser)
+        subparser.set_defaults(func=export_from_args)
+        return subparser
+
+
+def export_from_args(args: argparse.Namespace) -> None:
+    """Runs the command."""
+    with errors_in_a_line("ldnet-export"), without_progress_messages():
+        for line in export_archive(
+            args.archive,
+            args.output,
+            int8=args.int8,
+            half_embeddings=args.half_embeddings,
+            keep_words=read_words(args.keep_words) if args.keep_words else None,
+            sentences=read_sentences(args.sentences) if args.sentences else None,
+            test=args.test,
+            max_changed=args.max_changed,
+            force=args.force,
+            trust=args.trust,
+        ):
+            print(line)
+
+
+def export_archive(
+    source: str,
+    output: str,
+    int8: bool = False,
+    half_embeddings: bool = False,
+    keep_words: Collection[str] | None = None,
+    sentences: list[list[str]] | None = None,
+    test: str | None = None,
+    max_changed: float = _MAX_CHANGED,
+    force: bool = False,
+    trust: bool = False,
+) -> list[str]:
+    """
+    Writes the tagger of an archive as an .onnx file.
+
+    # Parameters
+
+    source : `str`
+        The archive, or the directory of a training.
+    output : `str`
+        The file to write.
+    int8, half_embeddings, keep_words
+        See `export_tagger`.
+    sentences : `list[list[str]]`, optional
+        The sentences to verify on.
+    test : `str`, optional
+        Labeled data to verify on. Without both, sentences are generated.
+    max_changed : `float`, optional (default = `1.0`)
+        The percentage of tags that `int8` and `half_embeddings` may change.
+    force : `bool`, optional (default = `False`)
+        Whether to replace `output`.
+    trust : `bool`, optional (default = `False`)
+        See `read_archive`.
+
+    # Returns
+
+    `list[str]`
+        The report, in lines.
+
+    Raises `ConfigurationError` if the tagger cannot be exported or the exported one gives other tags; then nothing is
+    written.
+    """
+    check_output(output, force)
+    archive = read_archive(source, trust)
+    model, reader = archive.model, archive.validation_dataset_reader
+    kinds = {"int8 LSTMs": int8, "float16 embeddings": half_embeddings}
+    precision = ", ".join(kind for kind, is_set in kinds.items() if is_set) or "float32"
+    data = export_tagger(
+        model,
+        reader,
+        int8=int8,
+        half_embeddings=half_embeddings,
+        keep_words=keep_words,
+        provenance=_provenance(source, archive, precision),
+    )
+    tagger = Tagger(data)
+    report = [f"{output}: {len(data) / 2**20:.1f} MiB, {len(tagger.labels)} labels, {precision}"]
+    gold = None
+    if test is not None:
+        sentences, gold = _read_labeled(reader, test)
+    is_exact = precision == "float32" and (keep_words is None or sentences is None)
+    checked = compare(model, reader, tagger, sentences or _generated(archive, keep_words))
+    if gold is not None:
+        report.append(f"{test}: {_scores(gold, checked, getattr(model, 'label_encoding', None))}")
+    report.append(_verdict(checked, is_exact, max_changed, source))
+    with atomic_write(output, "wb") as file:
+        file.write(data)
+    return report
+
+
+def _generated(archive: Archive, keep_words: Collection[str] | None) -> list[list[str]]:
+    """Sentences of the vocabulary's words; of the kept ones, if not all are."""
+    sentences = sentences_for(archive)
+    if keep_words is None:
+        return sentences
+    kept = set(keep_words)
+    sentences = [words for sentence in sentences if (words := [word for word in sentence if word in kept])]
+    if not sentences:
+        raise ConfigurationError("No word of --keep-words is in the tagger's vocabulary.")
+    return sentences
+
+
+def _verdict(checked: Comparison, is_exact: bool, max_changed: float, source: str) -> str:
+    """The result of the comparison. Raises `ConfigurationError` if too much changes."""
+    percent = 100.0 * checked.changed / max(1, checked.num_words)
+    facts = f"{checked.changed} of {checked.num_words} tags change ({percent:.2f} %), "
+    facts += f"scores by up to {checked.largest:.2g}"
+    if is_exact and (checked.changed or not checked.agrees):
+        raise ConfigurationError(
+            f"The exported tagger differs from '{source}': {facts}. Nothing was written."
+        )
+    if percent > max_changed:
+        raise ConfigurationError(
+            f"The exported tagger differs too much from '{source}': {facts}, more than --max-changed {max_changed:g}. "
+            f"Nothing was written."
+        )
+    if is_exact:
+        return f"verified on {checked.num_words} words: same tags, scores agree to {checked.largest:.2g}"
+    return f"verified on {checked.num_words} words: {facts}"
+
+
+def _read_labeled(reader: DatasetReader, path: str) -> tuple[list[list[str]], list[list[str]]]:
+    """The words and the true tags of a file."""
+    instances: list[Any] = list(reader.read(path))
+    if not all("tags" in instance.fields for instance in instances):
+        raise ConfigurationError(f"'{path}' (--test) has no tags.")
+    words = [instance["metadata"].metadata["words"] for instance in instances]
+    return words, [list(instance["tags"].labels) for instance in instances]
+
+
+def _scores(gold: list[list[str]], checked: Comparison, encoding: str | None) -> str:
+    """The F1 of spans, or the accuracy of labels that are no spans, before and after."""
+    name = "accuracy" if encoding is None else "F1"
+    before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
+    return f"{name} {before:.2f} before, {after:.2f} after"
+
+
+def _score(gold: list[list[str]], predicted: list[list[str]], encoding: str | None) -> float:
+    """In percent."""
+    if encoding is None:
+        pairs = [pair for tags in zip(gold, predicted, strict=True) for pair in zip(*tags, strict=True)]
+        return 100.0 * sum(one == other for one, other in pairs) / max(1, len(pairs))
+    true, given = (
+        {(number, *span) for number, tags in enumerate(rows) for span in spans_from_tags(tags, encoding)}
+        for rows in (gold, predicted)
+    )
+    return 200.0 * len(true & given) / max(1, len(true) + len(given))
+
+
+def _provenance(source: str, archive: Archive, precision: str) -> dict[str, str]:
+    try:
+        version = metadata.version("ldnet_allennlp")
+    except metadata.PackageNotFoundError:  # used from a checkout
+        version = "(not installed)"
+    facts = {
+        "archive": os.path.basename(os.path.abspath(source)),
+        "model": archive.config.get("model", {}).get("type", type(archive.model).__name__),
+        "precision": precision,
+        "exported_by": f"ldnet_allennlp {version}",
+    }
+    if os.path.isfile(source):
+        with open(source, "rb") as file:
+            facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
+    return facts
+
+
+@Subcommand.register("ldnet-compress")
+class LdnetCompress(Subcommand):
+    """The former name of `ldnet-export`: prints the new command."""
+
+    @overrides
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        subparser = parser.add_parser(
+            self.name, description=_COMPRESS, help="Now ldnet-export.", add_help=False
+        )
+        subparser.add_argument("arguments", nargs=argparse.REMAINDER)
+        subparser.set_defaults(func=_refuse_compress)
+        return subparser
+
+
+def _refuse_compress(args: argparse.Namespace) -> NoReturn:
+    raise SystemExit(_COMPRESS)

@@ -1,0 +1,102 @@
+"""Comparison of an exported tagger with the torch model."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy
+import torch
+from allennlp.data import Batch, DatasetReader
+from allennlp.models import Model
+
+from ldnet_allennlp.common.verification import instance_of
+from ldnet_allennlp.data.language_model_vocabulary import words_of
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_runtime import Options, Tagger
+
+TOLERANCE = 1e-4
+"""Of scores, relative to the larger of 1 and the largest score of a batch."""
+_BATCH = 32
+
+Sentences = Sequence[Sequence[str]]
+
+
+class Comparison(NamedTuple):
+    """How an exported tagger differs from its model."""
+
+    before: list[list[str]]
+    """The model's tags of each sentence."""
+    after: list[list[str]]
+    """Those of the exported tagger."""
+    largest: float
+    """The largest difference of a score."""
+    agrees: bool
+    """Whether all scores agree to `TOLERANCE`."""
+
+    @property
+    def num_words(self) -> int:
+        """The number of words in all sentences."""
+        return sum(map(len, self.before))
+
+    @property
+    def changed(self) -> int:
+        """The number of words whose tags differ."""
+        pairs = zip(self.before, self.after, strict=True)
+        return sum(one != other for pair in pairs for one, other in zip(*pair, strict=True))
+
+
+def compare(model: Model, reader: DatasetReader, tagger: Tagger, sentences: Sentences) -> Comparison:
+    """
+    Tags sentences with a model and with the tagger that was exported from it.
+
+    # Parameters
+
+    model : `Model`
+        One that `export_tagger` exports. It is put into evaluation mode.
+    reader : `DatasetReader`
+    tagger : `Tagger`
+    sentences : `Sentences`
+        Words, at least one for each sentence.
+    """
+    model.eval()
+    in_order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
+    before: dict[int, list[str]] = {}
+    after: dict[int, list[str]] = {}
+    largest, agrees = 0.0, True
+    for numbers in _batches(in_order):
+        batch = [sentences[number] for number in numbers]
+        truth, tags = torch_tags(model, reader, batch)
+        scores, lengths = tagger.emissions(batch)
+        is_word = numpy.arange(scores.shape[1]) < lengths[:, None]
+        distance = float(numpy.abs(scores - truth)[is_word].max())
+        largest = max(largest, distance)
+        agrees = agrees and distance <= TOLERANCE * max(1.0, float(numpy.abs(truth[is_word]).max()))
+        decoded = tagger.decoder.decode(scores, lengths, Options(confidences=False))
+        before.update(zip(numbers, tags, strict=True))
+        after.update(zip(numbers, (one.tags for one in decoded), strict=True))
+    order = range(len(sentences))
+    return Comparison([before[n] for n in order], [after[n] for n in order], largest, agrees)
+
+
+@torch.no_grad()
+def torch_tags(
+    model: Any, reader: DatasetReader, sentences: Sentences
+) -> tuple[numpy.ndarray, list[list[str]]]:
+    """The scores (B, T, N) and the tags that a model gives the words of sentences."""
+    batch = Batch([instance_of(reader, list(words)) for words in sentences])
+    batch.index_instances(model.vocab)
+    tensors = batch.as_tensor_dict()
+    if type(model) is LdnetTagger:
+        emissions, mask = model.score(tensors["tokens"])
+        ids = model.decode(emissions, mask)["tags"]
+    else:
+        output = model(**tensors)
+        emissions = output["logits"]
+        ids = output.get("tags", emissions.argmax(dim=2).tolist())
+    labels = words_of(model.vocab, model.label_namespace)
+    rows = zip(ids, sentences, strict=True)
+    return emissions.numpy(), [[labels[tag] for tag in row[: len(words)]] for row, words in rows]
+
+
+def _batches(numbers: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(numbers), _BATCH):
+        yield numbers[start : start + _BATCH]
