@@ -5,17 +5,20 @@ import re
 import numpy
 import pytest
 import torch
+from allennlp.commands.train import train_model
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 from allennlp.predictors import Predictor
 
 from ldnet_allennlp.commands import ldnet_export
 from ldnet_allennlp.commands.ldnet_export import export_archive
+from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_runtime import Tagger
+from ldnet_runtime.__main__ import main as ldnet_tag
 from tests.command_lines import allennlp
 from tests.export.comparing import CHARACTERS, READER, SENTENCES, SIZE, build, character_encoding
-from tests.taggers import DEV, TRAIN, build_language_models, gated_archive
+from tests.taggers import DEV, TRAIN, build_language_models, gated_archive, tagger_params
 
 LSTM = {"type": "lstm", "input_size": SIZE, "hidden_size": 5, "bidirectional": True}
 
@@ -196,3 +199,24 @@ def test_numbers_in_the_file_are_those_of_the_model(upstream, tmp_path):
     assert json.loads(json.dumps(list(description.labels))) == [
         model.vocab.get_token_from_index(tag, "labels") for tag in range(model.num_tags)
     ]
+
+
+def test_a_tagger_that_was_trained_selected_and_pruned(tmp_path):
+    """The quickstart's way, at its smallest: train with gates, cut layers out, export, tag a file."""
+    language_models = build_language_models(tmp_path)
+    budget = {"model.text_field_embedder.token_embedders.ldnet.lambda_1": 8}
+    params = tagger_params(language_models, "select", budget, num_epochs=1)
+    train_model(params, str(tmp_path / "select"))
+    pruned, output = str(tmp_path / "pruned.tar.gz"), str(tmp_path / "ner.onnx")
+    prune_archive(str(tmp_path / "select" / "model.tar.gz"), pruned, keep=["2"])
+    report = export_archive(pruned, output, test=str(DEV))
+    assert "same tags" in report[-1]
+    predicted, tagged = tmp_path / "predicted.jsonl", tmp_path / "tagged.jsonl"
+    Predictor.from_path(pruned, engine="torch").tag_file(str(DEV), str(predicted))
+    assert ldnet_tag([output, str(DEV), "-o", str(tagged), "--quiet"]) == 0
+    truth, found = (
+        [json.loads(line) for line in path.read_text().splitlines()] for path in (predicted, tagged)
+    )
+    assert len(truth) == len(found) > 5
+    for one, other in zip(truth, found, strict=True):
+        assert one["tags"] == other["tags"] and one["words"] == other["words"]
