@@ -194,10 +194,10 @@ def _of_label_studio(item: Mapping) -> Mapping:
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         return item
     texts = [value for value in data.values() if isinstance(value, str)]
-    results = [a.get("result", []) for a in annotations if isinstance(a, dict) and not a.get("was_cancelled")]
-    spans = [
-        result["value"] for result in (results[0] if results else []) if "start" in result.get("value", {})
-    ]
+    valid = (part for part in annotations if isinstance(part, dict) and not part.get("was_cancelled"))
+    results = [part["result"] for part in valid if isinstance(part.get("result"), list)]
+    values = [result.get("value") for result in (results[0] if results else []) if isinstance(result, dict)]
+    spans = [value for value in values if isinstance(value, dict) and "start" in value]
     text = data.get("text", texts[0] if texts else None)
     return {"text": text, "spans": spans if results else None, **({"id": item["id"]} if "id" in item else {})}
 
