@@ -1,9 +1,9 @@
 """Words and sentences of raw text by rules, with their offsets, as an AllenNLP tokenizer."""
 
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Optional
 
 from allennlp.common.checks import ConfigurationError
-from allennlp.data.tokenizers import Token, Tokenizer
+from allennlp.data.tokenizers import Token, Tokenizer, WhitespaceTokenizer
 from overrides import overrides
 
 from ldnet_runtime.text import MODES, Sentence, TextError, split_text
@@ -34,6 +34,18 @@ class RuleBasedTokenizer(Tokenizer):
             )
         self.language = language
         self.mode = mode
+
+    @staticmethod
+    def of(tokenizer: Optional[Tokenizer]) -> "RuleBasedTokenizer":
+        """A reader's tokenizer: by default this one, and its mode "whitespace" for AllenNLP's "whitespace"."""
+        if tokenizer is None or isinstance(tokenizer, RuleBasedTokenizer):
+            return tokenizer or RuleBasedTokenizer()
+        if isinstance(tokenizer, WhitespaceTokenizer):
+            return RuleBasedTokenizer(mode="whitespace")
+        raise ConfigurationError(
+            f"Found the tokenizer {type(tokenizer).__name__}, expected the tokenizer 'rule_based' or 'whitespace', "
+            f"which the exported tagger has, too."
+        )
 
     @overrides
     def tokenize(self, text: str) -> List[Token]:

@@ -12,7 +12,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
 from allennlp.data.fields import MetadataField, TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
-from allennlp.data.tokenizers import Tokenizer, WhitespaceTokenizer
+from allennlp.data.tokenizers import Tokenizer
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
 from overrides import overrides
 
@@ -97,7 +97,7 @@ class TaggedSentenceReader(DatasetReader):
         )
         self.label_namespace = label_namespace
         self.end_token = end_token
-        self.tokenizer = _rule_based(tokenizer)
+        self.tokenizer = RuleBasedTokenizer.of(tokenizer)
         self._reads_tags = True
         self._keep_columns = False
         self._detected: Dict[tuple, DetectedTags] = {}
@@ -277,17 +277,6 @@ class TaggedSentenceReader(DatasetReader):
             clauses.append(report)
         level = logging.WARNING if report or changed or not file.num_sentences else logging.INFO
         logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
-
-
-def _rule_based(tokenizer: Optional[Tokenizer]) -> RuleBasedTokenizer:
-    if tokenizer is None or isinstance(tokenizer, RuleBasedTokenizer):
-        return tokenizer or RuleBasedTokenizer()
-    if isinstance(tokenizer, WhitespaceTokenizer):
-        return RuleBasedTokenizer(mode="whitespace")
-    raise ConfigurationError(
-        f"Found the tokenizer {type(tokenizer).__name__}, expected the tokenizer 'rule_based' or 'whitespace', which "
-        f"the exported tagger has, too."
-    )
 
 
 def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:
