@@ -84,6 +84,12 @@ def main(folder: Path) -> None:
         tagged = words_and_tags(folder / f"{archive}.jsonl")
         assert [" ".join(words) for words, _ in tagged] == sentences, tagged
         assert all(len(words) == len(tags) for words, tags in tagged), tagged
+    # The exported tagger needs neither torch nor AllenNLP.
+    run(folder, "allennlp", "ldnet-export", "pruned/model.tar.gz", "tagger.onnx")
+    (folder / "runtime.jsonl").write_text(
+        run(folder, "ldnet_runtime", "tagger.onnx", "in.jsonl"), encoding="utf-8"
+    )
+    assert words_and_tags(folder / "runtime.jsonl") == words_and_tags(folder / "pruned.jsonl")
     sizes = [(folder / archive / "model.tar.gz").stat().st_size for archive in ("select", "pruned")]
     assert sizes[1] < sizes[0], "pruning removed nothing"
 
