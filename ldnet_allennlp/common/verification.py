@@ -39,7 +39,7 @@ def generated_sentences(
 
 
 def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
-    """Sentences as `generated_sentences` makes them, of these words."""
+    """Sentences of these words, as those of `generated_sentences`."""
     words = words or ["word"]
     generator = random.Random(seed)
     lengths = [1, 2, 3, 5, 8, 13, 21, 40] * 2
@@ -89,7 +89,7 @@ def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
     tags = {
         parameter.name: ["X"] * len(words)
         for parameter in required[1:]
-        if "pos" in parameter.name and "List[str]" in str(parameter.annotation)
+        if "pos" in parameter.name and "list[str]" in str(parameter.annotation).lower()
     }
     needed = [parameter.name for parameter in required if parameter.name not in tags]
     if len(needed) > 1 or not parameters:
@@ -100,15 +100,15 @@ def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
     annotation = str(parameters[0].annotation)
     if annotation in (str(str), "str"):  # as of text classification
         return reader.text_to_instance(" ".join(words))
-    if "List[str]" in annotation and "Token" not in annotation:
+    if "list[str]" in annotation.lower() and "Token" not in annotation:
         return reader.text_to_instance(words, **tags)
     return reader.text_to_instance([Token(word) for word in words])
 
 
 def difference(first: Any, second: Any, where: str = "output") -> str:
     """
-    Where two outputs differ: a sentence, empty if they are the same. Numbers may differ by `TOLERANCE`, relative
-    to the larger of 1 and their size; everything else must be equal.
+    The first difference of two outputs, as a sentence; empty if they are equal. Numbers may differ by `TOLERANCE`,
+    relative to the larger of 1 and their size.
     """
     if isinstance(first, dict) and isinstance(second, dict):
         if set(first) != set(second):

@@ -19,7 +19,7 @@ _LOST = "\ufffd"
 
 
 class _Inverse(NamedTuple):
-    """For each map of the dataset: the entry of each number."""
+    """The entries of each map of the dataset, in the order of their numbers."""
 
     forward: List[str]
     backward: List[str]

@@ -37,7 +37,7 @@ class Converted(NamedTuple):
     config: Dict[str, Any]
     """The `config.json` that describes it."""
     notes: List[str]
-    """What a user should know."""
+    """Notes for the user."""
 
 
 class SoftmaxSizes(NamedTuple):
@@ -64,12 +64,11 @@ def convert_language_model(
     checkpoint : `Checkpoint`
     maps : `str`, optional
         The `test.pk` of the pre-processing, with the `w_map` that the model was trained with.
-    direction : `str`, optional
-        "forward" or "backward".
+    direction, activation : `str`, optional
+        "forward" or "backward"; and the activation after the projection, "linear" or "relu", which the weights do not
+        show (by default as `options` say).
     options : `Dict[str, Any]`
         The options of `train_lm.py`, as far as they are known.
-    activation : `str`, optional
-        What follows the projection, "linear" or "relu": the weights do not tell. By default as `options` say.
 
     Raises `ConfigurationError` if anything is missing or does not fit.
     """

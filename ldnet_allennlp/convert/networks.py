@@ -67,7 +67,7 @@ def matrix_size(checkpoint: Checkpoint, name: str) -> Tuple[int, int]:
 
 
 def count_layers(weights: Weights, pattern: str) -> int:
-    """How many numbers, from 0 on, fill the group of a regular expression for names."""
+    """The number of different values of the group of a regular expression for names."""
     matches = (re.match(pattern, name) for name in weights)
     numbers = {int(match.group(1)) for match in matches if match}
     return len(numbers)
@@ -136,8 +136,8 @@ def load_parts(checkpoint: Checkpoint, model: torch.nn.Module, parts: Parts) -> 
     """
     Copies the weights into a model.
 
-    Raises `ConfigurationError` if a size is another than the model's, if the model has a weight that is not
-    given, or if the checkpoint has one that is not used.
+    Raises `ConfigurationError` if a size differs from the model's, if a weight of the model is missing, or if the
+    checkpoint has one that is not used.
     """
     state = model.state_dict()
     unused = sorted(set(checkpoint.weights) - {old for old, _ in parts.values()})

@@ -49,8 +49,8 @@ class Checkpoint(NamedTuple):
 
 def is_pickle_of_maps(path: str) -> bool:
     """
-    Whether a file is a pickle of the original's pre-processing and no checkpoint: the checkpoints are a zip file,
-    or begin with a number.
+    Whether a file is a pickle of the original's pre-processing and no checkpoint: those are a zip file, or begin with a
+    number.
 
     Raises `ConfigurationError` if there is no such file.
     """

@@ -6,7 +6,7 @@ from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, Map, numbe
 
 
 def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
-    """The sizes of the vectors that the word RNN reads, in the order in which the original concatenates them."""
+    """The sizes of the vectors that the word RNN reads, in the original's order of concatenation."""
     sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
     if "ldnet" in embedders:
         sizes["ldnet"] = embedders["ldnet"]["projection_dim"]
@@ -14,7 +14,7 @@ def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
 
 
 def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
-    """The original's columns in the order in which AllenNLP concatenates, which is that of the names."""
+    """The original's columns in AllenNLP's order of concatenation, which is alphabetical."""
     starts, start = {}, 0
     for name, size in sizes.items():
         starts[name] = start
@@ -23,7 +23,7 @@ def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
 
 
 def label_encoding(tags: Map) -> Optional[str]:
-    """IOBES if the tags are, and no encoding if they are no spans, as parts of speech."""
+    """ "IOBES" if the tags are; `None` for tags that are no spans, such as parts of speech."""
     others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
     is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
     return "IOBES" if is_iobes else None
@@ -77,7 +77,7 @@ def tagger_config(
 
 
 def notes_on(embedders: Dict[str, Any], has_options: bool) -> List[str]:
-    """What a user should know about a converted tagger, in sentences."""
+    """Notes for the user on a converted tagger, in sentences."""
     kind = "A tagger without language models"
     if "ldnet" in embedders:
         counts = [

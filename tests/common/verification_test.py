@@ -110,7 +110,7 @@ def test_readers_of_other_kinds(tagger):
 class ParserReader(DatasetReader):
     """Takes parts of speech beside the words."""
 
-    def text_to_instance(self, words: List[str], upos_tags: List[str], heads: List[int] = ()) -> Instance:
+    def text_to_instance(self, words: list[str], upos_tags: List[str], heads: List[int] = ()) -> Instance:
         assert upos_tags == ["X"] * len(words) and not heads
         return Instance({"tokens": TextField([Token(word) for word in words], self.indexers)})
 

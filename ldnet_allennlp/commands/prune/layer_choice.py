@@ -16,20 +16,12 @@ Layers = Dict[str, List[int]]
 
 def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> List[Layers]:
     """
-    # Parameters
+    Reads `ldnet-prune --keep`: the layers that each embedder of a model keeps.
 
-    embedders : `Sequence[LdnetEmbedder]`
-        All of a model.
-    keep : `Sequence[str]`
-        Either one number N, for the N layers with the largest gates of all directions together: of equal gates the
-        lower layers come first, of equal layers the forward ones, and layers whose gate is 0 are never kept. Or what
-        each direction keeps, numbered from 1 as `ldnet-report` shows them: `forward:1,3 backward:2`. A direction that
-        is not named, or named without numbers (`backward:`), keeps none.
-
-    # Returns
-
-    `List[Layers]`
-        What each embedder keeps.
+    `keep` is either one number N, for the N layers with the largest gates of all directions together (of equal gates
+    lower layers come first, of equal layers forward ones; layers whose gate is 0 are never kept), or the layers of each
+    direction, numbered from 1 as `ldnet-report` shows them: `forward:1,3 backward:2`. A direction without numbers, or
+    without mention, keeps none.
 
     Raises `ConfigurationError` if `keep` has another form, or if a layer does not exist.
     """
@@ -44,7 +36,7 @@ def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> Li
 
 
 def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> None:
-    """Sets the gates of all layers that are not kept to 0, in place: the pruned model must agree with that one."""
+    """Sets the gates of all layers that are not kept to 0, in place; the pruned model must agree with the result."""
     for embedder, layers in zip(embedders, kept):
         for name, number, model, position in _gated_layers(embedder):
             if number not in layers[name]:
@@ -61,7 +53,7 @@ def shown_layers(layers: Layers) -> str:
 
 
 def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, FrozenLanguageModel, int]]:
-    """Of each layer that has a gate: stack, number, language model, and the gate's position there."""
+    """The layers that have a gate: stack, number, language model, and position of the gate."""
     layers = []
     for model in frozen_models(embedder):
         if isinstance(model.selection, LayerSelection):

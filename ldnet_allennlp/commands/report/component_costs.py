@@ -1,4 +1,4 @@
-"""What each part of a model costs a word."""
+"""Multiply-adds a word of each part of a model."""
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 

@@ -117,18 +117,8 @@ class ErrorReport(NamedTuple):
 
 def find_errors(sentences: Sequence[TaggedSentence]) -> ErrorReport:
     """
-    Classifies the mistakes of a tagger.
-
-    Each wrong predicted span is paired with a missed gold span: one at the same place, otherwise the one with the
-    largest overlap. What remains is spurious or missed.
-
-    # Parameters
-
-    sentences : `Sequence[TaggedSentence]`
-
-    # Returns
-
-    `ErrorReport`
+    Classifies the mistakes of a tagger. Each wrong predicted span is paired with a missed gold span: one at the same
+    place, otherwise the one with the largest overlap. The others are spurious or missed.
     """
     counts: dict[str, list[int]] = {}
     confusion: Counter[tuple[str, str]] = Counter()

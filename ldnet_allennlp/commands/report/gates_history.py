@@ -23,9 +23,8 @@ class GatesHistory(NamedTuple):
 
 def read_gates_history(archive: str) -> Optional[GatesHistory]:
     """
-    Reads the log beside an archive: in its directory, or in `archive` if that is one. `None` if there is none.
-
-    A run that was recovered has logged some epochs twice; the later ones count.
+    Reads the log beside an archive, or in `archive` if that is a directory. `None` if there is none. Of epochs that a
+    recovered run logged twice, the later record counts.
 
     Raises `ConfigurationError` if a line cannot be read.
     """

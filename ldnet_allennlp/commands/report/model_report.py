@@ -33,24 +33,20 @@ def report_of(
     # Parameters
 
     path : `str`
-        Where `archive` is: a file, or the directory of a training.
+        The path of the archive.
     archive : `Archive`
-        Its model, with the reader for validation.
     sentences : `List[List[str]]`
-        What the speed is measured on.
+        The text to measure the speed on, in `passes` passes, see `words_per_second`; 0 measures none.
     characters_per_word : `float`
-        What multiply-adds are counted for, without the space.
-    batch_size, passes : `int`, optional (default = `32`, `3`)
-        See `words_per_second`; with 0 passes nothing is measured.
+        For the multiply-adds of character networks, without the space.
 
     # Returns
 
     `Dict[str, Any]`
         `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (a
-        word, of all that was counted), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`
-        and `total_bytes` (of all weights, as they are in memory), `bytes_by_dtype` (the same by the kind of number),
-        `archive_bytes` (see there),
-        `words_per_second` (`None` if it was not measured), `not_measured` (why, if so).
+        word), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`, `total_bytes` (of all
+        weights in memory), `bytes_by_dtype`, `archive_bytes`, `words_per_second` (`None` if it was not measured),
+        `not_measured` (the reason).
     """
     model = archive.model
     costs = component_costs(model, characters_per_word)
@@ -80,12 +76,12 @@ def report_of(
 
 def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
     """
-    The layers of each language model of a model, by direction: `layers`, their numbers from 1 as in the unpruned
-    language model; `gates`, one each, `None` for layers without; `unpruned`, how many there were before pruning;
-    `dense`, whether a layer reads all earlier ones; `output`, what reads the layers.
+    The layers of each language model, by direction: `layers`, their numbers from 1 as in the unpruned language model;
+    `gates`, one each, `None` for layers without; `unpruned`, the number of layers before pruning; `dense`, whether a
+    layer reads all earlier ones; `output`, the reader of the layers.
 
-    Where a model has several "ldnet" embedders the directions' names stand behind those of the embedders. An "ld_rnn"
-    elsewhere in a model, such as the encoder of a tagger, has its name in the model before the direction's.
+    With several "ldnet" embedders, the embedder's name precedes the direction. An "ld_rnn" elsewhere in a model, such
+    as the encoder of a tagger, has its name in the model before the direction.
     """
     report: Dict[str, Dict[str, Any]] = {}
     embedders = [(name, part) for name, part in model.named_modules() if isinstance(part, LdnetEmbedder)]
@@ -138,7 +134,7 @@ def embedding_weights(model: torch.nn.Module) -> List[torch.Tensor]:
 
 
 def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
-    """The bytes of a model's weights in memory, by the kind of number ("float32"), the most first."""
+    """The size of a model's weights in memory, by dtype ("float32"), largest first."""
     weights = [*model.parameters(), *model.buffers()]
     kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
     sizes = {
@@ -154,7 +150,7 @@ def archive_bytes(path: str) -> Optional[int]:
 
 
 def _bytes(tensors: List[torch.Tensor]) -> int:
-    """Of all tensors, each once: some modules share theirs."""
+    """The size of all tensors; shared ones count once."""
     sizes = {
         (tensor.data_ptr(), tensor.numel()): tensor.numel() * tensor.element_size() for tensor in tensors
     }

@@ -10,11 +10,11 @@ from ldnet_allennlp.commands.report.gates_history import GatesHistory, read_gate
 from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened
 from ldnet_allennlp.common.files import atomic_path, check_output
 
-# Okabe and Ito's colours, which people with any kind of colour vision can tell apart.
+# Okabe and Ito's colors, which people with any kind of color vision can tell apart.
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
-COLOURS = ["#E69F00", "#009E73", "#56B4E9", "#F0E442", "#000000"]  # of the parts that are not named below
-PART_COLOURS = {"LM forward": BLUE, "LM backward": VERMILLION, "LM projection": PURPLE}
-_HATCHES = ["", "//", "..", "xx"]  # where there are more parts than colours
+COLORS = ["#E69F00", "#009E73", "#56B4E9", "#F0E442", "#000000"]  # of the parts that are not named below
+PART_COLORS = {"LM forward": BLUE, "LM backward": VERMILLION, "LM projection": PURPLE}
+_HATCHES = ["", "//", "..", "xx"]  # where there are more parts than colors
 _PALE = "#BBBBBB"
 _WIDTH = 10.8  # inches
 _MANY_LAYERS = 8  # more need the whole width
@@ -128,9 +128,9 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
     places = list(range(len(reports)))
     ends = [0.0] * len(reports)
     parts = _components(reports)
-    others = [part for part in parts if part not in PART_COLOURS]
+    others = [part for part in parts if part not in PART_COLORS]
     for part in parts:
-        number = 0 if part in PART_COLOURS else others.index(part)
+        number = 0 if part in PART_COLORS else others.index(part)
         costs = [report["components"].get(part, 0.0) / 1e6 for report in reports]
         axes.barh(
             places,
@@ -138,8 +138,8 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
             left=ends,
             height=0.6,
             label=part,
-            color=PART_COLOURS.get(part, COLOURS[number % len(COLOURS)]),
-            hatch=_HATCHES[number // len(COLOURS) % len(_HATCHES)],
+            color=PART_COLORS.get(part, COLORS[number % len(COLORS)]),
+            hatch=_HATCHES[number // len(COLORS) % len(_HATCHES)],
             edgecolor="white",
             linewidth=0.6,
         )
@@ -165,22 +165,22 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
 
 def _plot_layers(stacks: Dict[str, Dict[str, Any]], name: str, axes: Any) -> None:
     """
-    A line of nodes a direction: the word vector, the layers, what reads them. An arc leads from each to those that
-    read it; layers that are cut are pale, and nothing reads them.
+    A line of nodes a direction: the word vector, the layers, their reader. Arcs lead from each node to its readers;
+    layers that are cut are pale and have none.
     """
     longest = max(stack["unpruned"] for stack in stacks.values()) + 1
     for line, (direction, stack) in enumerate(stacks.items()):
         base = -1.75 * line
-        colour = (BLUE, VERMILLION)[line % 2]
-        _plot_stack(axes, stack, base, colour, longest)
-        axes.text(-0.45, base + 0.98, direction, ha="left", va="center", color=colour)
+        color = (BLUE, VERMILLION)[line % 2]
+        _plot_stack(axes, stack, base, color, longest)
+        axes.text(-0.45, base + 0.98, direction, ha="left", va="center", color=color)
     axes.set_xlim(-0.6, longest + 0.12 * longest + 0.6)  # with room for the last word
     axes.set_ylim(-1.75 * (len(stacks) - 1) - 0.65, 1.15)
     axes.set_title(name)
     axes.set_axis_off()
 
 
-def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, longest: int) -> None:
+def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, color: str, longest: int) -> None:
     from matplotlib.patches import Arc
 
     count = stack["unpruned"]
@@ -193,7 +193,7 @@ def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, long
             width = reader - source
             height = 2 * 0.8 * (width / max(longest, 1)) ** 0.6
             arc = Arc(
-                ((reader + source) / 2, base), width, height, theta1=0, theta2=180, color=colour, alpha=0.6
+                ((reader + source) / 2, base), width, height, theta1=0, theta2=180, color=color, alpha=0.6
             )
             axes.add_patch(arc)
     for number in range(count + 2):
@@ -203,8 +203,8 @@ def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, colour: str, long
             base,
             marker="s" if number in (0, count + 1) else "o",
             markersize=7,
-            color=colour if is_kept else "white",
-            markeredgecolor=colour if is_kept else _PALE,
+            color=color if is_kept else "white",
+            markeredgecolor=color if is_kept else _PALE,
         )
         text = {0: "word", count + 1: stack["output"]}.get(number, str(number))
         gate = gates.get(number)
@@ -231,12 +231,12 @@ def _plot_gates(history: GatesHistory, name: str, axes: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     values = numpy.array(list(history.gates.values()))  # (gates, epochs)
-    colours = colormaps["cividis_r"].with_extremes(bad="white")
+    colors = colormaps["cividis_r"].with_extremes(bad="white")
     image = axes.pcolormesh(
         numpy.arange(values.shape[1] + 1) - 0.5,
         numpy.arange(values.shape[0] + 1) - 0.5,
         numpy.ma.masked_where(~(values > 0), values),
-        cmap=colours,
+        cmap=colors,
         vmin=0.0,
         vmax=1.0,
     )

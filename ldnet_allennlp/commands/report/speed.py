@@ -1,4 +1,4 @@
-"""How many words a model reads in a second."""
+"""The speed of a model, in words a second."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from ldnet_allennlp.common.verification import instance_of
 
 @contextlib.contextmanager
 def torch_threads(count: Optional[int]) -> Iterator[int]:
-    """Lets torch use so many threads, by default as many as it does, and gives their number."""
+    """Sets the number of torch's threads within the context, and yields it; `None` leaves it as it is."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -27,7 +27,7 @@ def torch_threads(count: Optional[int]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """AllenNLP warns of what a language model gives for a whole batch, its loss, and cannot be split."""
+    """Hides AllenNLP's warning that the loss of a batch cannot be split."""
     logger = logging.getLogger("allennlp.models.model")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -8,8 +8,8 @@ Report = Dict[str, Any]
 
 def short_names(paths: Sequence[str]) -> List[str]:
     """
-    What archives are called: a `model.tar.gz` after its directory, another file without its ending; by their whole
-    paths if two would be called the same.
+    Names for archives: a `model.tar.gz` after its directory, another file without its ending; the whole paths if two
+    names are equal.
     """
     names = []
     for path in paths:
@@ -20,7 +20,7 @@ def short_names(paths: Sequence[str]) -> List[str]:
 
 
 def shortened(number: float) -> str:
-    """12,345,678 as "12.35 M", and what is below a tenth of a million in thousands."""
+    """12,345,678 as "12.35 M", and less than a tenth of a million in thousands."""
     if number >= 1e5:
         return f"{number / 1e6:.2f} M"
     return f"{number / 1e3:.1f} k" if number else "0"
@@ -113,7 +113,7 @@ def _layer_rows(report: Report) -> List[List[str]]:
 
 
 def aligned(rows: List[List[str]], left: bool = False) -> List[str]:
-    """Lines of the rows: the first column to the left, the others too, or to the right."""
+    """Aligned lines: the first column to the left, the others to the right, or to the `left`, too."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for row in rows:

@@ -29,22 +29,15 @@ def selection_config(
 
     # Parameters
 
-    config : `Dict[str, Any]`
-        The config that the tagger was trained with. It is not changed.
-    embedders : `List[LdnetEmbedder]`
-        The tagger's embedders, in the order in which they stand in it.
+    config, embedders
+        The config of the trained tagger, which is not changed, and its embedders, in the order of its modules.
     vocabulary, weights : `str`
-        The directory of its vocabulary, and the file of its weights.
-    lambda_0 : `float`
-        The weight of the penalty.
-    lambda_1 : `int`, optional
-    max_multiply_adds : `float`, optional
-        The budget, one of the two, see `LayerBudget`.
-    num_epochs : `int`, optional
-    gate_learning_rate : `float`, optional
-        As in `config`, if not given.
-    over_budget_weight : `float`, optional (default = `1.0`)
-        See `LayerBudget`.
+        The directory of its vocabulary and the file of its weights.
+    lambda_0, lambda_1, max_multiply_adds, over_budget_weight
+        The weight of the penalty, the budget (one of the two), and the factor of the penalty over budget, see
+        `LayerBudget`.
+    num_epochs, gate_learning_rate
+        By default as in `config`.
     published_penalty : `bool`, optional (default = `False`)
         Whether the penalty is the paper's, which may miss the budget; by default it is reached exactly, see
         `exact_budget` of the "layer_selection" callback.

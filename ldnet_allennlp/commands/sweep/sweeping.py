@@ -156,7 +156,7 @@ def _check_settings(output: str, settings: dict[str, Any]) -> None:
     path = os.path.join(output, SETTINGS_FILE)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
-            before = json.load(file)
+            before = {"published_penalty": True, **json.load(file)}  # the only one in earlier versions
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise ConfigurationError(

@@ -1,4 +1,4 @@
-"""What `ldnet-sweep` shows: a table, and a picture of scores against costs."""
+"""The table of `ldnet-sweep`, and its picture of scores against costs."""
 
 import math
 from typing import Any, Dict, List, Tuple
@@ -37,20 +37,20 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
 
 
 def names_of(points: List[Point]) -> List[str]:
-    """Of budgets their names, of other archives short ones."""
+    """The names of budgets; short names of other archives."""
     paths = [point["name"] for point in points if point["name"] == point["archive"]]
     short: Dict[str, str] = dict(zip(paths, short_names(paths)))
     return [short.get(point["name"]) or str(point["name"]) for point in points]
 
 
 def count_layers(point: Point) -> int:
-    """The language model layers that a point has left, in all directions."""
+    """The remaining language model layers of a point, in all directions."""
     return sum(len(kept_layers(stack)) for stack in point["report"]["layers"].values())
 
 
 def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
     """
-    Writes the picture: the score against multiply-adds and, where it was measured, against words a second.
+    Writes the picture: score against multiply-adds and, where measured, against words a second.
 
     Raises `ConfigurationError` as `check_plot` does.
     """
@@ -91,7 +91,7 @@ def draw_sweep(result: Dict[str, Any]) -> Any:
 
 
 def draw_scores(panel: Any, values: List[float], scores: List[float], labels: List[str]) -> None:
-    """Points with labels beside them, those of layers in one colour and others in another."""
+    """Points with labels beside them, those of layers in one color and others in another."""
     for value, score, label in zip(values, scores, labels):
         is_count = label.isdecimal()
         panel.plot(
@@ -103,8 +103,8 @@ def draw_scores(panel: Any, values: List[float], scores: List[float], labels: Li
 
 def annotate(panel: Any, points: List[Tuple[float, float, str]]) -> None:
     """
-    Writes a label beside each point, given by value, score and label: on the right for points on the left, and below
-    where another point stands a little higher.
+    Labels each point (value, score, label): on the right for points on the left, and below where another point is a
+    little higher.
     """
     values, scores = [value for value, _, _ in points], [score for _, score, _ in points]
     width, height = math.log(max(values) / min(values)), max(scores) - min(scores)

@@ -150,7 +150,7 @@ def test_a_plain_stack_reads_the_layer_below():
     assert arcs(draw([make_report(layers=stack)], ["lm"])) == {(0.0, n, n + 1) for n in range(3)}
 
 
-def test_the_colours_are_okabe_and_itos(logged):
+def test_the_colors_are_okabe_and_itos(logged):
     from matplotlib.colors import to_hex
     from matplotlib.patches import Rectangle
 
@@ -161,7 +161,7 @@ def test_the_colours_are_okabe_and_itos(logged):
     )
     bars = [part for part in axes.patches if isinstance(part, Rectangle) and part.get_width() > 0]
     styles = {(to_hex(bar.get_facecolor()), bar.get_hatch()) for bar in bars}
-    assert {colour for colour, _ in styles} <= set(palette)
+    assert {color for color, _ in styles} <= set(palette)
     assert (
         len(styles) == len({part for report in large_reports() for part in report["components"]}) - 1
     )  # one is 0
