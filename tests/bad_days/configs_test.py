@@ -46,11 +46,11 @@ LANGUAGE_MODEL = [
         -2,
         "sequence_length of an lm_stream data loader is at least 1, but it is -2",
     ),
-    ("dataset_reader.end_of_sentence", "", "end_of_sentence is one token"),
+    ("dataset_reader.end_of_sentence", "", "end_of_sentence of the lm_stream reader is one token"),
     (
         "vocabulary",
         {"max_vocab_size": {"tokens": 1}},
-        "does not have the boundary token '<eos>'.*max_vocab_size",
+        "lacks the boundary token '<eos>'.*max_vocab_size",
     ),
 ]
 

@@ -41,9 +41,15 @@ class Die(TrainerCallback):
             die()
 
 
-def killed_in(module, name):
-    """What makes a process die when it calls a function."""
-    return lambda: setattr(module, name, die)
+def killed_in(module, name, call=1):
+    """What makes a process die when it calls a function for the first (second, ...) time."""
+    function, calls = getattr(module, name), []
+
+    def count(*arguments, **options):
+        calls.append(1)
+        return (die if len(calls) == call else function)(*arguments, **options)
+
+    return lambda: setattr(module, name, count)
 
 
 def weights_of(archive: Path):
@@ -187,7 +193,7 @@ class TestCommands:
 
     @pytest.mark.parametrize("earlier", [False, True])
     @pytest.mark.parametrize(
-        "moment", [(archives, "archive_model"), (archives, "load_checked_archive"), (os, "replace")]
+        "moment", [(archives, "archive_model"), (archives, "load_checked_archive", 2), (os, "replace")]
     )
     def test_prune(self, gated, tmp_path, moment, earlier):
         output = tmp_path / "model.tar.gz"

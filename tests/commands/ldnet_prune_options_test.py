@@ -155,7 +155,7 @@ def test_errors_leave_nothing(gated, tmp_path):
     empty.write_text("\n")
     target = str(tmp_path / "out.tar.gz")
     for options, message in [
-        (("--keep", "9"), "9 layers were to be kept, but there are only 8 with a gate"),
+        (("--keep", "9"), "--keep 9: the model has only 8 layers with a gate"),
         (("--keep", "forward:5"), "forward language model has the layers 1 2 3 4, but 5 was to be kept"),
         (("--keep-words", str(empty)), "expected to have a word a line"),
         (("--keep-words", str(tmp_path / "none")), "No such file"),
