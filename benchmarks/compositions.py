@@ -35,7 +35,6 @@ from allennlp.predictors import Predictor  # noqa: E402
 from composition_data import SPLITS, write_data  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.data import transformer_tokenizers  # noqa: E402, F401
 
 DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
 SIZES = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}

@@ -30,9 +30,8 @@ from ldnet_runtime.tag_schemes import spans_from_tags
 
 _MAX_CHANGED = 1.0
 _COMPRESS = """\
-ldnet-compress is now ldnet-export, which writes one .onnx file for `allennlp predict` and `ldnet-tag`:
-    allennlp ldnet-export ARCHIVE tagger.onnx --int8 --half-embeddings
-(instead of --mapped-embeddings: ONNX Runtime keeps the word vectors of one file once for each process)"""
+ldnet-compress is now ldnet-export, which writes one .onnx file for ldnet_runtime and ldnet-tag:
+    allennlp ldnet-export ARCHIVE tagger.onnx --int8 --half-embeddings"""
 
 
 @Subcommand.register("ldnet-export")
@@ -262,9 +261,7 @@ class LdnetCompress(Subcommand):
 
     @overrides
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        subparser = parser.add_parser(
-            self.name, description=_COMPRESS, help="Now ldnet-export.", add_help=False
-        )
+        subparser = parser.add_parser(self.name, description=_COMPRESS, help="Now ldnet-export.")
         subparser.add_argument("arguments", nargs=argparse.REMAINDER)
         subparser.set_defaults(func=_refuse_compress)
         return subparser
