@@ -29,19 +29,16 @@ import json
 import os
 import platform
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-warnings.filterwarnings("ignore")
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
@@ -73,102 +70,8 @@ def predict_arguments(case: Case, archive: str, text: str, target: str) -> list[
     ]
 
 
-def run_predict(task: dict[str, Any]) -> dict[str, float]:
-    """Runs `allennlp predict` in this process. Start-up ends where it begins to read."""
-    from allennlp.__main__ import run
-    from allennlp.commands.predict import _PredictManager
-
-    clock = Clock(task["began"])
-    inner = _PredictManager.run
-
-    def timed(manager: Any) -> None:
-        clock.start()
-        inner(manager)
-
-    _PredictManager.run = timed
-    sys.argv = ["allennlp", *task["arguments"]]
-    run()
-    return clock.stop()
-
-
-def run_tag(task: dict[str, Any]) -> dict[str, float]:
-    """Runs `ldnet-tag` in this process. Start-up ends where the tagger is loaded."""
-    from ldnet_runtime import tagger as module
-    from ldnet_runtime.__main__ import main
-
-    clock = Clock(task["began"])
-    inner = module.Tagger.__init__
-
-    def timed(self: Any, *arguments: Any, **options: Any) -> None:
-        inner(self, *arguments, **options)
-        clock.start()
-
-    module.Tagger.__init__ = timed  # type: ignore[method-assign]
-    status = main(task["arguments"])
-    assert not status, status
-    return clock.stop()
-
-
-class Clock:
-    """Wall and CPU time of a process, before and after its start-up."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self.start()
-
-    def start(self) -> None:
-        """The end of the start-up."""
-        self._start_up = time.time() - self._began
-        self._start_up_cpu = time.process_time()
-        self._started = time.perf_counter()
-
-    def stop(self) -> dict[str, float]:
-        """All figures, with the peak of the resident memory."""
-        return {
-            "start_up": self._start_up,
-            "start_up_cpu": self._start_up_cpu,
-            "seconds": time.perf_counter() - self._started,
-            "cpu": time.process_time() - self._start_up_cpu,
-            "peak_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        }
-
-
-def run_prepare(task: dict[str, Any]) -> dict[str, Any]:
-    """Writes archives, exported taggers and the text into a folder."""
-    from allennlp.models.archival import load_archive
-    from synthetic_taggers import Sizes, prepare
-
-    from ldnet_allennlp.export import export_tagger
-
-    folder = Path(task["folder"])
-    setting = prepare(
-        folder, task["taggers"], Sizes(lm_words=task["lm_words"]), task["sentences"], task["seed"]
-    )
-    exported: dict[str, dict[str, str]] = {TAG: {}, TAG_INT8: {}}
-    for tagger, path in setting.archives.items():
-        archive = load_archive(path)
-        for way, files in exported.items():
-            files[tagger] = str(folder / f"{tagger}.{way.replace(' ', '-')}.onnx")
-            data = export_tagger(archive.model, archive.dataset_reader, int8=way == TAG_INT8)
-            Path(files[tagger]).write_bytes(data)
-    return {**setting._asdict(), "exported": exported}
-
-
-def run_quality(task: dict[str, Any]) -> list[str]:
-    """What `ldnet-export --int8 --test` reports for a trained tagger."""
-    from ldnet_allennlp.commands.ldnet_export import export_archive
-
-    target = str(Path(task["folder"]) / "trained.onnx")
-    return export_archive(
-        task["archive"], target, int8=True, test=task["test"], max_changed=100.0, force=True
-    )
-
-
-TASKS = {"prepare": run_prepare, "predict": run_predict, "tag": run_tag, "quality": run_quality}
-
-
 def in_process(
-    task: dict[str, Any], threads: int, python: str = sys.executable, script: str = "tagging.py"
+    task: dict[str, Any], threads: int, python: str = sys.executable, script: str = "tagging_tasks.py"
 ) -> Any:
     """Runs a task in a process of its own."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
@@ -299,7 +202,7 @@ def cpu_features() -> dict[str, str]:
 def settings_of(options: argparse.Namespace) -> dict[str, Any]:
     packages = ("torch", "onnxruntime", "numpy", "allennlp", "allennlp-models")
     return {
-        **{name: value for name, value in vars(options).items() if name not in ("json", "task")},
+        **{name: value for name, value in vars(options).items() if name != "json"},
         "python": platform.python_version(),
         **{name: metadata.version(name) for name in packages},
         "machine": platform.machine(),
@@ -324,7 +227,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--seed", type=int, default=13)
     parser.add_argument("--json", help="write settings and results to this file")
-    parser.add_argument("--task", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     options.sentences = options.sentences or (64 if options.quick else 1000)
     options.rounds = options.rounds or (1 if options.quick else 5)
@@ -334,10 +236,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    if options.task:
-        task = json.loads(options.task)
-        Path(task["result"]).write_text(json.dumps(TASKS[task["what"]](task)), encoding="utf-8")
-        return
     report: dict[str, Any] = {"settings": settings_of(options)}
     print(json.dumps(report["settings"]), flush=True)
     with tempfile.TemporaryDirectory() as name:
