@@ -85,7 +85,7 @@ def torch_tags(
     """The scores (B, T, N) and the tags that a model gives the words of sentences."""
     batch = Batch([instance_of(reader, list(words)) for words in sentences])
     batch.index_instances(model.vocab)
-    tensors = batch.as_tensor_dict()
+    tensors: dict[str, Any] = batch.as_tensor_dict()
     if type(model) is LdnetTagger and hasattr(model, "score"):
         emissions, mask = model.score(tensors["tokens"])
         ids = model.decode(emissions, mask)["tags"]

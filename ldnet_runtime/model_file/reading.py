@@ -40,7 +40,7 @@ def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
             raise ModelFileError(
                 f"{path}: expected an exported tagger (.onnx), but it is empty or no regular file"
             )
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory, memoryview(memory) as data:
             description = _described(lambda: _check(data), str(path))
             mapped = without_large_weights(data, path.resolve().name)
     return ModelFile(description, (status.st_size, status.st_mtime_ns), mapped)
