@@ -54,7 +54,7 @@ Span = Tuple[str, int, int]
 
 
 class UnreadableTag(ValueError):
-    """A tag that is neither "O" nor a known letter with a type: what was found, and at which position."""
+    """A tag that is neither "O" nor a letter of an encoding with a type, and its position."""
 
     def __init__(self, tag: str, position: int) -> None:
         super().__init__(tag, position)
@@ -72,7 +72,7 @@ class TagProblem(NamedTuple):
     """Where a tag sequence leaves its encoding: the position, the tag there, and what could stand there."""
 
     position: int
-    found: str
+    tag: str
     expected: str
 
 
@@ -84,8 +84,8 @@ def canonical_encoding(name: str) -> str:
     upper = name.upper()
     upper = _ALIASES.get(upper, upper)
     if upper not in ENCODINGS:
-        known = ", ".join([*ENCODINGS, *_ALIASES])
-        raise ValueError(f"Found the label encoding {name!r}, expected one of {known}.")
+        names = ", ".join([*ENCODINGS, *_ALIASES])
+        raise ValueError(f"Found the label encoding {name!r}, expected one of {names}.")
     return upper
 
 

@@ -131,13 +131,13 @@ class ColumnFile:
         """The rows of a sentence in one line."""
         rows = []
         for part in self._decode(b" ".join(line.split()), number).split(" "):
-            word, found, tag = part.rpartition(delimiter)
-            if not found and self._layout.labels == "required":
+            word, mark, tag = part.rpartition(delimiter)
+            if not mark and self._layout.labels == "required":
                 raise ConfigurationError(
                     f"{self.path}, line {number}: found {excerpt(part)}, expected a word, '{delimiter}' and its tag "
                     f"(word_tag_delimiter), as in the file's first line."
                 )
-            rows.append(Row(number, [word, tag] if found else [part]))
+            rows.append(Row(number, [word, tag] if mark else [part]))
         return rows
 
     def _decode(self, line: bytes, number: int) -> str:

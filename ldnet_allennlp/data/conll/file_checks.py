@@ -33,12 +33,12 @@ def check_is_columns(path: str, first_line: bytes) -> None:
 def check_layout(path: str, first_line: bytes) -> None:
     """Raises `ConfigurationError` for CoNLL-U's and OntoNotes' files, which have layouts of their own."""
     if first_line.startswith(b"#begin document"):
-        found, layout = "'#begin document', as in OntoNotes' .gold_conll files", "ontonotes"
+        line, layout = "'#begin document', as in OntoNotes' .gold_conll files", "ontonotes"
     elif _CONLLU_COMMENT.match(first_line):
-        found, layout = f"{excerpt(first_line.decode('utf-8', 'replace'))}, a comment of CoNLL-U", "conllu"
+        line, layout = f"{excerpt(first_line.decode('utf-8', 'replace'))}, a comment of CoNLL-U", "conllu"
     else:
         return
-    raise ConfigurationError(f'{path}: found {found}. Expected the layout "{layout}", or a comment_prefix.')
+    raise ConfigurationError(f'{path}: found {line}. Expected the layout "{layout}", or a comment_prefix.')
 
 
 def is_markup(line: bytes) -> bool:

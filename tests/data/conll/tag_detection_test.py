@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from ldnet_allennlp.data.conll.tag_detection import EncodingDetector, detect_encoding
 from ldnet_runtime.tag_schemes import spans_from_tags, tags_from_spans, validate
-
-from .tag_schemes_test import LOSSLESS, any_tags, sentences
+from tests.runtime.tag_schemes_test import LOSSLESS, any_tags, sentences
 
 
 @settings(deadline=None)
