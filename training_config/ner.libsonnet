@@ -16,6 +16,8 @@
     // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
     lm_forward: 'out/lm_forward/model.tar.gz',
     lm_backward: 'out/lm_backward/model.tar.gz',
+    // The archive of a tagger to continue from, with new words, characters and labels; or null.
+    continue_from: null,
     // Word vectors: GloVe, fastText's .vec, word2vec (text or binary), plain, compressed or zipped; or null.
     vectors: null,
     // Look words up in lower case, as the original does and as GloVe's vectors of 6B words are; false for cased vectors.
@@ -57,11 +59,14 @@
     vocabulary: {
       // Rare words are read as the unknown one, so that it has a vector that means something.
       min_count: { tokens: settings.min_count },
-    },
+    } + if settings.continue_from == null then {} else { type: 'extend', directory: settings.continue_from },
     model: {
       type: 'ldnet_tagger',
       label_encoding: 'BIOUL',
       dropout: settings.dropout,
+      [if settings.continue_from != null then 'initializer']: {
+        regexes: [['.*', { type: 'continue_from', archive_file: settings.continue_from }]],
+      },
       text_field_embedder: {
         token_embedders: {
           // Every word that has a vector is known, in the training data or not.

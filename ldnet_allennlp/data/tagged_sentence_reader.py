@@ -19,7 +19,7 @@ from overrides import overrides
 from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
 from ldnet_allennlp.data.conll.blocks import Sentence
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags, EncodingDetector
-from ldnet_allennlp.data.conll.tag_field import TagField
+from ldnet_allennlp.data.conll.tag_field import AllowedTagsField, TagField
 from ldnet_allennlp.data.conll.tag_recoding import AUTO, RecodingOptions, TagRecoder
 from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
@@ -173,7 +173,11 @@ class TaggedSentenceReader(DatasetReader):
         fields: Dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
         if tags is not None:
             metadata["gold_tags"] = list(tags)  # scores count those, too, that have no id
-            fields["tags"] = TagField(metadata["gold_tags"], text, self.label_namespace)
+            partial_label = self.recoding.partial_label
+            arguments = metadata["gold_tags"], text, self.label_namespace, partial_label
+            fields["tags"] = TagField(*arguments)
+            if partial_label is not None:
+                fields["allowed_tags"] = AllowedTagsField(*arguments)
         if self.end_token is not None:
             fields["tokens"] = TextField([*text.tokens, Token(self.end_token)])
         return Instance(fields)

@@ -135,7 +135,7 @@ def _transitions(model: Any, num_labels: int) -> tuple[_Scores, numpy.ndarray]:
     scores: list[torch.Tensor] = [torch.zeros(num_labels, num_labels), nothing, nothing]
     allowed = torch.ones(num_labels + 2, num_labels + 2)
     if type(model) is LdnetTagger:
-        scores, allowed = list(model.crf.scores()), model.crf._constraint_mask
+        scores, allowed = list(model.crf.scores()), model.crf.constraint_matrix()
     elif type(model) is CrfTagger:
         require_type(model.crf, "model.crf", *_CRFS)
         scores[0], allowed = model.crf.transitions, model.crf._constraint_mask

@@ -7,7 +7,6 @@ import numpy
 import torch
 from allennlp.data import Batch, DatasetReader
 from allennlp.models import Model
-from allennlp.nn.util import get_text_field_mask
 
 from ldnet_allennlp.common.verification import instance_of
 from ldnet_allennlp.data.language_model_vocabulary import words_of
@@ -86,15 +85,9 @@ def torch_tags(
     batch = Batch([instance_of(reader, list(words)) for words in sentences])
     batch.index_instances(model.vocab)
     tensors: dict[str, Any] = batch.as_tensor_dict()
-    if type(model) is LdnetTagger and hasattr(model, "score"):
+    if type(model) is LdnetTagger:
         emissions, mask = model.score(tensors["tokens"])
         ids = model.decode(emissions, mask)["tags"]
-    elif type(model) is LdnetTagger:
-        mask = get_text_field_mask(tensors["tokens"])
-        emissions = model._score(tensors["tokens"], mask)
-        if model.boundary_tags:
-            emissions, mask = model._without_end_step(emissions, mask)
-        ids = [paths[0][0] for paths in model.crf.viterbi_tags(emissions, mask, top_k=1)]
     else:
         output = model(**tensors)
         emissions = output["logits"]

@@ -1,2 +1,3 @@
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
+from ldnet_allennlp.models.continuing import ContinueFrom
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger

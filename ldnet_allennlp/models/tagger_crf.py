@@ -1,73 +1,159 @@
-"""The batched CRF in the place of the one that allennlp-models' `CrfTagger` makes."""
+"""The CRF of an "ldnet_tagger"."""
 
-from typing import Any, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
+import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
 from allennlp.modules import ConditionalRandomField
 from allennlp.modules.conditional_random_field import allowed_transitions
 
+from ldnet_allennlp.data.conll.tag_field import UNSEEN
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.label_weighted import build_crf
+from ldnet_runtime.tag_schemes import canonical_encoding
+
+# IOBES and BMES are BIOUL in other letters. AllenNLP's "BMES" is word segmentation: it has no "O".
+_LETTERS_OF_BIOUL = {
+    "BIOUL": {},
+    "IOBES": {"E": "L", "S": "U"},
+    "BMES": {"M": "I", "E": "L", "S": "U", "W": "U"},
+}
 
 
-def batched_crf(
-    slow: ConditionalRandomField,
+def crf_from_crf_tagger(
+    crf: ConditionalRandomField,
     labels: Sequence[str],
-    iobes: bool = False,
-    label_weights: Optional[Any] = None,
-    weight_strategy: Optional[str] = None,
-    boundary_tags: Optional[List[str]] = None,
+    label_encoding: str | None,
+    label_weights: list[float] | None = None,
+    weight_strategy: str | None = None,
+    boundary_tags: Sequence[str] = (),
 ) -> FastConditionalRandomField:
     """
+    Replaces the CRF that allennlp-models' `CrfTagger` builds.
+
     # Parameters
 
-    slow : `ConditionalRandomField`
-        AllenNLP's, whose options, constraints and parameters are taken over.
+    crf : `ConditionalRandomField`
+        AllenNLP's, whose options and parameters are taken over.
     labels : `Sequence[str]`
-        All tags, in the order of their ids.
-    iobes : `bool`, optional (default = `False`)
-        Whether decoding is constrained to IOBES, which AllenNLP knows under other letters only (BIOUL).
-    label_weights : optional
+        All tags in the order of their ids.
+    label_encoding : `str`, optional
+        The encoding that constrains decoding; `None` for no constraints.
+    label_weights, weight_strategy
         As `CrfTagger` keeps them.
-    weight_strategy : `str`, optional
-        What the weights are for, as in `CrfTagger`.
-    boundary_tags : `List[str]`, optional
+    boundary_tags : `Sequence[str]`, optional
         See `LdnetTagger`.
 
-    Raises `ConfigurationError` if the boundary tags are not two of the labels, or go with label weights.
+    Raises `ConfigurationError` if the labels are not in the encoding, or if boundary tags are not two of the labels or
+    go with label weights.
     """
-    constraints: Optional[List[Tuple[int, int]]]
-    if iobes:
-        constraints = allowed_transitions("BIOUL", dict(enumerate(map(_in_letters_of_allennlp, labels))))
-    else:
-        allowed = slow._constraint_mask.nonzero(as_tuple=False).tolist()
-        unconstrained = len(allowed) == (len(labels) + 2) ** 2
-        constraints = None if unconstrained else [(before, after) for before, after in allowed]
+    constraints = None
+    if label_encoding is not None:
+        check_letters(labels, label_encoding)
+        letters = _LETTERS_OF_BIOUL.get(label_encoding)
+        spelled = (
+            labels if letters is None else [letters.get(label[:1], label[:1]) + label[1:] for label in labels]
+        )
+        constraints = allowed_transitions(
+            label_encoding if letters is None else "BIOUL", dict(enumerate(spelled))
+        )
     if boundary_tags:
         if label_weights is not None:
-            raise ConfigurationError("There are label_weights and boundary_tags: a CRF has either, not both.")
+            raise ConfigurationError("Found label_weights and boundary_tags, expected only one of them.")
         return BoundaryTagCrf(len(labels), _boundary_ids(labels, boundary_tags), constraints)
-    crf = build_crf(
-        len(labels),
-        constraints=constraints,
-        include_start_end_transitions=slow.include_start_end_transitions,
-        label_weights=label_weights,
-        weight_strategy=weight_strategy,
+    built = build_crf(
+        len(labels), constraints, crf.include_start_end_transitions, label_weights, weight_strategy
     )
-    crf.load_state_dict({**slow.state_dict(), "_constraint_mask": crf._constraint_mask})
-    return crf
+    built.load_state_dict({**crf.state_dict(), "_constraint_mask": built._constraint_mask})
+    return built
 
 
-def _boundary_ids(labels: Sequence[str], boundary_tags: List[str]) -> BoundaryTags:
+def padding_labels(vocab: Vocabulary, namespace: str) -> tuple[int, ...]:
+    """The ids of the padding and unknown tokens that AllenNLP adds to namespaces not named "...labels" or "...tags"."""
+    labels = vocab.get_token_to_index_vocabulary(namespace)
+    return tuple(labels[name] for name in (vocab._padding_token, vocab._oov_token) if name in labels)
+
+
+def check_letters(labels: Sequence[str], label_encoding: str) -> None:
+    """
+    Raises `ConfigurationError` for labels that no well-formed text in the encoding has: a letter of another encoding,
+    or spans that never end (never begin). A vocabulary that only lacks something passes.
+    """
+    letters = {label[0] for label in labels if label[1:2] == "-"}
+    encoding = canonical_encoding(label_encoding)
+    if encoding in _LETTERS_OF_BIOUL:
+        mapped = _LETTERS_OF_BIOUL[encoding]
+        roles = {mapped.get(letter, letter) for letter in letters}
+        foreign = letters & ({"I", "L", "U", "E", "S", "M", "W"} - _own_letters(encoding))
+        endless = roles & {"B", "I"} and "L" not in roles
+    else:
+        foreign = letters & set("LUESMW")
+        endless = encoding == "BIO" and "I" in letters and "B" not in letters
+    if not foreign and not endless:
+        return
+    has = (
+        f"the letters {', '.join(sorted(foreign))}"
+        if foreign
+        else f"no letter but {', '.join(sorted(letters))}"
+    )
+    raise ConfigurationError(
+        f"The model's label_encoding is {label_encoding}, but the tags of the vocabulary have {has}: set "
+        f"model.label_encoding and dataset_reader.target_label_encoding to the same encoding."
+    )
+
+
+def _own_letters(encoding: str) -> set[str]:
+    """The letters that an encoding with single-word spans writes, beside B."""
+    return {"BIOUL": set("ILU"), "IOBES": set("IES"), "BMES": set("MESW")}[encoding]
+
+
+def check_tags(
+    tags: torch.Tensor,
+    mask: torch.Tensor,
+    metadata: Sequence[dict[str, Any]],
+    label_encoding: str | None,
+    training: bool,
+) -> None:
+    """
+    Raises `ConfigurationError` unless there is one of the true tags (B, T) for each step of the mask (B, T), and if a
+    sentence's tags are in another encoding than `label_encoding`, which constrains decoding. Sentences without spans
+    pass, and encodings that have no letters to tell apart. In training, labels that are not in the vocabulary are an
+    error, too.
+    """
+    if tags.size() != mask.size():
+        raise ConfigurationError(
+            f"Found tags of size {tuple(tags.size())} for words of size {tuple(mask.size())}, expected one tag a "
+            f"word: the reader's end_token and the model's boundary_tags need each other."
+        )
+    if training and bool(((tags == UNSEEN) & mask).any()):
+        row, step = ((tags == UNSEEN) & mask).nonzero()[0].tolist()
+        label = (
+            repr(metadata[row]["gold_tags"][step]) if metadata and "gold_tags" in metadata[row] else "a label"
+        )
+        raise ConfigurationError(
+            f"The training data have {label}, which the vocabulary lacks, so the model cannot learn it. To continue "
+            f'from an archive with new labels, set vocabulary.type "extend" and an initializer of type "continue_from".'
+        )
+    if label_encoding is None:
+        return
+    for sentence in metadata:
+        encoding = sentence.get("label_encoding")
+        if encoding in (None, "IO", "BARE", label_encoding) or {*sentence.get("gold_tags", ())} <= {"O"}:
+            continue
+        if canonical_encoding(encoding) != canonical_encoding(label_encoding):
+            raise ConfigurationError(
+                f"The reader's tags are in {encoding} (dataset_reader.target_label_encoding), but the model decodes "
+                f"{label_encoding} (model.label_encoding): set both to the same encoding."
+            )
+
+
+def _boundary_ids(labels: Sequence[str], boundary_tags: Sequence[str]) -> BoundaryTags:
     if len(boundary_tags) != 2 or not set(boundary_tags) <= set(labels):
         raise ConfigurationError(
             f"boundary_tags are two tags of the label vocabulary, which has {', '.join(labels) or 'none'}, but they "
-            f"are {boundary_tags}."
+            f"are {list(boundary_tags)}."
         )
-    return BoundaryTags(*(labels.index(tag) for tag in boundary_tags))
-
-
-def _in_letters_of_allennlp(tag: str) -> str:
-    letter, separator, label = tag.partition("-")
-    return {"E": "L", "S": "U"}.get(letter, letter) + separator + label
+    return BoundaryTags(*(list(labels).index(tag) for tag in boundary_tags))

@@ -68,7 +68,7 @@ class TorchEngine:
 
     def _emissions(self, tensors: dict[str, Any]) -> numpy.ndarray:
         if isinstance(self._model, LdnetTagger):
-            emissions = _score(self._model, tensors["tokens"], self._autocast)
+            emissions, _ = self._model.score(tensors["tokens"], self._autocast)
         else:
             emissions = self._model(tensors["tokens"])["logits"]
         return cast(numpy.ndarray, emissions.cpu().numpy())
@@ -183,11 +183,11 @@ def sentence_decoder(model: Model) -> SentenceDecoder | None:
     """What decodes the scores of a model's labels; `None` for a model whose CRF is not known."""
     if isinstance(model, LdnetTagger):
         return SentenceDecoder(
-            _labels(model),
+            model.labels,
             model.label_encoding,
             _numpy(model.crf.scores()),
-            model.crf._constraint_mask.cpu().numpy() > 0,
-            model.boundary_tags,
+            model.crf.constraint_matrix().cpu().numpy(),
+            sorted(model.never_spans),
         )
     crf = getattr(model, "crf", None)
     if type(model) is not CrfTagger or type(crf) is not ConditionalRandomField:
@@ -221,15 +221,3 @@ def _indexable(word: str) -> str:
 def _state(model: Model) -> Any:
     """Changes whenever a weight does."""
     return [(id(tensor), tensor._version) for tensor in (*model.parameters(), *model.buffers())]
-
-
-def _score(
-    model: LdnetTagger, tokens: Any, autocast: torch.dtype | None
-) -> torch.Tensor:  # until the model has it
-    if hasattr(model, "score"):
-        return model.score(tokens, autocast)[0]
-    from allennlp.nn.util import get_text_field_mask
-
-    mask = get_text_field_mask(tokens)
-    logits = model._score(tokens, mask)
-    return model._without_end_step(logits, mask)[0] if model.boundary_tags else logits

@@ -9,7 +9,6 @@ import torch
 from allennlp.common import Params
 from allennlp.data import Batch, DatasetReader, Vocabulary
 from allennlp.models import Model
-from allennlp.nn.util import get_text_field_mask
 
 from ldnet_allennlp.common.verification import instance_of
 from ldnet_allennlp.export import export_tagger
@@ -78,7 +77,7 @@ def torch_emissions(model: Any, reader: DatasetReader, sentences: List[List[str]
     batch.index_instances(model.vocab)
     tensors = batch.as_tensor_dict()
     if type(model) is LdnetTagger:
-        return model._score(tensors["tokens"], get_text_field_mask(tensors["tokens"])).numpy()
+        return model._emissions(tensors["tokens"])[0].numpy()
     return model(**tensors)["logits"].numpy()
 
 

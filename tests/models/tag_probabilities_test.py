@@ -9,10 +9,9 @@ from allennlp.commands.evaluate import evaluate_from_args
 from allennlp.commands.train import train_model
 from allennlp.common.util import sanitize
 from allennlp.data import Batch
-from allennlp.nn.util import get_text_field_mask
 
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
-from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
+from ldnet_allennlp.models.tag_decoding import DecodingOptions
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.conlleval import conlleval
 from tests.modules.crf.oracle import enumerate_paths
 from tests.taggers import DEV, TRAIN, build_tagger, tagger_params
@@ -40,7 +39,7 @@ def test_n_best_and_marginals_equal_the_enumeration(language_models, constrained
         "constrain_crf_decoding": constrained,
     }
     tagger = random_tagger(language_models, **options)
-    labels = tagger.model._labels()
+    labels = tagger.model.labels
     instances = short_instances(tagger)[:4]
     for output in tagger.model.forward_on_instances(instances):
         words = len(output["tags"])
@@ -69,31 +68,16 @@ def test_all_sequences_together_have_the_probability_one(language_models):
     json.dumps(sanitize(output))
 
 
-def test_confidences_are_the_crfs(language_models):
+def test_confidences_are_those_of_the_decoder(language_models):
     tagger = random_tagger(language_models, return_confidences=True)
     instances = tagger.instances[:12]
-    batch = Batch(instances)
-    tensors = batch.as_tensor_dict()
-    mask = get_text_field_mask(tensors["tokens"])
     with torch.no_grad():
-        logits = tagger.model._score(tensors["tokens"], mask)
+        emissions, mask = tagger.model.score(Batch(instances).as_tensor_dict()["tokens"])
+    expected = tagger.model.decode(emissions, mask, DecodingOptions(confidences=True))
     outputs = tagger.model.forward_on_instances(instances)
-    ids = tagger.model.vocab.get_token_to_index_vocabulary("labels")
-    spans = [[span[1:] for span in spans_from_tags(output["tags"], "BIOUL")] for output in outputs]
-    labels = tagger.model._labels()
-    continues = torch.tensor(
-        [[a[0] in "BI" and b[0] in "IL" and a[2:] == b[2:] and b != "O" for b in labels] for a in labels]
-    )
-    expected = span_probabilities(
-        tagger.model.crf,
-        logits,
-        mask,
-        [[ids[tag] for tag in output["tags"]] for output in outputs],
-        spans,
-        continues,
-    )
+    spans = [spans_from_tags(output["tags"], "BIOUL") for output in outputs]
     assert sum(map(len, spans)) > 10
-    for output, probabilities in zip(outputs, expected):
+    for output, probabilities in zip(outputs, expected["confidences"]):
         assert output["confidences"] == pytest.approx(probabilities, abs=1e-5)
 
 
@@ -140,7 +124,7 @@ def test_labels_that_the_training_data_does_not_have(language_models, foreign, c
     rest = tagger.model(**Batch(known).as_tensor_dict())["loss"] * len(known)
     mixed = Batch([sentence]).as_tensor_dict()
     with torch.no_grad():
-        logits = tagger.model._score(mixed["tokens"], get_text_field_mask(mixed["tokens"]))
+        logits, _ = tagger.model.score(mixed["tokens"])
     outside = torch.tensor([[tagger.model.vocab.get_token_index("O", "labels")]])
     rest = rest - tagger.model.crf(logits[:, 2:], outside)
     torch.testing.assert_close(output["loss"] * len(instances), rest, rtol=1e-5, atol=1e-5)

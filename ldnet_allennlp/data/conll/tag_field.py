@@ -1,15 +1,21 @@
-"""Labels of which some may not be in the vocabulary."""
+"""Tags of a sentence of which some may be missing in the vocabulary, or leave a choice."""
 
 import logging
-from typing import ClassVar, List, Set, Tuple
+from typing import ClassVar, Dict, List, Optional, Set, Tuple
 
+import torch
 from allennlp.data import Vocabulary
-from allennlp.data.fields import SequenceLabelField
+from allennlp.data.fields import SequenceField, SequenceLabelField
 from overrides import overrides
+
+from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES
 
 logger = logging.getLogger(__name__)
 
 UNSEEN = -1
+"""The id of a label that is not in the vocabulary."""
+PARTIAL = -2
+"""The id of a partial label: the word has one of several tags."""
 
 
 class TagField(SequenceLabelField):
@@ -18,24 +24,53 @@ class TagField(SequenceLabelField):
     training data does not have. AllenNLP's raises `KeyError` for these; here their id is `UNSEEN` (-1), which
     "ldnet_tagger" leaves out of the loss and counts as an error in its scores. Each such label is logged once.
 
+    Partial labels have the id `PARTIAL` (-2). Their alternatives are counted into the vocabulary.
+
     # Parameters
 
     labels, sequence_field, label_namespace : as in `SequenceLabelField`
+    partial_label : `str`, optional
+        The tag that stands for any tag. With it, "B-Chemical|O" stands for one of these.
     """
 
-    __slots__: List[str] = []
+    __slots__ = ["_partial_label"]
 
     _already_logged: ClassVar[Set[Tuple[str, str]]] = set()
 
+    def __init__(
+        self,
+        labels: List[str],
+        sequence_field: SequenceField,
+        label_namespace: str = "labels",
+        partial_label: Optional[str] = None,
+    ) -> None:
+        super().__init__(labels, sequence_field, label_namespace)
+        self._partial_label = partial_label
+
+    def alternatives(self, label: str) -> List[str]:
+        """The tags that a label stands for; empty for any tag."""
+        if self._partial_label is None:
+            return [label]
+        return [] if label == self._partial_label else label.split(ALTERNATIVES)
+
+    @overrides
+    def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
+        for label in self.labels:
+            for tag in self.alternatives(str(label)):
+                counter[self._label_namespace][tag] += 1
+
     @overrides
     def index(self, vocab: Vocabulary) -> None:
-        known = vocab.get_token_to_index_vocabulary(self._label_namespace)
-        self._indexed_labels = [known.get(str(label), UNSEEN) for label in self.labels]
+        ids = vocab.get_token_to_index_vocabulary(self._label_namespace)
+        self._indexed_labels = [
+            ids.get(tags[0], UNSEEN) if len(tags) == 1 else PARTIAL
+            for tags in (self.alternatives(str(label)) for label in self.labels)
+        ]
         if UNSEEN not in self._indexed_labels:
             return
-        for label in self.labels:
+        for label, index in zip(self.labels, self._indexed_labels):
             key = (self._label_namespace, str(label))
-            if label not in known and key not in self._already_logged:
+            if index == UNSEEN and key not in self._already_logged:
                 self._already_logged.add(key)
                 logger.warning(
                     "Found the label %r, which the vocabulary's namespace '%s' does not have. It is never "
@@ -43,3 +78,36 @@ class TagField(SequenceLabelField):
                     label,
                     self._label_namespace,
                 )
+
+
+class AllowedTagsField(TagField):
+    """
+    The tags that each word may have, as a mask (words, tags): one tag for a full label, several for "B-Chemical|O", all
+    for the `partial_label` and for labels that are not in the vocabulary. For readers with partial labels, beside the
+    `TagField`. The parameters are those of `TagField`.
+    """
+
+    __slots__ = ["_allowed", "_num_tags"]
+
+    @overrides
+    def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
+        """The `TagField` beside counts them."""
+
+    @overrides
+    def index(self, vocab: Vocabulary) -> None:
+        super().index(vocab)
+        ids = vocab.get_token_to_index_vocabulary(self._label_namespace)
+        self._num_tags = len(ids)
+        self._allowed = [
+            [ids[tag] for tag in self.alternatives(str(label)) if tag in ids] for label in self.labels
+        ]
+
+    @overrides
+    def as_tensor(self, padding_lengths: Dict[str, int]) -> torch.Tensor:
+        allowed = torch.zeros(padding_lengths["num_tokens"], self._num_tags, dtype=torch.bool)
+        for step, tags in enumerate(self._allowed):
+            if tags:
+                allowed[step, tags] = True
+            else:
+                allowed[step] = True
+        return allowed

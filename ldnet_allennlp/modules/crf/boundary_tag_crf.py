@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
 
+import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
@@ -51,3 +52,25 @@ class BoundaryTagCrf(FastConditionalRandomField):
     def _unconstrained_scores(self) -> Scores:
         transitions = self.transitions
         return transitions, transitions[self.boundary_tags.start], transitions[:, self.boundary_tags.end]
+
+    def without_end_step(
+        self, emissions: torch.Tensor, mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """
+        Leaves the last step of each sentence out of emissions (B, T, N) and a mask (B, T). Its tag is fixed, so its
+        score is added to the last word's, whatever the tag of that: path scores stay what they are.
+
+        Raises `ConfigurationError` for a sentence of one step.
+        """
+        steps = mask.sum(dim=1)  # (B,)
+        if int(steps.min()) < 2:
+            raise ConfigurationError(
+                "The ldnet_tagger has boundary_tags, so each sentence was expected to have a word and an end "
+                "step, but one has a single token. Set the reader's end_token."
+            )
+        rows = torch.arange(emissions.size(0), device=emissions.device)
+        end_scores = emissions[rows, steps - 1, self.boundary_tags.end]  # (B,)
+        numbers = torch.arange(emissions.size(1) - 1, device=emissions.device)
+        is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
+        emissions = emissions[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)
+        return emissions, numbers < (steps - 1).unsqueeze(1)

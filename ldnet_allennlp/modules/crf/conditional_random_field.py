@@ -158,7 +158,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         transitions, start, end = self._unconstrained_scores()
         if not constrained:
             return transitions, start, end
-        barred, tags = self._constraint_mask == 0, slice(self.num_tags)
+        barred, tags = ~self.constraint_matrix(), slice(self.num_tags)
         transitions = transitions.masked_fill(barred[tags, tags], forbidden)
         start = start.masked_fill(barred[self.num_tags, tags], forbidden)
         end = end.masked_fill(barred[tags, self.num_tags + 1], forbidden)
@@ -168,6 +168,14 @@ class FastConditionalRandomField(ConditionalRandomField):
             transitions = transitions.masked_fill(never | never.unsqueeze(1), -math.inf)
             start, end = start.masked_fill(never, -math.inf), end.masked_fill(never, -math.inf)
         return transitions, start, end
+
+    def constraint_matrix(self) -> torch.Tensor:
+        """The allowed transitions in decoding, (N + 2, N + 2), from row to column; N is the start and N + 1 the end."""
+        allowed = self._constraint_mask > 0
+        if self.never_decoded:
+            allowed[list(self.never_decoded)] = False
+            allowed[:, list(self.never_decoded)] = False
+        return allowed
 
     def _unconstrained_scores(self) -> Scores:
         transitions: torch.Tensor = self.transitions

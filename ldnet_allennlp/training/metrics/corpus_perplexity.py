@@ -8,12 +8,14 @@ from allennlp.nn.util import dist_reduce_sum
 from allennlp.training.metrics import Metric
 from overrides import overrides
 
+from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part
+
 
 @Metric.register("corpus_perplexity")
 class CorpusPerplexity(Metric):
     """
-    The perplexity exp(sum of -log p / number of targets) over everything that was counted, however it was
-    divided into batches and among the processes of a distributed training.
+    The perplexity exp(sum of -log p / number of targets) of a corpus, however it is divided into batches and among the
+    ranks of a distributed run.
 
     AllenNLP's `Perplexity` is the exponential of the mean of the batches' means, which differs as soon as two
     batches have different numbers of targets.
@@ -35,22 +37,23 @@ class CorpusPerplexity(Metric):
         negative_log_likelihood : `torch.Tensor`
             A scalar: the sum of -log p over the targets, in nats.
         num_targets : `Union[int, torch.Tensor]`
-            How many targets that were.
+            The number of targets.
 
-        In a distributed training every process makes this call, since the sums are taken over all of them.
+        In distributed mode all ranks make this call, which sums over them (see `all_ranks_take_part`).
         """
         (total,) = self.detach_tensors(negative_log_likelihood)
         counts = torch.tensor([float(total), float(num_targets)], dtype=torch.float64)
-        total_of_all, targets_of_all = dist_reduce_sum(counts).tolist()
-        self._negative_log_likelihood += total_of_all
-        self._num_targets += targets_of_all
+        if all_ranks_take_part():
+            counts = dist_reduce_sum(counts)
+        self._negative_log_likelihood += float(counts[0])
+        self._num_targets += float(counts[1])
 
     def state(self) -> Tuple[float, float]:
         """The sums so far, for a checkpoint."""
         return self._negative_log_likelihood, self._num_targets
 
     def set_state(self, state: Tuple[float, float]) -> None:
-        """Goes on counting from what `state` gave."""
+        """Restores the sums that `state` returned."""
         self._negative_log_likelihood, self._num_targets = state
 
     @overrides
@@ -59,8 +62,7 @@ class CorpusPerplexity(Metric):
         # Returns
 
         `float`
-            The perplexity, infinite if it is too large for a number; 0 if nothing was counted, as for AllenNLP's
-            own metrics.
+            The perplexity, infinite if it exceeds the largest number; 0 if nothing was counted, as AllenNLP's metrics.
         """
         perplexity = 0.0
         if self._num_targets > 0:

@@ -1,7 +1,8 @@
-"""Span F1 with conlleval's numbers, which takes tag sequences and adds up over the workers of a distributed run."""
+"""Span F1 of tag sequences with conlleval's numbers, summed over the ranks of a distributed run."""
 
-from collections import defaultdict
-from typing import Dict, List, Optional, Sequence, Set
+from collections import Counter
+from collections.abc import Sequence
+from typing import Dict, List, Optional, Set
 
 import torch
 import torch.distributed as dist
@@ -9,16 +10,18 @@ from allennlp.common.util import is_distributed
 from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from overrides import overrides
 
+from ldnet_allennlp.data.conll.tag_field import PARTIAL
 from ldnet_runtime.tag_schemes import Span, spans_from_tags
 
 _NAMES = ("precision", "recall", "f1-measure")
+_AVERAGES = ("overall", "macro")
 
 
 @Metric.register("span_f1_of_tags")
 class SpanF1(SpanBasedF1Measure):
     """
-    AllenNLP's `SpanBasedF1Measure` for predicted tag sequences, which need no scores for every tag, and for
-    several workers, on which the original raises.
+    AllenNLP's `SpanBasedF1Measure` for predicted tag sequences instead of scores for every tag, and for distributed
+    runs, in which the original raises.
 
     The numbers are those of conlleval, the scorer of the CoNLL shared tasks, as fractions: a predicted span is
     correct if the gold standard has one of the same type with the same first and last word. Ill-formed
@@ -48,14 +51,15 @@ class SpanF1(SpanBasedF1Measure):
         predicted : `List[List[int]]`
             The tag ids of each sentence, without padding.
         gold : `torch.LongTensor`
-            Shape (B, T): the true tag ids. Only as many as were predicted count.
+            Shape (B, T): the true tag ids. Only as many as were predicted count. Sentences with partial labels (-2) are
+            left out.
         gold_tags : `Sequence[Sequence[str]]`, optional
             The true tags themselves, for sentences with tags that are not in the vocabulary, whose ids in `gold`
             are below 0. Raises `ValueError` if there are such ids and no tags.
         """
         for number, (tags, gold_ids) in enumerate(zip(predicted, gold.tolist())):
             gold_ids = gold_ids[: len(tags)]
-            if not tags:
+            if not tags or PARTIAL in gold_ids:
                 continue
             if min(gold_ids) >= 0:
                 true = self._spans(self._in_words(gold_ids))
@@ -81,43 +85,56 @@ class SpanF1(SpanBasedF1Measure):
 
     def _spans(self, tags: Sequence[str]) -> Set[Span]:
         if self._tags_to_spans_function is not None:
-            found = self._tags_to_spans_function(list(tags), self._ignore_classes)
-            return {(label, start, end) for label, (start, end) in found}
+            spans_with_ends = self._tags_to_spans_function(list(tags), self._ignore_classes)
+            return {(label, start, end) for label, (start, end) in spans_with_ends}
         assert self._label_encoding is not None  # the constructor takes one of the two
         spans = spans_from_tags(tags, self._label_encoding)
         return {span for span in spans if span[0] not in self._ignore_classes}
 
-    @overrides
-    def get_metric(self, reset: bool = False) -> Dict[str, float]:
+    @overrides(check_signature=False)
+    def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> Dict[str, float]:
         """
+        # Parameters
+
+        reset : `bool`, optional (default = `False`)
+            Whether to count from 0 again.
+        all_ranks : `bool`, optional
+            Whether to sum over all ranks, each of which makes this call. By default in distributed mode.
+
         # Returns
 
         `Dict[str, float]`
             `precision`, `recall` and `f1-measure`, each for every type, for all of them (`-overall`, the micro
-            average) and as the mean over the types (`-macro`; 0 if there is no span), over all workers.
+            average) and as the mean over the types (`-macro`; 0 if there is no span). The scores of types named
+            "overall" and "macro" are under `-type:overall` and `-type:macro`.
         """
-        counts: List[Dict[str, int]] = [self._true_positives, self._false_positives, self._false_negatives]
-        if is_distributed():
+        counts = [
+            Counter(count) for count in (self._true_positives, self._false_positives, self._false_negatives)
+        ]
+        if is_distributed() if all_ranks is None else all_ranks:
             gathered: List = [None] * dist.get_world_size()
-            # Objects and not tensors: workers that saw other labels than these have other counts to add.
-            dist.all_gather_object(gathered, [dict(count) for count in counts])
-            counts = [defaultdict(int) for _ in counts]
-            for worker in gathered:
-                for total, part in zip(counts, worker):
-                    for label, number in part.items():
-                        total[label] += number
-        labels = sorted(set().union(*counts))
-        metrics: Dict[str, float] = {}
-        for label in labels:
-            metrics.update(self._named(label, *(count[label] for count in counts)))
-        for name in _NAMES:
-            of_types = [metrics[f"{name}-{label}"] for label in labels]
-            metrics[f"{name}-macro"] = sum(of_types) / max(1, len(of_types))
-        metrics.update(self._named("overall", *(sum(count.values()) for count in counts)))
+            # Objects and not tensors: ranks that saw other labels than these have other counts to add.
+            dist.all_gather_object(gathered, counts)
+            counts = [sum(parts, Counter()) for parts in zip(*gathered)]
+        types = sorted(set().union(*counts))
+        scores = {span_type: _scores(*(count[span_type] for count in counts)) for span_type in types}
+        metrics = {
+            f"{name}-{f'type:{span_type}' if span_type in _AVERAGES else span_type}": value
+            for span_type in types
+            for name, value in zip(_NAMES, scores[span_type])
+        }
+        macro = [sum(column) / len(types) for column in zip(*scores.values())] or [0.0] * len(_NAMES)
+        overall = _scores(*(sum(count.values()) for count in counts))
+        metrics.update({f"{name}-macro": value for name, value in zip(_NAMES, macro)})
+        metrics.update({f"{name}-overall": value for name, value in zip(_NAMES, overall)})
         if reset:
             self.reset()
         return metrics
 
-    def _named(self, name: str, *counts: int) -> Dict[str, float]:
-        values = self._compute_metrics(*counts)
-        return {f"{key}-{name}": value for key, value in zip(_NAMES, values)}
+
+def _scores(true_positives: int, false_positives: int, false_negatives: int) -> tuple[float, float, float]:
+    """Precision, recall and F1, 0 where they are undefined."""
+    precision = true_positives / max(1, true_positives + false_positives)
+    recall = true_positives / max(1, true_positives + false_negatives)
+    f1 = 2 * true_positives / max(1, 2 * true_positives + false_positives + false_negatives)
+    return precision, recall, f1

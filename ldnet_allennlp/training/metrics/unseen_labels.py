@@ -18,9 +18,8 @@ _Key = Tuple[str, str]
 @Metric.register("unseen_labels")
 class UnseenLabels(Metric):
     """
-    Counts the words whose true label no training sentence had, which no model can get right, by file and label.
-    What was counted is logged when it is reset, that is once for each pass over a data set; the same counts are
-    logged once only.
+    Counts the words whose true label no training sentence has, by file and label. The counts are logged when they are
+    reset, once for each pass over a data set; the same counts are logged once only.
     """
 
     supports_distributed = True
@@ -37,22 +36,29 @@ class UnseenLabels(Metric):
         labels : `Sequence[str]`
             The labels of a sentence that are not in the vocabulary.
         file : `str`, optional
-            Where the sentence comes from, if that is known.
+            The file of the sentence.
         """
         self._counts.update((file or "", label) for label in labels)
 
-    @overrides
-    def get_metric(self, reset: bool = False) -> int:
+    @overrides(check_signature=False)
+    def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> int:
         """
+        # Parameters
+
+        reset : `bool`, optional (default = `False`)
+            Whether to log the counts and to count from 0 again.
+        all_ranks : `bool`, optional
+            Whether to sum over all ranks, each of which makes this call. By default in distributed mode.
+
         # Returns
 
         `int`
-            The number of words, over all workers if `reset` is True.
+            The number of words, over all ranks if `reset` is True.
         """
         if not reset:
             return sum(self._counts.values())
         counts = self._counts
-        if is_distributed():
+        if is_distributed() if all_ranks is None else all_ranks:
             gathered: List = [None] * dist.get_world_size()
             dist.all_gather_object(gathered, dict(counts))
             counts = sum((Counter(worker) for worker in gathered), Counter())

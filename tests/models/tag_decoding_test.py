@@ -4,11 +4,10 @@ import pytest
 import torch
 from allennlp.modules.conditional_random_field import allowed_transitions
 
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
-from ldnet_allennlp.modules.crf import span_probabilities as module
+from ldnet_allennlp.models.tag_decoding import DecodingOptions, TagDecoder
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.modules.crf.oracle import enumerate_paths, random_batch, randomize
 
 LABELS = {
@@ -27,20 +26,22 @@ def build(encoding, constrained=True, seed=0, scale=1.0, **options):
     return crf
 
 
-def continues_of(labels, encoding):
-    pairs = [
-        [(0, 1) in [span[1:] for span in spans_from_tags([a, b], encoding)] for b in labels] for a in labels
-    ]
-    return torch.tensor(pairs)
+def decoder_of(crf, labels, encoding):
+    return TagDecoder(crf, labels, lambda tags: spans_from_tags(tags, encoding))
+
+
+def confidences(decoder, logits, mask):
+    """The tags and the probabilities of their spans."""
+    output = decoder.decode(logits, mask, DecodingOptions(confidences=True))
+    return output["tags"], output["confidences"]
 
 
 def check(crf, encoding, logits, mask, tolerance=1e-9):
     """Against the sum over all allowed sequences that have the span, spelt with these tags."""
     labels = LABELS[encoding]
-    best = [tags for tags, _ in crf.viterbi_tags(logits, mask)]
+    best, found = confidences(decoder_of(crf, labels, encoding), logits, mask)
+    assert best == [tags for tags, _ in crf.viterbi_tags(logits, mask)]
     spans = [spans_from_tags([labels[tag] for tag in tags], encoding) for tags in best]
-    ends = [[span[1:] for span in found] for found in spans]
-    found = span_probabilities(crf, logits, mask, best, ends, continues_of(labels, encoding))
     assert [len(of_sentence) for of_sentence in found] == [len(of_sentence) for of_sentence in spans]
     values = []
     for row, of_sentence in enumerate(spans):
@@ -78,14 +79,6 @@ def test_in_float32_with_anything_in_the_padding():
     assert check(crf, "BIO", logits, mask, 1e-6)
 
 
-def test_the_logarithmic_way_equals_the_product(monkeypatch):
-    crf = build("BIOUL", seed=5).double()
-    logits, _, mask = random_batch(5, 4, crf.num_tags, 5)
-    product = check(crf, "BIOUL", logits, mask)
-    monkeypatch.setattr(module, "_MAX_SPREAD", 0.0)
-    assert check(crf, "BIOUL", logits, mask) == pytest.approx(product, abs=1e-12)
-
-
 @pytest.mark.parametrize("scale", [50.0, 2000.0])
 def test_scores_far_apart(scale):
     crf = build("BIOUL", seed=6, scale=scale).double()
@@ -94,18 +87,15 @@ def test_scores_far_apart(scale):
 
 
 def test_boundary_tags():
-    labels = ["O", "B-X", "I-X", "S-X"]
+    labels = ["O", "B-X", "I-X", "S-X", "O", "O"]  # a boundary tag of a word is no span
     crf = BoundaryTagCrf(6, BoundaryTags(4, 5)).double()
     randomize(crf, 7)
     crf.transitions.data[4:, :] -= 1.0
     logits, _, mask = random_batch(8, 4, 6, 7)
     logits[:, :, 4:] -= 30.0  # as good as no tags of words
-    best = [tags for tags, _ in crf.viterbi_tags(logits, mask)]
+    best, found = confidences(decoder_of(crf, labels, "IOBES"), logits, mask)
     named = [[labels[tag] for tag in tags] for tags in best]
     spans = [[span[1:] for span in spans_from_tags(tags, "IOBES")] for tags in named]
-    continues = torch.zeros(6, 6, dtype=torch.bool)
-    continues[:4, :4] = continues_of(labels, "IOBES")
-    found = span_probabilities(crf, logits, mask, best, spans, continues)
     start, end = crf.transitions[4], crf.transitions[:, 5]
     for row, of_sentence in enumerate(spans):
         length = len(best[row])
@@ -130,25 +120,9 @@ def test_a_sentence_without_an_allowed_sequence():
     """One tag that may not end a sentence: decoding gives it nevertheless."""
     crf = FastConditionalRandomField(2, [(2, 0), (2, 1), (0, 0), (0, 1), (1, 0), (0, 3)])
     crf._constraint_mask[:, 3] = 0.0
-    found = span_probabilities(
-        crf,
-        torch.randn(2, 3, 2),
-        torch.ones(2, 3).bool(),
-        [[1, 0, 0]] * 2,
-        [[(0, 0)], []],
-        torch.zeros(2, 2).bool(),
-    )
-    assert found == [[0.0], []]
-
-
-def test_no_spans():
-    crf = build("BIO")
-    logits, _, mask = random_batch(3, 4, crf.num_tags, 1)
-    assert span_probabilities(crf, logits, mask, [[0]] * 3, [[], [], []], torch.zeros(5, 5).bool()) == [
-        [],
-        [],
-        [],
-    ]
+    logits = torch.tensor([[[0.0, 9.0], [9.0, 0.0], [9.0, 0.0]], [[9.0, 0.0]] * 3])
+    tags, found = confidences(decoder_of(crf, ["O", "B-X"], "BIO"), logits, torch.ones(2, 3).bool())
+    assert tags == [[1, 0, 0], [0, 0, 0]] and found == [[0.0], []]
 
 
 def test_a_long_sentence_is_exact():
@@ -157,20 +131,12 @@ def test_a_long_sentence_is_exact():
     logits, _, _ = random_batch(1, 5, crf.num_tags, 8)
     outside = torch.zeros(1, 3000, crf.num_tags, dtype=torch.float64)
     outside[:, :, 0] = 500.0  # "O", without doubt
-    some = span_probabilities(
-        crf,
-        torch.cat([outside[:, :1], logits, outside[:, :1]], 1),
-        torch.ones(1, 7).bool(),
-        [[0, 1, 2, 0, 3, 0, 0]],
-        [[(1, 2), (4, 4)]],
-        continues_of(LABELS["BIO"], "BIO"),
-    )
-    many = span_probabilities(
-        crf,
-        torch.cat([outside, logits, outside], 1),
-        torch.ones(1, 6005).bool(),
-        [[0] * 3000 + [1, 2, 0, 3, 0] + [0] * 3000],
-        [[(3000, 3001), (3003, 3003)]],
-        continues_of(LABELS["BIO"], "BIO"),
-    )
-    assert many[0] == pytest.approx(some[0], rel=1e-7) and min(some[0]) > 1e-6
+    decoder = decoder_of(crf, LABELS["BIO"], "BIO")
+    results = [
+        confidences(
+            decoder, torch.cat([around, logits, around], 1), torch.ones(1, 5 + 2 * around.size(1)).bool()
+        )
+        for around in (outside[:, :1], outside)
+    ]
+    assert results[1][0][0][3000:-3000] == results[0][0][0][1:-1]
+    assert results[1][1][0] == pytest.approx(results[0][1][0], rel=1e-7) and results[0][1][0]

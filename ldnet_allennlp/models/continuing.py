@@ -1,0 +1,135 @@
+"""Continues training from an archived tagger, with new words, characters and labels."""
+
+import logging
+from typing import Any, Dict, List, Optional
+
+import torch
+from allennlp.data import Vocabulary
+from allennlp.models import Model
+from allennlp.modules import ConditionalRandomField, TimeDistributed
+from allennlp.nn import Initializer
+from overrides import overrides
+
+from ldnet_allennlp.common.archives import read_archive
+
+logger = logging.getLogger(__name__)
+
+_CONSTRAINTS = "crf._constraint_mask"
+
+
+@Initializer.register("continue_from")
+class ContinueFrom(Initializer):
+    """
+    Copies the weights of an archived tagger. Rows of words, characters and labels are matched by name, so the
+    vocabulary may have changed: what the archive lacks keeps its initial values. As AllenNLP leaves initializers out
+    when it loads an archive, the new tagger's archive does not need the old one.
+
+    Registered as an `Initializer` with name "continue_from".
+
+    # Parameters
+
+    archive_file : `str`
+        The tagger's archive.
+    vocab : `Vocabulary`
+        The new tagger's; AllenNLP provides it.
+    namespaces : `Dict[str, str]`, optional
+        The vocabulary namespaces of embedding matrices, by parameter name. By default they are found by their sizes.
+
+    Raises `ConfigurationError` if there is no archive.
+    """
+
+    def __init__(
+        self, archive_file: str, vocab: Vocabulary, namespaces: Optional[Dict[str, str]] = None
+    ) -> None:
+        self._archive_file = archive_file
+        self._vocab = vocab
+        self._namespaces = namespaces or {}
+        self._old: Optional[Model] = None
+        self._weights: Dict[str, torch.Tensor] = {}
+
+    @overrides(check_signature=False)
+    def __call__(self, tensor: torch.Tensor, parameter_name: str, **kwargs: Any) -> None:  # type: ignore[override]
+        if self._old is None:
+            self._old = read_archive(self._archive_file, trust=True).model
+            self._weights = self._old.state_dict()
+        old = self._weights.get(parameter_name)
+        if parameter_name == _CONSTRAINTS:
+            return
+        if old is None or old.dim() != tensor.dim():
+            logger.warning("%s: not in %s, starts anew.", parameter_name, self._archive_file)
+            return
+        with torch.no_grad():
+            for dim in range(old.dim()):
+                namespace = self._namespace(parameter_name, dim, old.size(dim), tensor.size(dim))
+                if namespace is not None:
+                    old = self._matched(old, tensor, dim, namespace)
+            if old.size() != tensor.size():
+                logger.warning(
+                    "%s: size %s in %s, but %s now, starts anew.",
+                    parameter_name,
+                    tuple(old.size()),
+                    self._archive_file,
+                    tuple(tensor.size()),
+                )
+                return
+            # Where the archive has nothing, `_matched` left NaN.
+            tensor.copy_(torch.where(old.isnan(), tensor, old.to(tensor)))
+
+    def _namespace(self, name: str, dim: int, old_size: int, size: int) -> Optional[str]:
+        """The namespace that numbers a dimension; `None` if it is no vocabulary's."""
+        assert self._old is not None
+        if name.startswith(("crf.", "tag_projection_layer.")):
+            is_of_labels = name.startswith("crf.") or dim == 0
+            return getattr(self._old, "label_namespace", "labels") if is_of_labels else None
+        if dim > 0 or not name.endswith("weight"):
+            return None
+        if name in self._namespaces:
+            return self._namespaces[name]
+        candidates = [
+            namespace
+            for namespace in self._old.vocab._token_to_index
+            if self._old.vocab.get_vocab_size(namespace) == old_size
+            and self._vocab.get_vocab_size(namespace) == size
+        ]
+        named = [namespace for namespace in candidates if namespace in name]
+        return max(named or candidates[:1], key=len, default=None)
+
+    def _matched(self, old: torch.Tensor, tensor: torch.Tensor, dim: int, namespace: str) -> torch.Tensor:
+        """`old` with the entries of a dimension in the order of the new vocabulary, NaN where it has none."""
+        assert self._old is not None
+        tokens = self._vocab.get_index_to_token_vocabulary(namespace)
+        ids = self._old.vocab.get_token_to_index_vocabulary(namespace)
+        old_ids = [ids.get(tokens[row], -1) for row in range(len(tokens))]
+        rows = torch.tensor(old_ids)
+        matched = old.index_select(dim, rows.clamp(min=0))
+        is_new = (rows < 0).view([-1 if axis == dim else 1 for axis in range(old.dim())])
+        return matched.masked_fill(is_new, float("nan"))
+
+
+def grow_labels(model: Any) -> None:
+    """
+    Gives an `ldnet_tagger` rows for the labels that its vocabulary has gained, for AllenNLP's `from_archive`. Those of
+    the old labels keep their values.
+    """
+    old_size, size = model.num_tags, model.vocab.get_vocab_size(model.label_namespace)
+    if size == old_size:
+        return
+    old_layer, old_crf = model.tag_projection_layer._module, model.crf
+    layer = torch.nn.Linear(old_layer.in_features, size).to(old_layer.weight)
+    weights: List[float] = getattr(model, "label_weights", [])
+    weights.extend([1.0] * (size - old_size) if weights else [])
+    model.num_tags = size
+    model.tag_projection_layer = TimeDistributed(layer)
+    model.set_labels(ConditionalRandomField(size, None, old_crf.include_start_end_transitions))
+    model.crf.to(old_layer.weight)
+    old_parameters = dict(old_crf.named_parameters())
+    pairs = [(layer.weight, old_layer.weight), (layer.bias, old_layer.bias)]
+    pairs += [
+        (parameter, old_parameters[name])
+        for name, parameter in model.crf.named_parameters()
+        if name != "_constraint_mask"
+    ]
+    with torch.no_grad():
+        for parameter, old in pairs:
+            parameter[tuple(slice(0, length) for length in old.size())] = old
+            parameter.requires_grad_(old.requires_grad)

@@ -1,0 +1,34 @@
+"""Whether all ranks of a distributed training compute a metric, or one of them alone."""
+
+import logging
+
+from allennlp.common.util import is_distributed
+from torch.nn.parallel import DistributedDataParallel
+
+logger = logging.getLogger(__name__)
+
+_state = {"went_through_ddp": False, "warned": False}
+
+
+def all_ranks_take_part() -> bool:
+    """
+    Whether the current forward pass takes place on all ranks, so that its numbers can be summed over them.
+
+    In training and validation AllenNLP calls the model through `DistributedDataParallel`. After the last epoch it
+    evaluates the test set on rank 0, directly, while the other ranks end: to wait for them would fail. To be called
+    within the forward pass.
+    """
+    if not is_distributed():
+        return False
+    if DistributedDataParallel._get_active_ddp_module() is not None:
+        _state["went_through_ddp"] = True
+        return True
+    if not _state["went_through_ddp"]:
+        return True  # another accelerator than DDP
+    if not _state["warned"]:
+        _state["warned"] = True
+        logger.warning(
+            "AllenNLP evaluates the test set of a distributed training on one rank only, with this rank's share of the "
+            "sentences. `allennlp evaluate` gives the scores of all of them."
+        )
+    return False

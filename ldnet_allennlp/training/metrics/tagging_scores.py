@@ -1,0 +1,141 @@
+"""All scores of an "ldnet_tagger"."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from allennlp.data import Vocabulary
+from allennlp.training.metrics import FBetaVerboseMeasure
+
+from ldnet_allennlp.data.conll.tag_field import PARTIAL
+from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part
+from ldnet_allennlp.training.metrics.span_f1 import SpanF1
+from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
+from ldnet_runtime.tag_schemes import Span
+
+
+class TaggingScores:
+    """
+    Accuracy, span F1 (or scores by tag) and the number of unseen labels, over all ranks that take part. "accuracy3"
+    counts a word as right if its tag is predicted, or has one of the two highest emissions beside.
+
+    # Parameters
+
+    vocab : `Vocabulary`
+    namespace : `str`
+        Of the tags.
+    spans : `Callable[[list[str]], list[Span]]`, optional
+        The spans of a tag sequence, for span F1.
+    verbose : `bool`, optional (default = `False`)
+        Whether to give the scores of each type, or, without `spans`, of each tag.
+    """
+
+    def __init__(
+        self,
+        vocab: Vocabulary,
+        namespace: str,
+        spans: Callable[[list[str]], list[Span]] | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self._labels = [
+            vocab.get_token_from_index(tag, namespace) for tag in range(vocab.get_vocab_size(namespace))
+        ]
+        self._span_f1: SpanF1 | None = None
+        if spans is not None:
+            to_spans = partial(_with_ends, spans)
+            self._span_f1 = SpanF1(vocab, namespace, label_encoding=None, tags_to_spans_function=to_spans)
+        self._verbose = verbose
+        self._unseen = UnseenLabels()
+        self._reset()
+
+    def _reset(self) -> None:
+        size = len(self._labels)
+        # Words by predicted tag and true tag, unseen ones last.
+        self._confusion = torch.zeros(size, size + 1, dtype=torch.long)
+        self._among_three = 0
+        self._has_counted, self._all_ranks = False, False
+
+    def update(
+        self,
+        predicted: list[list[int]],
+        gold: torch.Tensor,
+        mask: torch.Tensor,
+        metadata: list[dict[str, Any]] | None = None,
+        emissions: torch.Tensor | None = None,
+    ) -> None:
+        """
+        # Parameters
+
+        predicted : `list[list[int]]`
+            The predicted tag ids of each sentence.
+        gold : `torch.Tensor`
+            (B, T), the true tag ids. Unseen labels (-1) are errors; partial ones (-2) are not scored.
+        mask : `torch.Tensor`
+            (B, T)
+        metadata : `list[dict[str, Any]]`, optional
+            With "gold_tags" and "file" of each sentence.
+        emissions : `torch.Tensor`, optional
+            (B, T, N), for `accuracy3`.
+        """
+        self._has_counted, self._all_ranks = True, all_ranks_take_part()
+        gold, mask = gold.cpu(), mask.cpu()
+        size = len(self._labels)
+        flat = torch.tensor([tag for tags in predicted for tag in tags], dtype=torch.long)  # (words,)
+        true = gold[mask]
+        scored = true != PARTIAL
+        pairs = flat[scored] * (size + 1) + torch.where(true < 0, size, true)[scored]
+        self._confusion += torch.bincount(pairs, minlength=size * (size + 1)).view(size, size + 1)
+        if emissions is not None:
+            best = emissions.detach().cpu()[mask].scatter(1, flat.unsqueeze(1), float("inf"))  # (words, N)
+            three = best.topk(min(3, size), dim=1).indices
+            self._among_three += int((three == true.unsqueeze(1)).sum())
+        if self._span_f1 is not None:
+            gold_tags = None if metadata is None else [sentence.get("gold_tags", ()) for sentence in metadata]
+            self._span_f1.add_tags(predicted, gold, gold_tags)
+        for row, step in ((gold == -1) & mask).nonzero().tolist():
+            sentence = metadata[row] if metadata is not None else {}
+            tag = sentence["gold_tags"][step] if "gold_tags" in sentence else "(unknown)"
+            self._unseen([tag], sentence.get("file"))
+
+    def get(self, reset: bool = False) -> dict[str, float]:
+        """The scores by name; none if nothing was counted."""
+        if not self._has_counted:
+            return {}
+        together, confusion, among_three = self._all_ranks, self._confusion, self._among_three
+        if together:
+            gathered: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(gathered, (confusion, among_three))
+            confusion = torch.stack([of_rank for of_rank, _ in gathered]).sum(0)
+            among_three = sum(of_rank for _, of_rank in gathered)
+        total = max(1, int(confusion.sum()))
+        scores = {"accuracy": int(confusion.diag().sum()) / total, "accuracy3": among_three / total}
+        if self._span_f1 is not None:
+            averages = ("-overall", "-macro")
+            spans = self._span_f1.get_metric(reset, together)
+            scores.update({key: spans[key] for key in spans if self._verbose or key.endswith(averages)})
+        elif self._verbose:
+            scores.update(self._by_tag(confusion))
+        unseen = self._unseen.get_metric(reset, together)
+        if unseen:
+            scores["unseen_labels"] = float(unseen)
+        if reset:
+            self._reset()
+        return scores
+
+    def _by_tag(self, confusion: torch.Tensor) -> dict[str, float]:
+        measure = FBetaVerboseMeasure(index_to_label=dict(enumerate(self._labels)))
+        size = len(self._labels)
+        counts = confusion[:, :size].float()
+        measure._true_positive_sum, measure._pred_sum = counts.diag(), counts.sum(1)
+        measure._true_sum, measure._total_sum = counts.sum(0), counts.sum().expand(size)
+        scores: dict[str, float] = measure.get_metric()
+        return scores
+
+
+def _with_ends(
+    spans: Callable[[list[str]], list[Span]], tags: list[str], ignored: list[str] | None = None
+) -> list[tuple[str, tuple[int, int]]]:
+    """As AllenNLP's span metric takes them."""
+    return [(label, (start, end)) for label, start, end in spans(tags) if label not in (ignored or ())]
