@@ -41,7 +41,7 @@ class FixedModel(Protocol):
 
 
 class _Open(NamedTuple):
-    """A store and what it was opened for."""
+    """A store, and the state and setting of the model that it was opened for."""
 
     state: _State
     setting: str
@@ -80,7 +80,7 @@ class LayerCache:
         self._stores: Dict[int, _Open] = {}
 
     def __getstate__(self) -> Dict[str, Any]:
-        return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens its own
+        return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
     def read(self, model: FixedModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
@@ -122,12 +122,12 @@ class LayerCache:
             vectors = model(
                 token_ids[chosen, :longest], mask[chosen, :longest]
             )  # (rows, longest, output size)
-        # Rounded here, so that the first epoch reads what the later ones do.
+        # Rounded here, so that the first epoch reads the same vectors as the later ones.
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
     def _store_of(self, model: FixedModel, device: torch.device) -> VectorStore:
-        """The model's own store; another one as soon as the model, or how it is computed, has changed."""
+        """The store of a model as it is now; another one after its weights or its precision have changed."""
         state, setting = _state(model), _setting(device)
         opened = self._stores.get(id(model))
         if opened is not None and (opened.state, opened.setting) == (state, setting):
@@ -177,7 +177,7 @@ def can_be_kept(model: FixedModel) -> bool:
 
 
 def fingerprint(model: FixedModel, setting: str = "") -> str:
-    """A hash of all that the vectors depend on beside the word ids: weights, gates, layout, boundary, `setting`."""
+    """A hash of all that the vectors depend on, except the word ids: weights, gates, layout, boundary, `setting`."""
     digest = sha256()
     about = [FORMAT, model.direction, model.boundary_id, model.describe(), setting]
     digest.update(json.dumps(about, sort_keys=True).encode())

@@ -50,7 +50,7 @@ def check_autocast(autocast: str | None, owner: str) -> None:
     autocast : `str`, optional
         `None`, "auto", "bfloat16" or "float16".
     owner : `str`
-        The registered name of what has the setting.
+        The registered name of the object with the setting, for messages.
 
     Raises `ConfigurationError` for another value, and for a precision that no device of this machine has.
     """
@@ -75,7 +75,7 @@ def resolve_autocast(autocast: str | None, device: torch.device, owner: str) -> 
         `None`; "auto" for bfloat16 where the device has it; "bfloat16" or "float16".
     device : `torch.device`
     owner : `str`
-        The registered name of what has the setting.
+        The registered name of the object with the setting, for messages.
 
     Raises `ConfigurationError` for another value, and for a precision asked for by name that the device lacks.
     """

@@ -30,15 +30,15 @@ class VectorStore:
     Keeps arrays of shape (n, size) in a directory, each under a key of 16 bytes.
 
     Rows are appended to one file, and then a record of them to another, by one process at a time. A process that is
-    killed leaves rows without a record, or a part of a record: the next one that writes takes their place, and readers
-    pass over them. Rows are checked when they are first read; damaged ones count as not there, and may be written anew.
+    killed leaves rows without a record, or a part of a record: readers skip them, and the next writer overwrites them.
+    Rows are checked when they are first read; damaged ones count as missing, and can be written again.
 
-    A disk that is full or cannot be written is no error: what cannot be kept is left out, with one warning.
+    A full or read-only disk is not an error: arrays that cannot be written are left out, with one warning.
 
     # Parameters
 
     directory : `str`
-        Is created when something is written.
+        Created by the first write.
     size : `int`
         The number of columns.
     dtype : `str`
@@ -66,7 +66,7 @@ class VectorStore:
         return sum(entry.rows for entry in self._entries.values())
 
     def refresh(self) -> None:
-        """Takes in what other processes have written since the last look, or that somebody has removed it all."""
+        """Reads what other processes have written since the last call; an empty store if the files were removed."""
         try:
             index_size = os.path.getsize(self._path(INDEX))
         except OSError:
@@ -80,7 +80,7 @@ class VectorStore:
             self._rows_used = max(self._rows_used, entry.first + entry.rows)
 
     def get(self, key: bytes) -> Optional[numpy.ndarray]:
-        """The array of a key, shape (n, size), as a part of the memory map; `None` if there is none."""
+        """The array of a key, shape (n, size), as a part of the memory map; `None` if the key is missing."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -92,12 +92,12 @@ class VectorStore:
             if key in self._checked or zlib.crc32(rows.data) == entry.checksum:
                 self._checked.add(key)
                 return rows
-        logger.warning("Damaged vectors in '%s' are left out, and are computed anew.", self.directory)
+        logger.warning("Damaged vectors in '%s' are ignored and computed again.", self.directory)
         del self._entries[key]
         return None
 
     def add(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
-        """Keeps arrays of shape (n, size), but for those that another process has kept in the meantime."""
+        """Writes arrays of shape (n, size), except those that another process has written in the meantime."""
         if not self._writable:
             return
         try:
@@ -109,13 +109,13 @@ class VectorStore:
         except (OSError, NotImplementedError) as error:  # the second: a file system without locks
             self._writable = False
             logger.warning(
-                "Vectors cannot be kept in '%s' any more, so they will be computed each time: %s",
+                "Vectors cannot be written to '%s', so they will be computed each time: %s",
                 self.directory,
                 error,
             )
 
     def _append(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
-        """Only under the lock, and when the index was just read."""
+        """Call it under the lock only, right after the index was read."""
         records = []
         first = self._rows_used
         with open(self._path(VECTORS), "ab"):
@@ -129,7 +129,7 @@ class VectorStore:
                 records.append(record + _CHECKSUM.pack(zlib.crc32(record)))
                 first += len(rows)
         with open(self._path(INDEX), "ab") as index:
-            index.truncate(self._index_read)  # what a killed process has left
+            index.truncate(self._index_read)  # removes the part of a record that a killed process left
             index.write(b"".join(records))
 
     def _new_records(self) -> Iterator[Tuple[bytes, _Entry]]:

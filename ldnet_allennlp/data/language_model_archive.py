@@ -31,7 +31,7 @@ class PretrainedLanguageModel(NamedTuple):
     """Every word in the order of its row in `embedding`; the padding and the unknown token are the first two."""
 
     boundary: str | None
-    """The token between sentences, if the vocabulary knows one."""
+    """The token between sentences, if the vocabulary has one."""
 
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:

@@ -48,7 +48,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
     contextualizer continues from one window to the next. Sentences neither use nor change the states of a stream.
     The vocabulary is sorted by falling frequency, as AllenNLP makes it. The padding is not a class of the softmax.
 
-    A backward model predicts each token from those after it: each sentence or window is reversed within its own length
+    A backward model predicts each token from those after it: each sentence or window is reversed within its length
     before the contextualizer reads it. All outputs are in the natural order.
 
     Registered as a `Model` with name "adaptive_language_model".
@@ -140,7 +140,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         self._contextualizer = contextualizer
         self._bidirectional = bidirectional
         self.direction = "bidirectional" if bidirectional else direction
-        # The size of what each direction predicts from.
+        # The size of the vectors from which each direction predicts.
         full_dim = getattr(contextualizer, "full_output_dim", contextualizer.get_output_dim())
         self._forward_dim = full_dim // (2 if bidirectional else 1)
         self._dropout = torch.nn.Dropout(dropout or 0.0)

@@ -1,4 +1,4 @@
-"""The directions of a language model: what each one reads and predicts."""
+"""The directions of a language model: their targets, their vectors, their checks."""
 
 import torch
 from allennlp.common.checks import ConfigurationError

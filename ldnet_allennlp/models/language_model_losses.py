@@ -45,7 +45,7 @@ class LanguageModelLosses(LanguageModel):
         self._projection = None
 
     def reset_states(self) -> None:
-        """Makes a `stateful` contextualizer start anew with the next window."""
+        """Clears the states of a `stateful` contextualizer, which the next window would start from."""
         self._contextualizer.reset_states()
 
     def stream_state(self) -> Dict[str, Any]:
@@ -76,7 +76,7 @@ class LanguageModelLosses(LanguageModel):
     @torch.no_grad()
     def token_log_probs(self, source: TextFieldTensors) -> Dict[str, torch.Tensor]:
         """
-        The log-probability of each token of whole sentences, for a model in evaluation mode.
+        The log-probability of each token of whole sentences, in evaluation mode.
 
         # Parameters
 
@@ -113,8 +113,8 @@ class LanguageModelLosses(LanguageModel):
     @overrides
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         """
-        The exact perplexity exp(-sum of log-probabilities / number of targets) of all that was read: see
-        `CorpusPerplexity`. A bidirectional model gives both directions' as well, and their geometric mean.
+        The exact perplexity exp(-sum of log-probabilities / number of targets) of the text that was read, see
+        `CorpusPerplexity`; for a bidirectional model that of both directions, and their geometric mean.
         """
         return {name: metric.get_metric(reset=reset) for name, metric in self._perplexities.items()}
 
@@ -160,7 +160,7 @@ class LanguageModelLosses(LanguageModel):
         token_embeddings: Optional[torch.Tensor] = None,
         host_targets: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """The negative log-likelihood of one direction, summed over its targets, given them on the CPU too or not."""
+        """The negative log-likelihood of one direction, summed over its targets."""
         assert self._softmax_loss is not None
         embeddings = direction_embeddings.flatten(end_dim=1)  # (B * T, size of a direction)
         targets = direction_targets.flatten()  # (B * T,)

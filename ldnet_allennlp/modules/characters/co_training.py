@@ -65,7 +65,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         The key of the `sentence_character_lstm` among the token embedders.
     indexer : `str`, optional (default = `"tokens"`)
         The key of the indexer (type `single_id`) that gives the words to predict. The words of its namespace are
-        the softmax's; so `lowercase_tokens` and the vocabulary's `min_count` decide what they are.
+        the softmax's: `lowercase_tokens` and the vocabulary's `min_count` determine them.
     namespace : `str`, optional
         That indexer's namespace, by default the indexer's key.
     lambda_0 : `float`, optional (default = `1.0`)
@@ -73,7 +73,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
     num_highway_layers : `int`, optional (default = `1`)
         Highway layers between the states and the softmax. The original has 1.
     dropout : `float`, optional (default = `0.0`)
-        Before and, where there are any, after the highway layers. The original has 0.55, as everywhere.
+        Before and, if any, after the highway layers. The original has 0.55, as everywhere.
     cutoffs : `List[int]`, optional
         Makes the softmax an `AdaptiveSoftmax` with these; by default it is a full softmax, as in the original. For
         training vocabularies above some 20,000 words, [2000, 10000] is a fair choice.
@@ -141,8 +141,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         states : `CharacterStates`
             With end positions, as `recording` gives them.
         tokens : `TextFieldTensors`
-            What they were computed from. Words that the softmax does not know, because the vocabulary has grown
-            since it was made, are the unknown one.
+            The tokens of the states. Words that the vocabulary gained after the softmax was made count as unknown.
         """
         words = self._words(states, tokens)
         kept = states.mask

@@ -33,9 +33,9 @@ class CharacterStrings(NamedTuple):
     segments : `List[Tuple[int, int]]`
         For each segment its number of steps and of sentences; the products add up to N.
     forward_slots, backward_slots : `torch.LongTensor`
-        Shape (B, T): the slot where the state stands for the word. 0 where there is nothing to read.
+        Shape (B, T): the slot of the state that represents the word; 0 where there is none.
     mask : `torch.BoolTensor`
-        Shape (B, T): whether there is something to read.
+        Shape (B, T): whether there is a word or an end position.
     """
 
     forward_codes: torch.Tensor

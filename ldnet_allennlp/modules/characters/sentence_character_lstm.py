@@ -113,7 +113,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         if vocab is None and num_embeddings is None:
             raise ConfigurationError(
                 "sentence_character_lstm got neither a vocab nor num_embeddings; one of them must "
-                "tell the number of characters."
+                "give the number of characters."
             )
         self.embedding_dim = embedding_dim
         self.hidden_size = hidden_size
@@ -206,7 +206,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         if token_characters.dim() != 3:
             raise ConfigurationError(
                 f"sentence_character_lstm got a tensor of shape {tuple(token_characters.shape)}; expected "
-                "(batch, words, characters), which is what the indexer of type 'characters' gives."
+                "(batch, words, characters), the output of the indexer of type 'characters'."
             )
         strings = pack_characters(token_characters, end_position)
         self._check_ids(strings.forward_codes)
@@ -278,5 +278,5 @@ def _check_probability(**probabilities: float) -> None:
 
 def _check_choice(name: str, value: Optional[str], choices: List[Optional[str]]) -> None:
     if value not in choices:
-        known = ", ".join(repr(choice) for choice in choices)
-        raise ConfigurationError(f"{name} of sentence_character_lstm is {value!r}; expected one of {known}.")
+        names = ", ".join(repr(choice) for choice in choices)
+        raise ConfigurationError(f"{name} of sentence_character_lstm is {value!r}; expected one of {names}.")

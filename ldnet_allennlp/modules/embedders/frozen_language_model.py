@@ -28,11 +28,11 @@ class FrozenLanguageModel(torch.nn.Module):
     num_words : `int`
         The size of the vocabulary.
     boundary_id : `int`, optional
-        The id of the sentence boundary, which is read first; `None` if sentences start with their first word.
+        The id of the sentence boundary, which is read before the first word; `None` without one.
     boundary : `str`, optional
         The boundary itself.
     layers : `List[List[int]]`, optional
-        The numbers that the layers had before pruning, one list a direction.
+        The numbers of the layers before pruning, one list per direction.
     train_gates, requires_grad : `bool`
         Whether the gates, and the language model itself, are trained.
     mixture : `bool`
@@ -139,17 +139,17 @@ class FrozenLanguageModel(torch.nn.Module):
         # Parameters
 
         keep : `List[List[int]]`
-            The numbers of the layers to keep, as in `layers`, one list a direction.
+            The numbers of the layers to keep, as in `layers`, one list per direction.
 
         # Returns
 
         `torch.Tensor`
-            The columns of the old output that are left.
+            The columns of the old output that the new output holds.
 
-        Raises `ConfigurationError` if a layer to keep is not there.
+        Raises `ConfigurationError` if a layer to keep does not exist.
         """
-        for numbers, wanted in zip(self.layers, keep):
-            missing = sorted(set(wanted) - set(numbers))
+        for numbers, kept in zip(self.layers, keep):
+            missing = sorted(set(kept) - set(numbers))
             if missing:
                 raise ConfigurationError(
                     f"The {self.direction} language model has the layers {numbers}, "
@@ -184,7 +184,7 @@ class FrozenLanguageModel(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (output size,): what the output is to be multiplied with to be what it was.
+            Shape (output size,): factors that turn the output into the previous one.
         """
         if isinstance(self.selection, StackedLayers):
             return torch.ones(self.get_output_dim(), device=self.selection.gates.device)
@@ -231,7 +231,7 @@ class FrozenLanguageModel(torch.nn.Module):
         mask: torch.Tensor,
         lengths: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """Reads a boundary first, and one more after the last word if `lengths` are given."""
+        """Reads a boundary first and, if `lengths` are given, another after the last word."""
         steps = token_ids.size(1)
         if self.boundary_id is None:
             return self.selection(self.embedding(token_ids), mask)

@@ -35,19 +35,19 @@ class LanguageModelSource(FromParams):
         serialization directory. Needed in training only. AllenNLP leaves out keys of this name when it loads an
         archive.
     contextualizer : `Seq2SeqEncoder`, optional
-        The "ld_rnn" or "stacked_rnn" to build, for a model whose weights come from elsewhere. `ldnet-prune` writes it.
+        The "ld_rnn" or "stacked_rnn" to build, for a model whose weights are loaded later. `ldnet-prune` writes it.
     boundary : `str`, optional
         The sentence boundary that is read before the words of a sentence; with `pretrained_file`, the one the
         language model was trained with is the default. An empty string stands for none.
     layers : `List[List[int]]`, optional
-        Which layers of the unpruned language model, from 0, a pruned `contextualizer` kept: one list a stack.
+        The layers of the unpruned language model, from 0, that a pruned `contextualizer` kept: one list per stack.
     unpruned_layers : `List[int]`, optional
-        How many layers each stack of the unpruned language model had. Reports show it.
+        The number of layers of each stack of the unpruned language model, for reports.
     mixture : `bool`, optional (default = `False`)
-        For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers, with trained weights,
-        and not its top layer. See `StackedLayers`.
+        For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers with trained weights, instead
+        of its top layer. See `StackedLayers`.
     embedding_dtype : `str`, optional (default = `"float32"`)
-        How the word vectors are stored, in memory and in archives: "float32" or, in half the space, "float16".
+        The precision of the stored word vectors, in memory and in archives: "float32", or "float16" for half the space.
 
     Raises `ConfigurationError` if the contextualizer is of another kind.
     """
@@ -186,7 +186,7 @@ def _read(vocab: Vocabulary, namespace: str, direction: str, archive_path: str) 
         )
     words = words_namespace(namespace)
     backward = words_namespace(namespace, backward=True)
-    # Where the backward one has a namespace of its own already, that is the one that is read.
+    # A backward model with a namespace of its own keeps it.
     if (direction == "backward" and has_words(vocab, words)) and (
         has_words(vocab, backward) or words_of(vocab, words) != language_model.words
     ):

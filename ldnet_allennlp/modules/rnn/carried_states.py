@@ -1,4 +1,4 @@
-"""The hidden states that an encoder carries from one window of a text to the next."""
+"""Hidden states that an encoder carries from one window of a text to the next."""
 
 import copy
 import itertools
@@ -13,7 +13,7 @@ from ldnet_allennlp.modules.rnn.layers import LayerState
 
 
 class CarriedStates:
-    """The states in which the layers of one direction ended, detached. `layers` is `None` when they start anew."""
+    """The detached final states of the layers of one direction; `layers` is `None` before the first window."""
 
     def __init__(self) -> None:
         self.layers: Optional[List[LayerState]] = None
@@ -23,7 +23,7 @@ class CarriedStates:
         # Parameters
 
         mask : `torch.BoolTensor`, optional
-            Shape (B,): which rows start anew. All, if not given.
+            Shape (B,): the rows to reset; all by default.
         """
         if mask is None or self.layers is None:
             self.layers = None
@@ -32,7 +32,7 @@ class CarriedStates:
         self.layers = [tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self.layers]
 
     def for_batch(self, batch_size: int) -> Optional[List[LayerState]]:
-        """Where the layers start. Raises `ConfigurationError` if the states belong to another number of rows."""
+        """The states to start from. Raises `ConfigurationError` if they belong to another number of rows."""
         if self.layers and self.layers[0][0].size(0) != batch_size:
             raise ConfigurationError(
                 f"The states of this stateful encoder belong to a batch of {self.layers[0][0].size(0)} streams, "
@@ -41,7 +41,7 @@ class CarriedStates:
         return self.layers
 
     def keep(self, states: Sequence[LayerState]) -> None:
-        """Notes in which states the layers ended."""
+        """Stores the final states of the layers."""
         self.layers = [tuple(tensor.detach() for tensor in state) for state in states]
 
 
@@ -62,30 +62,30 @@ class CarryingEncoder(Seq2SeqEncoder):
     @overrides
     def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
         """
-        Forgets the states of a `stateful` encoder.
+        Clears the states of a `stateful` encoder.
 
         # Parameters
 
         mask : `torch.BoolTensor`, optional
-            Shape (B,): which rows to reset. All, if not given.
+            Shape (B,): the rows to reset; all by default.
         """
         for states in self.carried:
             states.reset(mask)
 
     def get_states(self) -> List[Optional[List[LayerState]]]:
-        """The states of each direction's layers, `None` where they start anew. For checkpoints."""
+        """The states of each direction's layers, `None` before the first window. For checkpoints."""
         return [states.layers for states in self.carried]
 
     def set_states(self, states: List[Optional[List[LayerState]]]) -> None:
-        """Goes on from what `get_states` gave."""
+        """Continues from the states that `get_states` returned."""
         for carried, layers in zip(self.carried, states):
             carried.layers = layers
 
 
 def without_states(encoder: Any) -> Any:
     """
-    An encoder with the same weights that starts each call anew, and neither reads nor changes the states that the
-    given one carries. (The given one itself, if no module in it is stateful.)
+    An encoder with the same weights that starts each call from zeros, and neither reads nor changes the states that
+    `encoder` carries. Returns `encoder` itself if no module in it is stateful.
     """
     if not any(getattr(module, "stateful", False) for module in encoder.modules()):
         return encoder
@@ -100,8 +100,8 @@ def without_states(encoder: Any) -> Any:
 
 def lengths_if_needed(mask: Optional[torch.BoolTensor]) -> Optional[torch.Tensor]:
     """
-    The length of each row, shape (B,), on the CPU; `None` where all rows fill the window: only rows that end before
-    it does must be packed for their last states to be right, and packing costs time.
+    The length of each row, shape (B,), on the CPU; `None` if all rows fill the window. Only shorter rows need packing,
+    which is slower, for their final states to be right.
     """
     if mask is None:
         return None

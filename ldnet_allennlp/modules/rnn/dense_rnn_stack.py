@@ -14,8 +14,8 @@ class LayerDropout(torch.nn.Module):
     """
     Hides the whole output of a layer from the layers above it, in training only.
 
-    One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn
-    to do without this one, which is what makes it possible to cut layers out later (LD-Net, section 3.2).
+    One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
+    this one, so that layers can be pruned later (LD-Net, section 3.2).
 
     # Parameters
 
@@ -31,7 +31,7 @@ class LayerDropout(torch.nn.Module):
 
     def is_hidden(self) -> bool:
         """Draws once; always `False` outside of training."""
-        # The draw is made on the CPU: there it costs no synchronisation when the model is on a GPU.
+        # A draw on the CPU needs no synchronization with a GPU.
         return self.training and self.p > 0 and bool(torch.rand((), device="cpu") < self.p)
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
@@ -90,20 +90,20 @@ class DenseRnnStack(torch.nn.Module):
         gates : `torch.Tensor`, optional
             Shape (num_layers,): layer l gives `gates[l]` times its output, to later layers and to the caller.
         states : `list[LayerState]`, optional
-            The state each layer starts from; zeros if not given.
+            The state each layer starts from; zeros by default.
         lengths : `torch.Tensor`, optional
-            Shape (B,), on the CPU. Given only when the final states are wanted as of each row's last real
-            step: the rows then stop there. Outputs at padded steps are unspecified in any case.
+            Shape (B,), on the CPU: the rows stop there, so that the final states are those of their last real steps.
+            Outputs at padded steps are unspecified with and without it.
 
         # Returns
 
         `tuple[torch.Tensor, list[LayerState]]`
             The outputs (B, T, D + num_layers * hidden_size), and the state of each layer after the last step.
         """
-        # A hidden layer is left out of what later layers read, with its weights, instead of being read as zeros.
+        # Later layers skip a hidden layer and its weights, instead of reading zeros.
         can_skip = lengths is None and all(map(reads_columns, self.layers))
         outputs = [inputs]
-        visible = [inputs]  # what later layers read
+        visible = [inputs]  # the input of later layers
         columns = [torch.arange(inputs.size(-1))]  # which columns of their input weights read it
         final_states = []
         for number, layer in enumerate(self.layers):

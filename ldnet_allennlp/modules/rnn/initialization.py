@@ -1,4 +1,4 @@
-"""How the original LD-Net initialises its parameters (`model_word_ada/utils.py`, `model_seq/utils.py`)."""
+"""Initialization as in the original LD-Net (`model_word_ada/utils.py`, `model_seq/utils.py`)."""
 
 import math
 from typing import Optional
@@ -9,18 +9,17 @@ import torch
 @torch.no_grad()
 def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
     """
-    Initialises a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn
-    from U(-a, a) with a = sqrt(6 / (rows / 4 + columns)), so each of the four gates gets Glorot's range of
-    its own; the biases are 0 except for the forget gate. A GRU and a plain RNN keep PyTorch's own
-    initialisation.
+    Initializes a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn from U(-a,
+    a) with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; the biases are 0 except for
+    the forget gate. A GRU and a plain RNN keep PyTorch's initialization.
 
     # Parameters
 
     module : `torch.nn.RNNBase`
         A `torch.nn.LSTM`, `GRU` or `RNN` of any depth, one or both directions. The projection of an LSTM with
-        a `proj_size` is initialised like a linear layer.
+        a `proj_size` is initialized like a linear layer.
     forget_bias : `float`, optional (default = `2.0`)
-        What the forget gate's two bias vectors add up to; each gets half. The original sets both to 1.
+        The sum of the forget gate's two bias vectors; each gets half. The original sets both to 1.
     """
     if not isinstance(module, torch.nn.LSTM):
         return
@@ -56,8 +55,8 @@ def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -
 @torch.no_grad()
 def init_linear_(linear: torch.nn.Linear) -> None:
     """
-    Initialises a linear layer in place: the weight from U(-a, a) with a = sqrt(6 / (inputs + outputs))
-    (Glorot's range), the bias, where there is one, with 0.
+    Initializes a linear layer in place: the weight from U(-a, a) with a = sqrt(6 / (inputs + outputs)) (Glorot's
+    range), the bias, if any, with 0.
     """
     _uniform_(linear.weight, 6.0 / (linear.in_features + linear.out_features))
     if linear.bias is not None:

@@ -20,8 +20,8 @@ class LdRnn(CarryingEncoder):
     `model_word_ada/ldnet.py` of the original).
 
     Every layer reads the input and the outputs of all earlier layers, and the output holds all of them:
-    `[x_0; h_1; ...; h_L]`. With layer-wise dropout each layer's output is hidden from the later layers now
-    and then, so that no layer becomes indispensable.
+    `[x_0; h_1; ...; h_L]`. Layer-wise dropout hides a layer's output from the later layers at random, so that no layer
+    becomes indispensable.
 
     Registered as a `Seq2SeqEncoder` with name "ld_rnn".
 
@@ -39,16 +39,15 @@ class LdRnn(CarryingEncoder):
     dropout : `float`, optional (default = `0.0`)
         Dropout on the input of every layer, with a fresh mask for each.
     layer_dropout : `float`, optional (default = `0.0`)
-        The probability that a layer's output is replaced by zeros in what the later layers read: one draw a
-        layer and batch, in training only, nothing rescaled. The output still holds the real vectors.
-        The published language models use 0.5.
+        The probability that the later layers read zeros in place of a layer's output: one draw per layer and batch, in
+        training only, nothing rescaled. The output still holds the real vectors. The published language models use 0.5.
     bidirectional : `bool`, optional (default = `False`)
-        Whether a second, independent stack reads each sentence reversed within its own length. The output is
-        then `[forward; backward]`, each with its own copy of the input, as AllenNLP's language model expects.
+        Whether a second, independent stack reads each sentence reversed within its length. The output is then
+        `[forward; backward]`, each with a copy of the input, as AllenNLP's language model expects.
     stateful : `bool`, optional (default = `False`)
-        Whether each call starts from the (detached) states in which the previous one ended, as for reading a
-        text in windows. `reset_states` starts anew. With `bidirectional` the two directions read different places
-        of the text, and `read_windows` reads both; `forward` reads whole sentences then, and carries nothing.
+        Whether each call starts from the (detached) final states of the previous one, to read a text in windows.
+        `reset_states` clears them. With `bidirectional` the two directions read different places of the text through
+        `read_windows`; `forward` reads whole sentences then, and carries nothing.
     return_all_layers : `bool`, optional (default = `False`)
         Whether `forward` returns the layers one by one, without the input: a list of L tensors of size H (2 H if
         bidirectional). allennlp-models' "language_model_token_embedder" sets it.
@@ -121,7 +120,7 @@ class LdRnn(CarryingEncoder):
         return self._bidirectional
 
     def describe(self) -> Dict[str, Any]:
-        """The constructor's arguments, without those that matter in training only."""
+        """The constructor's arguments, without those of training alone."""
         counts = self.layer_counts
         return {
             "type": "ld_rnn",
@@ -171,8 +170,8 @@ class LdRnn(CarryingEncoder):
         backward_mask: Optional[torch.BoolTensor] = None,
     ) -> torch.Tensor:
         """
-        One window of a text for each direction of a bidirectional encoder: the forward layers come from the start
-        of the text, the backward ones from its end. If it is `stateful`, each goes on where it stopped.
+        Reads one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
+        the text, the backward ones from its end. If it is `stateful`, each direction continues where it stopped.
 
         # Parameters
 

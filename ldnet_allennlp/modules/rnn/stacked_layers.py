@@ -1,4 +1,4 @@
-"""What an "ldnet" token embedder reads of a plain stack: its top layer, or an ELMo-style mixture."""
+"""The output of a plain stack for an "ldnet" token embedder: its top layer, or an ELMo-style mixture."""
 
 from typing import List, Optional
 
@@ -11,9 +11,9 @@ from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
 
 class StackedLayers(torch.nn.Module):
     """
-    Stands where a `LayerSelection` stands for an `LdRnn`, for a `StackedRnn`: gives its top layer
-    (`model_seq/seqlm.py` of the original LD-Net), or the mixture gamma * sum_l softmax(w)_l h_l of all layers,
-    in which the word vector has no part (`model_seq/elmo.py`). There are no gates to train and no layers to cut.
+    The counterpart of `LayerSelection` for a `StackedRnn`: its top layer (`model_seq/seqlm.py` of the original LD-Net),
+    or the mixture gamma * sum_l softmax(w)_l h_l of all layers, without the word vector (`model_seq/elmo.py`). It has
+    no gates to train and no layers to prune.
 
     # Parameters
 
@@ -22,7 +22,7 @@ class StackedLayers(torch.nn.Module):
     mixture : `bool`
         Whether to mix all layers. The weights w and gamma are trained.
     freeze_encoder : `bool`
-        Whether the network's own weights stay as they are.
+        Whether the network's weights stay as they are.
     """
 
     gates: torch.Tensor
@@ -31,7 +31,7 @@ class StackedLayers(torch.nn.Module):
         super().__init__()
         self.encoder = encoder
         self.mixture = ScalarMix(encoder.num_layers) if mixture else None
-        # What reads the gates of all language models together finds none here.
+        # For code that reads the gates of all language models together.
         self.register_buffer("gates", torch.zeros(0), persistent=False)
         if freeze_encoder:
             for parameter in encoder.parameters():
@@ -47,7 +47,7 @@ class StackedLayers(torch.nn.Module):
 
     def regularizer(self) -> torch.Tensor:
         """
-        sum_l (w_l - 1 / L)^2 over the raw weights of the mixture of L layers, as the original has it: a scalar,
+        sum_l (w_l - 1 / L)^2 over the raw weights of the mixture of L layers, as in the original: a scalar,
         0 without a mixture.
         """
         if self.mixture is None:

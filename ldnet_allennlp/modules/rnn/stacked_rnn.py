@@ -1,4 +1,4 @@
-"""A plain stack of recurrent layers whose layers can all be read."""
+"""A plain stack of recurrent layers that gives access to every layer."""
 
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -15,9 +15,8 @@ from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, check_cell_type
 @Seq2SeqEncoder.register("stacked_rnn")
 class StackedRnn(CarryingEncoder):
     """
-    Recurrent layers one upon the other, without the connections of an `LdRnn`: layer l reads layer l - 1, and
-    the output is the top layer (`model_word_ada/basic.py` of the original LD-Net). `all_layers` gives every
-    layer, which is what an ELMo-style mixture reads.
+    Stacked recurrent layers without the dense connections of an `LdRnn`: layer l reads layer l - 1, and the output is
+    the top layer (`model_word_ada/basic.py` of the original LD-Net). An ELMo-style mixture reads `all_layers`.
 
     Registered as a `Seq2SeqEncoder` with name "stacked_rnn".
 
@@ -36,7 +35,7 @@ class StackedRnn(CarryingEncoder):
     stateful : `bool`, optional (default = `False`)
         Whether each call starts from the (detached) states in which the previous one ended.
     return_all_layers : `bool`, optional (default = `False`)
-        Whether `forward` returns what `all_layers` gives. allennlp-models' "language_model_token_embedder" sets it.
+        Whether `forward` returns `all_layers`. allennlp-models' "language_model_token_embedder" sets it.
 
     Raises `ConfigurationError` for an unknown cell type, sizes below 1, or a dropout outside [0, 1].
     """
@@ -89,7 +88,7 @@ class StackedRnn(CarryingEncoder):
         return False
 
     def describe(self) -> Dict[str, Any]:
-        """The constructor's arguments, without those that matter in training only."""
+        """The constructor's arguments, without those of training alone."""
         return {
             "type": "stacked_rnn",
             "input_size": self.input_size,

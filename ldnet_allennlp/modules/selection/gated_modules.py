@@ -26,7 +26,7 @@ def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
 
 
 def trained_selections(model: torch.nn.Module) -> Dict[str, LayerSelection]:
-    """Every `LayerSelection` in a model whose gates are trained, by its name there."""
+    """The layer selections of a model whose gates are trained, by their names in it."""
     return {
         name: module
         for name, module in model.named_modules()
@@ -40,7 +40,7 @@ def count_kept_layers(model: torch.nn.Module) -> int:
 
 
 def selection_metrics(model: torch.nn.Module) -> Dict[str, float]:
-    """The metrics (see `metrics_of_stacks`) of all gates that are trained; none if there are none."""
+    """The metrics (see `metrics_of_stacks`) of all trained gates; empty without any."""
     stacks = list(_trained_stacks(model))
     names = [stack.name for stack in stacks]
     if len(set(names)) < len(names):  # several embedders or encoders

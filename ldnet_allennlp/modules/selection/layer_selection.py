@@ -48,8 +48,8 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     encoder : `LdRnn`
         The encoder whose layers get gates.
     lambda_0 : `float`, optional (default = `0.0`)
-        The weight of the penalty on this encoder's own gates, at least 0. Leave it at 0 where a wrapper takes
-        the penalty over several encoders together, as the "ldnet" token embedder does.
+        The weight of the penalty on this encoder's gates, at least 0. Leave it at 0 where a wrapper takes the penalty
+        over several encoders together, as the "ldnet" token embedder does.
     lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
     max_multiply_adds : `float`, optional
         The budget, see `LayerBudget`; `max_layers` is another name of `lambda_1` in configs. Multiply-adds are those
@@ -59,7 +59,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     train_gates : `bool`, optional (default = `True`)
         Whether the gates have gradients.
     freeze_encoder : `bool`, optional (default = `True`)
-        Whether the encoder's own weights stay as they are. The published method never trains them.
+        Whether the encoder's weights stay as they are. The published method never trains them.
     return_all_layers : `bool`, optional (default = `False`)
         See `LdRnn`. The layers are multiplied by their gates.
 
@@ -146,7 +146,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         return list(self.gates.split(self.encoder.layer_counts))
 
     def kept_layers(self) -> List[List[int]]:
-        """The numbers, from 0, of the layers whose gate is above 0: one list a direction."""
+        """The numbers, from 0, of the layers whose gate is above 0: one list per direction."""
         return [
             [number for number, gate in enumerate(gates.tolist()) if gate > 0]
             for gates in self.direction_gates()
@@ -154,22 +154,22 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> List[GatedStack]:
         """
-        Each direction's gates with what its layers cost.
+        Each direction's gates and the cost of its layers.
 
         # Parameters
 
         names : `Sequence[str]`, optional
-            What the directions are called.
+            The names of the directions.
         projection_dim : `int`, optional (default = `0`)
-            The size of what the output is projected to, where that is to be counted.
+            The size of a projection of the output, to count its columns.
         """
         size, gates_of_cell = self.encoder.hidden_size, CELLS[self.encoder.cell_type].num_gates
-        own = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
+        layer_cost = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
         return [
             GatedStack(
                 name,
                 gates,
-                layer_cost=own,
+                layer_cost=layer_cost,
                 pair_cost=gates_of_cell * size * size,
                 fixed_cost=self.encoder.input_size * projection_dim,
             )
@@ -177,7 +177,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         ]
 
     def penalty(self) -> torch.Tensor:
-        """The penalty (see `LayerBudget`) on this encoder's own gates. A scalar."""
+        """The penalty (see `LayerBudget`) on this encoder's gates. A scalar."""
         return self.budget.penalty(self.gated_stacks(), self.lambda_0)
 
     def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
@@ -188,14 +188,14 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         # Parameters
 
         keep : `List[List[int]]`, optional
-            The layers to keep, one list a direction, in any order. `kept_layers()`, if not given.
+            The layers to keep, one list per direction, in any order; `kept_layers()` by default.
 
         # Returns
 
         `PrunedLayers`
             A new encoder, in evaluation or training mode like this one; this object is left as it is.
 
-        Raises `ConfigurationError` if `keep` names a layer that is not there.
+        Raises `ConfigurationError` if `keep` names a layer that does not exist.
         """
         keep = self.kept_layers() if keep is None else self._checked(keep)
         description = self.encoder.describe()
@@ -224,8 +224,8 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         # Returns
 
         `torch.Tensor`
-            Shape (output size,): what the output is to be multiplied with to be what it was before, the gate for each
-            column of a layer and 1 for the input's.
+            Shape (output size,): factors that turn the output into the previous one: the gate for each column of a
+            layer, 1 for the input's.
         """
         input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
         factors = []

@@ -1,5 +1,5 @@
 """
-What a network costs, counted as the LD-Net paper counts it: multiply-adds a word.
+The cost of a network in multiply-adds per word, counted as in the LD-Net paper.
 
 The paper (section 4.1) counts the products with the weight matrices of RNNs and linear layers. Look-ups, biases,
 activations, element-wise products and decoding are free. An LSTM with input size D and hidden size H costs
@@ -46,13 +46,13 @@ _OVER_WORD_PIECES = (PretrainedTransformerEmbedder, PretrainedTransformerMismatc
 
 
 class Count(NamedTuple):
-    """What was counted, and what could not be."""
+    """The cost of a module."""
 
     multiply_adds: float
     """A word."""
 
     not_counted: List[str]
-    """The parts with weights of which it is not known how often they are used: name, class and why."""
+    """The parts that cannot be counted: name, class and reason."""
 
 
 def rnn_multiply_adds(rnn: Any) -> int:
@@ -72,7 +72,7 @@ def rnn_multiply_adds(rnn: Any) -> int:
 
 def multiply_adds(module: torch.nn.Module, characters_per_word: Optional[float] = None) -> float:
     """
-    The multiply-adds that a tagger spends on a word, of all that `count_multiply_adds` can count.
+    The multiply-adds per word of everything in a module that `count_multiply_adds` can count.
 
     # Parameters
 
@@ -95,10 +95,10 @@ def count_multiply_adds(
     module: torch.nn.Module, characters_per_word: Optional[float] = None, name: str = ""
 ) -> Count:
     """
-    Counts a part of which everything runs once a word: its RNNs and its linear layers.
+    Counts a part that runs once per word: its RNNs and its linear layers.
 
-    A part that runs over characters has a method `multiply_adds(characters_per_word)` of its own, or is AllenNLP's
-    `TokenCharactersEncoder`, whose RNN takes a step for each character. Embeddings, biases and decoding are free, as
+    A part that runs over characters has a method `multiply_adds(characters_per_word)`, or is AllenNLP's
+    `TokenCharactersEncoder`, whose RNN runs once per character. Embeddings, biases and decoding are free, as
     in the paper. Other modules that own matrices (convolutions, attention, bilinear forms) are not counted, and
     neither are transformers, which run over word pieces.
 
@@ -113,15 +113,15 @@ def count_multiply_adds(
 
     `Count`
     """
-    own_count = getattr(module, "multiply_adds", None)
-    if own_count is not None or isinstance(module, TokenCharactersEncoder):
+    count_of_module = getattr(module, "multiply_adds", None)
+    if count_of_module is not None or isinstance(module, TokenCharactersEncoder):
         if characters_per_word is None:
             raise ValueError(
                 f"A {type(module).__name__} runs over characters: characters_per_word was expected."
             )
         if isinstance(module, TokenCharactersEncoder):
             return _count_over_characters(module, characters_per_word, name)
-        return Count(float(own_count(characters_per_word)), [])  # type: ignore[misc]
+        return Count(float(count_of_module(characters_per_word)), [])  # type: ignore[misc]
     if _is_rnn(module):
         return Count(float(rnn_multiply_adds(module)), [])
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
@@ -130,11 +130,11 @@ def count_multiply_adds(
         return Count(0.0, [])
     label = f"{name or 'the model'} ({type(module).__name__})"
     if isinstance(module, _OVER_WORD_PIECES):
-        return Count(0.0, [f"{label}: it runs over word pieces, whose number is not known"])
+        return Count(0.0, [f"{label}: it runs over word pieces, whose number is unknown"])
     if not isinstance(module, _EMBEDDINGS) and any(
         parameter.dim() > 1 for parameter in module.parameters(recurse=False)
     ):
-        return Count(0.0, [f"{label}: how often its weights are used is not known"])
+        return Count(0.0, [f"{label}: how often its weights are used is unknown"])
     parts = [
         count_multiply_adds(child, characters_per_word, f"{name}.{key}" if name else key)
         for key, child in module.named_children()
@@ -145,7 +145,7 @@ def count_multiply_adds(
 
 
 def _count_over_characters(module: TokenCharactersEncoder, characters: float, name: str) -> Count:
-    """RNNs take a step for each character; linear layers (what follows a convolution) stand behind them."""
+    """RNNs run once per character; linear layers (after a convolution) once per word."""
     encoder = module._encoder
     counted = count_multiply_adds(encoder, characters, f"{name}._encoder")
     step = sum(rnn_multiply_adds(part) for part in encoder.modules() if _is_rnn(part))
@@ -153,5 +153,5 @@ def _count_over_characters(module: TokenCharactersEncoder, characters: float, na
 
 
 def _is_rnn(module: Any) -> bool:
-    # By what it has, and not by its class, as linear layers, too: torch's quantized modules are of others.
+    # By its attributes, as linear layers are: torch's quantized modules have other classes.
     return getattr(module, "mode", None) in CELL_TYPES

@@ -143,14 +143,14 @@ class AdaptiveSoftmax(torch.nn.Module):
         targets : `torch.Tensor`
             Shape (N,), words from 0 to num_words - 1.
         host_targets : `torch.Tensor`, optional
-            The same on the CPU. With it a GPU need not be waited for to know which clusters they are in.
+            The same on the CPU, so that finding their clusters does not wait for a GPU.
 
         # Returns
 
         `torch.Tensor`
-            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter takes
-            part in it, also those of clusters without a target, whose gradient is zero then: so all processes
-            of a distributed training have gradients for the same parameters.
+            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter takes part in it;
+            those of clusters without a target have a gradient of zero, so that all processes of a distributed training
+            have gradients for the same parameters.
         """
         return -self.target_log_prob(embeddings, targets, host_targets).sum()
 
@@ -166,10 +166,10 @@ class AdaptiveSoftmax(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (N,), the log-probability of each target. Nothing of the size N x num_words is made.
+            Shape (N,), the log-probability of each target. No tensor of size N x num_words is made.
 
         Raises `ConfigurationError` if an embedding has another size, if there is not a target for each, or if a target
-        is not a word: positions without a target (-100, say) have to be left out before.
+        is not a word: leave out positions without a target, such as -100.
         """
         if embeddings.dim() != 2 or embeddings.size(1) != self.embedding_dim:
             raise ConfigurationError(
@@ -197,7 +197,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 )
             log_prob = -cross_entropy(self.head(embeddings), head_targets, reduction="none")  # (N,)
             for number in range(self.num_clusters):
-                # Empty clusters are computed, too: this costs nothing and puts them into the graph.
+                # Empty clusters, too: it costs nothing and keeps their parameters in the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
                 rows = members.nonzero().squeeze(1).to(targets.device, non_blocking=True)  # (n,)
                 inside = self._cluster_log_prob(
@@ -265,8 +265,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (N,), the most likely word. A cluster's words are looked at only where the cluster as a whole
-            is more likely than the best word so far, which is rare.
+            Shape (N,), the most likely word. A cluster's words are computed only where the cluster as a whole is more
+            likely than the best word so far, which is rare.
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)

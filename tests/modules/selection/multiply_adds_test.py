@@ -111,7 +111,7 @@ def test_what_is_not_known_is_named(module):
     counted, not_counted = count_multiply_adds(model, name="model")
     assert counted == 12
     assert not_counted == [
-        f"model.1.0 ({type(module).__name__}): how often its weights are used is not known"
+        f"model.1.0 ({type(module).__name__}): how often its weights are used is unknown"
     ]
 
 
