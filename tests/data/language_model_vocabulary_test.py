@@ -57,9 +57,7 @@ def test_storing_the_same_twice_changes_nothing():
 def test_other_words_are_refused(other):
     vocab = Vocabulary()
     store_words(vocab, "ldnet_words", WORDS)
-    with pytest.raises(
-        ConfigurationError, match=f"'ldnet_words', expected the {len(other)} words"
-    ):
+    with pytest.raises(ConfigurationError, match=f"'ldnet_words', expected the {len(other)} words"):
         store_words(vocab, "ldnet_words", other)
     assert words_of(vocab, "ldnet_words") == WORDS
 

@@ -87,8 +87,11 @@ def run_layer(
 
 
 def reads_columns(layer: torch.nn.Module) -> bool:
-    """Whether `run_layer` takes `columns` for a layer: for torch's own LSTM only, without a user's hooks."""
-    return type(layer) is torch.nn.LSTM and not layer._forward_hooks and not layer._forward_pre_hooks
+    """
+    Whether `run_layer` takes `columns` for a layer: for torch's LSTM alone, not for subclasses. (Hooks do not matter:
+    AllenNLP's trainer adds and removes some, which must not change the random numbers that dropout draws.)
+    """
+    return type(layer) is torch.nn.LSTM
 
 
 def _run_lstm_columns(

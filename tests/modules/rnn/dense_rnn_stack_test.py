@@ -172,13 +172,16 @@ class TestDefinition:
         stack.layers[place] = own
         self.check(stack, [False, True, False, True], monkeypatch)
 
-    def test_hooks_of_a_layer_are_called(self, monkeypatch):
-        stack, calls = self.make(), []
-        stack.layers[3].register_forward_hook(
-            lambda layer, arguments, output: calls.append(arguments[0].shape)
-        )
-        self.check(stack, [True, False, True, False], monkeypatch)
-        assert calls == [(3, 6, INPUT_SIZE + 3 * HIDDEN_SIZE)] * 2
+    def test_hooks_do_not_change_the_random_numbers(self):
+        outputs = []
+        for hook in (False, True):
+            stack = self.make()
+            stack.dropout.p = 0.3
+            if hook:
+                stack.layers[2].register_forward_hook(lambda *_: None)
+            torch.manual_seed(5)
+            outputs.append(stack(torch.ones(2, 3, INPUT_SIZE, dtype=torch.float64))[0])
+        assert torch.equal(*outputs)
 
     def test_hidden_layers_are_not_multiplied(self, monkeypatch):
         widths = []
