@@ -87,7 +87,12 @@ def _read(
     counts: Mapping[str, int],
 ) -> tuple[list[int], numpy.ndarray]:
     """The ids of words, which enter the vocabulary, and their vectors: shape (number of ids, dimension)."""
-    is_lower = bool(counts) and all(word == word.lower() for word in counts)
+    # The words of a run that is recovered, or distributed, are not counted.
+    words = counts or set(vocab.get_token_to_index_vocabulary(namespace)) - {
+        vocab._padding_token,
+        vocab._oov_token,
+    }
+    is_lower = bool(words) and all(word == word.lower() for word in words)
     numbers = array("f")
     ids: dict[str, int] = {}
     num_capitalized = 0

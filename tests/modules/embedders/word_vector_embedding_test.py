@@ -163,6 +163,18 @@ class TestEmbedding:
         embedding(tmp_path / "vectors", vocabulary("the Paris Rome", lower=False))
         assert caplog.text == ""
 
+    @pytest.mark.parametrize("lower", [True, False])
+    def test_a_recovered_run_has_the_same_vocabulary(self, tmp_path, lower):
+        (tmp_path / "vectors").write_bytes(glove(["the", "Paris", "Rome", "Oslo", "x"]))
+        vocab = vocabulary("the Paris Rome Bergen", lower=lower)
+        module = embedding(tmp_path / "vectors", vocab)
+        vocab.save_to_files(str(tmp_path / "vocabulary"))
+        saved = Vocabulary.from_files(str(tmp_path / "vocabulary"))
+        again = embedding(tmp_path / "vectors", saved)
+        assert saved.get_token_to_index_vocabulary("tokens") == vocab.get_token_to_index_vocabulary("tokens")
+        ids = [vocab.get_token_index(word, "tokens") for word in ("the", "x")]
+        assert torch.equal(again.weight[ids], module.weight[ids])
+
     def test_lower_case_vectors_for_cased_words(self, tmp_path, caplog):
         (tmp_path / "vectors").write_bytes(glove())
         embedding(tmp_path / "vectors", vocabulary("The Paris x", lower=False))
