@@ -18,9 +18,10 @@ from allennlp.common import Registrable
 import ldnet_allennlp  # noqa: F401
 from tests.command_lines import allennlp
 from tests.resources import FIXTURES, ROOT
+from tests.runtime.models import word_model
 from tests.training_config_test import LM, NER
 
-PAGES = ["README.md", "docs/layer_selection.md"]  # the others want corpora of their own
+PAGES = ["README.md", "docs/layer_selection.md", "docs/tagging.md"]  # the others need corpora of their own
 SMALL_LM = {key: value for key, value in LM.items() if key not in ("train", "valid")}
 SMALL_NER = {key: value for key, value in NER.items() if key not in ("train", "dev", "test")}
 # What makes an environment is run by .ci/run, from an empty one; these come from elsewhere.
@@ -79,6 +80,7 @@ class Workplace:
             if name == "words.txt":
                 data = "\n".join(sorted(set(data.decode().split()))).encode()
             (folder / name).write_bytes(data)
+        (folder / "tagger.onnx").write_bytes(word_model())
 
     def run(self, command: str) -> None:
         program, *rest = shlex.split(command.split("|")[0])
@@ -92,6 +94,9 @@ class Workplace:
             self._allennlp(rest)
         elif program == "python":
             self._python(rest)
+        elif program == "ldnet-tag":
+            if "--serve" not in rest:
+                subprocess.run([sys.executable, "-m", "ldnet_runtime", *rest], check=True, cwd=self.folder)
         elif program in SCRIPTS:
             assert (ROOT / program).is_file()
             for option in (word for word in rest if word.startswith("--")):
