@@ -16,6 +16,7 @@ from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguag
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive
+from tests.resources import needs_bfloat16
 from tests.taggers import build_language_models, ldnet_embedder, set_gates, tagger_params
 
 IDS = torch.tensor([[3, 4, 5, 6, 2], [7, 0, 0, 0, 0], [3, 4, 0, 0, 0], [0, 0, 0, 0, 0], [7, 0, 0, 0, 0]])
@@ -137,6 +138,7 @@ class TestWhatItBelongsTo:
         boundary()
         assert fingerprint(model) != before
 
+    @needs_bfloat16
     def test_another_directory_for_each_precision(self, archives, tmp_path):
         embedder = build(archives, ["forward"], cache=str(tmp_path / "cache")).train()
         exact = embedder(IDS)

@@ -245,9 +245,7 @@ class TestValidate:
     )
     def test_problems(self, encoding, tags, problems):
         found = validate(tags.split(), encoding)
-        assert [(problem.position, problem.tag) for problem in found] == [
-            problem[:2] for problem in problems
-        ]
+        assert [(problem.position, problem.tag) for problem in found] == [problem[:2] for problem in problems]
         for problem, (_, _, expected) in zip(found, problems):
             assert problem.expected.startswith(expected)
 

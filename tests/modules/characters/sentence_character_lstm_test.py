@@ -501,3 +501,20 @@ def test_parameters_start_as_the_originals_do():
     assert 0.3 < embedder.boundary_embeddings.abs().max() <= 0.5
     assert not embedder.projection.bias.any()
     assert embedder.forward_rnn.bias_hh_l0[20:40].tolist() == [1.0] * 20
+
+
+@pytest.mark.parametrize("length", [33, 34, 40, 41, 60])
+def test_long_words_between_start_and_end_tokens(length):
+    """Words of any length, as an indexer with `start_tokens` and `end_tokens` gives them."""
+    tokenizer = CharacterTokenizer(byte_encoding="utf-8", start_tokens=[259], end_tokens=[260])
+    indexer = TokenCharactersIndexer(character_tokenizer=tokenizer, min_padding_length=3)
+    embedder = SentenceCharacterLstm(num_embeddings=261, embedding_dim=4, hidden_size=3).double().eval()
+    vectors = []
+    for words in (["a", "b" * length], ["b" * length], ["é" * (length // 2), "a", "c"]):
+        field = TextField([Token(word) for word in words], {"characters": indexer})
+        field.index(Vocabulary())
+        tensors = field.as_tensor(field.get_padding_lengths())
+        vectors.append(embedder(tensors["characters"]["token_characters"].unsqueeze(0)))
+        assert vectors[-1].shape == (1, len(words), 6) and vectors[-1].isfinite().all()
+    # The backward network reads the last word first, whatever stands before it.
+    assert torch.allclose(vectors[0][0, 1, 3:], vectors[1][0, 0, 3:], rtol=0, atol=1e-12)

@@ -329,6 +329,27 @@ class TestTraining:
         assert (encoder.train()(inputs) - make(bidirectional=True)(inputs)).abs().max() > 1e-3
 
 
+class TestAllLayers:
+    @pytest.mark.parametrize("bidirectional", [False, True])
+    def test_the_layers_of_the_output(self, bidirectional):
+        plain = make(bidirectional=bidirectional)
+        layers = make(bidirectional=bidirectional, return_all_layers=True)
+        inputs, mask = random_inputs(3, 5), mask_of([5, 2, 0], 5)
+        found = layers(inputs, mask)
+        directions = plain(inputs, mask).chunk(2 if bidirectional else 1, dim=-1)
+        assert len(found) == layers.num_layers == 3
+        for number, layer in enumerate(found):
+            columns = slice(4 + 3 * number, 7 + 3 * number)
+            assert torch.equal(layer, torch.cat([part[..., columns] for part in directions], dim=-1))
+            assert layers.get_output_dim() == layer.size(-1)
+        assert layers.full_output_dim == plain.get_output_dim()
+
+    @pytest.mark.parametrize("num_layers", [[2, 3], 0])
+    def test_directions_of_different_depth(self, num_layers):
+        with pytest.raises(ConfigurationError, match="return_all_layers of an ld_rnn pairs the layers"):
+            make(num_layers=num_layers, bidirectional=True, return_all_layers=True)
+
+
 class TestConstruction:
     def test_no_layers_at_all(self):
         inputs, mask = random_inputs(2, 5), mask_of([5, 2], 5)
