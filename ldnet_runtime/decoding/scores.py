@@ -17,14 +17,22 @@ class Scores(NamedTuple):
     end: Floats
 
     def restricted(self, allowed: NDArray[numpy.bool_] | None, forbidden: float = -numpy.inf) -> "Scores":
-        """With `forbidden` where `allowed` (N + 2, N + 2) is not; N is the start and N + 1 the end."""
+        """
+        With `forbidden` where `allowed` (N + 2, N + 2) is not; N is the start and N + 1 the end. A label to and from
+        which nothing is allowed (padding, for example) has -inf in any case.
+        """
         if allowed is None:
             return self
         size = len(self.start)
+        never = ~(allowed[:size].any(1) | allowed[:, :size].any(0))
         return Scores(
-            numpy.where(allowed[:size, :size], self.transitions, forbidden),
-            numpy.where(allowed[size, :size], self.start, forbidden),
-            numpy.where(allowed[:size, size + 1], self.end, forbidden),
+            numpy.where(
+                allowed[:size, :size],
+                self.transitions,
+                numpy.where(never | never[:, None], -numpy.inf, forbidden),
+            ),
+            numpy.where(allowed[size, :size], self.start, numpy.where(never, -numpy.inf, forbidden)),
+            numpy.where(allowed[:size, size + 1], self.end, numpy.where(never, -numpy.inf, forbidden)),
         )
 
 

@@ -125,6 +125,17 @@ def test_a_sentence_without_an_allowed_sequence_pays_for_each_forbidden_transiti
             assert values[row, 0] == pytest.approx(score, rel=1e-5)
 
 
+def test_a_label_that_nothing_allows_is_never_decoded():
+    """Not even in a sentence without an allowed sequence."""
+    emissions, scores, _ = random_problem(3, constrained=False)
+    allowed = numpy.zeros((SIZE + 2, SIZE + 2), bool)
+    allowed[1, 2] = allowed[SIZE, 1] = True  # no sequence ends
+    emissions[:, :, 0] = 1e3
+    tags, values = decoding.decode(emissions, LENGTHS, scores, allowed)
+    for row, length in enumerate(LENGTHS):
+        assert 0 not in tags[row, 0, :length] and numpy.isfinite(values[row, 0])
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_torch_crf(seed):
     """Labels bit by bit and scores, in sizes that are not small."""
