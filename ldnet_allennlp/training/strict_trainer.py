@@ -2,8 +2,9 @@
 
 import inspect
 import logging
-from typing import Any, Callable, Dict
+from typing import Any, Callable, Dict, Tuple
 
+from allennlp.training.callbacks import ConfidenceChecksCallback
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import Trainer
 from overrides import overrides
@@ -47,6 +48,15 @@ class StrictTrainer(GradientDescentTrainer):
     def from_partial_objects(cls, *objects: Any, **options: Any) -> Trainer:
         """Build the trainer from a config's `trainer` section. Arguments as of `GradientDescentTrainer`."""
         return super().from_partial_objects(*objects, **options)
+
+    @overrides
+    def _try_train(self) -> Tuple[Dict[str, Any], int]:
+        if self._start_after_epochs_completed or self._start_after_batches_in_epoch_completed:
+            for callback in self._callbacks:
+                if isinstance(callback, ConfidenceChecksCallback) and self._primary:
+                    # AllenNLP removes these in the first batch of all, which a recovered run skips.
+                    callback._verification.destroy_hooks()
+        return super()._try_train()
 
     @overrides
     def _train_epoch(self, epoch: int) -> Dict[str, float]:

@@ -56,9 +56,11 @@ class Interrupt(TrainerCallback):
     error: type = KeyboardInterrupt
     epoch = 1
     losses: ClassVar[list] = []
+    hooks: ClassVar[list] = []
 
     def on_batch(self, trainer, inputs, outputs, metrics, epoch, batch_number, is_training, **kwargs):
         if is_training and epoch == 1:
+            self.hooks.append(sum(len(module._forward_hooks) for module in trainer.model.modules()))
             self.losses.append(outputs[0]["loss"].item())
         if is_training and (epoch, batch_number) == (self.epoch, 2):
             raise self.error()
@@ -92,7 +94,9 @@ def test_losses_of_a_recovered_epoch_are_means_over_its_rest(tmp_path, monkeypat
         trained(tmp_path / "out", **options)
     monkeypatch.setattr(Interrupt, "epoch", -1)
     monkeypatch.setattr(Interrupt, "losses", [])
+    monkeypatch.setattr(Interrupt, "hooks", [])
     trained(tmp_path / "out", recover=True, **options)
     metrics = json.loads((tmp_path / "out" / "metrics_epoch_1.json").read_text())
     assert len(Interrupt.losses) == 2  # of three batches
+    assert Interrupt.hooks == [0, 0]  # AllenNLP's confidence checks are over
     assert metrics["training_loss"] == pytest.approx(sum(Interrupt.losses) / 2)
