@@ -131,9 +131,6 @@ def excerpt(value: object, limit: int = 80) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
-shown = excerpt  # the former name
-
-
 def _chunks(
     path: str, start: int, end: int | None, on_read: Callable[[int], None] | None, block_size: int
 ) -> Iterator[bytes]:
