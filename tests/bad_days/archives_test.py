@@ -418,6 +418,22 @@ def test_commands_tell_it_in_a_line(hostile, tmp_path, command):
     assert {path.name for path in tmp_path.iterdir()} == {"hostile.tar.gz"}
 
 
+def test_an_archive_of_one_s_own(whole, tmp_path):
+    """With a class that nobody but its owner has, in the training that it is from."""
+    change = with_section("trainer", callbacks=[{"type": "somebody.Callback"}])
+    pack(tmp_path / "own.tar.gz", change(files_of(whole)))
+    for command in (
+        ("ldnet-prune", "own.tar.gz", "pruned.tar.gz"),
+        ("ldnet-report", "own.tar.gz", "--passes", "0"),
+    ):
+        refused = allennlp(*command, folder=tmp_path)
+        assert refused.status == 1 and refused.message.startswith(
+            f"{command[0]}: The archive 'own.tar.gz' was not"
+        )
+        assert allennlp(*command, "--trust", folder=tmp_path).status == 0
+    assert {path.name for path in tmp_path.iterdir()} == {"own.tar.gz", "pruned.tar.gz"}
+
+
 def test_a_hostile_language_model(hostile, tmp_path):
     """In the training of a tagger, whose config names it."""
     config = tagger_config()
