@@ -12,6 +12,7 @@ from ldnet_allennlp.common.untrusted.torch_files import read_torch_file
 from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
+from ldnet_allennlp.modules.crf.tagging_losses import tagging_loss
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.convert.originals import (
     CHECKPOINTS,
@@ -156,8 +157,8 @@ class TestReferenceTaggers:
                 values[key].double(), time_first(arrays[f"{key}_f64"]), rtol=tolerance, atol=10 * tolerance
             )
         mask = batch["tokens"]["tokens"]["tokens"] > 0
-        scores, words = model._without_end_step(found.emissions, mask)
-        loss = model._loss(scores, batch["tags"], words, None)
+        scores, words = model.crf.without_end_step(found.emissions, mask)
+        loss = tagging_loss(model.loss, model.crf, scores, batch["tags"], words) / len(scores)
         assert loss.item() == pytest.approx(arrays["loss_f64"].item(), abs=10 * tolerance)
         for path, row, length in zip(
             model.crf.viterbi_tags(scores, words), arrays["decoded"].T.tolist(), words.sum(1).tolist()

@@ -9,6 +9,7 @@ from allennlp.common import Params
 from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from allennlp.training.optimizers import Optimizer
 
+from ldnet_allennlp.modules.crf.tagging_losses import tagging_loss
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.convert.originals import (
     convert_weights,
@@ -59,8 +60,8 @@ class Trace:
     def loss(self, batch: Dict[str, Any]) -> torch.Tensor:
         found = with_original_padding(self.model, batch)
         mask = batch["tokens"]["tokens"]["tokens"] > 0
-        scores, words = self.model._without_end_step(found.emissions, mask)
-        return self.model._loss(scores, batch["tags"], words, None)
+        scores, words = self.model.crf.without_end_step(found.emissions, mask)
+        return tagging_loss(self.model.loss, self.model.crf, scores, batch["tags"], words) / len(scores)
 
     def gradients(self, loss: torch.Tensor) -> float:
         """Gradients as the trainer makes them: backward pass, then clipping. The norm before clipping."""
