@@ -13,6 +13,7 @@ from allennlp.modules import ConditionalRandomField
 from allennlp.nn.util import move_to_device
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
+from ldnet_allennlp.common.precision import resolve_autocast
 from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_runtime.decoding import Scores
@@ -20,7 +21,6 @@ from ldnet_runtime.prediction import Decoded, Options
 from ldnet_runtime.sentence_decoder import SentenceDecoder
 
 ENGINES = ("auto", "onnx", "torch")
-AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Engine(Protocol):
@@ -152,23 +152,16 @@ class ChosenEngine:
 
 def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
     """
-    The precision of this name. Raises `ConfigurationError` for another name, another model than an "ldnet_tagger", and
-    a CPU that lacks it.
+    The precision of an `autocast` option, see `resolve_autocast`. Raises `ConfigurationError` also for another model
+    than an "ldnet_tagger".
     """
     if name is None:
         return None
-    if name not in AUTOCAST_TYPES or not isinstance(model, LdnetTagger):
+    if not isinstance(model, LdnetTagger):
         raise ConfigurationError(
-            f"autocast is one of {', '.join(AUTOCAST_TYPES)} and for a model of the type 'ldnet_tagger', but "
-            f"it is {name!r} for a {type(model).__name__}."
+            f"autocast is for a model of the type 'ldnet_tagger', but it is {name!r} for a {type(model).__name__}."
         )
-    on_cpu = all(parameter.device.type == "cpu" for parameter in model.parameters())
-    if on_cpu and not (name == "bfloat16" and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        raise ConfigurationError(
-            f"autocast is {name!r}, but this CPU cannot compute in it (bfloat16 needs AVX512_BF16 or AMX; float16 a "
-            f"GPU). Leave autocast out."
-        )
-    return AUTOCAST_TYPES[name]
+    return resolve_autocast(name, next(model.parameters()).device, "the predictor")
 
 
 def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:

@@ -89,7 +89,7 @@ class LdnetTaggerPredictor(Predictor):
     workers : `int`, optional
         The most batches that ONNX Runtime computes at a time; by default as many as torch has threads.
     autocast : `str`, optional
-        "bfloat16" or "float16": the networks below the CRF compute in that precision, in torch. "ldnet_tagger" only.
+        "auto", "bfloat16" or "float16": torch's precision below the CRF, see `resolve_autocast`. "ldnet_tagger" only.
     engine : `str`, optional (default = `"auto"`)
         "onnx": ONNX Runtime, for models that can be exported; "torch"; "auto": ONNX Runtime where it can be on a CPU.
 

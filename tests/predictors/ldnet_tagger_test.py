@@ -401,8 +401,8 @@ def test_another_tagger(language_models):
         ({"workers": 0}, "but they are 512, 0 and 0"),
         ({"tag_encoding": "XYZ"}, "tag_encoding: Found the label encoding 'XYZ'"),
         ({"engine": "gpu"}, "The engine is 'gpu'; expected one of auto, onnx, torch"),
-        ({"autocast": "int8"}, "autocast is one of bfloat16, float16"),
-        ({"autocast": "float16"}, "this CPU cannot compute in it"),
+        ({"autocast": "int8"}, "null, 'auto', 'bfloat16' or 'float16', not 'int8'"),
+        ({"autocast": "float16"}, "it needs a GPU that computes in float16"),
     ],
 )
 def test_bad_options(tagging, options, message):
