@@ -22,7 +22,7 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from ldnet_allennlp.data.annotated.reader import AnnotatedJsonlReader
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_vocabulary import words_of
-from ldnet_allennlp.export.checks import require_type
+from ldnet_allennlp.export.checks import NotExportable, require, require_type
 from ldnet_allennlp.export.embedders import embed
 from ldnet_allennlp.export.encoders import encode
 from ldnet_allennlp.export.graph import Graph
@@ -30,6 +30,7 @@ from ldnet_allennlp.export.inputs import Inputs
 from ldnet_allennlp.export.layers import feedforward, linear
 from ldnet_allennlp.export.recurrent import Steps
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.model_file import METADATA_KEY, TaggerDescription, to_json
 
 TAGGERS = (LdnetTagger, CrfTagger, SimpleTagger)
@@ -81,7 +82,10 @@ def export_tagger(
     graph = Graph(int8=int8, half_embeddings=half_embeddings)
     inputs = Inputs(graph, model.vocab, None if keep_words is None else set(keep_words))
     scores = _emissions(graph, inputs, model, reader)
-    description = _describe(model, reader, inputs, dict(provenance or {}))
+    try:
+        description = _describe(model, reader, inputs, dict(provenance or {}))
+    except ModelFileError as error:
+        raise NotExportable(f"The model cannot be exported: {error}.") from error
     return graph.serialize(scores, {METADATA_KEY: to_json(description)})
 
 
@@ -101,7 +105,13 @@ def _emissions(graph: Graph, inputs: Inputs, model: Any, reader: Any) -> str:
 def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str]) -> TaggerDescription:
     labels = words_of(model.vocab, model.label_namespace)
     (transitions, start, end), allowed = _transitions(model, len(labels))
-    tokenizer = getattr(reader, "tokenizer", None)
+    tokenizer, end_token = getattr(reader, "tokenizer", None), getattr(reader, "end_token", None)
+    boundary_ids = _boundary_ids(model, labels)
+    require(
+        (end_token is None) is (boundary_ids is None),
+        "dataset_reader.end_token",
+        "and model.boundary_tags go together, but one of them is missing",
+    )
     is_softmax = type(model) is SimpleTagger or getattr(model, "loss", None) == "softmax"
     return TaggerDescription(
         vocabularies=inputs.vocabularies,
@@ -112,8 +122,8 @@ def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str
         start=start,
         end=end,
         allowed=None if bool(allowed.all()) else allowed,
-        end_token=getattr(reader, "end_token", None),
-        boundary_tags=_boundary_ids(model, labels),
+        end_token=end_token,
+        boundary_tags=boundary_ids,
         decoder="softmax" if is_softmax else "crf",
         mode=getattr(tokenizer, "mode", "whitespace"),
         language=getattr(tokenizer, "language", "en"),

@@ -163,3 +163,14 @@ def test_half_precision_that_overflows():
 def test_a_model_that_is_too_large_for_a_file(monkeypatch):
     monkeypatch.setattr(graph_module, "_MAX_BYTES", 1000)
     assert "--half-embeddings or --keep-words" in refusal(*build(LSTM))
+
+
+def test_an_end_token_without_boundary_tags():
+    model, reader = build(LSTM, reader={**READER, "end_token": "<eof>"})
+    assert "dataset_reader.end_token and model.boundary_tags go together" in refusal(model, reader)
+
+
+def test_transitions_that_are_no_numbers():
+    model, reader = build(LSTM)
+    model.crf.transitions.data[0, 0] = float("nan")
+    assert "transitions has numbers that are not finite" in refusal(model, reader)
