@@ -43,14 +43,15 @@ class SentenceDecoder:
         self._scores = scores
         self._allowed = allowed
         self._restricted = scores.restricted(allowed)
-        self._never_spans = frozenset(never_spans)
+        # AllenNLP adds the last two to some label vocabularies.
+        self._never_spans = frozenset(never_spans) | {"@@PADDING@@", "@@UNKNOWN@@"}
         self._continues = self._continuations()
 
     def spans(self, tags: Sequence[str]) -> list[tuple[str, int, int]]:
         """The label, first and last word of each span of a tag sequence."""
         if self.label_encoding is None:
             return []
-        if self._never_spans:
+        if not self._never_spans.isdisjoint(tags):
             tags = [OUTSIDE if tag in self._never_spans else tag for tag in tags]
         return list(spans_from_tags(tags, self.label_encoding))
 

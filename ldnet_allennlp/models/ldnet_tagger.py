@@ -121,7 +121,7 @@ class LdnetTagger(CrfTagger):
         # The encoding that the tags must be in.
         self._constraint_encoding = label_encoding if constrains else None
         self._weight_strategy = kwargs.get("weight_strategy")
-        self.metrics = {}  # `CrfTagger`'s; all scores are in `_scores`
+        self.metrics: Dict[str, Any] = {}  # `CrfTagger`'s; all scores are in `_scores`
         self.set_labels(self.crf)
         self.loss = loss
         self.co_training: Optional[CharacterCoTraining] = None

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy
 import torch
@@ -72,14 +72,15 @@ class TagDecoder:
             of tag ids and score, and "top_k_probabilities"; "confidences", the probabilities of its spans;
             "marginals", the probability of each tag for each word.
         """
-        ranked = self._crf.viterbi_tags(emissions, mask, top_k=options.top_k)
-        tags = [paths[0][0] for paths in ranked]  # type: ignore[index]
+        ranked = self._crf.viterbi_tags(emissions, cast(torch.BoolTensor, mask), top_k=options.top_k)
+        tags: list[list[int]] = [paths[0][0] for paths in cast(Any, ranked)]
         output: dict[str, Any] = {"tags": tags}
         if not (options.top_k > 1 or options.confidences or options.marginals):
             return output
         lengths = mask.sum(1).cpu().numpy()
         arrays = emissions.detach().double().cpu().numpy()
-        scores = tuple(part.detach().double().cpu().numpy() for part in self._crf.scores(constrained=True))
+        parts = self._crf.scores(constrained=True)
+        scores = decoding.Scores(*(part.detach().double().cpu().numpy() for part in parts))
         messages = decoding.pass_messages(arrays, lengths, scores)
         if options.top_k > 1:
             output["top_k_tags"] = ranked
@@ -111,7 +112,7 @@ class TagDecoder:
         ranked: Sequence[Any],
         emissions: numpy.ndarray,
         lengths: numpy.ndarray,
-        scores: Any,
+        scores: decoding.Scores,
         log_partition: numpy.ndarray,
     ) -> list[list[float]]:
         probabilities: list[list[float]] = [[] for _ in ranked]

@@ -241,3 +241,28 @@ def test_two_workers_equal_one():
     fill(metric, vocab, predicted, gold)
     fill(metric, vocab, [["B-creative-work", "O"]], [["B-creative-work", "O"]])
     run_in_two_processes(check_worker, metric.get_metric())
+
+
+def test_types_named_as_the_averages_keep_their_scores():
+    vocab = Vocabulary()
+    vocab.add_tokens_to_namespace(["O", "B-overall", "B-macro", "B-PER"], "labels")
+    metric = SpanF1(vocab, "labels", label_encoding="BIO")
+    metric.add_tags([[1, 2, 3], [1, 0, 0]], torch.tensor([[1, 3, 3], [1, 1, 0]]))
+    found = metric.get_metric()
+    assert found["recall-type:overall"] == 2 / 3 and found["precision-type:overall"] == 1.0
+    assert found["f1-measure-type:macro"] == 0.0 and found["recall-PER"] == 1 / 2
+    assert found["precision-overall"] == 3 / 4 and found["recall-overall"] == 3 / 5
+    assert found["recall-macro"] == (2 / 3 + 0.0 + 1 / 2) / 3
+
+
+def test_scores_have_full_digits():
+    vocab = vocabulary("BIO")
+    metric = SpanF1(vocab, "labels", label_encoding="BIO")
+    fill(metric, vocab, [["B-PER", "O", "B-LOC"]], [["B-PER", "O", "B-LOC"]])
+    assert set(metric.get_metric().values()) == {1.0}
+
+
+def test_sentences_with_partial_labels_are_left_out():
+    metric = SpanF1(vocabulary("BIO"), "labels", label_encoding="BIO")
+    metric.add_tags([[1, 0], [1, 0]], torch.tensor([[1, -2], [1, 0]]))
+    assert sum(metric._true_positives.values()) == 1 and metric.get_metric()["recall-overall"] == 1.0
