@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from lm_tables import cuts_table, draw_pruning, language_model_table, pruning_table
 
-from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION
-from ldnet_allennlp.commands.sweep.table import annotate, with_log_scale
+from ldnet_allennlp.commands.sweep.table import draw_scores
 
 HERE = Path(__file__).resolve().parent
 NAMES = {
@@ -150,22 +149,20 @@ def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
         figure = Figure(figsize=(10.4, 4.0), layout="constrained")
         for number, costs_of in enumerate(costs):
             panel = figure.add_subplot(1, 2, number + 1)
-            values = [value for value in costs_of.values() if value is not None]
-            labels: Dict[Tuple[float, float], List[str]] = {}  # of rows that stand at one point, together
+            points: Dict[Tuple[float, float], List[str]] = {}  # rows at the same point share a label
+            spreads = {}
             for row, cells in rows.items():
                 value, scores = costs_of[row], [100 * cell["scores"]["test"] for cell in cells]
                 if value is None:
                     continue
-                middle = statistics.mean(scores)
-                spread = statistics.stdev(scores) if len(scores) > 1 else 0.0
-                colour = VERMILLION if row in NAMES else BLUE
-                panel.errorbar([value], [middle], [spread], fmt="o", color=colour, capsize=3)
+                point = (round(value, 2), round(statistics.mean(scores), 1))
                 kind, _, layers = row.rpartition("-")
-                label = layers if kind == "layers" else name_of(row)
-                labels.setdefault((round(value, 2), round(middle, 1)), []).append(label)
-            if values:
-                annotate(panel, [(*point, ", ".join(names)) for point, names in labels.items()])
-                with_log_scale(panel, values)
+                points.setdefault(point, []).append(layers if kind == "layers" else name_of(row))
+                spreads[point] = statistics.stdev(scores) if len(scores) > 1 else 0.0
+            if points:
+                values, means = zip(*points)
+                labels = [", ".join(names) for names in points.values()]
+                draw_scores(panel, list(values), list(means), labels, list(spreads.values()))
             panel.set_xlabel(
                 ("multiply-adds a word, millions", "thousand words a second, one thread")[number]
             )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ldnet_allennlp.commands.sweep.points import Budget
 from ldnet_allennlp.commands.sweep.sweeping import RESULTS_FILE, sweep
-from ldnet_allennlp.commands.sweep.table import annotate, count_layers, draw_sweep, sweep_table
+from ldnet_allennlp.commands.sweep.table import count_layers, draw_scores, draw_sweep, sweep_table
 from tests.bad_days.archives_test import files_of, pack
 from tests.command_lines import allennlp
 from tests.taggers import DEV, ldnet_embedder, tagger_params
@@ -162,7 +162,8 @@ def test_the_table_and_the_picture(swept, tmp_path):
     assert len(panels) == 2
     for panel in panels:
         texts = [text.get_text() for text in panel.texts]
-        assert texts == ["8", "run", *(str(count_layers(point)) for point in result["points"][2:])]
+        assert texts == ["8", *(str(count_layers(point)) for point in result["points"][2:])]
+        assert [text.get_text() for text in panel.get_legend().get_texts()] == ["run"]
         scores = [line.get_ydata()[0] for line in panel.lines]
         assert scores == [point["scores"]["test"] for point in result["points"]]
 
@@ -229,9 +230,8 @@ def test_errors_in_a_line(tagger, tmp_path, options, message):
     assert not (tmp_path / "witness").exists()
 
 
-def test_labels_of_points_near_each_other_stand_apart():
+def test_counts_stand_beside_points_and_names_in_a_legend():
     panel = Figure().add_subplot()
-    annotate(panel, [(1.0, 1.0, "far"), (10.0, 9.5, "lower"), (10.5, 10.0, "higher"), (100.0, 9.5, "apart")])
-    offsets = {text.get_text(): text.xyann for text in panel.texts}
-    assert {label for label, (_, up) in offsets.items() if up < 0} == {"lower"}
-    assert {label for label, (right, _) in offsets.items() if right > 0} == {"far", "lower"}
+    draw_scores(panel, [1.0, 10.0, 10.5], [1.0, 9.5, 10.0], ["vanilla", "2", "3, 4"], [0.0, 0.5, 0.0])
+    assert {text.get_text(): text.xy for text in panel.texts} == {"2": (10.0, 9.5), "3, 4": (10.5, 10.0)}
+    assert [text.get_text() for text in panel.get_legend().get_texts()] == ["vanilla"]

@@ -1,7 +1,6 @@
 """The table of `ldnet-sweep`, and its picture of scores against costs."""
 
-import math
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List
 
 from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION, check_plot
 from ldnet_allennlp.commands.report.table import aligned, in_mebibytes, kept_layers, short_names, shortened
@@ -90,38 +89,28 @@ def draw_sweep(result: Dict[str, Any]) -> Any:
     return figure
 
 
-def draw_scores(panel: Any, values: List[float], scores: List[float], labels: List[str]) -> None:
-    """Points with labels beside them, those of layers in one color and others in another."""
-    for value, score, label in zip(values, scores, labels):
-        is_count = label.isdecimal()
-        panel.plot(
-            [value], [score], "o" if is_count else "s", color=BLUE if is_count else VERMILLION, markersize=6
+def draw_scores(
+    panel: Any,
+    values: list[float],
+    scores: list[float],
+    labels: list[str],
+    spreads: list[float] | None = None,
+) -> None:
+    """Points with error bars. Layer counts stand beside their points, other labels in a legend."""
+    markers = iter("sD^vP*X<>" * len(labels))
+    for value, score, label, spread in zip(values, scores, labels, spreads or [0.0] * len(labels)):
+        is_count = label.replace(", ", "").isdecimal()
+        style = (
+            {"fmt": "o", "color": BLUE}
+            if is_count
+            else {"fmt": next(markers), "color": VERMILLION, "label": label}
         )
-    annotate(panel, list(zip(values, scores, labels)))
+        panel.errorbar([value], [score], [spread], capsize=3 if spread else 0, markersize=6, **style)
+        if is_count:
+            panel.annotate(label, (value, score), textcoords="offset points", xytext=(6, 4), fontsize=9)
     with_log_scale(panel, values)
-
-
-def annotate(panel: Any, points: List[Tuple[float, float, str]]) -> None:
-    """
-    Labels each point (value, score, label): on the right for points on the left, and below where another point is a
-    little higher.
-    """
-    values, scores = [value for value, _, _ in points], [score for _, score, _ in points]
-    width, height = math.log(max(values) / min(values)), max(scores) - min(scores)
-    for value, score, label in points:
-        is_left = value * value <= min(values) * max(values)
-        is_below = any(
-            other != value and abs(math.log(other / value)) < width / 8 and 0 <= higher - score < height / 6
-            for other, higher, _ in points
-        )
-        panel.annotate(
-            label,
-            (value, score),
-            textcoords="offset points",
-            xytext=(5 if is_left else -5, -12 if is_below else 5),
-            horizontalalignment="left" if is_left else "right",
-            fontsize=9,
-        )
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=8, framealpha=0.7)
 
 
 def with_log_scale(panel: Any, values: List[float]) -> None:
