@@ -138,7 +138,7 @@ class Corpus:
             Where the ids are written: a file `00000.ids` and so on of little-endian 32-bit integers for each group.
             Without it they are in the groups.
 
-        Raises as `sentences`, and if there is nothing to read.
+        Raises as `sentences`, and for a text without any token.
         """
         tokens: Counter[int] = Counter()
         function = partial(_encode_group, words, self.end_of_sentence.encode(), self.max_sentences, folder)
