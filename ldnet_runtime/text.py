@@ -19,6 +19,12 @@ MODES = ("auto", "rule_based", "whitespace")
 
 # spaCy keeps every word that it has seen. With more than this, its tokenizer is built anew.
 _MOST_WORDS = 500_000
+# Quotes and brackets that are looked at around the end of a sentence.
+_MOST_MARKS = 6
+# Longer pieces without a blank are judged by their ends.
+_LONGEST_PIECE = 1000
+_RUN = re.compile(r"\S{50,}")
+_LONG = re.compile(r"[^\w\s]{50}|\S{1000}")
 
 _TERMINALS = ".!?\u2026\u203d\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965"
 _WIDE_TERMINALS = "\u3002\uff01\uff1f\uff61"  # no blank follows these
@@ -107,7 +113,9 @@ def looks_tokenized(text: str) -> bool:
     """Whether more punctuation stands apart from words (as in the Penn Treebank) than is attached to them."""
     free = glued = clitics = 0
     for line in _LINE.finditer(text):
-        chunks = line[0].split()
+        chunks = [
+            chunk if len(chunk) < _LONGEST_PIECE else chunk[:100] + chunk[-100:] for chunk in line[0].split()
+        ]
         free += sum(chunk in _FREE_MARKS for chunk in chunks)
         glued += sum(_GLUED.fullmatch(chunk) is not None for chunk in chunks)
         glued += bool(chunks) and _LAST.fullmatch(chunks[-1]) is not None
@@ -163,18 +171,24 @@ class _Rules:
         paragraph = text[start:end]
         if paragraph.isspace() or not paragraph:
             return []
+        words = []
         with self._lock:
-            places = self._nlp.tokenizer(paragraph).to_array(["IDX", "LENGTH"]).tolist()
+            for first, last in _pieces(text, start, end):
+                places = self._nlp.tokenizer(text[first:last]).to_array(["IDX", "LENGTH"]).tolist()
+                words += [(first + place, first + place + length) for place, length in places]
             if len(self._nlp.vocab.strings) > _MOST_WORDS:
                 self._nlp = _blank(self._language)
-        words = [(start + first, start + first + length) for first, length in places]
         words = [(first, last) for first, last in words if not text[first:last].isspace()]
         return _join_graphemes(text, words) if _JOINING.search(paragraph) else words
 
     def _begins_sentence(self, text: str, words: list[tuple[int, int]], position: int) -> bool:
         """Whether a sentence ends before the word at `position`."""
         last = position - 1
-        while last > 0 and _is_all(text, words[last], _CLOSERS) and words[last - 1][1] == words[last][0]:
+        while (
+            last > max(0, position - _MOST_MARKS)
+            and _is_all(text, words[last], _CLOSERS)
+            and words[last - 1][1] == words[last][0]
+        ):
             last -= 1  # a closing quote or bracket
         start, end = words[last]
         following = text[words[position][0]]
@@ -218,6 +232,16 @@ def _blank(language: str) -> Any:
         raise TextError(f"The language {language!r} cannot be split into words: {reason}.") from error
 
 
+def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """Parts of a paragraph that spaCy splits in linear time: long runs of marks, and very long words, are cut."""
+    for run in _RUN.finditer(text, start, end):
+        for part in _LONG.finditer(text, run.start(), run.end()):
+            if part.end() < end:
+                yield start, part.end()
+                start = part.end()
+    yield start, end
+
+
 def _paragraph_ends(text: str) -> Iterator[int]:
     """Where paragraphs and items of lists end; items with numbers only if these count up from 1."""
     number = 1
@@ -235,7 +259,8 @@ def _is_all(text: str, word: tuple[int, int], characters: str) -> bool:
 
 def _next_word(text: str, words: list[tuple[int, int]], position: int) -> str:
     """The word at `position`, or the one after the quotes and brackets that open there."""
-    while position + 1 < len(words) and _is_all(text, words[position], _OPENERS):
+    end = min(position + _MOST_MARKS, len(words) - 1)
+    while position < end and _is_all(text, words[position], _OPENERS):
         position += 1
     return text[slice(*words[position])].lstrip(_OPENERS)
 
@@ -261,5 +286,7 @@ def _is_inside_grapheme(text: str, word_start: int, position: int) -> bool:
         return True
     if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
         return True
+    if not "\U0001f1e6" <= after <= "\U0001f1ff":
+        return False
     flags = re.search("[\U0001f1e6-\U0001f1ff]*$", text[word_start:position])
-    return "\U0001f1e6" <= after <= "\U0001f1ff" and flags is not None and len(flags[0]) % 2 == 1
+    return flags is not None and len(flags[0]) % 2 == 1

@@ -144,6 +144,25 @@ class TestOffsets:
             assert word in split_text(text, mode="rule_based")[0].words
         assert sentences(2 * "\U0001f1e9\U0001f1ea") == ["\U0001f1e9\U0001f1ea \U0001f1e9\U0001f1ea"]
 
+    @pytest.mark.parametrize(
+        "piece, num_words",
+        [
+            ('"', 20_000),
+            ("(", 20_000),
+            ("a/", None),
+            (2 * "\U0001f1e9\U0001f1ea", 40_000),
+            ("\U0001f469\u200d", 1),
+            ("a", 20),
+            ("\n- ", 20_000),
+        ],
+    )
+    def test_long_runs(self, piece, num_words):
+        """Some of them take spaCy's tokenizer, or a rule of ours, quadratic time if they are not cut."""
+        text = 20_000 * piece
+        found = split_text(text, mode="rule_based")
+        assert not check_offsets(text, found).strip()
+        assert num_words in (None, sum(len(sentence.words) for sentence in found))
+
     def test_blanks_of_all_kinds_separate_words(self):
         for blank in (" ", "\t", "\u00a0", "\u200b", "\ufeff", "\u2009", "\u3000", "\u200e", " \t "):
             assert sentences(f"{blank}Ada{blank}left{blank}") == ["Ada left"]
