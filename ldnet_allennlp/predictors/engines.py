@@ -55,10 +55,10 @@ class TorchEngine:
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
         """The tags of sentences, each of one word or more."""
         instances = [instance_of(words, self._reader) for words in sentences]
-        if self._decoder is None:
-            return self._tags_of_output(instances, sentences)
         for instance in instances:
             self._reader.apply_token_indexers(instance)
+        if self._decoder is None:
+            return self._tags_of_output(instances, sentences)
         batch = Batch(instances)
         batch.index_instances(self._model.vocab)
         tensors = move_to_device(batch.as_tensor_dict(), self._model._get_prediction_device())
