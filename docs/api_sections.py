@@ -1,4 +1,4 @@
-"""Griffe extension: turns the sections of AllenNLP-style docstrings (`# Parameters`, `# Returns`) into Markdown lists."""
+"""Griffe extension: turns AllenNLP-style sections of docstrings (`# Parameters`, `# Returns`) into Markdown lists."""
 
 import re
 from typing import Any

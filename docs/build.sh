@@ -3,9 +3,7 @@
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 pins=development.txt
-pins=development.txt
 . "$root/requirements/environment.sh"
-ensure_environment
 ensure_environment
 
 cd "$root"

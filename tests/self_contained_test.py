@@ -76,7 +76,7 @@ MODELS = {
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What each model says here, and what became of its archive elsewhere."""
+    """The outputs of each model here, and those of its archive elsewhere."""
     folder = tmp_path_factory.mktemp("here")
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     language_models = build_language_models(folder / "language_models")

@@ -74,16 +74,13 @@ class LdnetTaggerPredictor(Predictor):
         "json", "inline", "conll", "html", "standoff", "doccano" or "label_studio": see `ldnet_runtime.formats.Writer`.
         "standoff" is for `tag_file` alone.
     tag_encoding : `str`, optional
-        The span encoding of the predicted tags in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO" where
-        the tags of the input are. By default the model's.
+        The span encoding in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO". By default the model's.
     n_best : `int`, optional (default = `0`)
-        How many of the best tag sequences to give out, as `"n_best"`: a list of `{"tags", "score", "probability"}`,
-        best first; fewer where fewer are allowed.
+        Number of tag sequences in `"n_best"`: a list of `{"tags", "score", "probability"}`, best first.
     marginals : `bool`, optional (default = `False`)
         Whether to give out `"marginals"`: for each word a dictionary from tag to probability.
     confidences : `bool`, optional (default = `True`)
-        Whether spans have a `"confidence"`. "ldnet_tagger" and "crf_tagger" give these, `n_best` and `marginals`; so
-        does every model that can be exported.
+        Whether spans have a `"confidence"`. It needs a model with a CRF, as `n_best` and `marginals` do.
     tokens_per_batch : `int`, optional (default = `512`)
         The most tokens, padding included, that are computed at once, unless one sentence has more.
     workers : `int`, optional
@@ -118,20 +115,16 @@ class LdnetTaggerPredictor(Predictor):
         if output not in OUTPUTS:
             raise ConfigurationError(f"The output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
         if (output not in ("json", "conll") or tag_encoding is not None) and encoding is None:
-            raise ConfigurationError(
-                f"The output '{output}' with the tag_encoding {tag_encoding!r} needs spans, but the model has no "
-                f"label_encoding."
-            )
+            what = f"The output '{output}' with the tag_encoding {tag_encoding!r}"
+            raise ConfigurationError(f"{what} needs spans, but the model has no label_encoding.")
         if tokens_per_batch < 1 or (workers is not None and workers < 1) or n_best < 0:
             raise ConfigurationError(
                 f"tokens_per_batch and workers are at least 1 and n_best at least 0, but they are {tokens_per_batch}, "
                 f"{workers} and {n_best}."
             )
         if (n_best > 0 or marginals) and sentence_decoder(model) is None and engine == "torch":
-            raise ConfigurationError(
-                f"n_best and marginals need a model of the type 'ldnet_tagger' or 'crf_tagger', but it is "
-                f"{type(model).__name__}."
-            )
+            types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
+            raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
         self._output = output
         self._tag_encoding = None if tag_encoding is None else _encoding(tag_encoding)
         self._options = Options(n_best, marginals, confidences)

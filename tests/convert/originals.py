@@ -84,7 +84,7 @@ class Padded(NamedTuple):
 
 def with_original_padding(model: LdnetTagger, batch: Dict[str, Any]) -> Padded:
     """
-    Runs the parts of a converted tagger as the original runs its own on a padded batch: it goes on reading end
+    Runs the parts of a converted tagger as the original runs its own on a padded batch: it reads end
     tokens after the end of a sentence, and its BiLSTM reads them, too.
     """
     tokens = batch["tokens"]
