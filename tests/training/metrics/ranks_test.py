@@ -74,7 +74,11 @@ def test_a_distributed_training_with_a_test_file_ends_with_an_archive(tmp_path):
             "encoder": {"type": "lstm", "input_size": 4, "hidden_size": 4},
         },
         "data_loader": {"batch_size": 2},
-        "trainer": {"optimizer": "sgd", "num_epochs": 1, "validation_metric": "+f1-measure-overall"},
+        "trainer": {
+            "optimizer": {"type": "sgd", "lr": 0.1},
+            "num_epochs": 1,
+            "validation_metric": "+f1-measure-overall",
+        },
         "distributed": {"cuda_devices": [-1, -1], "primary_port": 29517},
     }
     train_model(Params(config), str(tmp_path / "run"), include_package=["ldnet_allennlp"])
