@@ -24,7 +24,7 @@ class Scores(NamedTuple):
         if allowed is None:
             return self
         size = len(self.start)
-        never = ~(allowed[:size].any(1) | allowed[:, :size].any(0))
+        never = numpy.asarray(~(allowed[:size].any(1) | allowed[:, :size].any(0)))
         return Scores(
             numpy.where(
                 allowed[:size, :size],
