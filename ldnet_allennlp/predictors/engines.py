@@ -14,11 +14,11 @@ from allennlp.nn.util import move_to_device
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.common.precision import resolve_autocast
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_runtime.decoding import Scores
 from ldnet_runtime.prediction import Decoded, Options
 from ldnet_runtime.sentence_decoder import SentenceDecoder
+from ldnet_runtime.tag_schemes import spans_from_tags
 
 ENGINES = ("auto", "onnx", "torch")
 

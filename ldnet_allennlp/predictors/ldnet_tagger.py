@@ -15,7 +15,6 @@ from allennlp.predictors import Predictor
 from overrides import overrides
 
 from ldnet_allennlp.common.lines import excerpt
-from ldnet_allennlp.data.conll.tag_schemes import canonical_encoding
 from ldnet_allennlp.predictors.engines import (
     ChosenEngine,
     TorchEngine,
@@ -35,6 +34,7 @@ from ldnet_runtime.formats.files import written_beside
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.prediction import Options
+from ldnet_runtime.tag_schemes import canonical_encoding
 from ldnet_runtime.tagger import tag_words
 
 

@@ -6,8 +6,8 @@ from allennlp.data import Instance
 from allennlp.data.fields import SequenceLabelField, TextField
 from allennlp.models import Model
 
-from ldnet_allennlp.data.conll.tag_schemes import OUTSIDE, spans_from_tags
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_runtime.tag_schemes import OUTSIDE, spans_from_tags
 
 
 def span_instances(model: Model, instance: Instance, tags: list[str]) -> list[Instance]:

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.common.verification import difference
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import WORDS, maybe_compressed
 from tests.taggers import build_tagger, tagger_params

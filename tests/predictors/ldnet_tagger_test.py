@@ -15,10 +15,10 @@ from allennlp.predictors import Predictor
 from allennlp_models.tagging.dataset_readers.conll2003 import Conll2003DatasetReader
 
 from ldnet_allennlp.common.verification import difference
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags, tags_from_spans
 from ldnet_allennlp.predictors.engines import ChosenEngine, TorchEngine
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_runtime import Tagger
+from ldnet_runtime.tag_schemes import spans_from_tags, tags_from_spans
 from tests.resources import DATA, needs_data
 from tests.taggers import DEV, build_tagger, tagger_params
 

@@ -10,7 +10,7 @@ from allennlp.commands import main
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.verification import difference
-from ldnet_allennlp.data.conll.tag_schemes import convert
+from ldnet_runtime.tag_schemes import convert
 from tests.conlleval import conlleval
 from tests.resources import DATA, ROOT, needs_data
 from tests.taggers import DEV, TRAIN

@@ -4,11 +4,11 @@ import pytest
 import torch
 from allennlp.modules.conditional_random_field import allowed_transitions
 
-from ldnet_allennlp.data.conll.tag_schemes import spans_from_tags
 from ldnet_allennlp.modules.crf import span_probabilities as module
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.span_probabilities import span_probabilities
+from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.modules.crf.oracle import enumerate_paths, random_batch, randomize
 
 LABELS = {
