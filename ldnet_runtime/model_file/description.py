@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.tag_schemes import canonical_encoding
+from ldnet_runtime.text import MODES
 
 LENGTHS, EMISSIONS = "lengths", "emissions"
 DECODERS = ("crf", "softmax")
-MODES = ("auto", "rule_based", "whitespace")  # of `text.split_text`
 
 
 @dataclass(frozen=True)
