@@ -24,13 +24,10 @@ class Scores(NamedTuple):
         if allowed is None:
             return self
         size = len(self.start)
-        never = numpy.asarray(~(allowed[:size].any(1) | allowed[:, :size].any(0)))
+        never = ~numpy.logical_or(allowed[:size].any(axis=1), allowed[:, :size].any(axis=0))
+        either = numpy.logical_or.outer(never, never)
         return Scores(
-            numpy.where(
-                allowed[:size, :size],
-                self.transitions,
-                numpy.where(never | never[:, None], -numpy.inf, forbidden),
-            ),
+            numpy.where(allowed[:size, :size], self.transitions, numpy.where(either, -numpy.inf, forbidden)),
             numpy.where(allowed[size, :size], self.start, numpy.where(never, -numpy.inf, forbidden)),
             numpy.where(allowed[:size, size + 1], self.end, numpy.where(never, -numpy.inf, forbidden)),
         )
