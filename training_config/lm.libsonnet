@@ -1,45 +1,45 @@
-// What the language models' configs (lm_*.jsonnet) have in common.
+// Shared parts of the language model configs (lm_*.jsonnet).
 {
-  // What LDNET_SETTINGS may set, and the defaults.
+  // Settings for LDNET_SETTINGS, with their defaults.
   defaults: {
-    // Text: one sentence a line, words between blanks, plain or gzip; a file, a list of them, a glob, a folder.
+    // Text files: one sentence per line, words separated by blanks, plain or compressed. A file, list, glob or folder.
     train: 'data/lm/train.txt',
     valid: 'data/lm/valid.txt',
-    // Rarer words are unknown.
+    // Words with fewer occurrences are unknown.
     min_count: 3,
     num_layers: 10,
     embedding_dim: 300,
-    // The size of each layer (the growth rate).
+    // Size of each layer (the growth rate).
     hidden_size: 300,
     projection_dim: 1600,
     layer_dropout: 0.5,
     dropout: 0.01,
-    // Where the clusters of the adaptive softmax begin, by rank of frequency.
+    // First word of each tail cluster of the adaptive softmax, by frequency rank.
     cutoffs: [4000, 40000, 200000],
-    // null: the exact softmax. A number: training steps draw this many words of each tail cluster instead of using
-    // all of them, so that their cost does not grow with the vocabulary. Evaluation is exact either way.
+    // null: the exact softmax. A number: each training step samples this many words of each tail cluster, so that its
+    // cost does not depend on the vocabulary. Evaluation is exact either way.
     tail_samples: null,
-    // "bfloat16": all but the softmax in that precision; "auto": the same where the CPU or GPU supports it.
+    // "bfloat16": everything except the softmax in bfloat16. "auto": the same if the CPU or GPU supports it.
     autocast: null,
-    // A directory in which the text is kept as ids, 4 bytes a token: for texts that do not fit into memory, and so
-    // that the next run need not count and look up all words again.
+    // Directory that stores the text as word ids, 4 bytes per token. For texts that exceed the memory; later runs reuse
+    // the counts and ids.
     shards: null,
     // Processes that count and look up words.
     num_workers: 0,
-    // Rows and steps of a window. In distributed training each process reads that many rows.
+    // Rows and steps of a window. In distributed training, each process reads this many rows.
     batch_size: 128,
     sequence_length: 20,
     learning_rate: 0.001,
     num_epochs: 10,
     patience: 3,
-    // null: the first GPU, if there is one. [0, 1, 2, 3] trains on four, [-1, -1] in two processes on the CPU.
+    // null: the first GPU, if available. [0, 1, 2, 3]: four GPUs. [-1, -1]: two processes on the CPU.
     gpus: null,
-    // More than one machine: {"num_nodes": 2, "primary_address": "10.0.0.1", "primary_port": 29500}, and
-    // `--node-rank` for allennlp train on each.
+    // For several machines: {"num_nodes": 2, "primary_address": "10.0.0.1", "primary_port": 29500}. Pass `--node-rank`
+    // to allennlp train on each.
     nodes: {},
   },
 
-  // direction: "forward", "backward", or "both" for one model with both directions.
+  // `direction`: "forward", "backward", or "both" for one bidirectional model.
   config(settings, direction):: {
     local both = direction == 'both',
     local bound = std.sqrt(3 / settings.embedding_dim),
@@ -54,7 +54,7 @@
       bidirectional: both,
       text_field_embedder: {
         token_embedders: {
-          // Sparse: a step costs what its own words cost, whatever the size of the vocabulary.
+          // Sparse gradients: the cost of a step does not depend on the vocabulary.
           tokens: { type: 'embedding', embedding_dim: settings.embedding_dim, sparse: true },
         },
       },
@@ -78,7 +78,7 @@
       initializer: {
         regexes: [[
           'token_embedder_tokens.weight',
-          // As in the original: uniform, with a variance of 1 / size.
+          // As in the original: uniform with variance 1 / size.
           { type: 'uniform', a: -bound, b: bound },
         ]],
       },
@@ -98,12 +98,12 @@
     trainer: {
       type: 'strict_gradient_descent',
       optimizer: { type: 'lazy_adam', lr: settings.learning_rate, grad_norm: 5 },
-      // "max": the trainer gives the scheduler the validation metric below, the perplexity's negative.
+      // "max", because the scheduler reads the validation metric below, which is negated.
       learning_rate_scheduler: { type: 'reduce_on_plateau', factor: 0.1, mode: 'max', threshold: 0, patience: 0 },
       num_epochs: settings.num_epochs,
       patience: settings.patience,
       validation_metric: '-perplexity',
-      // A run that was interrupted goes on with `allennlp train ... --recover`.
+      // `allennlp train ... --recover` resumes an interrupted run.
       checkpointer: { type: 'resumable', keep_most_recent_by_count: 1 },
       [if settings.gpus != null && std.length(settings.gpus) == 1 then 'cuda_device']: settings.gpus[0],
     },

@@ -1,15 +1,17 @@
-// A small language model of 19th-century English novels (ELTeC, 13.4 million words), for two CPU cores.
+// Small language model of 19th-century English novels (ELTeC, 13.4 million words), for CPUs.
 //
 //     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt"}' \
 //       allennlp train training_config/lm_eltec.jsonnet -s out/lm_forward --include-package ldnet_allennlp
 //     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt", "direction": "backward"}' \
 //       allennlp train training_config/lm_eltec.jsonnet -s out/lm_backward --include-package ldnet_allennlp
 //
-// Both can run at once, one on each core (OMP_NUM_THREADS=1). {"direction": "both"} trains one model of both directions.
+// Run both at the same time, one on each core (OMP_NUM_THREADS=1), or train one bidirectional model with
+// {"direction": "both"}.
 //
-// Hardware: one CPU core (here with AVX-512 and bfloat16) and 1 GiB of memory for each.
-// Score: perplexity on test 82.7 forward and 83.1 backward (novels that were not trained on, 50,177 words), after one pass
-// over 14 million tokens, which took 47 and 44 minutes on one core each of a busy machine:
+// Hardware: one CPU core (measured with AVX-512 and bfloat16) and 1 GiB of memory per direction.
+// Score: test perplexity 82.7 forward and 83.1 backward on held-out novels (50,177 words), after one pass over 14
+// million tokens. The training took 47 and 44 minutes, on one core each of a busy machine.
+//
 //     allennlp evaluate out/lm_forward/model.tar.gz eltec/test.txt --include-package ldnet_allennlp \
 //       -o '{"data_loader.batch_size": 8}' --batch-weight-key batch_weight
 local lm = import 'lm.libsonnet';
@@ -21,7 +23,7 @@ local settings = (import 'settings.libsonnet')(lm.defaults {
   projection_dim: 200,
   cutoffs: [2000, 10000],
   tail_samples: 1024,
-  // bfloat16 where the CPU or GPU supports it, else float32.
+  // bfloat16 if the CPU or GPU supports it, float32 otherwise.
   autocast: 'auto',
   learning_rate: 0.003,
   num_epochs: 1,
@@ -29,7 +31,7 @@ local settings = (import 'settings.libsonnet')(lm.defaults {
 
 lm.config(settings, settings.direction) + {
   trainer+: {
-    // One pass over the text: the learning rate rises for 200 batches and falls to 0 at the end.
+    // One pass over the text. The learning rate rises for 200 batches, then falls to 0.
     learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 200 },
     checkpointer+: { save_every_num_batches: 1000 },
   },

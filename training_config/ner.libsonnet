@@ -1,38 +1,38 @@
-// What ner.jsonnet, ner_vanilla.jsonnet and ner_select.jsonnet have in common.
+// Shared parts of ner.jsonnet, ner_vanilla.jsonnet and ner_select.jsonnet.
 {
-  // What LDNET_SETTINGS may set, and the defaults.
+  // Settings for LDNET_SETTINGS, with their defaults.
   defaults: {
-    // CoNLL columns: the first is the word, the last is the tag.
+    // Files with CoNLL columns: the word first, the tag last.
     train: 'data/train.conll',
     dev: 'data/dev.conll',
     test: 'data/test.conll',
-    // Options of the dataset reader: {"type": "annotated_jsonl"} for exports of doccano, Label Studio, Prodigy, spaCy and
-    // brat, {"layout": "conllu"}, and so on.
+    // Dataset reader options: {"type": "annotated_jsonl"} for exports of doccano, Label Studio, Prodigy, spaCy and
+    // brat, {"layout": "conllu"} for CoNLL-U, and so on.
     reader: {},
-    // The language of raw text, one of spaCy's codes: the tagger splits it into sentences and words by its rules.
+    // Language of raw text, as a spaCy code. Its rules split text into sentences and words.
     language: 'en',
-    // Any of IOB1, BIO, BIOUL (= IOBES), BMES; "auto" finds out.
+    // IOB1, BIO, BIOUL (= IOBES) or BMES. "auto" detects it.
     label_encoding: 'auto',
     // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
     lm_forward: 'out/lm_forward/model.tar.gz',
     lm_backward: 'out/lm_backward/model.tar.gz',
-    // The archive of a tagger to continue from, with new words, characters and labels; or null.
+    // Archive of a tagger to continue from (new words, characters and labels are added), or null.
     continue_from: null,
-    // Word vectors: GloVe, fastText's .vec, word2vec (text or binary), plain, compressed or zipped; or null.
+    // Word vectors (GloVe, fastText .vec, word2vec text or binary; plain, compressed or zipped), or null.
     vectors: null,
-    // Look words up in lower case, as the original does and as GloVe's vectors of 6B words are; false for cased vectors.
+    // Look up words in lower case, as the original does and as the GloVe 6B vectors expect. false for cased vectors.
     lowercase: true,
-    // Words that are rarer in the training data and have no vector are unknown.
+    // Words with fewer occurrences in the training data and without a vector are unknown.
     min_count: 2,
     word_dim: 100,
     char_dim: 30,
     char_hidden: 150,
-    // Each direction of the BiLSTM.
+    // Size of each direction of the BiLSTM.
     word_hidden: 150,
     dropout: 0.5,
     batch_size: 10,
-    // "sgd" as published: with momentum 0.9, a rate that falls as 1 / (1 + 0.05 epochs). Or "adam", with a rate that
-    // falls to 0 in the last epoch: 0.005 and 10 epochs learn WNUT-17 in a few minutes.
+    // "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the learning rate falls to
+    // 0 in the last epoch; with 0.005 and 10 epochs, WNUT-17 trains in a few minutes.
     optimizer: 'sgd',
     learning_rate: 0.015,
     num_epochs: 100,
@@ -57,7 +57,7 @@
     evaluate_on_test: settings.test != null,
     datasets_for_vocab_creation: ['train'],
     vocabulary: {
-      // Rare words are read as the unknown one, so that it has a vector that means something.
+      // Rare words train the vector of the unknown word.
       min_count: { tokens: settings.min_count },
     } + if settings.continue_from == null then {} else { type: 'extend', directory: settings.continue_from },
     model: {
@@ -69,7 +69,7 @@
       },
       text_field_embedder: {
         token_embedders: {
-          // Every word that has a vector is known, in the training data or not.
+          // Every word with a vector is known, even if the training data lack it.
           tokens: { type: 'embedding', embedding_dim: settings.word_dim } + if settings.vectors == null then {} else {
             type: 'word_vectors',
             pretrained_file: settings.vectors,
@@ -120,7 +120,7 @@
       num_epochs: settings.num_epochs,
       patience: settings.patience,
       validation_metric: '+f1-measure-overall',
-      // Reads over a checkpoint that was half written when the run was killed.
+      // Skips a checkpoint that a killed run left incomplete.
       checkpointer: { type: 'resumable', keep_most_recent_by_count: 1 },
     },
     random_seed: 13370,

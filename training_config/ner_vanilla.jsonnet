@@ -1,9 +1,12 @@
-// The tagger of ner.jsonnet without language models: what they are to be measured against.
+// Tagger of ner.jsonnet without language models, for comparison.
 //
 //     LDNET_SETTINGS='{"train": "train.conll", "dev": "dev.conll", "test": "test.conll"}' \
 //       allennlp train training_config/ner_vanilla.jsonnet -s out/ner_vanilla --include-package ldnet_allennlp
 //
-// Hardware: two CPU cores and 2 GiB of memory. Settings: those of ner.jsonnet.
+// Hardware: two CPU cores and 2 GiB of memory.
+// Score: see docs/results.md.
+//
+// Settings: those of ner.jsonnet.
 local library = import 'ner.libsonnet';
 local ner = library.config((import 'settings.libsonnet')(library.defaults));
 local without(object, name) = { [key]: object[key] for key in std.objectFields(object) if key != name };

@@ -1,10 +1,11 @@
-// Merges what the user sets into a config's defaults:
+// Merges the user's settings into a config's defaults:
 //
 //     LDNET_SETTINGS='{"train": "my.conll", "num_epochs": 10}' allennlp train training_config/ner.jsonnet ...
 //
-// A setting that the config does not know is an error, so that a misspelt one does not go unnoticed.
-// `.allennlp_plugins` or `--include-package ldnet_allennlp` set the variable to '{}' where the user does not. Where
-// neither was used, jsonnet stops here, and its message contains the name of this variable.
+// An unknown setting is an error, so that a misspelled one does not go unnoticed.
+//
+// `.allennlp_plugins` and `--include-package ldnet_allennlp` set the variable to '{}' if it is not set. Without either,
+// jsonnet stops here, and its message contains the name of the variable below.
 local pass__include_package_ldnet_allennlp__or_set_LDNET_SETTINGS = std.extVar('LDNET_SETTINGS');
 
 function(defaults)

@@ -1,27 +1,26 @@
-// A dependency parser: our `ld_rnn`, bidirectional, as the encoder of allennlp-models' `biaffine_parser` (Dozat and
-// Manning 2017), over word vectors, character LSTMs of the sentence and the parts of speech in the file.
+// Dependency parser: `ld_rnn`, bidirectional, as the encoder of allennlp-models' `biaffine_parser` (Dozat and Manning
+// 2017), over word vectors, character LSTMs of the sentence and the part-of-speech tags of the file.
 //
 //     LDNET_SETTINGS='{"train": "en_ewt-ud-train.conllu", "dev": "en_ewt-ud-dev.conllu", "test": null}' \
 //       allennlp train training_config/compose/biaffine_parser.jsonnet -s out/parser --include-package ldnet_allennlp
 //     allennlp evaluate out/parser/model.tar.gz en_ewt-ud-test.conllu --include-package ldnet_allennlp
 //
-// The reader, which is allennlp-models', takes plain files: gunzip those that are not. (The parser's predictor wants
-// a spaCy model.)
+// The reader, from allennlp-models, needs uncompressed files. The parser's predictor needs a spaCy model.
 //
 // Hardware: one CPU core and 2 GiB of memory.
-// Score: LAS 77.0 and UAS 80.7 on test (dev 76.9 and 80.5) on UD English EWT, punctuation and symbols left out, with
-// "learning_rate": 0.002, "num_epochs": 2 and the defaults: 2.9 minutes of CPU time on one core, one seed (13370), far
+// Score: test LAS 77.0 and UAS 80.7 (dev 76.9 and 80.5) on UD English EWT without punctuation and symbols, with
+// "learning_rate": 0.002, "num_epochs": 2 and the defaults. 2.9 minutes of CPU time on one core, one seed (13370), far
 // from converged. Measured by benchmarks/compositions.py.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
-  // null: all sentences. A number: only so many of each file.
+  // Maximum number of sentences per file. null: all.
   max_instances: null,
   min_count: 2,
   word_dim: 100,
   char_dim: 30,
   char_hidden: 30,
   pos_dim: 30,
-  // The encoder: the growth rate and the number of its layers, in each direction.
+  // Size (growth rate) and number of the encoder's layers, per direction.
   hidden_size: 75,
   num_layers: 3,
   layer_dropout: 0.1,

@@ -1,23 +1,23 @@
-// Text classification: our `ld_rnn` in AllenNLP's `basic_classifier`, inside `compose`: its layers, a projection of all
-// of them, and the mean over the words.
+// Text classifier: `ld_rnn` in AllenNLP's `basic_classifier`, inside `compose`: its layers, a projection of all layers,
+// and the mean over the words.
 //
 //     LDNET_SETTINGS='{"train": "genres.train.jsonl", "dev": "genres.dev.jsonl", "test": "genres.test.jsonl"}' \
 //       allennlp train training_config/compose/classifier.jsonnet -s out/genre --include-package ldnet_allennlp
 //     echo '{"sentence": "Best pizza in town !"}' > sentences.jsonl
 //     allennlp predict out/genre/model.tar.gz sentences.jsonl --include-package ldnet_allennlp
 //
-// The data: {"text": "words between blanks", "label": "..."} a line. What the score below was measured with are the
-// sentences of a CoNLL-U corpus and their genres (benchmarks/composition_data.py takes them from there).
-// "encoder": "pass_through" trains without the layers, on the word vectors alone, for comparison.
+// Data: lines of {"text": "words separated by blanks", "label": "..."}. The score below uses the sentences of a CoNLL-U
+// corpus and their genres, extracted by benchmarks/composition_data.py. For comparison, "encoder": "pass_through"
+// trains on the word vectors alone.
 //
 // Hardware: one CPU core and 2 GiB of memory.
-// Score: accuracy 60.7 on test (dev 59.1) on the sentences of UD English EWT and their five genres, with
-// "num_epochs": 5 and the defaults: 0.5 minutes of CPU time on one core, one seed (13370), the third epoch the best.
-// The word vectors alone ("encoder": "pass_through") reach 61.3 (dev 58.5): the layers gain nothing here. The most
-// frequent genre is 29.2 % of the test data. Measured by benchmarks/compositions.py.
+// Score: test accuracy 60.7 (dev 59.1) on the sentences of UD English EWT and their five genres, with "num_epochs": 5
+// and the defaults. 0.5 minutes of CPU time on one core, one seed (13370), best epoch 3. The word vectors alone
+// ("encoder": "pass_through") reach 61.3 (dev 58.5), so the layers do not help here. The most frequent genre covers
+// 29.2 % of the test data. Measured by benchmarks/compositions.py.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
-  // 'ld_rnn', or 'pass_through' for none.
+  // 'ld_rnn', or 'pass_through' for no encoder.
   encoder: 'ld_rnn',
   min_count: 2,
   word_dim: 100,

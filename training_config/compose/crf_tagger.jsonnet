@@ -1,19 +1,20 @@
-// allennlp-models' `crf_tagger` with our language models' layers (`ldnet`) beside word vectors.
+// allennlp-models' `crf_tagger` over the layers of language models (`ldnet`) and word vectors.
 //
 //     LDNET_SETTINGS='{"train": "wnut17train.conll", "dev": "emerging.dev.conll", "test": "emerging.test.annotated"}' \
 //       allennlp train training_config/compose/crf_tagger.jsonnet -s out/crf_tagger --include-package ldnet_allennlp
 //     allennlp predict out/crf_tagger/model.tar.gz sentences.jsonl \
 //       --predictor ldnet_tagger --include-package ldnet_allennlp
 //
-// (Its own predictor, which is the default, wants a spaCy model.)
-// Its loss has no penalty for the layers' gates; the "layer_selection" regularizer adds one (docs/layer_selection.md).
-// `ldnet_tagger` has one, and takes this archive as it is: it has the same parameters (-o '{"model.type":
-// "ldnet_tagger"}'). `allennlp ldnet-prune` cuts layers whose gate is 0 out of archives of either.
+// The default predictor of `crf_tagger` needs a spaCy model, so pass `--predictor`.
+//
+// The loss of `crf_tagger` has no penalty for the layers' gates; the "layer_selection" regularizer adds one
+// (docs/layer_selection.md). `ldnet_tagger` has this penalty and the same parameters, so it can load this archive (-o
+// '{"model.type": "ldnet_tagger"}'). `allennlp ldnet-prune` removes layers with gate 0 from archives of either model.
 //
 // Hardware: one CPU core and 2 GiB of memory.
-// Score: F1 3.7 on test (dev 6.8) on WNUT-17, with "learning_rate": 0.003, "num_epochs": 4, "batch_size": 10 and the
-// defaults, and the language models of OpenStax of transformer.jsonnet: 1.2 minutes of CPU time on one core, one seed
-// (13370), the last epoch the best, far from converged: training F1 is 39.6. Measured by benchmarks/compositions.py.
+// Score: test F1 3.7 (dev 6.8) on WNUT-17, with "learning_rate": 0.003, "num_epochs": 4, "batch_size": 10, the
+// defaults, and the OpenStax language models of transformer.jsonnet. 1.2 minutes of CPU time on one core, one seed
+// (13370), best epoch 4, far from converged (training F1 39.6). Measured by benchmarks/compositions.py.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
   // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
@@ -21,7 +22,7 @@ local settings = (import '../settings.libsonnet')(experiment.defaults {
   lm_backward: 'out/lm_backward/model.tar.gz',
   min_count: 2,
   word_dim: 100,
-  // What the language models' layers are projected to.
+  // Size of the projected language model layers.
   projection_dim: 100,
   word_hidden: 100,
   dropout: 0.3,

@@ -1,9 +1,9 @@
-// What the configs in this folder have in common: paths, batches, optimizer, seeds.
+// Shared parts of the configs in this folder: paths, batches, optimizer, seeds.
 {
-  // What LDNET_SETTINGS may set in all of them, and the defaults.
+  // Settings for LDNET_SETTINGS in all of them, with their defaults.
   defaults: {
     train: 'data/train',
-    // null: no validation, and the model of the last epoch is the result.
+    // null: no validation; the model of the last epoch is kept.
     dev: 'data/dev',
     // null: no test.
     test: 'data/test',
@@ -13,7 +13,7 @@
     patience: 5,
   },
 
-  // `metric`: what the best epoch is chosen by. `lengths`: the text fields by which batches are sorted.
+  // `metric` selects the best epoch. `lengths`: text fields that batches are sorted by.
   config(settings, metric, lengths=['tokens']):: {
     train_data_path: settings.train,
     [if settings.dev != null then 'validation_data_path']: settings.dev,

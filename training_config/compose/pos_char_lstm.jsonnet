@@ -1,25 +1,25 @@
-// The LSTM part-of-speech tagger of the PyTorch tutorial "Sequence Models and Long Short-Term Memory Networks", with
-// the character features of its exercise: a word's vector beside the last state of an LSTM over its characters, an LSTM
-// over the sentence, a softmax a word. All of it is AllenNLP's (`simple_tagger`), the reader is ours.
+// LSTM part-of-speech tagger of the PyTorch tutorial "Sequence Models and Long Short-Term Memory Networks", with the
+// character features of its exercise: word vectors and the last state of a character LSTM, an LSTM over the sentence,
+// and a softmax per word. The model is AllenNLP's `simple_tagger`; the reader is from this package.
 //
 //     LDNET_SETTINGS='{"train": "en_ewt-ud-train.conllu.gz", "dev": "en_ewt-ud-dev.conllu.gz", "test": null}' \
 //       allennlp train training_config/compose/pos_char_lstm.jsonnet -s out/pos --include-package ldnet_allennlp
 //     allennlp predict out/pos/model.tar.gz sentences.jsonl --predictor ldnet_tagger --include-package ldnet_allennlp
 //
-// (`simple_tagger`'s own predictor, which is the default, wants a spaCy model.)
+// The default predictor of `simple_tagger` needs a spaCy model, so pass `--predictor`.
 //
 // Hardware: one CPU core and 2 GiB of memory.
-// Score: accuracy 92.2 on test (dev 91.7) on the UPOS of UD English EWT, with "learning_rate": 0.003, "num_epochs": 5
-// and the defaults: 1.4 minutes of CPU time on one core, one seed (13370), the fourth epoch the best. Measured by
+// Score: test accuracy 92.2 (dev 91.7) on the UPOS tags of UD English EWT, with "learning_rate": 0.003, "num_epochs": 5
+// and the defaults. 1.4 minutes of CPU time on one core, one seed (13370), best epoch 4. Measured by
 // benchmarks/compositions.py.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
-  // CoNLL-U. The column may also be 'xpos', or a feature such as 'feats:Number' (with a `missing_tag`).
+  // CoNLL-U files. Other columns: 'xpos', or a feature such as 'feats:Number' (with a `missing_tag`).
   tag_column: 'upos',
   missing_tag: null,
-  // Rarer words are unknown: their characters tell.
+  // Words with fewer occurrences are unknown; their characters still count.
   min_count: 2,
-  // The tutorial has 6 everywhere.
+  // The tutorial uses 6 for all sizes.
   word_dim: 100,
   char_dim: 30,
   char_hidden: 50,

@@ -1,5 +1,5 @@
-// Our tagger, with our character LSTMs and `ld_rnn` as its encoder, on what AllenNLP's own readers read: `conll2003`,
-// or with the setting "reader" any other that gives `tokens` and `tags`.
+// `ldnet_tagger` with character LSTMs and an `ld_rnn` encoder on data from AllenNLP's own readers: `conll2003`, or,
+// with the setting "reader", any other reader with fields `tokens` and `tags`.
 //
 //     LDNET_SETTINGS='{"train": "FIN5.txt", "dev": null, "test": "FIN3.txt"}' \
 //       allennlp train training_config/compose/upstream_reader.jsonnet -s out/ner --include-package ldnet_allennlp
@@ -8,24 +8,24 @@
 //       allennlp train training_config/compose/upstream_reader.jsonnet -s out/tags --include-package ldnet_allennlp
 //     allennlp predict out/tags/model.tar.gz sentences.jsonl --include-package ldnet_allennlp
 //
-// `universal_dependencies` is none of them (its fields are `words` and `pos_tags`): `conll_columns` reads those files.
+// For `universal_dependencies`, whose fields are `words` and `pos_tags`, use `conll_columns` instead.
 //
 // Hardware: one CPU core and 2 GiB of memory.
-// Score: F1 77.2 on test on the SEC filings, which come without development data, trained on FIN5.txt and tested on
-// FIN3.txt by the model of the last epoch, with "learning_rate": 0.003, "num_epochs": 10 and the defaults: 0.8 minutes
-// of CPU time on one core, one seed (13370). Measured by benchmarks/compositions.py. (`conll2003` cannot turn these
-// files into BIOUL: it turns the chunks into it, too, and they have none.)
+// Score: test F1 77.2 on the SEC filings, trained on FIN5.txt and tested on FIN3.txt (no development data; the last
+// epoch counts), with "learning_rate": 0.003, "num_epochs": 10 and the defaults. 0.8 minutes of CPU time on one core,
+// one seed (13370). Measured by benchmarks/compositions.py. `conll2003` cannot convert these files to BIOUL, because it
+// also converts the chunk tags, which they lack.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
-  // Without its token indexers.
+  // Dataset reader, without token indexers.
   reader: { type: 'conll2003' },
-  // Of the reader's tags; null if they are no spans.
+  // Tag scheme of the reader's tags; null if the tags are not spans.
   label_encoding: 'IOB1',
   min_count: 2,
   word_dim: 100,
   char_dim: 30,
   char_hidden: 50,
-  // The encoder: the growth rate and the number of its layers, in each direction.
+  // Size (growth rate) and number of the encoder's layers, per direction.
   hidden_size: 50,
   num_layers: 2,
   layer_dropout: 0.1,
