@@ -91,6 +91,23 @@ class SpanF1(SpanBasedF1Measure):
         spans = spans_from_tags(tags, self._label_encoding)
         return {span for span in spans if span[0] not in self._ignore_classes}
 
+    def table(self, metrics: Dict[str, float]) -> List[str]:
+        """
+        The `metrics` of the last call of `get_metric` as the lines of a table: precision, recall, F1 in percent and
+        the number of true spans, for each type and on average.
+        """
+        names = {
+            f"type:{kind}" if kind in _AVERAGES else kind: count for kind, count in self._support.items()
+        }
+        rows = {**names, "micro average": sum(names.values()), "macro average": sum(names.values())}
+        keys = {"micro average": "overall", "macro average": "macro"}
+        width = max(map(len, rows))
+        lines = [f"{'type':<{width}}  precision  recall      F1  support"]
+        for name, support in rows.items():
+            precision, recall, f1 = (100 * metrics[f"{score}-{keys.get(name, name)}"] for score in _NAMES)
+            lines.append(f"{name:<{width}}  {precision:9.2f}  {recall:6.2f}  {f1:6.2f}  {support:7,}")
+        return lines
+
     @overrides(check_signature=False)
     def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> Dict[str, float]:
         """
@@ -118,6 +135,10 @@ class SpanF1(SpanBasedF1Measure):
             counts = [sum(parts, Counter()) for parts in zip(*gathered)]
         types = sorted(set().union(*counts))
         scores = {span_type: _scores(*(count[span_type] for count in counts)) for span_type in types}
+        true_positives, _, false_negatives = counts
+        self._support = {
+            span_type: true_positives[span_type] + false_negatives[span_type] for span_type in types
+        }
         metrics = {
             f"{name}-{f'type:{span_type}' if span_type in _AVERAGES else span_type}": value
             for span_type in types

@@ -1,5 +1,6 @@
 """All scores of an "ldnet_tagger"."""
 
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -15,10 +16,13 @@ from ldnet_allennlp.training.metrics.span_f1 import SpanF1
 from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
 from ldnet_runtime.tag_schemes import Span
 
+logger = logging.getLogger(__name__)
+
 
 class TaggingScores:
     """
-    Accuracy, span F1 (or scores by tag) and the number of unseen labels, over all ranks that take part. "accuracy3"
+    Accuracy, span F1 (or scores by tag) and the number of unseen labels, over all ranks that take part. The log gets a
+    table of span scores by type at the end of each evaluation. "accuracy3"
     counts a word as right if its tag is predicted, or has one of the two highest emissions beside.
 
     # Parameters
@@ -114,6 +118,8 @@ class TaggingScores:
         if self._span_f1 is not None:
             averages = ("-overall", "-macro")
             spans = self._span_f1.get_metric(reset, together)
+            if reset:  # at the end of an epoch or an evaluation
+                logger.info("Span scores in percent:\n%s", "\n".join(self._span_f1.table(spans)))
             scores.update({key: spans[key] for key in spans if self._verbose or key.endswith(averages)})
         elif self._verbose:
             scores.update(self._by_tag(confusion))

@@ -266,3 +266,19 @@ def test_sentences_with_partial_labels_are_left_out():
     metric = SpanF1(vocabulary("BIO"), "labels", label_encoding="BIO")
     metric.add_tags([[1, 0], [1, 0]], torch.tensor([[1, -2], [1, 0]]))
     assert sum(metric._true_positives.values()) == 1 and metric.get_metric()["recall-overall"] == 1.0
+
+
+def test_the_table_has_seqevals_numbers():
+    vocab = vocabulary("BIO")
+    predicted, gold = random_corpus("BIO", seed=2)
+    metric = SpanF1(vocab, "labels", label_encoding="BIO")
+    fill(metric, vocab, predicted, gold)
+    header, *rows = metric.table(metric.get_metric())
+    assert header.split() == ["type", "precision", "recall", "F1", "support"]
+    report = classification_report(gold, predicted, output_dict=True)
+    names = {**{kind: kind for kind in TYPES}, "micro average": "micro avg", "macro average": "macro avg"}
+    assert {row[:13].strip() for row in rows} == set(names)
+    for row in rows:
+        values = report[names[row[:13].strip()]]
+        expected = [f"{100 * values[key]:.2f}" for key in ("precision", "recall", "f1-score")]
+        assert row[13:].split() == [*expected, str(int(values["support"]))]
