@@ -1,6 +1,6 @@
 """
-LD-Net as a plugin for AllenNLP. Importing this package registers every component, or raises an `ImportError` that
-names the packages to repair. `ldnet_allennlp.plugin` is what the `allennlp` command loads.
+LD-Net as a plugin for AllenNLP. Importing this package registers every component, or raises an `ImportError` that names
+the packages to repair. The `allennlp` command loads `ldnet_allennlp.plugin`.
 """
 
 from ldnet_allennlp import doctor

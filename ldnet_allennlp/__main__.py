@@ -1,4 +1,4 @@
-"""Checks the environment (`doctor`) and copies what ships with the package (`configs`, `requirements`)."""
+"""Command line of the package: check the environment (`doctor`), copy shipped files (`configs`, `requirements`)."""
 
 import argparse
 import shutil
@@ -9,7 +9,7 @@ from ldnet_allennlp import doctor
 
 
 def copy_configs(target: Path) -> str:
-    """Copies `training_config/`; the files import one another, so they stay together."""
+    """Copy all of `training_config/`, because the files import one another."""
     if target.exists():
         raise SystemExit(f"{target} already exists; nothing was copied. Choose another folder.")
     shutil.copytree(doctor.shipped("training_config", "training_config"), target)
@@ -17,7 +17,7 @@ def copy_configs(target: Path) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs one of the three commands; returns the exit status."""
+    """Run one of the three commands; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m ldnet_allennlp", description=__doc__)
     commands = parser.add_subparsers(dest="command", metavar="command", required=True)
     commands.add_parser("doctor", help="check this environment and print the command that repairs it")

@@ -1,8 +1,8 @@
 """
-Compares an environment with the pinned requirements and prints the command that repairs it.
+Compare the environment with the pinned requirements and print the command that repairs it.
 
-`python -m ldnet_allennlp doctor` prints the report, and `import ldnet_allennlp` raises it where a package is broken.
-Only the standard library is imported here: any other package may be the broken one.
+`python -m ldnet_allennlp doctor` prints the report, and `import ldnet_allennlp` raises it if a package is broken. This
+module imports only the standard library, because any other package may be broken.
 """
 
 import importlib
@@ -28,7 +28,7 @@ IMPORTED = ("pkg_resources", "allennlp.commands", "allennlp_models.tagging", "al
 
 
 def shipped(name: str, in_checkout: str) -> Path:
-    """A file or folder of the wheel, or of the checkout where the package is installed in place."""
+    """A file or folder of the wheel, or of the checkout if the package is installed in place."""
     return PACKAGE / name if (PACKAGE / name).exists() else PACKAGE.parent / in_checkout
 
 
@@ -46,7 +46,9 @@ def installed(package: str) -> str:
 
 
 def pinned_versions(file: str | Path | None = None) -> dict[str, list[str]]:
-    """Version by package. One pinned under a marker (a platform, a Python) has a last entry "", for "not installed"."""
+    """
+    Pinned versions by package. A package with a marker (platform, Python version) also allows "", for "not installed".
+    """
     pinned: dict[str, list[str]] = {}
     for line in Path(file or pinned_file()).read_text(encoding="utf-8").splitlines():
         pin = re.match(r"([\w.-]+)==([^\s;]+)", line)
@@ -57,7 +59,7 @@ def pinned_versions(file: str | Path | None = None) -> dict[str, list[str]]:
 
 
 def differences(file: str | Path | None = None) -> dict[str, str]:
-    """Requirement by package, for each package whose version is not a pinned one: {"torch": "torch==2.15.0"}."""
+    """Requirement by package, for each package with another version than the pinned one: {"torch": "torch==2.15.0"}."""
     return {
         package: f"{package}=={versions[0]}"
         for package, versions in pinned_versions(file).items()
@@ -66,14 +68,14 @@ def differences(file: str | Path | None = None) -> dict[str, str]:
 
 
 def install_command(*requirements: str) -> str:
-    """The command that installs `requirements` here. Environments made by uv have no pip."""
+    """The command that installs `requirements` here. Environments of uv have no pip."""
     has_pip = util.find_spec("pip") is not None
     start = f"{sys.executable} -m pip install" if has_pip else f"uv pip install --python {sys.executable}"
     return " ".join([start, "--no-deps", *(f"'{name}'" if name != "-r" else name for name in requirements)])
 
 
 def repairs() -> list[str]:
-    """One line for each difference from the pinned versions, then the command that ends them all."""
+    """One line per difference from the pinned versions, then the command that resolves all of them."""
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         return [
             f"* Python {sys.version.split()[0]} is not supported; use Python 3.11 to 3.14.",
@@ -95,7 +97,7 @@ def repairs() -> list[str]:
 
 
 def diagnosis(error: Exception) -> str:
-    """The message of an import that failed with `error`: the cause, and the command that repairs the environment."""
+    """The message for an import that failed with `error`: the cause, and the command that repairs the environment."""
     reason = (str(error).strip() or "no message").splitlines()[0]
     return "\n".join(
         [f"ldnet_allennlp cannot be imported here. {type(error).__name__}: {reason}", *repairs()]
@@ -104,7 +106,7 @@ def diagnosis(error: Exception) -> str:
 
 def examine() -> tuple[str, bool]:
     """
-    The report on an environment in which `ldnet_allennlp` can be imported, and whether AllenNLP's commands can be, too.
+    The report on an environment with a working `ldnet_allennlp`, and whether AllenNLP's commands can be imported, too.
     """
     versions = ", ".join(f"{package} {installed(package) or '(not installed)'}" for package in SHOWN)
     lines = [f"Python {sys.version.split()[0]} at {sys.executable}", versions, ""]
@@ -123,7 +125,7 @@ def examine() -> tuple[str, bool]:
 
 
 def nltk_hint() -> list[str]:
-    """allennlp_models downloads nltk's "punkt" on each start unless a folder of that name exists."""
+    """Prevent downloads: allennlp_models fetches nltk's "punkt" on each start unless a folder of that name exists."""
     folders = [
         Path(sys.prefix) / "nltk_data",
         Path.home() / "nltk_data",

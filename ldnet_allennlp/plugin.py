@@ -1,7 +1,7 @@
 """
-The plugin of the `allennlp` command: `.allennlp_plugins` names this module, and `--include-package ldnet_allennlp`
-imports it, too. It registers every component and sets up the process of the command; a program that imports
-`ldnet_allennlp` keeps its environment variables and warning filters.
+Plugin of the `allennlp` command, imported through `.allennlp_plugins` or `--include-package ldnet_allennlp`. It
+registers every component and sets up the command's process. Programs that import `ldnet_allennlp` instead keep their
+environment variables and warning filters.
 """
 
 import os

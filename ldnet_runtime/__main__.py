@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command and gives its exit status."""
+    """Run the command and give its exit status."""
     options = build_parser().parse_args(arguments)
     try:
         from ldnet_runtime.command import describe, run

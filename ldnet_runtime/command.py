@@ -42,7 +42,7 @@ def describe(path: str) -> str:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Tags all inputs."""
+    """Tag all inputs."""
     paths = expand(options.inputs)
     tagger = Tagger(options.model, options.threads, options.tokens_per_batch)
     if options.tag_encoding is not None and tagger.description.label_encoding is None:
@@ -69,7 +69,7 @@ class _Job:
         self._progress = _Progress(shown=not options.quiet and sys.stderr.isatty())
 
     def tag(self, paths: list[str], target: str, texts: str | None = None) -> None:
-        """Tags some files into another one; `texts` is where the text goes that standoff annotations refer to."""
+        """Tag some files into another one; `texts` is where the text goes that standoff annotations refer to."""
         title = Path(paths[0]).name if len(paths) == 1 and paths[0] != STANDARD else "Entities"
         writer = Writer(self._options.output, self._tagger.span_types, self._options.tag_encoding, title)
         with contextlib.ExitStack() as stack:
@@ -154,7 +154,7 @@ class _Progress:
             self._show()
 
     def finish(self) -> None:
-        """Leaves the last line there."""
+        """Leave the last line there."""
         if self._shown:
             self._show()
             print(file=sys.stderr)

@@ -125,7 +125,7 @@ def prediction(
     n_best: int = 0,
 ) -> Prediction:
     """
-    Puts the sentences of one input together again.
+    Put the sentences of one input together again.
 
     # Parameters
 

@@ -137,7 +137,7 @@ class SentenceDecoder:
         return ranked
 
     def _continuations(self) -> NDArray[numpy.bool_]:
-        """Whether the column's label after the row's label belongs to the same span, (N, N)."""
+        """Return whether the column's label after the row's label belongs to the same span, (N, N)."""
         size = len(self.labels)
         if self.label_encoding is None:
             return numpy.zeros((size, size), numpy.bool_)
@@ -160,7 +160,7 @@ class SentenceDecoder:
 
 
 def _role(label: str, of_two: list[tuple[str, int, int]], encoding: str) -> tuple[bool, bool]:
-    """Whether a span is open after a label, and whether the label may go on with an open one."""
+    """Return whether a span is open after a label, and whether the label may go on with an open one."""
     if len(of_two) == 1:  # I, M, or a bare type
         return True, True
     letter = "" if encoding == "BARE" else label.partition("-")[0]

@@ -91,7 +91,7 @@ class Tagger:
         self, text: Text, n_best: int = 0, marginals: bool = False, confidences: bool = True
     ) -> Prediction:
         """
-        Tags one input.
+        Tag one input.
 
         # Parameters
 
@@ -117,7 +117,7 @@ class Tagger:
         window: int = 4096,
     ) -> Iterator[Prediction]:
         """
-        Tags many inputs, in their order, with no more than a window of them in memory.
+        Tag many inputs, in their order, with no more than a window of them in memory.
 
         # Parameters
 
@@ -222,7 +222,7 @@ def tag_words(
     threads: int,
 ) -> list[Prediction]:
     """
-    Tags inputs whose words are known.
+    Tag inputs whose words are known.
 
     # Parameters
 

@@ -110,7 +110,7 @@ def resolve_mode(text: str, mode: str) -> str:
 
 
 def looks_tokenized(text: str) -> bool:
-    """Whether more punctuation stands apart from words (as in the Penn Treebank) than is attached to them."""
+    """Return whether more punctuation stands apart from words (as in the Penn Treebank) than is attached to them."""
     free = glued = clitics = 0
     for line in _LINE.finditer(text):
         chunks = [
@@ -182,7 +182,7 @@ class _Rules:
         return _join_graphemes(text, words) if _JOINING.search(paragraph) else words
 
     def _begins_sentence(self, text: str, words: list[tuple[int, int]], position: int) -> bool:
-        """Whether a sentence ends before the word at `position`."""
+        """Return whether a sentence ends before the word at `position`."""
         last = position - 1
         while (
             last > max(0, position - _MOST_MARKS)
@@ -266,7 +266,7 @@ def _next_word(text: str, words: list[tuple[int, int]], position: int) -> str:
 
 
 def _join_graphemes(text: str, words: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Puts together what spaCy cuts within a character that people see as one, such as a family emoji or a flag."""
+    """Put together what spaCy cuts within a character that people see as one, such as a family emoji or a flag."""
     joined: list[tuple[int, int]] = []
     for start, end in words:
         if joined and joined[-1][1] == start and _is_inside_grapheme(text, joined[-1][0], start):

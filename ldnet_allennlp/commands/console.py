@@ -1,4 +1,4 @@
-"""Arguments and errors that the commands have in common."""
+"""Shared arguments and error handling of the commands."""
 
 import argparse
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from allennlp.common.checks import ConfigurationError
 
 @contextmanager
 def errors_in_a_line(command: str) -> Iterator[None]:
-    """Turns errors of the user into one line on the error stream, without a traceback, and exit status 1."""
+    """Turn user errors into one line on stderr, without a traceback, and exit status 1."""
     try:
         yield
     except (ConfigurationError, OSError) as error:
@@ -17,12 +17,12 @@ def errors_in_a_line(command: str) -> Iterator[None]:
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:
-    """Adds `--force`."""
+    """Add `--force`."""
     parser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
 
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
-    """Adds `--trust`."""
+    """Add `--trust`."""
     parser.add_argument(
         "--trust",
         action="store_true",
@@ -31,19 +31,19 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def whole_number(text: str, least: int = 0) -> int:
-    """An argument type: a whole number of at least `least`."""
+    """Argument type: an integer of at least `least`."""
     if not text.isdecimal() or int(text) < least:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found '{text}'")
     return int(text)
 
 
 def positive_int(text: str) -> int:
-    """An argument type: a whole number of at least 1."""
+    """Argument type: an integer of at least 1."""
     return whole_number(text, least=1)
 
 
 def positive_float(text: str) -> float:
-    """An argument type: a finite number above 0."""
+    """Argument type: a finite number above 0."""
     try:
         number = float(text)
     except ValueError:

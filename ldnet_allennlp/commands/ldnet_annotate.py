@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-annotate`: labels raw text with dictionaries, to train taggers without annotated sentences.
+`allennlp ldnet-annotate`: label raw text with dictionaries, to train taggers without annotated sentences.
 
     allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases full.txt -o train.conll
     allennlp ldnet-annotate raw_text.txt --input tokens --dictionary core.tsv -o train.ck --format ck
@@ -37,8 +37,8 @@ from ldnet_runtime.text import split_text
 @Subcommand.register("ldnet-annotate")
 class LdnetAnnotate(Subcommand):
     """
-    Labels the matches of a dictionary in raw text (AutoNER; Shang et al. 2018, arXiv 1809.03599): distant labels, to
-    train an `ldnet_tagger` with partial labels.
+    Label raw text with dictionaries (AutoNER; Shang et al. 2018, arXiv 1809.03599), to train an `ldnet_tagger` with
+    partial labels.
     """
 
     @overrides
@@ -73,7 +73,7 @@ class LdnetAnnotate(Subcommand):
 
 
 def annotate_from_args(args: argparse.Namespace) -> None:
-    """Run the command; mistakes end it with one sentence."""
+    """Run the command."""
     try:
         print(
             annotate(

@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-convert`: the original LD-Net's files as archives.
+`allennlp ldnet-convert`: convert files of the original LD-Net to archives.
 
     allennlp ldnet-convert ld0.th lm_forward/model.tar.gz --maps test.pk --direction forward
     allennlp ldnet-convert ner.th ner/model.tar.gz --maps ner_dataset.pk
@@ -27,8 +27,8 @@ from ldnet_allennlp.convert.vocabularies import check_vocabulary
 @Subcommand.register("ldnet-convert")
 class LdnetConvert(Subcommand):
     """
-    Converts checkpoints of the original LD-Net (language models, taggers, pruned taggers) to archives and its
-    datasets to CoNLL files. Files are read without executing anything.
+    Convert checkpoints of the original LD-Net (language models, taggers, pruned taggers) to archives, and its datasets
+    to CoNLL files. Nothing in the files is executed.
     """
 
     @overrides
@@ -70,7 +70,7 @@ class LdnetConvert(Subcommand):
 
 
 def convert_from_args(args: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Run the command."""
     try:
         with without_progress_messages():
             lines = convert(
@@ -98,11 +98,11 @@ def convert(
     force: bool = False,
 ) -> List[str]:
     """
-    Converts a checkpoint of the original to an archive at `output` (a file, or a directory for `model.tar.gz`), or a
+    Convert a checkpoint of the original to an archive at `output` (a file, or a directory for `model.tar.gz`), or a
     dataset pickle to CoNLL files in the folder `output`. The other arguments are those of the command.
 
-    Returns a report, in lines for the user. Raises `ConfigurationError` if a file cannot be used, or if `output`
-    exists: then nothing is written.
+    Returns the lines of a report. Raises `ConfigurationError`, and writes nothing, if a file is invalid or if `output`
+    exists.
     """
     if is_pickle_of_maps(source):
         return write_dataset(source, output, force)

@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-export`: writes a trained tagger as one .onnx file for `ldnet_runtime`.
+`allennlp ldnet-export`: export a trained tagger to one .onnx file for `ldnet_runtime`.
 
     allennlp ldnet-export pruned/model.tar.gz ner.onnx
     allennlp ldnet-export pruned/model.tar.gz ner.onnx --int8 --half-embeddings --test test.conll
@@ -37,8 +37,8 @@ ldnet-compress is now ldnet-export, which writes one .onnx file for ldnet_runtim
 @Subcommand.register("ldnet-export")
 class LdnetExport(Subcommand):
     """
-    Writes a trained tagger as one .onnx file: graph, weights, vocabularies, labels and transitions. Verifies on
-    sentences that tags stay the same before it writes.
+    Export a trained tagger to one .onnx file: graph, weights, vocabularies, labels and transitions. Before it writes
+    the file, the command verifies on sentences that the tags stay the same.
     """
 
     @overrides
@@ -92,7 +92,7 @@ class LdnetExport(Subcommand):
 
 
 def export_from_args(args: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Run the command."""
     with errors_in_a_line("ldnet-export"), without_progress_messages():
         for line in export_archive(
             args.archive,
@@ -122,20 +122,20 @@ def export_archive(
     trust: bool = False,
 ) -> list[str]:
     """
-    Writes the tagger of an archive as an .onnx file.
+    Export the tagger of an archive to an .onnx file.
 
     # Parameters
 
     source : `str`
-        The archive, or the directory of a training.
+        The archive, or a serialization directory.
     output : `str`
         The file to write.
     int8, half_embeddings, keep_words
         See `export_tagger`.
     sentences : `list[list[str]]`, optional
-        The sentences to verify on.
+        Sentences for the verification.
     test : `str`, optional
-        Labeled data to verify on. Without both, sentences are generated.
+        Labeled data for the verification. Without `sentences` and `test`, sentences are generated.
     max_changed : `float`, optional (default = `1.0`)
         The percentage of tags that `int8` and `half_embeddings` may change.
     force : `bool`, optional (default = `False`)
@@ -148,8 +148,8 @@ def export_archive(
     `list[str]`
         The report, in lines.
 
-    Raises `ConfigurationError` if the tagger cannot be exported or the exported one gives other tags; then nothing is
-    written.
+    Raises `ConfigurationError`, and writes nothing, if the tagger cannot be exported or the tags of the exported one
+    differ.
     """
     check_output(output, force)
     archive = read_archive(source, trust)
@@ -180,7 +180,7 @@ def export_archive(
 
 
 def _generated(archive: Archive, keep_words: Collection[str] | None) -> list[list[str]]:
-    """Sentences of the vocabulary's words; of the kept ones, if not all are."""
+    """Sentences of words in the vocabulary that keep their vectors."""
     sentences = sentences_for(archive)
     if keep_words is None:
         return sentences
@@ -192,7 +192,7 @@ def _generated(archive: Archive, keep_words: Collection[str] | None) -> list[lis
 
 
 def _verdict(checked: Comparison, is_exact: bool, max_changed: float, source: str) -> str:
-    """The result of the comparison. Raises `ConfigurationError` if too much changes."""
+    """The result of the comparison. Raises `ConfigurationError` if too many tags change."""
     percent = 100.0 * checked.changed / max(1, checked.num_words)
     facts = f"{checked.changed} of {checked.num_words} tags change ({percent:.2f} %), "
     facts += f"scores by up to {checked.largest:.2g}"
@@ -211,7 +211,7 @@ def _verdict(checked: Comparison, is_exact: bool, max_changed: float, source: st
 
 
 def _read_labeled(reader: DatasetReader, path: str) -> tuple[list[list[str]], list[list[str]]]:
-    """The words and the true tags of a file."""
+    """The words and gold tags of a file."""
     instances: list[Any] = list(reader.read(path))
     if not all("tags" in instance.fields for instance in instances):
         raise ConfigurationError(f"'{path}' (--test) has no tags.")
@@ -220,7 +220,7 @@ def _read_labeled(reader: DatasetReader, path: str) -> tuple[list[list[str]], li
 
 
 def _scores(gold: list[list[str]], checked: Comparison, encoding: str | None) -> str:
-    """The F1 of spans, or the accuracy of labels that are no spans, before and after."""
+    """F1 of spans, or accuracy of labels without spans, before and after."""
     name = "accuracy" if encoding is None else "F1"
     before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
     return f"{name} {before:.2f} before, {after:.2f} after"

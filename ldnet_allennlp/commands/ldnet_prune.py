@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-prune`: cut the layers that layer selection switched off out of a trained model.
+`allennlp ldnet-prune`: remove the layers with gate 0 from the language models of a trained model.
 
     allennlp ldnet-prune ner_select/model.tar.gz pruned/model.tar.gz
     allennlp ldnet-prune ner_select/model.tar.gz pruned/ --keep 2 --keep-words words.txt --fold
@@ -21,8 +21,8 @@ from ldnet_allennlp.common.archives import without_progress_messages
 @Subcommand.register("ldnet-prune")
 class LdnetPrune(Subcommand):
     """
-    Cuts every layer whose gate is 0, or that the user does not name, out of the language models in an archive (any
-    model with an "ldnet" token embedder), checks that the outputs stay the same, and writes an ordinary archive.
+    Remove layers from the language models in an archive (any model with an "ldnet" token embedder): those with gate 0,
+    or all that `--keep` does not name. Checks that the outputs stay the same, and writes an ordinary archive.
     """
 
     @overrides
@@ -65,7 +65,7 @@ class LdnetPrune(Subcommand):
 
 
 def prune_from_args(args: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Run the command."""
     with errors_in_a_line("ldnet-prune"), without_progress_messages():
         report = prune_archive(
             args.archive,

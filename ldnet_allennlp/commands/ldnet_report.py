@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-report`: layers, costs, sizes and speed of trained models, side by side.
+`allennlp ldnet-report`: compare layers, costs, sizes and speed of trained models.
 
     allennlp ldnet-report out/ner/model.tar.gz out/pruned/model.tar.gz
     allennlp ldnet-report out/*/model.tar.gz --text test.conll --threads 1 --json report.json --plot report.svg
@@ -35,8 +35,8 @@ from ldnet_allennlp.common.files import atomic_write, check_output
 @Subcommand.register("ldnet-report")
 class LdnetReport(Subcommand):
     """
-    Reports what models cost: layers and gates, parameters, multiply-adds by component, bytes, words a second; as a
-    table, as JSON, and as a picture.
+    Report the cost of models: layers and gates, parameters, multiply-adds by component, bytes, words per second; as a
+    table, JSON or a plot.
     """
 
     @overrides
@@ -101,7 +101,7 @@ class LdnetReport(Subcommand):
 
 
 def report_from_args(args: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Run the command."""
     with errors_in_a_line("ldnet-report"), without_progress_messages():
         if args.errors is not None or args.html is not None:
             _write_errors(args)
@@ -149,7 +149,7 @@ def _write_errors(args: argparse.Namespace) -> None:
 
 
 def _conditions(result: dict[str, Any]) -> list[str]:
-    """What the figures hold for, in sentences."""
+    """Notes on the conditions of the measurements."""
     lines = [f"Multiply-adds are for words of {result['characters_per_word']:.2f} characters."]
     if result["passes"] > 0:
         source = result["text"] or "random words of the first model"

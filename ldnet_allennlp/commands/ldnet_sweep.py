@@ -1,5 +1,5 @@
 """
-`allennlp ldnet-sweep`: smaller taggers from a trained one, a layer budget each.
+`allennlp ldnet-sweep`: prune a trained tagger to several layer budgets.
 
     allennlp ldnet-sweep out/ner/model.tar.gz out/sweep --layers 6 4 2 1 --epochs 10 --plot out/sweep.svg
     allennlp ldnet-sweep out/ner/model.tar.gz out/sweep --multiply-adds 2e6 1e6 --also out/ner_vanilla/model.tar.gz
@@ -28,8 +28,8 @@ from ldnet_allennlp.common.archives import without_progress_messages
 @Subcommand.register("ldnet-sweep")
 class LdnetSweep(Subcommand):
     """
-    Selects layers of a trained tagger for several budgets, prunes, scores and measures each, and compares them in a
-    table and a plot. Results of an earlier call are not computed again.
+    Select layers of a trained tagger for several budgets; prune, score and measure each result; compare them in a table
+    and a plot. Existing results are reused.
     """
 
     @overrides
@@ -124,7 +124,7 @@ class LdnetSweep(Subcommand):
 
 
 def sweep_from_args(args: argparse.Namespace) -> None:
-    """Runs the command."""
+    """Run the command."""
     with errors_in_a_line("ldnet-sweep"):
         if args.plot:
             check_plot(args.plot)  # before the work

@@ -1,4 +1,4 @@
-"""The config of a model whose language models are no longer those that it was trained with."""
+"""Configs of models whose language models have changed since training."""
 
 import copy
 from typing import Any, cast
@@ -19,10 +19,10 @@ def frozen_models(embedder: LdnetEmbedder) -> list[FrozenLanguageModel]:
 
 def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     """
-    The config of a model that takes its weights from its archive: describes the language models of `embedders` (all of
-    the model, in the order of its modules) as they are now. `config` is not changed.
+    The config of a model whose weights are in its archive, with the current language models of `embedders` (all of the
+    model, in the order of its modules). `config` is not changed.
 
-    Raises `ConfigurationError` if the config has another number of "ldnet" sections.
+    Raises `ConfigurationError` if the number of "ldnet" sections in the config differs.
     """
     config = copy.deepcopy(config)
     sections = list(find_sections(config["model"], "ldnet"))
@@ -40,10 +40,7 @@ def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
 
 
 def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
-    """
-    The config of a pruned model: as `described_config`, without the options of layer selection, so that it can be
-    trained further.
-    """
+    """The config of a pruned model: `described_config` without the options of layer selection, for further training."""
     config = described_config(config, embedders)
     for section in find_sections(config["model"], "ldnet"):
         for option in ("lambda_0", "lambda_1", "max_layers", "max_multiply_adds", "over_budget_weight"):
@@ -68,5 +65,5 @@ def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
 
 
 def is_of_type(section: Any, name: str) -> bool:
-    """Whether a section of a config, or a mere name, is of a registered type."""
+    """Return whether a config section, or a plain name, has a registered type."""
     return (section.get("type") if isinstance(section, dict) else section) == name

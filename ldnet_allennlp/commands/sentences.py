@@ -1,4 +1,4 @@
-"""The sentences that commands measure and check models on."""
+"""Sentences for measurements and checks of models."""
 
 import os
 from typing import cast
@@ -32,8 +32,8 @@ def read_sentences(path: str) -> Sentences:
 
 def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
     """
-    The words of the sentences of a file: "plain" (a sentence a line, words between blanks), "conll" (columns, read by
-    the archive's reader if it is "conll_columns") or "auto" (by the ending of the name).
+    The words of the sentences of a file: "plain" (one sentence per line, words separated by blanks), "conll" (columns,
+    read by the archive's reader if it is "conll_columns") or "auto" (by the ending of the name).
 
     Raises `ConfigurationError` if there are no sentences, or if the reader cannot read the file.
     """
@@ -50,7 +50,7 @@ def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
 
 
 def sentences_for(archive: Archive) -> Sentences:
-    """Sentences of random words of a model's vocabulary, of its language models' if it has any."""
+    """Sentences of random words from the vocabulary of a model's language models, or of the model itself."""
     vocab = archive.model.vocab
     embedders = (part for part in archive.model.modules() if isinstance(part, LdnetEmbedder))
     namespaces = [words_namespace(embedder.namespace) for embedder in embedders] + ["tokens"]

@@ -1,4 +1,4 @@
-"""Read and write model archives, and look at their configs."""
+"""Read and write model archives, and inspect their configs."""
 
 import contextlib
 import logging
@@ -21,17 +21,17 @@ _META = "meta.json"
 
 def read_archive(path: str, trust: bool = False) -> Archive:
     """
-    Loads an archive of unknown origin, `model.tar.gz` or a serialization directory; with `trust`, one of the user's
-    own, see `load_checked_archive`.
+    Load an untrusted archive, `model.tar.gz` or a serialization directory; with `trust`, lift the limits, see
+    `load_checked_archive`.
 
-    Raises `ConfigurationError` if there is none at `path`, or if it is damaged or hostile.
+    Raises `ConfigurationError` if the archive is missing, damaged or hostile.
     """
     check_exists(path)
     return load_checked_archive(path, trust)
 
 
 def check_exists(path: str) -> None:
-    """Raises `ConfigurationError` if there is no archive at `path`."""
+    """Raise `ConfigurationError` if there is no archive at `path`."""
     if not os.path.exists(path):
         raise ConfigurationError(
             f"No archive was found at '{path}': expected a model.tar.gz or the directory of a training."
@@ -39,7 +39,7 @@ def check_exists(path: str) -> None:
 
 
 def archive_path(path: str) -> str:
-    """The file that an archive is written to: `path`, or `model.tar.gz` in it if it is a directory."""
+    """The file of a new archive: `path`, or `model.tar.gz` in it if it is a directory."""
     is_directory = os.path.isdir(path) or path.endswith(("/", os.sep))
     return os.path.join(path, "model.tar.gz") if is_directory else path
 
@@ -52,16 +52,16 @@ def write_archive(
     trust: bool = True,
 ) -> None:
     """
-    Writes a model as an archive, loads that again, and then renames it to its name. An old file is replaced.
+    Write a model as an archive, load it again as a check, and rename it to its final name. Replaces an old file.
 
     # Parameters
 
     path, model, config
-        The file to write, the model, and the content of `config.json`, which must describe the model as it is.
+        The file to write, the model, and the content of `config.json`, which must describe the current model.
     check : `Callable[[Archive], None]`, optional
-        Is called with the new archive, loaded again, before it replaces an old one. If it raises, nothing is written.
+        Called with the new archive, loaded again, before it replaces an old one. If it raises, nothing is written.
     trust : `bool`, optional (default = `True`)
-        How the new archive is loaded again, see `load_checked_archive`.
+        Whether to load the new archive without limits, see `load_checked_archive`.
 
     Raises `OSError` if it cannot be written, and `ConfigurationError` if `config` does not describe the model.
     """
@@ -82,7 +82,7 @@ def _write_parts(folder: str, model: Model, config: Dict[str, Any]) -> None:
 
 
 def remove_namespace(vocab: Vocabulary, namespace: str) -> None:
-    """Removes a namespace from a vocabulary, in place."""
+    """Remove a namespace from a vocabulary, in place."""
     for mapping in (vocab._token_to_index, vocab._index_to_token):
         mapping.pop(namespace, None)
 
@@ -101,7 +101,7 @@ def find_sections(node: Any, type_name: str) -> Iterator[Dict[str, Any]]:
 
 @contextlib.contextmanager
 def without_progress_messages() -> Iterator[None]:
-    """Hides AllenNLP's messages of level INFO, unless the level is DEBUG."""
+    """Hide AllenNLP's messages of level INFO, unless the level is DEBUG."""
     root = logging.getLogger()
     level = root.level
     if level == logging.INFO:

@@ -51,13 +51,13 @@ def open_text(path: str | PathLike, on_read: Callable[[int], None] | None = None
 
 
 def is_compressed(path: str | PathLike) -> bool:
-    """Whether `open_text` decompresses a file."""
+    """Return whether `open_text` decompresses a file."""
     with open(path, "rb") as file:
         return _decompressor_of(file) is not None
 
 
 class _Decompressed(io.RawIOBase):
-    """The decompressed bytes of a file that holds one compressed stream or several."""
+    """The decompressed bytes of a file with one or more compressed streams."""
 
     def __init__(
         self, file: BinaryIO, decompressor: Callable[[], Any], on_read: Callable[[int], None] | None

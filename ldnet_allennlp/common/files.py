@@ -1,4 +1,4 @@
-"""Atomic writes and locks: a file is whole or absent, whatever ends the program."""
+"""Atomic writes and locks: a file is complete or absent, even if the program is killed."""
 
 import errno
 import logging
@@ -26,10 +26,10 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 @contextmanager
 def atomic_write(path: str, mode: str = "w", **options: Any) -> Iterator[IO]:
     """
-    Opens a file for writing that replaces `path` when the context ends without an error. The arguments are those of
+    Open a file for writing that replaces `path` when the context ends without an error. The arguments are those of
     `open`; text is UTF-8 by default. The folder is created.
 
-    Raises as `atomic_path`.
+    Raises the same errors as `atomic_path`.
     """
     if "b" not in mode:
         options.setdefault("encoding", "utf-8")
@@ -40,11 +40,10 @@ def atomic_write(path: str, mode: str = "w", **options: Any) -> Iterator[IO]:
 @contextmanager
 def atomic_path(path: str) -> Iterator[str]:
     """
-    Yields a path beside `path`, with the same name, to write to. The file written there replaces `path` when the
-    context ends without an error.
+    Yield a temporary path with the same file name. The file written to it replaces `path` when the context ends without
+    an error.
 
-    Raises `ConfigurationError` if something other than a regular file is at `path`, and `OSError` as
-    `scratch_directory`.
+    Raises `ConfigurationError` if `path` exists and is not a regular file, and `OSError` like `scratch_directory`.
     """
     check_output(path, force=True)
     with scratch_directory(path) as folder:
@@ -56,8 +55,8 @@ def atomic_path(path: str) -> Iterator[str]:
 @contextmanager
 def scratch_directory(path: str) -> Iterator[str]:
     """
-    Yields a temporary folder in the folder of `path`, which is created: a rename is atomic within one file system only.
-    The temporary folder is removed at the end, and so are those that killed runs left in the same place.
+    Yield a temporary folder in the folder of `path`, because a rename is atomic within one file system only. The folder
+    of `path` is created. The temporary folder is removed at the end, together with the leftovers of killed runs.
 
     Raises `OSError`, with `path` in its message, if it cannot be written (full disk, read-only folder).
     """
@@ -78,8 +77,8 @@ def scratch_directory(path: str) -> Iterator[str]:
 @contextmanager
 def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
     """
-    Locks a folder, which is created, for the duration of the context: one process at a time works in it. The lock is
-    the file `.lock` in it, which stays.
+    Lock a folder for the duration of the context, so that one process at a time works in it. The folder is created. The
+    lock file `.lock` in it stays.
 
     Raises `ConfigurationError` if another process holds the lock, unless `wait`.
     """
@@ -105,8 +104,8 @@ def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
 
 def check_output(path: str, force: bool = False) -> str:
     """
-    Returns `path` if a file may be written there: if there is none or, with `force`, if a regular file is there.
-    Devices, pipes, directories and dangling links are never replaced.
+    Return `path` if it does not exist or, with `force`, if it is a regular file. Devices, pipes, directories and
+    dangling links are never replaced.
 
     Raises `ConfigurationError` otherwise.
     """
@@ -132,8 +131,8 @@ def check_output(path: str, force: bool = False) -> str:
 
 class _Output:
     """
-    The file that `torch.save` writes to. A failed write is raised after torch has finished, since torch itself would
-    report a position in the file instead of the error of the system.
+    The target file of `torch.save`. A failed write is raised after torch has finished, because torch itself reports a
+    file position instead of the system's error.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -141,7 +140,7 @@ class _Output:
         self.error: OSError | None = None
 
     def write(self, part: bytes) -> int:
-        """Writes, unless an earlier write failed."""
+        """Write, unless an earlier write failed."""
         if self.error is None:
             try:
                 self._file.write(part)
@@ -150,11 +149,11 @@ class _Output:
         return len(part)
 
     def flush(self) -> None:
-        """The file is flushed when it is closed."""
+        """Does nothing: closing the file flushes it."""
 
 
 def save_tensors(data: Any, path: str, **options: Any) -> None:
-    """`torch.save` that raises an `OSError` with the cause if the disk is full."""
+    """`torch.save`, but a full disk raises an `OSError` with the cause."""
     try:
         with open(path, "wb") as file:
             output = _Output(file)
@@ -188,8 +187,8 @@ def _new_scratch(parent: str) -> tuple[str, FileLock]:
 
 def _remove_abandoned(parent: str) -> None:
     """
-    Removes the scratch folders whose lock nobody holds. Each is renamed first, under its lock: a process that has
-    just created it and waits to lock it sees that it is gone, and creates another.
+    Remove the scratch folders that no process has locked. Each is renamed under its lock first, so a process that has
+    just created it and waits for the lock notices, and creates another.
     """
     for name in os.listdir(parent):
         folder = os.path.join(parent, name)

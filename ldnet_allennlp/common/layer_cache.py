@@ -41,7 +41,7 @@ class FixedModel(Protocol):
 
 
 class _Open(NamedTuple):
-    """A store, and the state and setting of the model that it was opened for."""
+    """A store, with the state and setting of its model."""
 
     state: _State
     setting: str
@@ -52,13 +52,13 @@ class _Open(NamedTuple):
 
 class LayerCache:
     """
-    On-disk cache of frozen LM outputs. A frozen language model gives a sentence the same vectors in each epoch: the
-    cache keeps them in a directory and computes only those of new sentences. It takes `size of all layers x 4` bytes
-    per token and language model (13.2 kB at the published sizes), or half of that.
+    On-disk cache of frozen LM outputs. A frozen language model computes the same vectors for a sentence in each epoch.
+    The cache stores them in a directory and computes only those of new sentences. It takes `size of all layers x 4`
+    bytes per token and language model (13.2 kB at the published sizes), or half of that.
 
     Vectors are keyed by the sentence's word ids, in one directory per language model, named by a hash of its weights
-    and of everything else that they depend on. So one cache can serve many trainings, and no language model reads
-    another one's vectors. It can be deleted whenever no training runs.
+    and of all other settings that affect them. So many trainings can share one cache, and language models never read
+    each other's vectors. You can delete the cache when no training runs.
 
     # Parameters
 
@@ -67,7 +67,7 @@ class LayerCache:
     dtype : `str`, optional (default = `"float32"`)
         "float32", or "float16" for half the space and vectors rounded to 11 significant bits.
 
-    Raises `ConfigurationError` for another dtype, and at the first use if `directory` is a file.
+    Raises `ConfigurationError` for any other dtype, and, at the first use, if `directory` is a file.
     """
 
     def __init__(self, directory: str, dtype: str = "float32") -> None:
@@ -84,8 +84,8 @@ class LayerCache:
 
     def read(self, model: FixedModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        The vectors `model(token_ids, mask)`, shape (B, T, output size), from the disk where they are cached. See
-        `can_be_kept` for the models that are always computed.
+        The vectors `model(token_ids, mask)`, shape (B, T, output size), from the cache where possible. See
+        `can_be_kept` for models without caching.
         """
         if not can_be_kept(model):
             return model(token_ids, mask)
@@ -127,7 +127,7 @@ class LayerCache:
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
     def _store_of(self, model: FixedModel, device: torch.device) -> VectorStore:
-        """The store of a model as it is now; another one after its weights or its precision have changed."""
+        """The store of a model's current state; a new one after its weights or precision have changed."""
         state, setting = _state(model), _setting(device)
         opened = self._stores.get(id(model))
         if opened is not None and (opened.state, opened.setting) == (state, setting):
@@ -158,8 +158,8 @@ class LayerCache:
 @contextlib.contextmanager
 def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
     """
-    While the context lasts, the "ldnet" embedders of a model use their `cache` in evaluation mode, too: for the
-    validations of a training.
+    Context in which a model's "ldnet" embedders use their `cache` in evaluation mode, too, for validation during
+    training.
     """
     embedders: List[Any] = [module for module in model.modules() if hasattr(module, "caches_evaluation")]
     for embedder in embedders:
@@ -172,12 +172,14 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
 
 
 def can_be_kept(model: FixedModel) -> bool:
-    """Whether a model's vectors are the same in each epoch, in a precision that the cache has."""
+    """Return whether a model's vectors are the same in each epoch and have a precision that the cache supports."""
     return model.is_fixed() and model.dtype != torch.float64
 
 
 def fingerprint(model: FixedModel, setting: str = "") -> str:
-    """A hash of all that the vectors depend on, except the word ids: weights, gates, layout, boundary, `setting`."""
+    """
+    A hash of everything that the vectors depend on except the word ids: weights, gates, layout, boundary, `setting`.
+    """
     digest = sha256()
     about = [FORMAT, model.direction, model.boundary_id, model.describe(), setting]
     digest.update(json.dumps(about, sort_keys=True).encode())
@@ -194,12 +196,12 @@ def _tensors(model: FixedModel) -> List[Tuple[str, torch.Tensor]]:
 
 
 def _state(model: FixedModel) -> _State:
-    """Changes with each change of a weight (but for those through `.data`), so that none is hashed in each step."""
+    """A cheap fingerprint that changes with the weights (except through `.data`), so that steps need not hash them."""
     return [(id(tensor), tensor.data_ptr(), tensor._version) for _, tensor in _tensors(model)]
 
 
 def _setting(device: torch.device) -> str:
-    """The device and precision, on which the rounding of the vectors depends."""
+    """The device and precision, which determine the rounding of the vectors."""
     is_autocast = torch.is_autocast_enabled(device.type)
     return f"{device.type} {torch.get_autocast_dtype(device.type) if is_autocast else None}"
 

@@ -1,4 +1,4 @@
-"""The files of a corpus and their lines: plain text, gzip, bzip2, xz or Zstandard, with any line ends."""
+"""Find the files of a corpus and read their lines: plain text, gzip, bzip2, xz or Zstandard, with any line ends."""
 
 import glob
 import os
@@ -58,20 +58,20 @@ def line_blocks(
     """
     Read a file in blocks of whole lines, without their ends.
 
-    Lines end in LF, CR LF (or CR CR LF, the result of a doubled conversion) or CR; the last line need not end. A UTF-8
-    byte order mark at the start of the file is dropped.
+    Lines end in LF, CR LF (or CR CR LF, the result of a doubled conversion) or CR; the end of the last line is
+    optional. A UTF-8 byte order mark at the start of the file is dropped.
 
     # Parameters
 
     path : `str`
     start, end : `int`, optional
-        The first byte to read and the one after the last, each after a line end. Uncompressed files only.
+        The byte range to read, with both ends directly after a line end. Uncompressed files only.
     on_read : `Callable[[int], None]`, optional
-        Called with the number of bytes that were read from the disk, for a progress bar.
+        Called with the number of bytes read from the disk, for a progress bar.
     block_size : `int`, optional (default = 256 KiB)
 
-    Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or cut off, or
-    holds a NUL byte.
+    Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or truncated, or
+    contains a NUL byte.
     """
     number = 0  # of lines so far
     rest: list[bytes] = []  # of a line whose end was not read yet
@@ -99,7 +99,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """
     The lines of a file, without their ends, with their numbers counted from 1.
 
-    Compression, line ends and errors as in `line_blocks`.
+    See `line_blocks` for compression, line ends and errors.
     """
     number = 0
     for lines in line_blocks(path):
@@ -109,12 +109,12 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
 
 
 def lines_before(path: str, position: int) -> int:
-    """The number of lines before a byte of a file."""
+    """The number of lines before a byte position of a file."""
     return sum(map(len, line_blocks(path, end=position))) if position else 0
 
 
 def decode_line(line: bytes, encoding: str, path: str, number: int) -> str:
-    """The text of a line. Raises `ConfigurationError` with file, line and byte if it has another encoding."""
+    """The text of a line. Raises `ConfigurationError` with file, line and byte if it is not valid in the encoding."""
     try:
         return line.decode(encoding)
     except UnicodeDecodeError as error:
@@ -126,7 +126,7 @@ def decode_line(line: bytes, encoding: str, path: str, number: int) -> str:
 
 
 def excerpt(value: object, limit: int = 80) -> str:
-    """A value as messages quote it: control characters escaped, cut at `limit` characters."""
+    """A value quoted for messages: control characters escaped, truncated to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
@@ -134,7 +134,7 @@ def excerpt(value: object, limit: int = 80) -> str:
 def _chunks(
     path: str, start: int, end: int | None, on_read: Callable[[int], None] | None, block_size: int
 ) -> Iterator[bytes]:
-    """The text in pieces that have LF line ends and no byte order mark."""
+    """The text in blocks with LF line ends and without byte order mark."""
     compressed = is_compressed(path)
     with open_text(path, on_read) as file:
         if start:
@@ -166,7 +166,7 @@ def _chunks(
 
 
 def _checked_lines(text: bytes, path: str, number: int, start: int) -> list[bytes]:
-    """The lines of a text, of which `number` come before it, from byte `start` on."""
+    """The lines of a text that starts at byte `start`, after `number` lines."""
     lines = text.split(b"\n")
     if b"\0" in text:
         index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)

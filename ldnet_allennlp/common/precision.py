@@ -1,4 +1,4 @@
-"""Mixed precision: which devices compute in bfloat16 or float16, and the `autocast` settings."""
+"""Mixed precision: hardware support for bfloat16 and float16, and the `autocast` settings."""
 
 import os
 import platform
@@ -24,10 +24,10 @@ _LIMITS_WITHOUT_BFLOAT16 = (
 
 def supports(dtype: torch.dtype, device: torch.device) -> bool:
     """
-    Whether a device computes in a precision, in hardware.
+    Return whether a device supports a precision in hardware.
 
-    On an x86 CPU bfloat16 takes AVX512_BF16 or AMX. (oneDNN emulates it on every CPU with AVX-512, at a fraction of the
-    speed of float32, and fails on others.) float16 is for GPUs.
+    On an x86 CPU, bfloat16 requires AVX512_BF16 or AMX. (oneDNN emulates it on other CPUs with AVX-512, much slower
+    than float32, and fails without AVX-512.) float16 is for GPUs.
     """
     if device.type == "cuda":
         return dtype == torch.float16 or torch.cuda.is_bf16_supported(including_emulation=False)
@@ -43,7 +43,7 @@ def supports(dtype: torch.dtype, device: torch.device) -> bool:
 
 def check_autocast(autocast: str | None, owner: str) -> None:
     """
-    Checks an `autocast` setting before anything runs.
+    Check an `autocast` setting before anything runs.
 
     # Parameters
 
@@ -52,7 +52,7 @@ def check_autocast(autocast: str | None, owner: str) -> None:
     owner : `str`
         The registered name of the object with the setting, for messages.
 
-    Raises `ConfigurationError` for another value, and for a precision that no device of this machine has.
+    Raises `ConfigurationError` for any other value, and for a precision that no device of this machine supports.
     """
     if autocast in (None, "auto"):
         return
@@ -67,17 +67,17 @@ def check_autocast(autocast: str | None, owner: str) -> None:
 
 def resolve_autocast(autocast: str | None, device: torch.device, owner: str) -> torch.dtype | None:
     """
-    The precision that an `autocast` setting stands for on a device; `None` for that of the weights.
+    The precision of an `autocast` setting on a device; `None` for the precision of the weights.
 
     # Parameters
 
     autocast : `str`, optional
-        `None`; "auto" for bfloat16 where the device has it; "bfloat16" or "float16".
+        `None`; "auto" for bfloat16 if the device supports it; "bfloat16" or "float16".
     device : `torch.device`
     owner : `str`
         The registered name of the object with the setting, for messages.
 
-    Raises `ConfigurationError` for another value, and for a precision asked for by name that the device lacks.
+    Raises `ConfigurationError` for any other value, and for an explicit precision that the device does not support.
     """
     if autocast is None:
         return None
@@ -90,7 +90,7 @@ def resolve_autocast(autocast: str | None, device: torch.device, owner: str) -> 
 
 
 def autocast_context(dtype: torch.dtype | None, device: torch.device) -> AbstractContextManager[Any]:
-    """Autocast to `dtype`; with `None`, an autocast that is in force already stays so."""
+    """Autocast to `dtype`; `None` leaves an active autocast unchanged."""
     return nullcontext() if dtype is None else torch.autocast(device.type, dtype=dtype)
 
 

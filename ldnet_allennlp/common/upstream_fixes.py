@@ -1,10 +1,11 @@
 """
-AllenNLP 2.10.1 on current releases: the constructors of two of its classes pass arguments that torch and transformers
-no longer accept. Importing this module gives both classes constructors with the same signature that leave them out.
+Compatibility of AllenNLP 2.10.1 with current torch and transformers. Two of its constructors pass arguments that these
+releases no longer accept. Importing this module replaces both with constructors of the same signature that omit the
+arguments.
 
 - `reduce_on_plateau` passes `verbose`, which torch 2.7 removed.
-- The `pretrained_transformer` tokenizer passes `add_special_tokens` to `AutoTokenizer.from_pretrained`. It never had
-  an effect there, and transformers 4.45 and later refuse it.
+- The `pretrained_transformer` tokenizer passes `add_special_tokens` to `AutoTokenizer.from_pretrained`. It never had an
+  effect there, and transformers 4.45 and later reject it.
 """
 
 import functools
@@ -51,14 +52,14 @@ def construct_plateau(
 
 @functools.wraps(_get_tokenizer)
 def get_tokenizer(model_name: str, **kwargs: Any) -> Any:
-    """AllenNLP's cached tokenizer; drops `add_special_tokens`, which every call to the tokenizer repeats."""
+    """AllenNLP's cached tokenizer, without `add_special_tokens`, which every call to the tokenizer passes again."""
     kwargs.pop("add_special_tokens", None)
     return _get_tokenizer(model_name, **kwargs)
 
 
 @functools.wraps(_construct_tokenizer)
 def construct_tokenizer(self: PretrainedTransformerTokenizer, *args: Any, **kwargs: Any) -> None:
-    """The constructor of `PretrainedTransformerTokenizer`, which looks `get_tokenizer` up when it runs."""
+    """The constructor of `PretrainedTransformerTokenizer`; looks up `get_tokenizer` when it runs."""
     cached_transformers.get_tokenizer = get_tokenizer
     _construct_tokenizer(self, *args, **kwargs)
 

@@ -1,4 +1,4 @@
-"""Arrays on disk under keys, written once and read through a memory map by any number of processes."""
+"""On-disk store of arrays by key, written once and memory-mapped by any number of processes."""
 
 import logging
 import os
@@ -27,13 +27,13 @@ class _Entry(NamedTuple):
 
 class VectorStore:
     """
-    Keeps arrays of shape (n, size) in a directory, each under a key of 16 bytes.
+    On-disk store of arrays of shape (n, size), each under a key of 16 bytes.
 
-    Rows are appended to one file, and then a record of them to another, by one process at a time. A process that is
-    killed leaves rows without a record, or a part of a record: readers skip them, and the next writer overwrites them.
-    Rows are checked when they are first read; damaged ones count as missing, and can be written again.
+    One process at a time appends rows to one file, and then their record to another. A killed process may leave rows
+    without a record, or an incomplete record; readers skip these, and the next writer overwrites them. Rows are checked
+    at the first read. Damaged rows count as missing and can be written again.
 
-    A full or read-only disk is not an error: arrays that cannot be written are left out, with one warning.
+    A full or read-only disk is not an error: the store skips arrays that it cannot write, with one warning.
 
     # Parameters
 
@@ -42,7 +42,7 @@ class VectorStore:
     size : `int`
         The number of columns.
     dtype : `str`
-        The name of numpy's type, such as "float32". A directory holds arrays of one size and type.
+        The name of a numpy type, such as "float32". A directory contains arrays of one size and type.
     """
 
     def __init__(self, directory: str, size: int, dtype: str) -> None:
@@ -62,11 +62,11 @@ class VectorStore:
 
     @property
     def num_rows(self) -> int:
-        """The rows of all arrays together."""
+        """The number of rows in all arrays."""
         return sum(entry.rows for entry in self._entries.values())
 
     def refresh(self) -> None:
-        """Reads what other processes have written since the last call; an empty store if the files were removed."""
+        """Read the arrays that other processes have written since the last call; none if the files were removed."""
         try:
             index_size = os.path.getsize(self._path(INDEX))
         except OSError:
@@ -80,7 +80,7 @@ class VectorStore:
             self._rows_used = max(self._rows_used, entry.first + entry.rows)
 
     def get(self, key: bytes) -> Optional[numpy.ndarray]:
-        """The array of a key, shape (n, size), as a part of the memory map; `None` if the key is missing."""
+        """The array of a key, shape (n, size), as a view of the memory map; `None` if the key is missing."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -97,7 +97,7 @@ class VectorStore:
         return None
 
     def add(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
-        """Writes arrays of shape (n, size), except those that another process has written in the meantime."""
+        """Write arrays of shape (n, size), except those that another process has written meanwhile."""
         if not self._writable:
             return
         try:
@@ -115,7 +115,7 @@ class VectorStore:
             )
 
     def _append(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
-        """Call it under the lock only, right after the index was read."""
+        """Call this only under the lock, right after reading the index."""
         records = []
         first = self._rows_used
         with open(self._path(VECTORS), "ab"):

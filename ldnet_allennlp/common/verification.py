@@ -1,4 +1,4 @@
-"""Compare the outputs of two models, or of one before and after a change."""
+"""Compare the outputs of two models, or of one model before and after a change."""
 
 import inspect
 import random
@@ -17,7 +17,7 @@ TOLERANCE = 1e-5
 
 
 def check_finite(model: Model, source: str) -> None:
-    """Raises `ConfigurationError`, with the weight and the file `source`, if a weight is infinite or NaN."""
+    """Raise `ConfigurationError`, with the weight and the file `source`, if a weight is infinite or NaN."""
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ConfigurationError(
@@ -29,17 +29,17 @@ def generated_sentences(
     vocab: Vocabulary, namespace: str, seed: int = 13, allowed: Optional[Callable[[str], bool]] = None
 ) -> List[List[str]]:
     """
-    Sentences of random words of a language model's vocabulary, of 1 to 40 words, with unknown words in them.
+    Sentences of 1 to 40 random words from a language model's vocabulary, unknown words included.
 
-    `namespace` is that of the tagger's "ldnet" token embedder, and `allowed` says which words to use. The same seed
-    gives the same sentences.
+    `namespace` is that of the tagger's "ldnet" token embedder, and `allowed` selects the words. The same seed gives the
+    same sentences.
     """
     words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()]
     return random_sentences([word for word in words if allowed is None or allowed(word)], seed)
 
 
 def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
-    """Sentences of these words, as those of `generated_sentences`."""
+    """Sentences of these words, like those of `generated_sentences`."""
     words = words or ["word"]
     generator = random.Random(seed)
     lengths = [1, 2, 3, 5, 8, 13, 21, 40] * 2
@@ -51,10 +51,10 @@ def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
 
 def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) -> List[Dict[str, Any]]:
     """
-    The model's outputs for each sentence, scores included, in evaluation mode.
+    The model's outputs, including scores, for each sentence in evaluation mode.
 
-    The reader makes an instance of a list of tokens, of words, or of a text, and of nothing else but parts of speech.
-    Raises `ConfigurationError` if it needs more.
+    The reader must build instances from tokens, words or a text, and at most parts of speech. Raises
+    `ConfigurationError` if it needs more.
     """
     model.eval()
     before = getattr(model, "return_logits", None)
@@ -69,9 +69,7 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
 
 
 def instance_of(reader: DatasetReader, words: List[str]) -> Instance:
-    """
-    A sentence as an instance with the reader's indexers. Raises `ConfigurationError` as `outputs_of` does.
-    """
+    """A sentence as an instance with the reader's indexers. Raises `ConfigurationError` like `outputs_of`."""
     instance = _without_indexers(reader, words)
     reader.apply_token_indexers(instance)
     return instance
@@ -107,7 +105,7 @@ def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
 
 def difference(first: Any, second: Any, where: str = "output") -> str:
     """
-    The first difference of two outputs, as a sentence; empty if they are equal. Numbers may differ by `TOLERANCE`,
+    The first difference between two outputs, as a sentence; empty if they are equal. Numbers may differ by `TOLERANCE`,
     relative to the larger of 1 and their size.
     """
     if isinstance(first, dict) and isinstance(second, dict):

@@ -1,9 +1,8 @@
 """
-The original's encoded datasets (`ner_dataset.pk`) as CoNLL files.
+Convert the original's encoded datasets (`ner_dataset.pk`) to CoNLL files.
 
-They hold numbers only, so a word must be put together again: from the language models' maps, which keep its case,
-and otherwise from its lower-cased form and its characters. Where neither knows it, the unknown characters are written
-as U+FFFD, and counted.
+The datasets contain numbers only. Each word is restored from the language models' maps, which keep its case, or else
+from its lower-cased form and its characters. Unknown characters become U+FFFD and are counted.
 """
 
 import os
@@ -30,11 +29,11 @@ class _Inverse(NamedTuple):
 
 def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     """
-    Writes `train.conll`, `dev.conll` and `test.conll` into the folder `output`: a word and its tag a line, an empty
+    Write `train.conll`, `dev.conll` and `test.conll` to the folder `output`: one word and its tag per line, an empty
     line after each sentence.
 
-    Returns a report, in lines for the user. Raises `ConfigurationError` if the pickle holds anything else, or if a file
-    exists and `force` is false: then nothing is written.
+    Returns the lines of a report. Raises `ConfigurationError`, and writes nothing, if the pickle contains anything
+    else, or if a file exists and `force` is false.
     """
     targets = {split: os.path.join(output, f"{split}.conll") for split in _SPLITS}
     if not output or (os.path.lexists(output) and not os.path.isdir(output)):
@@ -128,7 +127,7 @@ def _row(columns: Tuple[Any, ...], inverse: _Inverse) -> Tuple[str, str]:
 
 
 def _character(letter: str, small: str, alphabet: set[str]) -> str:
-    """One character, from its entry in the characters' map and from the lower-cased word."""
+    """One character, from its entry in the character map and the lower-cased word."""
     if letter != UNKNOWN:
         return letter
     # An unknown character is not the small letter itself if the map has that: then it is the capital.

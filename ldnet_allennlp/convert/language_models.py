@@ -1,4 +1,4 @@
-"""Language model checkpoints of the original (`ld0.th`) as `adaptive_language_model` archives."""
+"""Convert language model checkpoints of the original (`ld0.th`) to `adaptive_language_model` archives."""
 
 import re
 from typing import Any, Dict, List, NamedTuple, Optional
@@ -57,20 +57,20 @@ def convert_language_model(
     activation: Optional[str],
 ) -> Converted:
     """
-    Makes an "adaptive_language_model" of a checkpoint.
+    Convert a checkpoint to an "adaptive_language_model".
 
     # Parameters
 
     checkpoint : `Checkpoint`
     maps : `str`, optional
-        The `test.pk` of the pre-processing, with the `w_map` that the model was trained with.
+        The `test.pk` of the pre-processing, with the `w_map` of the training.
     direction, activation : `str`, optional
-        "forward" or "backward"; and the activation after the projection, "linear" or "relu", which the weights do not
-        show (by default as `options` say).
+        "forward" or "backward"; and the activation after the projection, "linear" or "relu". The weights do not show
+        them; the defaults come from `options`.
     options : `Dict[str, Any]`
-        The options of `train_lm.py`, as far as they are known.
+        The known options of `train_lm.py`.
 
-    Raises `ConfigurationError` if anything is missing or does not fit.
+    Raises `ConfigurationError` if anything is missing or inconsistent.
     """
     if direction is None:
         raise ConfigurationError(

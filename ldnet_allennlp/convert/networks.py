@@ -1,4 +1,4 @@
-"""The recurrent networks of the original's checkpoints: their kinds and sizes, read off the weights."""
+"""Recurrent networks of the original's checkpoints: kinds and sizes, derived from the weights."""
 
 import re
 from typing import Any, Dict, NamedTuple, Optional, Tuple
@@ -45,7 +45,7 @@ class Network(NamedTuple):
 
 
 def cell_of(checkpoint: Checkpoint, prefix: str) -> Tuple[str, int]:
-    """The kind and the hidden size of the cells of a one-layer RNN whose names begin with `prefix`."""
+    """The cell type and hidden size of a one-layer RNN whose weight names begin with `prefix`."""
     rows, hidden_size = matrix_size(checkpoint, f"{prefix}weight_hh_l0")
     cell_type = _CELL_TYPES.get(rows // hidden_size) if hidden_size and rows % hidden_size == 0 else None
     if cell_type is None:
@@ -57,7 +57,7 @@ def cell_of(checkpoint: Checkpoint, prefix: str) -> Tuple[str, int]:
 
 
 def matrix_size(checkpoint: Checkpoint, name: str) -> Tuple[int, int]:
-    """The size of a matrix. Raises `ConfigurationError` if it is none."""
+    """The size of a matrix. Raises `ConfigurationError` for any other tensor."""
     tensor = checkpoint.weight(name)
     if tensor.dim() != 2:
         raise ConfigurationError(
@@ -67,7 +67,7 @@ def matrix_size(checkpoint: Checkpoint, name: str) -> Tuple[int, int]:
 
 
 def count_layers(weights: Weights, pattern: str) -> int:
-    """The number of different values of the group of a regular expression for names."""
+    """The number of distinct values of a group in a regular expression for names."""
     matches = (re.match(pattern, name) for name in weights)
     numbers = {int(match.group(1)) for match in matches if match}
     return len(numbers)
@@ -76,9 +76,9 @@ def count_layers(weights: Weights, pattern: str) -> int:
 def read_network(checkpoint: Checkpoint, prefix: str, output_size: Optional[int] = None) -> Network:
     """
     The layers `rnn.layer.*` of a language model; `prefix` is "", or "f_lm." or "b_lm." in a tagger. `output_size`, the
-    size of the vectors that are read from the layers, tells the kind of a network with a single layer.
+    size of the output vectors, determines the kind of a network with a single layer.
 
-    Raises `ConfigurationError` if the weights fit no network of the original's.
+    Raises `ConfigurationError` if the weights match no network of the original.
     """
     _, input_size = matrix_size(checkpoint, f"{prefix}word_embed.weight")
     num_layers = count_layers(checkpoint.weights, re.escape(prefix) + r"rnn\.layer\.(\d+)\.")
@@ -122,7 +122,7 @@ def network_parts(checkpoint: Checkpoint, prefix: str, network: Network, target:
 
 
 def parts_of(checkpoint: Checkpoint, names: Dict[str, str]) -> Parts:
-    """Weights of the file under new names: `names` maps the new name to that in the file."""
+    """Renamed weights of the file: `names` maps new names to names in the file."""
     return {new: (old, checkpoint.weight(old)) for new, old in names.items()}
 
 
@@ -134,10 +134,10 @@ def rnn_parts(checkpoint: Checkpoint, prefix: str, target: str) -> Parts:
 
 def load_parts(checkpoint: Checkpoint, model: torch.nn.Module, parts: Parts) -> None:
     """
-    Copies the weights into a model.
+    Copy the weights into a model.
 
     Raises `ConfigurationError` if a size differs from the model's, if a weight of the model is missing, or if the
-    checkpoint has one that is not used.
+    checkpoint has an unused weight.
     """
     state = model.state_dict()
     unused = sorted(set(checkpoint.weights) - {old for old, _ in parts.values()})

@@ -1,4 +1,4 @@
-"""Read the original LD-Net's files, with checks: checkpoints, word maps and the options of a run."""
+"""Read and check files of the original LD-Net: checkpoints, word maps and the options of a run."""
 
 import json
 import os
@@ -35,11 +35,11 @@ class Checkpoint(NamedTuple):
 
     @property
     def is_tagger(self) -> bool:
-        """Whether the file is of a tagger; a language model's has no CRF."""
+        """Whether this is a tagger's checkpoint. Those of language models have no CRF."""
         return "crf.transitions" in self.weights
 
     def weight(self, name: str) -> torch.Tensor:
-        """One tensor. Raises `ConfigurationError` if there is none of that name."""
+        """The tensor of this name. Raises `ConfigurationError` if it is missing."""
         if name not in self.weights:
             raise ConfigurationError(
                 f"'{self.path}' was expected to hold a model of the original LD-Net, but it has no '{name}'."
@@ -49,10 +49,10 @@ class Checkpoint(NamedTuple):
 
 def is_pickle_of_maps(path: str) -> bool:
     """
-    Whether a file is a pickle of the original's pre-processing and no checkpoint: those are a zip file, or begin with a
+    Return whether a file is a pickle of the original's pre-processing. Checkpoints are zip files or begin with a
     number.
 
-    Raises `ConfigurationError` if there is no such file.
+    Raises `ConfigurationError` if the file is missing.
     """
     if not os.path.isfile(path):
         raise ConfigurationError(f"There is no file '{path}'.")
@@ -63,9 +63,9 @@ def is_pickle_of_maps(path: str) -> bool:
 
 def read_checkpoint(path: str) -> Checkpoint:
     """
-    A checkpoint of the original's training scripts.
+    Read a checkpoint of the original's training scripts.
 
-    Raises `ConfigurationError` if the file holds anything else, see also `read_torch_file`.
+    Raises `ConfigurationError` if the file contains anything else, see also `read_torch_file`.
     """
     data = read_torch_file(path)
     if not isinstance(data, dict) or not isinstance(data.get("model"), dict):
@@ -97,10 +97,10 @@ def read_checkpoint(path: str) -> Checkpoint:
 
 def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
     """
-    Entries of a pickle of the original's pre-processing (`test.pk` of a language model, `ner_dataset.pk` or
+    Read entries of a pickle of the original's pre-processing (`test.pk` of a language model, `ner_dataset.pk` or
     `conll_map.pk` of a tagger), by name. Their values are not checked.
 
-    Raises `ConfigurationError` if one is missing, see also `read_pickle`.
+    Raises `ConfigurationError` if an entry is missing, see also `read_pickle`.
     """
     what = f"a pickle of the original LD-Net's pre-processing, with {', '.join(names)}"
     if not os.path.isfile(path):
@@ -116,7 +116,7 @@ def checked_map(
     mapping: Any, name: str, path: str, size: int, rows: str, needed: Optional[List[str]] = None
 ) -> Map:
     """
-    Returns `mapping`, the map `name` of the file `path`, if it is a map from strings to the `size` rows of a matrix
+    Return `mapping`, the map `name` of the file `path`, if it is a map from strings to the `size` rows of a matrix
     (`rows` describes it in messages) and has the `needed` entries.
 
     Raises `ConfigurationError` otherwise.
@@ -143,9 +143,9 @@ def checked_map(
 def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
     """
     The options of the run that wrote the checkpoint `path`, as the original's scripts save them: from the file
-    `options`, by default `ld0.config.json` beside `ld0.th`. Empty, if there is none.
+    `options`, by default `ld0.config.json` next to `ld0.th`. Empty if the file is missing.
 
-    Raises `ConfigurationError` if the file is no JSON object.
+    Raises `ConfigurationError` if the file is not a JSON object.
     """
     options_path = options or os.path.splitext(path)[0] + ".config.json"
     if options is None and not os.path.isfile(options_path):
@@ -165,7 +165,7 @@ def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
 
 
 def number_of(options: Dict[str, Any], name: str, default: float, upper: Optional[float] = None) -> float:
-    """An option that is a number of at least 0. Raises `ConfigurationError` if it is anything else."""
+    """The value of an option that is a number of at least 0. Raises `ConfigurationError` for any other value."""
     value = options.get(name, default)
     if (
         isinstance(value, bool)

@@ -1,4 +1,4 @@
-"""The configs of converted taggers."""
+"""Configs of converted taggers."""
 
 from typing import Any, Dict, List, Optional
 
@@ -14,7 +14,7 @@ def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
 
 
 def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
-    """The original's columns in AllenNLP's order of concatenation, which is alphabetical."""
+    """The original's columns in AllenNLP's (alphabetical) order of concatenation."""
     starts, start = {}, 0
     for name, size in sizes.items():
         starts[name] = start
@@ -23,7 +23,7 @@ def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
 
 
 def label_encoding(tags: Map) -> Optional[str]:
-    """ "IOBES" if the tags are; `None` for tags that are no spans, such as parts of speech."""
+    """The label encoding "IOBES", or `None` for tags without spans, such as parts of speech."""
     others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
     is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
     return "IOBES" if is_iobes else None
@@ -37,7 +37,7 @@ def tagger_config(
     dropout: float,
     options: Dict[str, Any],
 ) -> Dict[str, Any]:
-    """The `config.json` of a converted tagger, with the options of its training as far as they are known."""
+    """The `config.json` of a converted tagger, with the known options of its training."""
     indexers: Dict[str, Any] = {
         "tokens": {"type": "single_id", "lowercase_tokens": True},
         "token_characters": {"type": "characters", "min_padding_length": 1},

@@ -1,4 +1,4 @@
-"""Tagger checkpoints of the original (`ner.th`, `pner0.th`) as `ldnet_tagger` archives."""
+"""Convert tagger checkpoints of the original (`ner.th`, `pner0.th`) to `ldnet_tagger` archives."""
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
@@ -64,13 +64,13 @@ class _Maps(NamedTuple):
 
 def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[str, Any]) -> Converted:
     """
-    Makes an "ldnet_tagger" of a checkpoint: without language models, with them (gated, plain or mixed as ELMo does), or
-    pruned.
+    Convert a checkpoint to an "ldnet_tagger": without language models, with them (gated, plain, or mixed as in ELMo),
+    or pruned.
 
     `maps` is the `ner_dataset.pk` or `conll_map.pk` with the maps, by default those in the checkpoint itself; `options`
-    are those of the training script, as far as they are known.
+    are the known options of the training script.
 
-    Raises `ConfigurationError` if anything is missing or does not fit.
+    Raises `ConfigurationError` if anything is missing or inconsistent.
     """
     has_language_models = "f_lm.word_embed.weight" in checkpoint.weights
     original = _read_maps(checkpoint, maps, has_language_models)
@@ -147,7 +147,7 @@ def _dropout_name(checkpoint: Checkpoint) -> str:
 
 
 def _characters(checkpoint: Checkpoint, mapping: Map, parts: Parts) -> List[str]:
-    """The characters in the order of their new numbers; puts all weights of the character networks into `parts`."""
+    """The characters in the order of their new ids. Adds the weights of the character networks to `parts`."""
     target = EMBEDDERS + "token_characters."
     weight = checkpoint.weight("char_embed.weight")
     boundaries = torch.stack([weight[mapping[SPACE]], weight[mapping[NEWLINE]]])
@@ -246,7 +246,7 @@ def _gates(checkpoint: Checkpoint, prefix: str, network: Network) -> Any:
 
 
 def _encoder(checkpoint: Checkpoint, embedders: Dict[str, Any], parts: Parts) -> Dict[str, Any]:
-    """The section of the word RNN, whose weights it puts into `parts`."""
+    """The config section of the word RNN. Adds its weights to `parts`."""
     cell_type, hidden_size = cell_of(checkpoint, "word_rnn.")
     input_size = matrix_size(checkpoint, "word_rnn.weight_ih_l0")[1]
     parts.update(rnn_parts(checkpoint, "word_rnn.", "encoder._module."))

@@ -1,5 +1,5 @@
 """
-From the original's maps to an AllenNLP vocabulary.
+Convert the original's maps to an AllenNLP vocabulary.
 
 The original's `<unk>` becomes AllenNLP's unknown token, its boundaries ("\\n" in the maps of the language models,
 "<\\n>" in that of the tagger's words) become one end token, and AllenNLP's padding is added as number 0.
@@ -23,7 +23,7 @@ _NOT_PADDED = ["*tags", "*labels"]
 
 
 def free_end_token(maps: Iterable[Map]) -> str:
-    """A name for the end token that none of the maps has: `<eos>`, unless that is a word."""
+    """A name for the end token that is in none of the maps: `<eos>`, unless that is a word."""
     name, every_map = END_TOKEN, list(maps)
     while any(name in mapping for mapping in every_map):
         name += "_"
@@ -40,7 +40,7 @@ def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
     The entries of a map in the order of their numbers, under AllenNLP's names; the entry `boundary` becomes
     `end_token`.
 
-    Raises `ConfigurationError` if an entry has a name that AllenNLP's vocabulary files use.
+    Raises `ConfigurationError` if an entry has a name that AllenNLP's vocabulary files reserve.
     """
     taken = [name for name in mapping if any(part in name for part in _RESERVED) or name.endswith("\r")]
     if taken:
@@ -54,7 +54,7 @@ def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
 
 
 def unknown_first(names: List[str], weights: torch.Tensor) -> Tuple[List[str], torch.Tensor]:
-    """Moves the unknown token, and its row of the weights (V, D), to the front, where AllenNLP has it."""
+    """Move the unknown token, and its row of the weights (V, D), to the front, as in AllenNLP."""
     order = list(range(len(names)))
     order.insert(0, order.pop(names.index(DEFAULT_OOV_TOKEN)))
     return [names[number] for number in order], weights[order]
@@ -72,7 +72,7 @@ def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
     # Parameters
 
     namespaces : `Dict[str, List[str]]`
-        The tokens of each namespace, without padding. Each but labels has the unknown token among them.
+        The tokens of each namespace, without padding. All except labels include the unknown token.
     """
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "non_padded_namespaces.txt"), "w", encoding="utf-8") as file:
@@ -93,7 +93,7 @@ def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
 
 
 def check_vocabulary(written: Archive, vocab: Vocabulary) -> None:
-    """Raises `ConfigurationError` if an archive has another vocabulary than the model that was written."""
+    """Raise `ConfigurationError` if the vocabulary of an archive differs from the written model's."""
     for namespace in vocab.get_namespaces():
         if written.model.vocab.get_token_to_index_vocabulary(
             namespace

@@ -36,7 +36,7 @@ class PretrainedLanguageModel(NamedTuple):
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     """
-    Reads a language model's archive.
+    Read a language model's archive.
 
     # Parameters
 

@@ -24,7 +24,7 @@ def architecture_namespace(namespace: str) -> str:
 
 
 def has_words(vocab: Vocabulary, namespace: str) -> bool:
-    """Whether the vocabulary has the namespace. (`get_vocab_size` would create it.)"""
+    """Return whether the vocabulary has the namespace. (`get_vocab_size` would create it.)"""
     return namespace in vocab._token_to_index
 
 
@@ -36,7 +36,7 @@ def words_of(vocab: Vocabulary, namespace: str) -> list[str]:
 
 def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
     """
-    Sets the tokens of a namespace; their ids are their positions.
+    Set the tokens of a namespace; their ids are their positions.
 
     # Parameters
 
@@ -62,7 +62,7 @@ def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
 
 def store_architecture(vocab: Vocabulary, namespace: str, architecture: dict[str, Any]) -> None:
     """
-    Stores the architecture of a tagger's language models.
+    Store the architecture of a tagger's language models.
 
     Raises `ConfigurationError` if the vocabulary has another architecture.
     """

@@ -284,7 +284,7 @@ class TaggedSentenceReader(DatasetReader):
 
 
 def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:
-    """Raises `ConfigurationError` for sentences with and without tags: they fit into no batch."""
+    """Raise `ConfigurationError` for sentences with and without tags: they fit into no batch."""
     tagged.setdefault(sentence.tags is not None, path)
     if len(tagged) > 1:
         raise ConfigurationError(

@@ -109,7 +109,7 @@ def _numbers(text: bytes) -> numpy.ndarray:
 
 
 def _is_binary(file: BinaryIO, dimension: int) -> bool:
-    """Whether what follows the header is no line of text; nothing is consumed."""
+    """Return whether what follows the header is no line of text; nothing is consumed."""
     ahead: bytes = file.peek(4 * dimension + 100)  # type: ignore[attr-defined]
     fields = ahead.partition(b"\n")[0].split()[-2:]
     return bool(ahead) and not all(re.fullmatch(rb"[-+.\deE]+|nan|inf", field) for field in fields or [b"?"])

@@ -1,4 +1,4 @@
-"""What can be exported: exact types, because a subclass may compute something else."""
+"""Checks of exportable parts, by exact type: a subclass may compute something else."""
 
 from typing import Any
 
@@ -6,24 +6,24 @@ from allennlp.common.checks import ConfigurationError
 
 
 class NotExportable(ConfigurationError):
-    """A model has a part, or a setting, that the exporter has no ONNX operators for."""
+    """A model has a part or a setting without an ONNX equivalent."""
 
 
 def require(condition: bool, key: str, problem: str) -> None:
-    """Raises `NotExportable`, "`key` `problem`", unless the condition holds."""
+    """Raise `NotExportable`, with the message "`key` `problem`", unless the condition holds."""
     if not condition:
         raise NotExportable(f"{key} {problem}.")
 
 
 def require_type(part: Any, key: str, *types: type) -> None:
     """
-    Raises `NotExportable` unless the class of a part is one of `types`.
+    Raise `NotExportable` unless the class of a part is one of `types`.
 
     # Parameters
 
     part : `Any`
     key : `str`
-        The part's place in the config, for example "model.encoder".
+        The part's config key, for example "model.encoder".
     types : `type`
         The classes that can be exported.
     """

@@ -11,7 +11,9 @@ from ldnet_allennlp.export.recurrent import Steps, cells, run_layer
 
 
 class Vectors(NamedTuple):
-    """Vectors in parts: a linear layer that reads them needs no product with gates, and no layer whose gate is 0."""
+    """
+    Vectors in parts. A linear layer that reads the parts needs no product with gates, and skips layers with gate 0.
+    """
 
     parts: list[str]
     """Tensors (T, B, ...), side by side."""
@@ -23,12 +25,12 @@ class Vectors(NamedTuple):
     """The number of all columns; those that no part holds are 0."""
 
     def beside(self, other: "Vectors") -> "Vectors":
-        """Both, side by side."""
+        """Both vectors, concatenated."""
         columns = [*self.columns, *(self.size + column for column in other.columns)]
         return Vectors(self.parts + other.parts, columns, self.scales + other.scales, self.size + other.size)
 
     def weight(self, weight: numpy.ndarray) -> numpy.ndarray:
-        """The weight of a layer that reads the whole vectors, shape (rows, size), for one that reads the parts."""
+        """The weight of a layer that reads the whole vectors, shape (rows, size), converted for the parts."""
         return weight[:, self.columns] * numpy.asarray(self.scales, dtype=numpy.float32)
 
     def with_layer(self, output: str, size: int, gate: float) -> "Vectors":
@@ -61,15 +63,15 @@ def run_dense_stack(
     # Parameters
 
     layers, gates
-        The torch RNNs, and what their outputs are multiplied with.
+        The torch RNNs, and the factors of their outputs.
     inputs : `str`
         Shape (T, B, input_size).
     reverse : `bool`, optional (default = `False`)
-        Whether each sequence is read from its end.
+        Whether to read each sequence from its end.
     boundary : `torch.Tensor`, optional
-        Shape (input_size,): a vector that is read before each sequence. The layers start from the states after it.
+        Shape (input_size,): a vector before each sequence. The layers start from the states after reading it.
     skip_closed : `bool`, optional (default = `False`)
-        Whether to leave layers out whose gate is 0. Then the vectors can be read by a linear layer alone.
+        Whether to leave out layers with gate 0. Only linear layers can then read the vectors.
     """
     vectors = Vectors([inputs], list(range(input_size)), [1.0] * input_size, input_size)
     read = None if boundary is None else [boundary.detach().float()]

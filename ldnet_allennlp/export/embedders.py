@@ -42,7 +42,7 @@ def embed(
     # Parameters
 
     inputs : `Inputs`
-        Gets the inputs that the token embedders read.
+        Collects the inputs of the token embedders.
     indexers : `Mapping[str, TokenIndexer]`
         The reader's.
 
@@ -109,7 +109,7 @@ def _character_encoding(
 
 
 def _convolutions(graph: Graph, encoder: CnnEncoder, vectors: str, lengths: str, key: str) -> str:
-    """A `CnnEncoder`: for each filter the largest activation among those over a word's characters alone."""
+    """A `CnnEncoder`: for each filter, the largest activation over a word's characters, without padding."""
     channels = graph.transpose(vectors, 0, 2, 1)  # (U, E, C)
     zero, one = graph.constant(0, numpy.int64), graph.constant(1, numpy.int64)
     pooled = []

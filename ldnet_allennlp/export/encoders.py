@@ -30,7 +30,7 @@ from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 def encode(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
     """
-    A `Seq2SeqEncoder`. What it gives beyond a sequence's length is unspecified.
+    A `Seq2SeqEncoder`. Outputs beyond a sequence's length are unspecified.
 
     # Parameters
 
@@ -97,7 +97,7 @@ def _stacked_bidirectional_lstm(graph: Graph, encoder: Any, inputs: str, steps: 
 
 
 def _augmented_lstm(graph: Graph, layer: Any, inputs: str, steps: Steps, key: str) -> str:
-    """AllenNLP's `AugmentedLstm`, an LSTM that may have a highway from its input to its output."""
+    """AllenNLP's `AugmentedLstm`, an LSTM with an optional highway from input to output."""
     require_type(layer, key, AugmentedLstm)
     require_type(layer.cell, key, AugmentedLSTMCell)
     if layer.use_highway:
@@ -116,8 +116,8 @@ def _augmented_lstm(graph: Graph, layer: Any, inputs: str, steps: Steps, key: st
 
 def _highway_lstm(graph: Graph, cell: Any, inputs: str, steps: Steps, reverse: bool) -> str:
     """
-    The state that an `AugmentedLSTMCell` carries on is the output of its highway, so there is no operator for it:
-    a `Scan` over the steps. In reverse it begins with the padding of the shorter sequences, where the states stay 0.
+    A `Scan` over the steps, because the next state of an `AugmentedLSTMCell` is the output of its highway and ONNX has
+    no such operator. In reverse it starts with the padding of shorter sequences, where the states stay 0.
     """
     read, recurrent = cell.input_linearity, cell.state_linearity
     size = cell.lstm_dim
@@ -155,7 +155,7 @@ def _row_shape(graph: Graph, steps: Steps) -> str:
 
 
 def _is_word(graph: Graph, inputs: str, steps: Steps) -> str:
-    """1 at the steps of a sequence, 0 at its padding, for inputs (T, B, D). Float32, shape (T, B, 1)."""
+    """The mask of inputs (T, B, D): 1 at the steps of a sequence, 0 at padding. Float32, shape (T, B, 1)."""
     shape = graph.node("Shape", inputs)
     count = graph.node("Gather", shape, graph.constant(0, numpy.int64), axis=0)
     numbers = graph.node("Range", graph.constant(0, numpy.int64), count, graph.constant(1, numpy.int64))

@@ -23,9 +23,9 @@ class Graph:
     # Parameters
 
     int8 : `bool`, optional (default = `False`)
-        Whether LSTMs get 8-bit weights.
+        Whether to quantize LSTM weights to 8 bits.
     half_embeddings : `bool`, optional (default = `False`)
-        Whether embedding tables are stored as float16.
+        Whether to store embedding tables as float16.
     """
 
     def __init__(self, int8: bool = False, half_embeddings: bool = False) -> None:
@@ -42,7 +42,7 @@ class Graph:
         return name
 
     def constant(self, values: Any, dtype: Any = numpy.float32) -> str:
-        """A tensor, array or number that is part of the file. Equal constants are stored once."""
+        """A tensor, array or number stored in the file. Equal constants are stored once."""
         if isinstance(values, torch.Tensor):
             values = values.detach().cpu().numpy()
         array = numpy.ascontiguousarray(values, dtype=dtype).reshape(numpy.shape(values))
@@ -56,13 +56,13 @@ class Graph:
         return self.constant(values, numpy.int64)
 
     def node(self, kind: str, *inputs: str | None, domain: str = "", **attributes: Any) -> str:
-        """Adds an operator with one output. An optional input that is not given is `None`."""
+        """Add an operator with one output. `None` stands for an omitted optional input."""
         return self.nodes(kind, inputs, 1, domain, **attributes)[0]
 
     def nodes(
         self, kind: str, inputs: Sequence[str | None], count: int, domain: str = "", **attributes: Any
     ) -> list[str]:
-        """Adds an operator with `count` outputs."""
+        """Add an operator with `count` outputs."""
         outputs = [f"{kind.lower()}_{len(self._nodes)}_{number}" for number in range(count)]
         names = [name or "" for name in inputs]
         self._nodes.append(helper.make_node(kind, names, outputs, domain=domain, **attributes))
@@ -73,7 +73,7 @@ class Graph:
         return parts[0] if len(parts) == 1 else self.node("Concat", *parts, axis=axis)
 
     def reshape(self, tensor: str, *shape: int) -> str:
-        """As in ONNX, 0 copies an axis and -1 takes what is left."""
+        """Reshape a tensor. As in ONNX, 0 copies an axis and -1 is inferred."""
         return self.node("Reshape", tensor, self.integers(*shape))
 
     def transpose(self, tensor: str, *axes: int) -> str:
@@ -87,7 +87,7 @@ class Graph:
 
     def table(self, weight: torch.Tensor, ids: str, key: str) -> str:
         """
-        Looks up rows of an embedding table.
+        Look up rows of an embedding table.
 
         # Parameters
 
@@ -96,12 +96,12 @@ class Graph:
         ids : `str`
             int64, any shape.
         key : `str`
-            The table's place in the config, for errors.
+            The table's config key, for errors.
 
         # Returns
 
         `str`
-            float32, the shape of `ids` and D.
+            float32, the shape of `ids` plus an axis of D.
         """
         if not self.half_embeddings and weight.dtype != torch.float16:
             return self.node("Gather", self.constant(weight), ids, axis=0)
@@ -115,7 +115,7 @@ class Graph:
         return self.node("Cast", rows, to=TensorProto.FLOAT)
 
     def body(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
-        """This graph as the body of a `Scan`; its own constants are in it."""
+        """This graph as the body of a `Scan`, with its constants."""
         return helper.make_graph(
             self._nodes, name, _untyped(inputs), _untyped(outputs), list(self._constants.values())
         )
@@ -127,11 +127,11 @@ class Graph:
         # Parameters
 
         output : `str`
-            The scores, shape (B, T, N). They are called "emissions" in the file.
+            The scores, shape (B, T, N), named "emissions" in the file.
         metadata : `Dict[str, str]`
             Texts to store in the file.
 
-        Raises `NotExportable` if it would be larger than the format allows.
+        Raises `NotExportable` if the file would exceed the size limit of the format.
         """
         size = sum(len(constant.raw_data) for constant in self._constants.values())
         if size > _MAX_BYTES:

@@ -1,4 +1,4 @@
-"""The inputs of an exported tagger: which ids the runtime looks up for each word, and in which vocabulary."""
+"""Inputs of an exported tagger: the ids that the runtime looks up for each word, and their vocabularies."""
 
 from typing import Any, NamedTuple
 
@@ -29,7 +29,7 @@ class WordIds(NamedTuple):
 
 
 class WordCharacters(NamedTuple):
-    """The characters of U different words."""
+    """The characters of U distinct words."""
 
     characters: str
     """int64, shape (U, C); 0 is padding."""
@@ -56,14 +56,14 @@ class CharacterStream(NamedTuple):
 
 class Inputs:
     """
-    Adds inputs to a graph, and describes them for the runtime.
+    Adds inputs to a graph and describes them for the runtime.
 
     # Parameters
 
     graph : `Graph`
     vocab : `Vocabulary`
     keep_words : `Set[str]`, optional
-        The words that keep a vector of their own. The others become the unknown word.
+        The words that keep their vectors. All others become the unknown word.
     """
 
     def __init__(self, graph: Graph, vocab: Vocabulary, keep_words: set[str] | None = None) -> None:
@@ -97,7 +97,7 @@ class Inputs:
         return self._word_ids(name, namespace, indexer.lowercase_tokens, key)
 
     def word_characters(self, name: str, indexer: TokenIndexer, min_length: int, key: str) -> WordCharacters:
-        """The input of a "characters" indexer, for an encoder of each word."""
+        """The input of a "characters" indexer, for an encoder of single words."""
         description = self._characters(name, indexer, key)
         assert isinstance(indexer, TokenCharactersIndexer)
         min_length = max(min_length, indexer._min_padding_length)
@@ -143,7 +143,7 @@ class Inputs:
         return WordIds(ids, None if rows is None else numpy.asarray(rows), len(tokens))
 
     def _characters(self, name: str, indexer: TokenIndexer, key: str) -> dict[str, Any]:
-        """What both kinds of character inputs have in common."""
+        """The shared part of both kinds of character inputs."""
         require_type(indexer, key, TokenCharactersIndexer)
         assert isinstance(indexer, TokenCharactersIndexer)
         require(not indexer._start_tokens and not indexer._end_tokens, key, "adds start_tokens or end_tokens")

@@ -1,4 +1,4 @@
-"""The "ldnet" token embedder, frozen language models, as ONNX operators."""
+"""The "ldnet" token embedder (frozen language models) as ONNX operators."""
 
 from typing import Any
 
@@ -25,8 +25,8 @@ def ldnet(
     """
     The vectors of an `LdnetEmbedder`, shape (T, B, D).
 
-    The boundary that a language model reads before the first word (or, backwards, before the last one) is the same for
-    all sentences, so it is not in the graph: the layers start from the states after it.
+    The sentence boundary, which a language model reads first, is the same for all sentences. So the graph omits it, and
+    the layers start from the states after it.
     """
     projection = embedder.projection
     if projection is not None:
@@ -73,7 +73,7 @@ def _layers(
     is_projected: bool,
     key: str,
 ) -> Vectors:
-    """The layers of one language model for each word, and the word vectors."""
+    """The word vectors and layers of one language model for each word."""
     selection = model.selection
     require_type(selection, key, LayerSelection, StackedLayers)
     encoder = selection.encoder

@@ -18,7 +18,7 @@ _LARGEST = 63
 
 
 class Cell(NamedTuple):
-    """The weights of one layer in one direction, with torch's order of the gates."""
+    """The weights of one layer in one direction, in torch's order of gates."""
 
     kind: str
     """ "LSTM", "GRU" or "RNN"."""
@@ -38,7 +38,7 @@ class Cell(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """The lengths of the sequences that a recurrent layer reads."""
+    """The sequence lengths of a recurrent layer's inputs."""
 
     lengths: str
     """int32, shape (B,)."""
@@ -55,7 +55,7 @@ class Steps(NamedTuple):
 
 
 def cells(rnn: Any, key: str) -> list[list[Cell]]:
-    """The cells of a torch RNN: for each layer one a direction, forward first."""
+    """The cells of a torch RNN: one per layer and direction, forward first."""
     require_type(rnn, key, *KINDS)
     require(not getattr(rnn, "proj_size", 0), key, "has a proj_size, which cannot be exported")
     kind = KINDS[type(rnn)]
@@ -84,9 +84,9 @@ def run_rnn(
     # Parameters
 
     inputs : `str`
-        Shape (T, B, D): time first, as everywhere inside of the graph.
+        Shape (T, B, D): time first, as everywhere in the graph.
     reverse : `bool`, optional (default = `False`)
-        Whether an RNN of one direction reads each sequence from its end.
+        Whether a unidirectional RNN reads each sequence from its end.
 
     # Returns
 
@@ -168,7 +168,7 @@ def run_layer(
 
 
 def _ordered(kind: str, weight: numpy.ndarray) -> numpy.ndarray:
-    """The rows of torch's gates in ONNX's order."""
+    """The rows of torch's gates, in ONNX's order."""
     gates = numpy.split(weight, len(_GATES[kind]))
     return numpy.concatenate([gates[number] for number in _GATES[kind]])
 

@@ -1,4 +1,4 @@
-"""Whole taggers as one ONNX file."""
+"""Export a whole tagger as one ONNX file."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -53,23 +53,23 @@ def export_tagger(
     provenance: Mapping[str, str] | None = None,
 ) -> bytes:
     """
-    A tagger as an ONNX file for `ldnet_runtime`: its graph up to the scores of the labels, its weights, and, as
-    metadata, all that looking words up and decoding need.
+    Export a tagger as an ONNX file for `ldnet_runtime`: the graph up to the label scores, the weights, and metadata for
+    word lookup and decoding.
 
     # Parameters
 
     model : `Model`
         An `LdnetTagger`, or allennlp-models' `CrfTagger` or `SimpleTagger`.
     reader : `DatasetReader`
-        Its reader, whose token indexers tell how words are looked up.
+        Its reader, whose token indexers define the word lookup.
     int8 : `bool`, optional (default = `False`)
-        Whether LSTMs get weights of 8 bits, with a scale for each row. Their inputs are rounded to 8 bits, too.
+        Whether to quantize LSTM weights to 8 bits, with one scale per row. Their inputs are rounded to 8 bits, too.
     half_embeddings : `bool`, optional (default = `False`)
-        Whether embeddings are stored as float16.
+        Whether to store embeddings as float16.
     keep_words : `Collection[str]`, optional
-        The words that keep vectors of their own. All others are unknown words.
+        The words that keep their vectors. All others become the unknown word.
     provenance : `Mapping[str, str]`, optional
-        Facts about the tagger's origin, to be stored in the file.
+        Facts about the tagger's origin, stored in the file.
 
     # Returns
 
@@ -140,7 +140,7 @@ _Scores = tuple[numpy.ndarray, numpy.ndarray, numpy.ndarray]
 
 
 def _transitions(model: Any, num_labels: int) -> tuple[_Scores, numpy.ndarray]:
-    """The scores of transitions, start and end, without constraints, and which are allowed (N + 2, N + 2)."""
+    """The scores of transitions, start and end, without constraints, and the allowed transitions (N + 2, N + 2)."""
     nothing = torch.zeros(num_labels)
     scores: list[torch.Tensor] = [torch.zeros(num_labels, num_labels), nothing, nothing]
     allowed = torch.ones(num_labels + 2, num_labels + 2)

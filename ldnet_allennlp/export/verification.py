@@ -1,4 +1,4 @@
-"""Comparison of an exported tagger with the torch model."""
+"""Compare an exported tagger with its torch model."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ Sentences = Sequence[Sequence[str]]
 
 
 class Comparison(NamedTuple):
-    """How an exported tagger differs from its model."""
+    """Differences between an exported tagger and its model."""
 
     before: list[list[str]]
     """The model's tags of each sentence."""
@@ -39,23 +39,23 @@ class Comparison(NamedTuple):
 
     @property
     def changed(self) -> int:
-        """The number of words whose tags differ."""
+        """The number of words with different tags."""
         pairs = zip(self.before, self.after, strict=True)
         return sum(one != other for pair in pairs for one, other in zip(*pair, strict=True))
 
 
 def compare(model: Model, reader: DatasetReader, tagger: Tagger, sentences: Sentences) -> Comparison:
     """
-    Tags sentences with a model and with the tagger that was exported from it.
+    Tag sentences with a model and with its exported tagger, and compare the results.
 
     # Parameters
 
     model : `Model`
-        One that `export_tagger` exports. It is put into evaluation mode.
+        A model that `export_tagger` supports. It is put into evaluation mode.
     reader : `DatasetReader`
     tagger : `Tagger`
     sentences : `Sentences`
-        Words, at least one for each sentence.
+        Lists of words, none empty.
     """
     model.eval()
     in_order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
@@ -81,7 +81,7 @@ def compare(model: Model, reader: DatasetReader, tagger: Tagger, sentences: Sent
 def torch_tags(
     model: Any, reader: DatasetReader, sentences: Sentences
 ) -> tuple[numpy.ndarray, list[list[str]]]:
-    """The scores (B, T, N) and the tags that a model gives the words of sentences."""
+    """A model's scores (B, T, N) and tags for the words of sentences."""
     batch = Batch([instance_of(reader, list(words)) for words in sentences])
     batch.index_instances(model.vocab)
     tensors: dict[str, Any] = batch.as_tensor_dict()

@@ -294,5 +294,5 @@ class AdaptiveLanguageModel(LanguageModelLosses):
 
 
 def _map_layers(contextual: Any, function: Callable[[torch.Tensor], torch.Tensor]) -> Any:
-    """Applies a function to a contextualizer's output, or to each of its layers."""
+    """Apply a function to a contextualizer's output, or to each of its layers."""
     return [function(layer) for layer in contextual] if isinstance(contextual, list) else function(contextual)

@@ -108,7 +108,7 @@ class ContinueFrom(Initializer):
 
 def grow_labels(model: Any) -> None:
     """
-    Gives an `ldnet_tagger` rows for the labels that its vocabulary has gained, for AllenNLP's `from_archive`. Those of
+    Give an `ldnet_tagger` rows for the labels that its vocabulary has gained, for AllenNLP's `from_archive`. Those of
     the old labels keep their values.
     """
     old_size, size = model.num_tags, model.vocab.get_vocab_size(model.label_namespace)

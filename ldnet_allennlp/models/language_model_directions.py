@@ -48,7 +48,7 @@ def direction_part(contextual: torch.Tensor, direction: str, bidirectional: bool
 
 
 def check_stream_direction(stream_direction: str | None, direction: str) -> None:
-    """Raises `ConfigurationError` if the windows of a stream were cut for another direction than the model's."""
+    """Raise `ConfigurationError` if the windows of a stream were cut for another direction than the model's."""
     if stream_direction is not None and stream_direction != direction:
         raise ConfigurationError(
             f"The direction of this adaptive_language_model is {direction}, but that of its lm_stream data "
@@ -62,7 +62,7 @@ def check_directions(
     direction: str,
     bidirectional: bool,
 ) -> None:
-    """Raises `ConfigurationError` if a model's parts have other sizes or directions than its options."""
+    """Raise `ConfigurationError` if a model's parts have other sizes or directions than its options."""
     if contextualizer.is_bidirectional() is not bidirectional:
         raise ConfigurationError(
             f"Whether the language model is bidirectional ({bidirectional}) must match its contextualizer, whose "

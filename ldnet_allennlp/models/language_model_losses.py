@@ -40,12 +40,12 @@ class LanguageModelLosses(LanguageModel):
 
     @overrides
     def delete_softmax(self) -> None:
-        """Removes the softmax and the projection before it. The model then gives vectors, and no loss."""
+        """Remove the softmax and the projection before it. The model then gives vectors, and no loss."""
         self._softmax_loss = None
         self._projection = None
 
     def reset_states(self) -> None:
-        """Clears the states of a `stateful` contextualizer, which the next window would start from."""
+        """Clear the states of a `stateful` contextualizer, which the next window would start from."""
         self._contextualizer.reset_states()
 
     def stream_state(self) -> Dict[str, Any]:

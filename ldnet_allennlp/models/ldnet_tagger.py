@@ -139,7 +139,7 @@ class LdnetTagger(CrfTagger):
                     parameter.requires_grad_(False).zero_()
 
     def set_labels(self, crf: ConditionalRandomField) -> None:
-        """Builds what depends on the labels, with the options and parameters of AllenNLP's CRF for them."""
+        """Build what depends on the labels, with the options and parameters of AllenNLP's CRF for them."""
         vocab, namespace = self.vocab, self.label_namespace
         self.labels = [vocab.get_token_from_index(tag, namespace) for tag in range(self.num_tags)]
         weights = getattr(self, "label_weights", None)

@@ -101,7 +101,7 @@ class TagDecoder:
         return output
 
     def continues(self) -> numpy.ndarray:
-        """Whether the column's tag after the row's tag belongs to the same span, (N, N)."""
+        """Return whether the column's tag after the row's tag belongs to the same span, (N, N)."""
         labels = self._labels
         return numpy.array(
             [[(0, 1) in [span[1:] for span in self._spans([a, b])] for b in labels] for a in labels]
@@ -128,7 +128,7 @@ class TagDecoder:
 
 def add_labels_to_probabilities(output: dict[str, Any], labels: Sequence[str]) -> None:
     """
-    Makes the probabilities in a tagger's output readable, in place: `marginals` become a dictionary from tag to
+    Make the probabilities in a tagger's output readable, in place: `marginals` become a dictionary from tag to
     probability a word, and the sequences of `top_k_tags` get their "probability".
     """
     if "marginals" in output:

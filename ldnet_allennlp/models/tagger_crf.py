@@ -32,7 +32,7 @@ def crf_from_crf_tagger(
     boundary_tags: Sequence[str] = (),
 ) -> FastConditionalRandomField:
     """
-    Replaces the CRF that allennlp-models' `CrfTagger` builds.
+    Replace the CRF that allennlp-models' `CrfTagger` builds.
 
     # Parameters
 
@@ -79,7 +79,7 @@ def padding_labels(vocab: Vocabulary, namespace: str) -> tuple[int, ...]:
 
 def check_letters(labels: Sequence[str], label_encoding: str) -> None:
     """
-    Raises `ConfigurationError` for labels that no well-formed text in the encoding has: a letter of another encoding,
+    Raise `ConfigurationError` for labels that no well-formed text in the encoding has: a letter of another encoding,
     or spans that never end (never begin). A vocabulary that only lacks something passes.
     """
     letters = {label[0] for label in labels if label[1:2] == "-"}
@@ -118,7 +118,7 @@ def check_tags(
     training: bool,
 ) -> None:
     """
-    Raises `ConfigurationError` unless there is one of the true tags (B, T) for each step of the mask (B, T), and if a
+    Raise `ConfigurationError` unless there is one of the true tags (B, T) for each step of the mask (B, T), and if a
     sentence's tags are in another encoding than `label_encoding`, which constrains decoding. Sentences without spans
     pass, and encodings that have no letters to tell apart. In training, labels that are not in the vocabulary are an
     error, too.

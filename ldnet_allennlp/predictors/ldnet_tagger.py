@@ -137,7 +137,7 @@ class LdnetTaggerPredictor(Predictor):
 
     def predict(self, sentence: str, **options: Any) -> JsonDict:
         """
-        Tags a text.
+        Tag a text.
 
         # Parameters
 
@@ -171,7 +171,7 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides(check_signature=False)
     def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> List[JsonDict]:
-        """Tags the words of instances; their labels play no part."""
+        """Tag the words of instances; their labels play no part."""
         words, beside = [], []
         for instance in instances:
             if isinstance(instance, PredictionInstance):
@@ -188,7 +188,7 @@ class LdnetTaggerPredictor(Predictor):
         self, sentences: Iterable[Any], window: int = 1024, **options: Any
     ) -> Iterator[JsonDict]:
         """
-        Tags many inputs, in their order, and keeps no more than a window of them in memory.
+        Tag many inputs, in their order, and keep no more than a window of them in memory.
 
         # Parameters
 
@@ -210,7 +210,7 @@ class LdnetTaggerPredictor(Predictor):
 
     def tag_file(self, input_path: Any, output_path: str, window: int = 1024, **options: Any) -> int:
         """
-        Tags files of the kind `input` (with "auto", each by its own format) and writes `output`.
+        Tag files of the kind `input` (with "auto", each by its own format) and write `output`.
 
         # Parameters
 

@@ -26,7 +26,7 @@ class BudgetConstraint(NamedTuple):
     budgets: List[Tuple[GatedModule, LayerBudget]]
 
     def is_met(self, model: torch.nn.Module) -> bool:
-        """Whether the gates above 0 are within the budget."""
+        """Return whether the gates above 0 are within the budget."""
         if self.layers is not None:
             return count_kept_layers(model) <= self.layers
         return all(budget.allows(module.gated_stacks()) for module, budget in self.budgets)

@@ -85,7 +85,7 @@ def detect(head: str) -> str:
 
 def looks_like_columns(lines: list[str]) -> bool:
     """
-    Whether lines are rows of columns: all have as many, and the last one holds tags, the first one counts, TABs
+    Return whether lines are rows of columns: all have as many, and the last one holds tags, the first one counts, TABs
     separate them, or blank lines stand between groups of rows. Comments and `-DOCSTART-` rows are not looked at.
     """
     if any(line.startswith("-DOCSTART-") for line in lines):
@@ -290,7 +290,7 @@ def _looks_like_json(line: str, head: str) -> bool:
 
 
 def _is_line_of_words(head: str) -> bool:
-    """Whether the first line is an array of words of its own."""
+    """Return whether the first line is an array of words of its own."""
     try:
         value = json.loads(head.lstrip().splitlines()[0])
         words_of(value, mode="whitespace")

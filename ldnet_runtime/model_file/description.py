@@ -220,6 +220,6 @@ def _check_input(one: Input, vocabularies: Mapping[str, Sequence[str]]) -> None:
 
 
 def expect(condition: bool, message: str) -> None:
-    """Raises `ModelFileError` unless the condition holds."""
+    """Raise `ModelFileError` unless the condition holds."""
     if not condition:
         raise ModelFileError(message)

@@ -63,7 +63,7 @@ class _Tensor(NamedTuple):
 
 
 def check_onnx(data: memoryview) -> GraphSummary:
-    """Walks over a model. Raises `ModelFileError` for anything that an exported tagger does not hold."""
+    """Walk over a model. Raises `ModelFileError` for anything that an exported tagger does not hold."""
     graph: Field | None = None
     metadata: dict[str, str] = {}
     versions: dict[str, int] = {}

@@ -26,7 +26,7 @@ class ModelFile(NamedTuple):
 
 def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
     """
-    Checks a model file, or its bytes, and reads its description; ONNX Runtime has no part in it.
+    Check a model file, or its bytes, and read its description; ONNX Runtime has no part in it.
 
     Raises `ModelFileError`, whose text begins with the path, if it is not what the exporter writes, and `OSError` if
     it cannot be read.

@@ -22,7 +22,7 @@ class Entry(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The words [start, end) of a sentence that an entry matches."""
+    """The match of an entry: the words [start, end) of a sentence."""
 
     start: int
     end: int
@@ -31,8 +31,8 @@ class Match(NamedTuple):
 
 def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
     """
-    A file with `TYPE<TAB>surface` in each line; several types are separated by commas, as in AutoNER's core
-    dictionaries. Surfaces are split into words by `split`. The types of repeated surfaces are united.
+    Read a file of lines `TYPE<TAB>surface`; several types are separated by commas, as in AutoNER's core dictionaries.
+    Surfaces are split into words by `split`. Repeated surfaces get all their types.
 
     Raises `ConfigurationError` with file and line for any other line.
     """
@@ -56,7 +56,7 @@ def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split
 
 
 def read_phrases(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
-    """A file with a phrase in each line, as AutoNER's full dictionaries."""
+    """Read a file of phrases, one per line, like AutoNER's full dictionaries."""
     surfaces = dict.fromkeys(" ".join(split(line)) for _, line in _lines(path))
     return [Entry(surface, frozenset()) for surface in surfaces]
 
@@ -73,9 +73,9 @@ class DictionaryMatcher:
     Finds the entries of dictionaries in sentences (after Shang et al. 2018, arXiv 1809.03599, and AutoNER's
     `string_match.h`).
 
-    A surface matches in any case, but only as it is written or in capitals if it contains a stop word, if one of its
-    types is a proper name, or if it is an abbreviation: one word of at most `max_abbreviation` characters, without
-    lower-case letters. Single stop words never match. (AutoNER has no rule for abbreviations, and matches other
+    A surface matches in any letter case. It matches only as written or in capitals if it contains a stop word, if one
+    of its types is a proper name, or if it is an abbreviation: one word of at most `max_abbreviation` characters,
+    without lower-case letters. Single stop words never match. (AutoNER has no rule for abbreviations, and matches other
     surfaces as written, in capitals or in lower case alone, which misses the first word of a sentence.)
 
     Of overlapping matches, those with the greatest sum of squared lengths are chosen, typed ones before phrases.
@@ -175,7 +175,7 @@ def _search(automaton: ahocorasick.Automaton, words: Sequence[str]) -> Iterator[
 
 
 class MatchCounts:
-    """What matched, for the report."""
+    """Counts of matches, for the report."""
 
     def __init__(self) -> None:
         self.sentences = self.words = 0
@@ -188,7 +188,7 @@ class MatchCounts:
         self.entries.update(match.entry for match in matches)
 
     def report(self, entries: Sequence[Entry], most: int = 15) -> str:
-        """Totals, the most frequent matches, ambiguous surfaces, and how many entries never matched."""
+        """Totals, the most frequent matches, ambiguous surfaces, and the number of entries without a match."""
         typed = sum(count for entry, count in self.entries.items() if entry.types)
         phrases = sum(self.entries.values()) - typed
         lines = [

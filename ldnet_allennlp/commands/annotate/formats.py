@@ -1,4 +1,4 @@
-"""Sentences of raw text, and labeled sentences as columns: CoNLL, or AutoNER's `.ck`."""
+"""Read sentences of raw text, and write labeled ones as columns: CoNLL, or AutoNER's `.ck`."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -29,8 +29,8 @@ def read_sentences(path: str, kind: str, language: str) -> Iterator[list[str]]:
     path : `str`
         Plain or compressed.
     kind : `str`
-        "tokens": a word a line and a blank line after each sentence, as AutoNER's raw text; "text": any text, split
-        by the rules of the `rule_based` tokenizer (lines that are tokenized already stay as they are).
+        "tokens": one word per line and a blank line after each sentence, as in AutoNER's raw text; "text": any text,
+        split by the `rule_based` tokenizer (tokenized lines stay as they are).
     language : `str`
         For "text".
     """
@@ -64,7 +64,7 @@ def _sentences_of_columns(path: str) -> Iterator[list[str]]:
 
 
 def _paragraphs(path: str) -> Iterator[tuple[int, str]]:
-    """Lines between blank ones, with the number of the first."""
+    """Blocks of lines between blank lines, with their first line numbers."""
     lines: list[str] = []
     start = 1
     for number, line in numbered_lines(path):
@@ -97,8 +97,8 @@ def conll_rows(sentence: Labeled, outside: str) -> Iterator[str]:
 
 def ck_rows(sentence: Labeled) -> Iterator[str]:
     """
-    AutoNER's rows: word; I (break) or O (tie) before it; type; S, or D where the gap before the word is unknown. A
-    gap is unknown inside of and beside a phrase of unknown type, unless a typed match begins or ends there.
+    AutoNER's rows: word; I (break) or O (tie) before it; type; S, or D if the gap before the word is unknown. A gap is
+    unknown inside and next to a phrase of unknown type, unless a typed match begins or ends there.
     """
     size = len(sentence.words)
     gaps = ["I"] * (size + 1)
@@ -125,7 +125,7 @@ def read_ck(path: str) -> Iterator[tuple[list[str], list[tuple[str, int, int]]]]
     """
     The sentences of a gold `.ck` file: words, and spans (type, start, end).
 
-    Raises `ConfigurationError` with file and line for rows that are none of word, I or O, and type.
+    Raises `ConfigurationError` with file and line for rows other than word, I or O, and type.
     """
     words: list[str] = []
     breaks: list[tuple[int, str]] = []

@@ -1,4 +1,4 @@
-"""Drop words from the language models' vocabularies: their vectors are most of an archive's bytes."""
+"""Drop words from the vocabularies of language models, whose vectors dominate the archive's size."""
 
 from typing import Dict, Iterator, List, Sequence, Set, Tuple
 
@@ -20,7 +20,7 @@ _UNKNOWN = 1
 
 
 def read_words(path: str) -> Set[str]:
-    """The words of a file, one a line, without empty lines. Raises `ConfigurationError` if there are none."""
+    """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
     words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
     if not words:
         raise ConfigurationError(f"'{path}' was expected to have a word a line, but it has none.")
@@ -29,8 +29,8 @@ def read_words(path: str) -> Set[str]:
 
 class KeptWords:
     """
-    The words that a model's language models keep. All others are dropped, their vectors and their places in the
-    vocabulary, and are unknown words then. The padding, the unknown token and the sentence boundaries stay.
+    The words that a model's language models keep. All others lose their vectors and vocabulary entries and become
+    unknown words. The padding, the unknown token and the sentence boundaries stay.
 
     # Parameters
 
@@ -39,9 +39,9 @@ class KeptWords:
     embedders : `Sequence[LdnetEmbedder]`
         All of the model.
     reader : `DatasetReader`
-        The model's. Where an "ldnet" indexer looks words up in lower case, `words` are taken so, too.
+        The model's. If its "ldnet" indexer lowercases words, `words` are lowercased, too.
     words : `Set[str]`
-        What to keep.
+        The words to keep.
 
     Raises `ConfigurationError` if no word is in the vocabulary of a language model.
     """
@@ -76,7 +76,7 @@ class KeptWords:
         self._row_sets = {namespace: set(rows) for namespace, rows in self._rows.items()}
 
     def reads_the_same(self, word: str) -> bool:
-        """Whether a word is read as before: it is kept, or was unknown anyway."""
+        """Return whether a word keeps its vector: it is kept, or was unknown before."""
         for namespace, rows in self._row_sets.items():
             row = self.vocab.get_token_index(
                 word.lower() if self._is_lowercased[namespace] else word, namespace
@@ -86,7 +86,7 @@ class KeptWords:
         return True
 
     def drop_others(self) -> List[str]:
-        """Drops all other words, in place. Returns a sentence on each vocabulary."""
+        """Drop all other words, in place. Returns one sentence per vocabulary."""
         words = {namespace: words_of(self.vocab, namespace) for namespace in self._rows}
         for _, model, namespace in self._language_models():
             rows = self._rows[namespace]

@@ -1,4 +1,4 @@
-"""The layers of the language models to keep, as `ldnet-prune --keep` names them."""
+"""Parse `ldnet-prune --keep`: the language model layers to keep."""
 
 from typing import Dict, List, Sequence, Tuple
 
@@ -16,12 +16,11 @@ Layers = Dict[str, List[int]]
 
 def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> List[Layers]:
     """
-    Reads `ldnet-prune --keep`: the layers that each embedder of a model keeps.
+    Parse `ldnet-prune --keep`: the layers that each embedder of a model keeps.
 
-    `keep` is either one number N, for the N layers with the largest gates of all directions together (of equal gates
-    lower layers come first, of equal layers forward ones; layers whose gate is 0 are never kept), or the layers of each
-    direction, numbered from 1 as `ldnet-report` shows them: `forward:1,3 backward:2`. A direction without numbers, or
-    without mention, keeps none.
+    `keep` is either one number N, for the N layers with the largest gates in all directions together (ties: lower
+    layers first, then forward ones; layers with gate 0 are never kept), or the layers of each direction, numbered from
+    1 as `ldnet-report` shows them: `forward:1,3 backward:2`. A direction without numbers, or not named, keeps none.
 
     Raises `ConfigurationError` if `keep` has another form, or if a layer does not exist.
     """
@@ -36,7 +35,7 @@ def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> Li
 
 
 def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> None:
-    """Sets the gates of all layers that are not kept to 0, in place; the pruned model must agree with the result."""
+    """Set the gates of all other layers to 0, in place. The pruned model must give the same outputs."""
     for embedder, layers in zip(embedders, kept):
         for name, number, model, position in _gated_layers(embedder):
             if number not in layers[name]:
@@ -45,7 +44,7 @@ def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> Non
 
 
 def shown_layers(layers: Layers) -> str:
-    """The layers as users see them: "forward 1 3, backward none"."""
+    """The layers as text for users: "forward 1 3, backward none"."""
     return ", ".join(
         f"{name} {' '.join(str(number + 1) for number in numbers) or 'none'}"
         for name, numbers in layers.items()
@@ -53,7 +52,7 @@ def shown_layers(layers: Layers) -> str:
 
 
 def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, FrozenLanguageModel, int]]:
-    """The layers that have a gate: stack, number, language model, and position of the gate."""
+    """The layers with a gate: stack, number, language model, and position of the gate."""
     layers = []
     for model in frozen_models(embedder):
         if isinstance(model.selection, LayerSelection):

@@ -1,4 +1,4 @@
-"""Prune an archive: cut layers and words, check that the outputs stay the same, write an ordinary archive."""
+"""Prune an archive: remove layers and words, check that the outputs stay the same, and write an ordinary archive."""
 
 import os
 from typing import Any, NamedTuple
@@ -37,7 +37,7 @@ def prune_archive(
     trust: bool = False,
 ) -> list[str]:
     """
-    Writes a pruned copy of an archive.
+    Write a pruned copy of an archive.
 
     # Parameters
 
@@ -46,26 +46,25 @@ def prune_archive(
     output : `str`
         A file, or a directory for `model.tar.gz`.
     sentences : `List[List[str]]`, optional
-        The sentences to check on; by default they are generated from the words of the language models.
+        Sentences for the check; by default generated from the words of the language models.
     force : `bool`, optional (default = `False`)
-        Whether `output` may be replaced.
+        Whether to replace `output`.
     keep : `List[str]`, optional
-        The layers to keep, as `choose_layers` reads them; by default those whose gate is above 0.
+        The layers to keep, in the format of `choose_layers`; by default those with a gate above 0.
     keep_words : `Set[str]`, optional
         The words that the language models keep, see `KeptWords`; by default all.
     fold : `bool`, optional (default = `False`)
-        Whether the gates of the remaining layers are multiplied into the weights that read them, and become 1.
+        Whether to multiply the gates of the remaining layers into the weights that read them; the gates become 1.
     trust : `bool`, optional (default = `False`)
         See `read_archive`.
 
     # Returns
 
     `List[str]`
-        The report, in lines for the user.
+        The lines of the report.
 
-    Raises `ConfigurationError` if the archive has nothing to prune, if its weights are not finite, if `keep` or
-    `keep_words` do not fit it, if `output` exists, or if the outputs of the pruned model differ: then nothing
-    is written.
+    Raises `ConfigurationError`, and writes nothing, if the archive has nothing to prune, if its weights are not finite,
+    if `keep` or `keep_words` do not match it, if `output` exists, or if the outputs of the pruned model differ.
     """
     target = check_output(archive_path(output), force)
     archive = read_archive(source, trust)
@@ -111,7 +110,7 @@ def prune_archive(
 
 
 class _Sample(NamedTuple):
-    """The sentences that a model is checked on."""
+    """Sentences for the check of a model."""
 
     sentences: Sentences
     description: str
@@ -148,7 +147,7 @@ def _switch_off(
     embedders: list[LdnetEmbedder],
     kept: list[Layers],
 ) -> list[str]:
-    """Sets the gates of the layers to be cut to 0. If any were above, returns how many tags that changes."""
+    """Set the gates of the layers to remove to 0. Returns the number of changed tags if any gate was above 0."""
     switched_off = sum(
         len(set(numbers) - set(layers[name]))
         for embedder, layers in zip(embedders, kept)

@@ -1,4 +1,4 @@
-"""Multiply-adds a word of each part of a model."""
+"""Multiply-adds per word of each part of a model."""
 
 from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
@@ -30,19 +30,19 @@ class Costs(NamedTuple):
 
     @property
     def total(self) -> float:
-        """Multiply-adds a word of all that was counted."""
+        """Multiply-adds per word of all counted parts."""
         return sum(self.components.values())
 
 
 def component_costs(model: Model, characters_per_word: float) -> Costs:
     """
-    Counts the parts of a model that run once a word, see `count_multiply_adds`, for words of `characters_per_word`
-    characters, without the space.
+    Count the multiply-adds of the parts of a model that run once per word (see `count_multiply_adds`), for words of
+    `characters_per_word` characters, without the space.
 
-    The parts of a tagger (allennlp-models' `CrfTagger` and subclasses) and of a language model are known; the language
-    model's softmax, whose cost depends on the word, is not counted. Of another model, token embedders and
-    `Seq2SeqEncoder`s are counted; its other parts may run once a sentence or for each pair of words, and are named
-    among those not counted. Sentence boundaries that a language model reads beside the words are free.
+    The parts of a tagger (allennlp-models' `CrfTagger` and subclasses) and of a language model are known. The language
+    model's softmax is not counted, because its cost depends on the word. In other models, token embedders and
+    `Seq2SeqEncoder`s are counted; other parts may run once per sentence or per pair of words, so they are listed as not
+    counted. Sentence boundaries are free.
     """
     components: Dict[str, float] = {}
     not_counted: List[str] = []

@@ -1,4 +1,4 @@
-"""The page of `ldnet-report --errors`: one HTML file without scripts, for light and dark screens."""
+"""HTML page of `ldnet-report --errors`: one file without scripts, for light and dark screens."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -52,7 +52,7 @@ def error_page(title: str, source: str, report: ErrorReport) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Cells are HTML; one that begins with "<td" stands for itself."""
+    """A table row. Cells are HTML; a cell that begins with "<td" is used as is."""
     lines = ["<table>", "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
     for row in rows:
         cells = (cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row)

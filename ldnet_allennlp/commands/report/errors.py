@@ -1,4 +1,4 @@
-"""Compare predicted spans with those of the gold tags: which mistakes a tagger makes, and how sure it is of them."""
+"""Error analysis: compare predicted spans with gold spans, with counts and confidences per kind of mistake."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _NUM_BINS = 10
 
 
 class Span(NamedTuple):
-    """A span of words; `end` is the last word's position."""
+    """A span of words; `end` is the position of its last word."""
 
     type: str
     start: int
@@ -23,7 +23,7 @@ class Span(NamedTuple):
         return self.start, self.end
 
     def overlap(self, other: "Span") -> int:
-        """The number of words that two spans share."""
+        """The number of shared words of two spans."""
         return max(0, min(self.end, other.end) - max(self.start, other.start) + 1)
 
 
@@ -36,7 +36,7 @@ class TaggedSentence(NamedTuple):
 
 
 class Mistake(NamedTuple):
-    """A predicted span that is wrong, a gold span that is missed, or the two as a pair that overlaps."""
+    """A wrong predicted span, a missed gold span, or an overlapping pair of both."""
 
     kind: str
     words: list[str]
@@ -45,14 +45,14 @@ class Mistake(NamedTuple):
 
     @property
     def confidence(self) -> float:
-        """That of the predicted span; -1 without."""
+        """Confidence of the predicted span; -1 without one."""
         return (
             -1.0 if self.predicted is None or self.predicted.confidence is None else self.predicted.confidence
         )
 
 
 class Bin(NamedTuple):
-    """The predicted spans of a range of confidences."""
+    """The predicted spans in a range of confidences."""
 
     low: float
     high: float
@@ -62,7 +62,7 @@ class Bin(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """Counts of spans, of one type or of all."""
+    """Counts of spans, of one type or all types."""
 
     correct: int
     predicted: int
@@ -110,15 +110,15 @@ class ErrorReport(NamedTuple):
         )
 
     def kinds(self) -> dict[str, int]:
-        """The number of mistakes of each kind."""
+        """The number of mistakes per kind."""
         counts = Counter(mistake.kind for mistake in self.mistakes)
         return {kind: counts[kind] for kind in KINDS}
 
 
 def find_errors(sentences: Sequence[TaggedSentence]) -> ErrorReport:
     """
-    Classifies the mistakes of a tagger. Each wrong predicted span is paired with a missed gold span: one at the same
-    place, otherwise the one with the largest overlap. The others are spurious or missed.
+    Classify the mistakes of a tagger. Each wrong predicted span is paired with a missed gold span: with the same
+    boundaries, or else with the largest overlap. All others are spurious or missed.
     """
     counts: dict[str, list[int]] = {}
     confusion: Counter[tuple[str, str]] = Counter()

@@ -1,4 +1,4 @@
-"""The gates of each epoch, as the "layer_selection" callback logs them."""
+"""Gate values per epoch, from the log of the "layer_selection" callback."""
 
 import json
 import os
@@ -23,10 +23,10 @@ class GatesHistory(NamedTuple):
 
 def read_gates_history(archive: str) -> Optional[GatesHistory]:
     """
-    Reads the log beside an archive, or in `archive` if that is a directory. `None` if there is none. Of epochs that a
-    recovered run logged twice, the later record counts.
+    Read the log next to an archive, or in `archive` if that is a directory. `None` without a log. If a recovered run
+    logged an epoch twice, the later record counts.
 
-    Raises `ConfigurationError` if a line cannot be read.
+    Raises `ConfigurationError` if a line is invalid.
     """
     folder = archive if os.path.isdir(archive) else os.path.dirname(archive)
     path = os.path.join(folder, GATES_FILE)

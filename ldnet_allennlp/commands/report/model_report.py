@@ -1,4 +1,4 @@
-"""The report on one archive: counts, sizes and speed."""
+"""Report on one archive: counts, sizes and speed."""
 
 import os
 from typing import Any, Dict, List, Optional
@@ -28,7 +28,7 @@ def report_of(
     passes: int = 3,
 ) -> Dict[str, Any]:
     """
-    Counts and measures a model.
+    Count and measure a model.
 
     # Parameters
 
@@ -36,14 +36,14 @@ def report_of(
         The path of the archive.
     archive : `Archive`
     sentences : `List[List[str]]`
-        The text to measure the speed on, in `passes` passes, see `words_per_second`; 0 measures none.
+        The text for the speed measurement, read `passes` times, see `words_per_second`; 0 measures no speed.
     characters_per_word : `float`
-        For the multiply-adds of character networks, without the space.
+        Mean word length without the space, for the multiply-adds of character networks.
 
     # Returns
 
     `Dict[str, Any]`
-        `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (a
+        `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (per
         word), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`, `total_bytes` (of all
         weights in memory), `bytes_by_dtype`, `archive_bytes`, `words_per_second` (`None` if it was not measured),
         `not_measured` (the reason).
@@ -77,8 +77,8 @@ def report_of(
 def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
     """
     The layers of each language model, by direction: `layers`, their numbers from 1 as in the unpruned language model;
-    `gates`, one each, `None` for layers without; `unpruned`, the number of layers before pruning; `dense`, whether a
-    layer reads all earlier ones; `output`, the reader of the layers.
+    `gates`, one per layer, `None` for layers without a gate; `unpruned`, the number of layers before pruning; `dense`,
+    whether a layer reads all earlier ones; `output`, the reader of the layers.
 
     With several "ldnet" embedders, the embedder's name precedes the direction. An "ld_rnn" elsewhere in a model, such
     as the encoder of a tagger, has its name in the model before the direction.
@@ -128,7 +128,7 @@ def _stacks(
 
 
 def embedding_weights(model: torch.nn.Module) -> List[torch.Tensor]:
-    """The weights of all embeddings: of words, of characters and the like."""
+    """The weights of all embeddings, such as those of words and characters."""
     kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
     return [module.weight for module in model.modules() if isinstance(module, kinds)]
 
@@ -144,7 +144,7 @@ def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
 
 
 def archive_bytes(path: str) -> Optional[int]:
-    """The size of an archive, or of that in the directory of a training; `None` if there is none."""
+    """The size of an archive, or of the archive in a serialization directory; `None` without an archive."""
     file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
     return os.path.getsize(file) if os.path.exists(file) else None
 

@@ -1,4 +1,4 @@
-"""The picture of `ldnet-report --plot`: gates over training, cost by component, which layers read which."""
+"""Plot of `ldnet-report --plot`: gates over training, cost by component, connections of the layers."""
 
 import os
 from functools import partial
@@ -22,9 +22,7 @@ _NAME = 48  # characters of an archive's name
 
 
 def check_plot(path: str) -> None:
-    """
-    Raises `ConfigurationError` if a picture cannot be written: matplotlib is not installed, or the ending is unknown.
-    """
+    """Raise `ConfigurationError` if matplotlib is not installed, or if the file extension is unknown."""
     if os.path.splitext(path)[1].lower() not in (".png", ".svg"):
         raise ConfigurationError(f"The plot was expected to be a .png or a .svg file, but it is '{path}'.")
     check_output(path, force=True)
@@ -38,10 +36,10 @@ def check_plot(path: str) -> None:
 
 def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> None:
     """
-    Writes the picture of reports (see `report_of`), under the names of their archives, to a .png or .svg file. Gates
-    over training are read from the logs beside the archives.
+    Plot reports (see `report_of`) to a .png or .svg file, with the names of their archives. Gates over training come
+    from the logs next to the archives.
 
-    Raises `ConfigurationError` as `check_plot` does, or if a log cannot be read.
+    Raises `ConfigurationError` like `check_plot`, or if a log is invalid.
     """
     check_plot(path)
     import matplotlib
@@ -53,7 +51,7 @@ def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> No
 
 
 def draw(reports: Sequence[Report], names: Sequence[str]) -> Any:
-    """The picture of `write_plot` as a `matplotlib.figure.Figure`."""
+    """The plot of `write_plot` as a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -124,7 +122,7 @@ def _cost_height(reports: Sequence[Report]) -> float:
 
 
 def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> None:
-    """A bar an archive, the parts one after the other."""
+    """One bar per archive, divided into parts."""
     places = list(range(len(reports)))
     ends = [0.0] * len(reports)
     parts = _components(reports)
@@ -165,8 +163,8 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
 
 def _plot_layers(stacks: Dict[str, Dict[str, Any]], name: str, axes: Any) -> None:
     """
-    A line of nodes a direction: the word vector, the layers, their reader. Arcs lead from each node to its readers;
-    layers that are cut are pale and have none.
+    One row of nodes per direction: the word vector, the layers, and the reader of the layers. Arcs lead from each node
+    to its readers; removed layers are pale and have no arcs.
     """
     longest = max(stack["unpruned"] for stack in stacks.values()) + 1
     for line, (direction, stack) in enumerate(stacks.items()):
@@ -225,7 +223,7 @@ def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, color: str, longe
 
 
 def _plot_gates(history: GatesHistory, name: str, axes: Any) -> None:
-    """A row a gate, a column an epoch; a gate of exactly 0 is white."""
+    """One row per gate, one column per epoch; gates of exactly 0 are white."""
     import numpy
     from matplotlib import colormaps
     from matplotlib.ticker import MaxNLocator

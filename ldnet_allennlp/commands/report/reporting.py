@@ -1,4 +1,4 @@
-"""Reports on several archives, one after the other."""
+"""Reports on several archives, one after another."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def report(
     trust: bool = False,
 ) -> dict[str, Any]:
     """
-    Reports on archives, one after the other. The arguments are those of the command.
+    Report on archives, one after another. The arguments are those of the command.
 
     # Returns
 

@@ -1,4 +1,4 @@
-"""The speed of a model, in words a second."""
+"""Measure the speed of a model in words per second."""
 
 import contextlib
 import logging
@@ -15,7 +15,7 @@ from ldnet_allennlp.common.verification import instance_of
 
 @contextlib.contextmanager
 def torch_threads(count: Optional[int]) -> Iterator[int]:
-    """Sets the number of torch's threads within the context, and yields it; `None` leaves it as it is."""
+    """Context with this number of torch threads (`None`: unchanged), which it yields."""
     before = torch.get_num_threads()
     if count is not None:
         torch.set_num_threads(count)
@@ -27,7 +27,7 @@ def torch_threads(count: Optional[int]) -> Iterator[int]:
 
 @contextlib.contextmanager
 def _without_warnings() -> Iterator[None]:
-    """Hides AllenNLP's warning that the loss of a batch cannot be split."""
+    """Hide AllenNLP's warning that the loss of a batch cannot be split."""
     logger = logging.getLogger("allennlp.models.model")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -41,10 +41,10 @@ def words_per_second(
     model: Model, reader: DatasetReader, sentences: List[List[str]], batch_size: int = 32, passes: int = 3
 ) -> float:
     """
-    Measures a model on the device it is on, from words to its output in words: indexing, network, decoding.
+    Measure a model on its device: indexing, network and decoding.
 
-    The sentences are read `passes` times in batches of similar length; the median time counts. One batch is read
-    before, for what happens only once. The model is put into evaluation mode.
+    Reads the sentences `passes` times in batches of similar length, and returns the median. A first batch for warm-up
+    does not count. Puts the model into evaluation mode.
 
     Raises `ConfigurationError` if the reader needs more than words.
     """

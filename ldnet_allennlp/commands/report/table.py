@@ -1,4 +1,4 @@
-"""The table that `ldnet-report` prints."""
+"""Table of `ldnet-report`."""
 
 import os
 from typing import Any, Callable, Dict, List, Optional, Sequence
@@ -8,8 +8,8 @@ Report = Dict[str, Any]
 
 def short_names(paths: Sequence[str]) -> List[str]:
     """
-    Names for archives: a `model.tar.gz` after its directory, another file without its ending; the whole paths if two
-    names are equal.
+    Names for archives: the directory of a `model.tar.gz`, or the file name without extension; full paths if two names
+    are equal.
     """
     names = []
     for path in paths:
@@ -32,14 +32,14 @@ def in_mebibytes(size: Optional[int]) -> str:
 
 
 def kept_layers(layers: Dict[str, Any]) -> List[int]:
-    """The numbers of the layers of one direction whose gate is not 0."""
+    """The numbers of one direction's layers with a gate other than 0."""
     return [number for number, gate in zip(layers["layers"], layers["gates"]) if gate is None or gate > 0]
 
 
 def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     """
-    The reports (see `report_of`) side by side, a column each under its name, in aligned lines; then the layers of each,
-    and what was not counted.
+    The reports (see `report_of`) as aligned lines, one column per archive; then the layers of each archive and the
+    parts not counted.
     """
     rows = [["", *names]]
 
@@ -113,7 +113,7 @@ def _layer_rows(report: Report) -> List[List[str]]:
 
 
 def aligned(rows: List[List[str]], left: bool = False) -> List[str]:
-    """Aligned lines: the first column to the left, the others to the right, or to the `left`, too."""
+    """Aligned lines: the first column is left-aligned, the others right-aligned unless in `left`."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for row in rows:

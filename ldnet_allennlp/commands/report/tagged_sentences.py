@@ -1,4 +1,4 @@
-"""The gold and the predicted spans of a tagger on a file with tags."""
+"""Gold and predicted spans of a tagger on a tagged file."""
 
 from typing import Any, cast
 
@@ -16,7 +16,7 @@ _AT_ONCE = 1024  # sentences
 
 def tagged_sentences(archive: Archive, path: str, source: str) -> list[TaggedSentence]:
     """
-    Tags the sentences of a file with gold tags, which the tagger's reader reads. `source` is the path of the archive.
+    Tag the sentences of a file with gold tags, read by the tagger's reader. `source` is the path of the archive.
 
     Raises `ConfigurationError` if the model has no spans, or if the file has no tags.
     """

@@ -1,4 +1,4 @@
-"""One budget of `ldnet-sweep`: selection, pruning and scores; finished steps are not repeated."""
+"""One budget of `ldnet-sweep`: selection, pruning and scores. Finished steps are not repeated."""
 
 import copy
 import gzip
@@ -41,12 +41,12 @@ class Budget(NamedTuple):
 
 def make_point(folder: str, config: Config, finetuning: Config | None = None) -> dict[str, Any]:
     """
-    Trains a tagger with layer selection in `folder`, prunes it, trains the pruned one with the trainer section
+    Train a tagger with layer selection in `folder`, prune it, train the pruned one with the trainer section
     `finetuning` if there is one, and scores the result. Finished steps are not repeated; an interrupted training
     continues.
 
     Returns `archive`, the path of the result, and `scores`, see `scores_of`. Raises `ConfigurationError` if no epoch
-    came within the budget.
+    meets the budget.
     """
     pruned = os.path.join(folder, "pruned", "model.tar.gz")
     tuned = os.path.join(folder, "finetuned")
@@ -68,9 +68,7 @@ def make_point(folder: str, config: Config, finetuning: Config | None = None) ->
 
 
 def train_once(folder: str, config: Config) -> str:
-    """
-    Trains the model of a config, unless that is done; an interrupted training continues. Returns the archive's path.
-    """
+    """Train the model of a config, or continue an interrupted training. Returns the path of the archive."""
     archive = os.path.join(folder, "model.tar.gz")
     if not _is_whole(archive):
         has_checkpoint = os.path.isdir(folder) and any(
@@ -82,7 +80,7 @@ def train_once(folder: str, config: Config) -> str:
 
 
 def _is_whole(archive: str) -> bool:
-    """Whether an archive exists and is complete."""
+    """Return whether an archive exists and is complete."""
     try:
         with gzip.open(archive) as file:
             while file.read(2**20):
@@ -107,7 +105,7 @@ def _finetuning_config(pruned: str, folder: str, trainer: Config) -> Config:
 
 def save_start(model: Model, folder: str) -> tuple[str, str]:
     """
-    Saves a model's vocabulary and weights for a training to start from, unless they exist. Returns the paths.
+    Save a model's vocabulary and weights for a training to start from, unless they exist. Returns the paths.
     """
     vocabulary, weights = os.path.join(folder, "vocabulary"), os.path.join(folder, "weights.th")
     if not os.path.exists(weights):  # which is written last
@@ -119,8 +117,8 @@ def save_start(model: Model, folder: str) -> tuple[str, str]:
 
 def scores_of(archive: str, config: Config, trust: bool = True) -> dict[str, float]:
     """
-    A model's scores by the metric by which the trainer of `config` chooses epochs: on the validation data as `dev`, and
-    on the test data as `test` if `config` names them. For `trust` see `read_archive`.
+    A model's scores by the validation metric of `config`: `dev` on the validation data, and `test` on the test data if
+    `config` names them. For `trust` see `read_archive`.
 
     Raises `ConfigurationError` if the model does not have that metric.
     """
@@ -139,7 +137,7 @@ def scores_of(archive: str, config: Config, trust: bool = True) -> dict[str, flo
 
 
 def _evaluate(archive: Archive, path: str, trust: bool) -> dict[str, float]:
-    """AllenNLP's evaluation, for an archive that is loaded already."""
+    """AllenNLP's evaluation for a loaded archive."""
     config = archive.config.duplicate()
     options = config.get("validation_data_loader") or config.get("data_loader")
     with nullcontext() if trust else restricted_types():
@@ -150,6 +148,6 @@ def _evaluate(archive: Archive, path: str, trust: bool) -> dict[str, float]:
 
 
 def metric_of(config: Config) -> str:
-    """The metric by which a config chooses epochs, without its sign."""
+    """The validation metric of a config, without its sign."""
     metric = config["trainer"].get("validation_metric", "-loss")
     return (metric if isinstance(metric, str) else metric[0])[1:]

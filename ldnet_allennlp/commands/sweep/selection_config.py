@@ -1,4 +1,4 @@
-"""The config that continues the training of a tagger with layer selection."""
+"""Config that continues the training of a tagger with layer selection."""
 
 import copy
 from typing import Any
@@ -25,7 +25,7 @@ def selection_config(
     published_penalty: bool = False,
 ) -> dict[str, Any]:
     """
-    Adds layer selection to a tagger's config, as `training_config/ner_select.jsonnet` does to its settings.
+    Add layer selection to a tagger's config, like `training_config/ner_select.jsonnet`.
 
     # Parameters
 
@@ -39,18 +39,18 @@ def selection_config(
     num_epochs, gate_learning_rate
         By default as in `config`.
     published_penalty : `bool`, optional (default = `False`)
-        Whether the penalty is the paper's, which may miss the budget; by default it is reached exactly, see
+        Whether to use the paper's penalty, which may miss the budget. By default the budget is met exactly, see
         `exact_budget` of the "layer_selection" callback.
 
     # Returns
 
     `Dict[str, Any]`
-        Without patience: a selection lasts for all its epochs. In the first half of them, the budget falls from four
-        fifths of the layers to the final one: in steps, so that layers are compared anew once others are gone, and not
-        all gates fall together. Gates at 0 stay there.
+        The config, without `patience`: a selection runs for all its epochs. In the first half of them, the budget falls
+        in steps from four fifths of the layers to the final one, so that the remaining layers are compared again after
+        each step. Gates at 0 stay at 0.
 
-    Raises `ConfigurationError` if the model is no "ldnet_tagger", whose loss includes the penalty, if the config does
-    not name its data, or if the budget exceeds the tagger.
+    Raises `ConfigurationError` if the model is not an "ldnet_tagger", if the config does not name its data, or if the
+    budget exceeds the tagger's layers.
     """
     kind = config["model"].get("type")
     if kind != "ldnet_tagger":

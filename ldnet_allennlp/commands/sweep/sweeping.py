@@ -1,4 +1,4 @@
-"""Select, prune, score and measure, once per budget."""
+"""Select, prune, score and measure a tagger, once per budget."""
 
 import json
 import os
@@ -38,8 +38,8 @@ def sweep(
     trust: bool = False,
 ) -> dict[str, Any]:
     """
-    Writes a pruned archive for each budget into the directory `output`, and measures all of them in one go. The
-    arguments are those of the command.
+    Write a pruned archive for each budget to the directory `output`, and measure all of them in one run. The arguments
+    are those of the command.
 
     # Returns
 
@@ -95,7 +95,7 @@ def sweep(
 
 
 def _read_archives(source: str, also: list[str], trust: bool) -> tuple[Model, Config]:
-    """The tagger and its config, without the files that its weights came from. Checks the other archives, too."""
+    """The tagger and its config, without references to files of weights. Checks the other archives, too."""
     with without_progress_messages():
         for path in also:
             read_archive(path, trust)
@@ -136,7 +136,7 @@ def _make_points(
     trust: bool,
     points: list[dict[str, Any]],
 ) -> dict[str, str]:
-    """Adds a point for each budget to `points`. Returns the reason for each missed budget."""
+    """Add a point for each budget to `points`. Returns the reason for each missed budget."""
     finetuning = None
     if finetune_epochs is not None:
         finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
@@ -152,7 +152,7 @@ def _make_points(
 
 
 def _check_settings(output: str, settings: dict[str, Any]) -> None:
-    """Raises `ConfigurationError` if the directory holds anything but a sweep with the same settings."""
+    """Raise `ConfigurationError` if the directory holds anything but a sweep with the same settings."""
     path = os.path.join(output, SETTINGS_FILE)
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""The table of `ldnet-sweep`, and its picture of scores against costs."""
+"""Table of `ldnet-sweep`, and its plot of scores against costs."""
 
 from typing import Any, Dict, List
 
@@ -10,7 +10,7 @@ Point = Dict[str, Any]
 
 
 def sweep_table(result: Dict[str, Any]) -> List[str]:
-    """Aligned lines: a row for each point of `sweep`."""
+    """Aligned lines: one row per point of `sweep`."""
     points = result["points"]
     splits = list(points[0]["scores"])
     head = ["", "layers", *(f"{split} {result['metric']}" for split in splits)]
@@ -49,9 +49,9 @@ def count_layers(point: Point) -> int:
 
 def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
     """
-    Writes the picture: score against multiply-adds and, where measured, against words a second.
+    Plot the score against multiply-adds and, if measured, against words per second.
 
-    Raises `ConfigurationError` as `check_plot` does.
+    Raises `ConfigurationError` like `check_plot`.
     """
     check_plot(path)
     import matplotlib
@@ -62,7 +62,7 @@ def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
 
 
 def draw_sweep(result: Dict[str, Any]) -> Any:
-    """The picture of `write_sweep_plot` as a `matplotlib.figure.Figure`."""
+    """The plot of `write_sweep_plot` as a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -114,7 +114,7 @@ def draw_scores(
 
 
 def with_log_scale(panel: Any, values: List[float]) -> None:
-    """Makes the horizontal axis logarithmic, with ticks at the values themselves."""
+    """Make the horizontal axis logarithmic, with ticks at the values themselves."""
     panel.set_xscale("log")
     panel.margins(0.15)
     panel.grid(alpha=0.3)

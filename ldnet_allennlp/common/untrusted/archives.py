@@ -1,4 +1,4 @@
-"""Load archives of unknown origin: nothing in them is executed, and nothing is written but temporary files."""
+"""Load untrusted archives: nothing in them is executed, and only temporary files are written."""
 
 import contextlib
 import gzip
@@ -38,23 +38,23 @@ _DAMAGE = (
 
 def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True) -> Archive:
     """
-    AllenNLP's `load_archive` for archives that may be damaged, wrong or hostile.
+    AllenNLP's `load_archive` for untrusted archives, which may be damaged, wrong or hostile.
 
-    AllenNLP's own evaluates the config as a program, builds and calls whatever a "type" names, writes wherever the
-    names in the archive lead, and unpacks without limit. Here a config is JSON, the types are those of
-    `config_types`, weights are checked before torch reads them, and sizes are limited.
+    AllenNLP evaluates the config as a program, constructs whatever a "type" names, writes to any path in the archive,
+    and unpacks without limits. Here the config is plain JSON, only the types of `config_types` are allowed, weights are
+    checked before torch reads them, and sizes are limited.
 
     # Parameters
 
     path : `str`
         `model.tar.gz`, or a serialization directory.
     trust : `bool`, optional (default = `False`)
-        Whether the archive is the user's own: then any type may be built, and it may have any size.
+        Whether to trust the archive: it may then contain any type and have any size.
     is_trained : `bool`, optional (default = `True`)
         See `check_types`.
 
-    Raises `FileNotFoundError` if there is nothing at `path`, and `ConfigurationError`, with the path, if there is no
-    archive, if it is damaged, if it has what no archive needs, or if its parts do not fit each other.
+    Raises `FileNotFoundError` if `path` does not exist, and `ConfigurationError`, with the path, if it is not an
+    archive, or if the archive is damaged, has forbidden parts, or is inconsistent.
     """
     resolved = str(cached_path(path))
     if os.path.isdir(resolved):
@@ -66,14 +66,14 @@ def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True
 
 
 def printable(text: str) -> str:
-    """The text on one line, with escapes for what a terminal would interpret."""
+    """The text on one line, with terminal control characters escaped."""
     return "".join(
         letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split())
     )
 
 
 class _LimitedGzip(gzip.GzipFile):
-    """A gzip file that refuses to unpack more than a limit, before memory for it is taken."""
+    """A gzip file with a limit on its unpacked size, checked before memory is allocated."""
 
     def __init__(self, path: str, limit: int | None) -> None:
         super().__init__(path, "rb")
@@ -84,7 +84,7 @@ class _LimitedGzip(gzip.GzipFile):
         return super().read(size)
 
     def require(self, size: int) -> None:
-        """Raises `ForbiddenType` if `size` more bytes exceed the limit."""
+        """Raise `ForbiddenType` if `size` more bytes exceed the limit."""
         if self._limit is not None and self.tell() + size > self._limit:
             raise ForbiddenType(
                 f"it unpacks to more than {self._limit / 2**30:.3g} GiB, the larger of {MAX_UNPACKED / 2**30:g} GiB "
@@ -116,7 +116,7 @@ def _extract(path: str, resolved: str, folder: str, limit: int | None) -> None:
 
 
 def _extract_member(path: str, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:
-    """Writes one file. Names must stay below the archive's own folder and stand for plain files and folders."""
+    """Write one file. Only plain files and folders inside the archive's folder are allowed."""
     name = os.path.normpath(member.name)
     is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) and not member.issparse()
     if os.path.isabs(name) or name.split(os.sep)[0] == os.pardir or "\0" in name or not is_plain:
@@ -159,7 +159,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
 
 
 def _build(params: dict[str, Any], config: dict[str, Any], weights: str, folder: str) -> Archive:
-    """What `load_archive` does, but for reading the config."""
+    """The steps of `load_archive` after reading the config."""
     reader, validation_reader = archival._load_dataset_readers(Params(params).duplicate(), folder)
     model = archival._load_model(Params(params).duplicate(), weights, folder, -1)
     meta_path = os.path.join(folder, META_NAME)

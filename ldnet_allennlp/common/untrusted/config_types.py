@@ -1,9 +1,9 @@
 """
-The types that may stand in the config of an archive of unknown origin.
+Types that the config of an untrusted archive may contain.
 
-AllenNLP builds whatever a "type" names: a class of this process, or any class or function that can be imported. Some of
-its own types load a second archive, fetch files or run code that they find. So an archive is opened only if all of its
-types are this package's, or those of AllenNLP listed here, which are layers, losses, readers of text and the like.
+AllenNLP constructs whatever a "type" names: a registered class, or any class or function that can be imported. Some of
+its own types load a second archive, fetch files or run code that they find. So an archive is opened only if all its
+types are from this package, or are AllenNLP types listed here: layers, losses, text readers and the like.
 """
 
 import contextlib
@@ -54,15 +54,15 @@ _is_restricted: ContextVar[bool] = ContextVar("is_restricted", default=False)
 
 
 class ForbiddenType(ConfigurationError):
-    """A config that an archive of unknown origin must not have."""
+    """An untrusted archive's config contains a forbidden type."""
 
 
 def check_types(config: dict[str, Any], is_trained: bool = True) -> None:
     """
-    Checks the config of an archive; if `is_trained` is false, only the parts that are built for predictions.
+    Check the config of an archive; with `is_trained=False`, only the parts that predictions need.
 
-    Raises `ForbiddenType`, with the type or the key, if it names a type that is not allowed, if it asks for remote
-    code, or if a part that is built for predictions is fetched from an address.
+    Raises `ForbiddenType`, with the type or the key, if the config names a type that is not allowed, requests remote
+    code, or fetches a part that predictions need from a URL.
     """
     built = {name: config[name] for name in _BUILT if name in config}
     for key, value in _items(config if is_trained else built):
@@ -76,14 +76,14 @@ def check_types(config: dict[str, Any], is_trained: bool = True) -> None:
 
 
 def without_files(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what a loaded model does not need: files that its weights came from, and caches."""
+    """The config without the parts that a loaded model does not need: files of initial weights, and caches."""
     return {name: _stripped(value) if name in _BUILT else value for name, value in config.items()}
 
 
 @contextlib.contextmanager
 def restricted_types() -> Iterator[None]:
     """
-    Within this context, AllenNLP builds allowed types only, also where a config gives a type as a mere string. Other
+    Context in which AllenNLP constructs allowed types only, even if a config names a type by a plain string. Other
     threads are not affected.
     """
     with _lock:  # of two contexts at once, one would restore the other's function
@@ -104,7 +104,7 @@ def restricted_types() -> Iterator[None]:
 
 
 def _is_allowed(name: str, base: Any = None) -> bool:
-    """Whether a type may be built. Names that nobody registered are left to AllenNLP, whose message is a better one."""
+    """Return whether a type is allowed. AllenNLP reports unregistered names, with a better message."""
     registries = Registrable._registry
     classes = [
         entries[name][0]
@@ -130,7 +130,7 @@ def _refusal(name: str) -> str:
 
 
 def _items(node: Any) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, in depth. Elements of lists have the key of their list."""
+    """All keys with their values, recursively. Elements of lists have the key of their list."""
     waiting = [("", node)]
     while waiting:
         key, value = waiting.pop()

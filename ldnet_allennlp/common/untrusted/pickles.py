@@ -1,8 +1,8 @@
 """
 Read pickles without executing them.
 
-A pickle is a program: it names functions and calls them. Here a few names have a meaning, each a harmless stand-in of
-ours; all others are errors before they are looked up. Memory and time stay proportional to the size of the file.
+A pickle is a program that names functions and calls them. Here a few names map to harmless stand-ins, and all other
+names are errors before any lookup. Memory and time are proportional to the size of the file.
 """
 
 import collections
@@ -38,11 +38,11 @@ _PythonUnpickler: Any = pickle._Unpickler  # type: ignore[attr-defined]
 
 
 class UnsafePickle(ConfigurationError):
-    """A pickle that names functions which data do not need."""
+    """A pickle names functions that plain data do not need."""
 
 
 class _ScalarKind:
-    """Stands for `numpy.dtype`: holds the name of a numeric type."""
+    """Stand-in for `numpy.dtype`: the name of a numeric type."""
 
     def __init__(self, kind: str, *_: Any) -> None:
         if kind not in _SCALAR_KINDS:
@@ -56,20 +56,20 @@ class _ScalarKind:
 
 
 def _scalar(kind: _ScalarKind, value: Any = b"") -> Any:
-    """Stands for `numpy.core.multiarray.scalar`: returns a Python number."""
+    """Stand-in for `numpy.core.multiarray.scalar`: returns a Python number."""
     data = value.encode("latin-1") if isinstance(value, str) else value
     return numpy.frombuffer(data, dtype=kind.order + kind.kind, count=1)[0].item()
 
 
 def _encode(text: str, encoding: str = "latin-1") -> bytes:
-    """Stands for `_codecs.encode`, by which protocol 2 writes bytes."""
+    """Stand-in for `_codecs.encode`, which protocol 2 uses for bytes."""
     if encoding not in ("latin1", "latin-1"):
         raise UnsafePickle(f"it has bytes in the encoding {encoding!r:.40}")
     return text.encode("latin-1")
 
 
 def _ordered_dict(items: Any = ()) -> collections.OrderedDict:
-    """Stands for `collections.OrderedDict`."""
+    """Stand-in for `collections.OrderedDict`."""
     pairs = [(key, value) for key, value in items]
     _check_keys([key for key, _ in pairs])
     return collections.OrderedDict(pairs)
@@ -93,18 +93,18 @@ def _check_keys(keys: list[Any]) -> None:
 
 class RestrictedUnpickler(_PythonUnpickler):
     """
-    An unpickler that knows `HARMLESS` names and no others.
+    An unpickler that allows only the names in `HARMLESS`.
 
-    It is Python's own in Python, not the one in C: that one allocates its memo by the largest index, so nine bytes
-    ask for gigabytes.
+    Subclasses the Python implementation. The C implementation allocates its memo by the largest index, so nine bytes
+    can request gigabytes.
 
     # Parameters
 
     file : `BinaryIO`
     names : `Names`, optional
-        More names, as (module, name), and the stand-in of each.
+        Additional names, as (module, name), with their stand-ins.
     persistent_load : `Callable[[Any], Any]`, optional
-        Resolves references to objects outside of the pickle; by default they are an error.
+        Resolves references to objects outside the pickle; by default they are errors.
     """
 
     dispatch: ClassVar[dict[int, Callable]] = dict(_PythonUnpickler.dispatch)
@@ -117,13 +117,13 @@ class RestrictedUnpickler(_PythonUnpickler):
         self._resolve = persistent_load
 
     def find_class(self, module: str, name: str) -> Any:
-        """The stand-in for a name. Raises `UnsafePickle` for all others."""
+        """The stand-in for a name. Raises `UnsafePickle` for any other name."""
         if (module, name) not in self._names:
             raise UnsafePickle(f"it names {f'{module}.{name}'!r:.100}")
         return self._names[module, name]
 
     def persistent_load(self, reference: Any) -> Any:
-        """The object of a reference. Raises `UnsafePickle` where none is expected."""
+        """The object of a reference. Raises `UnsafePickle` if none is expected."""
         if self._resolve is None:
             raise UnsafePickle("it refers to an object outside of itself")
         return self._resolve(reference)
@@ -195,10 +195,10 @@ class RestrictedUnpickler(_PythonUnpickler):
 
 def read_part(file: BinaryIO, path: str, what: str, **options: Any) -> Any:
     """
-    Reads one pickle from an open file, up to its end. `path` and `what`, the expected kind of file, are for messages;
+    Read one pickle from an open file, up to its end. `path` and `what`, the expected kind of file, are for messages;
     the options are those of `RestrictedUnpickler`.
 
-    Raises `ConfigurationError` if it is damaged, and its subclass `UnsafePickle` if it names functions.
+    Raises `ConfigurationError` if the pickle is damaged, and its subclass `UnsafePickle` if it names functions.
     """
     try:
         return RestrictedUnpickler(file, **options).load()
@@ -214,6 +214,6 @@ def read_part(file: BinaryIO, path: str, what: str, **options: Any) -> Any:
 
 
 def read_pickle(path: str, what: str) -> Any:
-    """Reads the only object in a pickle file, as `read_part` does. `what` is the expected kind of file."""
+    """Read the only object in a pickle file, as `read_part` does. `what` is the expected kind of file."""
     with open(path, "rb") as file:
         return read_part(io.BytesIO(file.read()), path, what)

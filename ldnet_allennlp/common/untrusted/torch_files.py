@@ -1,7 +1,7 @@
 """
-Load what `torch.save` wrote, after a check that it holds tensors of the sizes it claims, and no code.
+Load files of `torch.save` after a check of their tensors' sizes and for code.
 
-Two containers are known: the zip file of today and that of torch up to 1.5, which the original LD-Net wrote (five
+Two formats are supported: today's zip file, and the format of torch up to 1.5, which the original LD-Net wrote (five
 pickles, then the numbers). The check reads names and sizes only; `torch.load(weights_only=True)` reads the numbers.
 """
 
@@ -37,7 +37,7 @@ _DIRECTORY_END, _DIRECTORY_END_64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.
 
 
 class _Storage(NamedTuple):
-    """A storage that the pickle refers to; its numbers stand outside of the pickle."""
+    """A storage that the pickle refers to; its numbers are outside the pickle."""
 
     key: str
     dtype: torch.dtype
@@ -49,13 +49,13 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """Stands for a tensor."""
+    """Stand-in for a tensor."""
 
     storage: _Storage
 
 
 def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
-    """Stands for `torch._utils._rebuild_tensor_v2`. Raises `ValueError` if the tensor exceeds its storage."""
+    """Stand-in for `torch._utils._rebuild_tensor_v2`. Raises `ValueError` if the tensor exceeds its storage."""
     if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
         raise ValueError("a tensor is not described as torch describes one")
     fields = (offset, *size, *stride)
@@ -82,9 +82,9 @@ _NAMES = {
 
 def read_torch_file(path: str) -> Any:
     """
-    Loads a file of `torch.save`: dictionaries, lists, numbers, strings and tensors, on the CPU.
+    Load a file of `torch.save`: dictionaries, lists, numbers, strings and tensors, on the CPU.
 
-    Raises `ConfigurationError` as `check_torch_file`.
+    Raises `ConfigurationError` like `check_torch_file`.
     """
     check_torch_file(path)
     try:
@@ -95,10 +95,10 @@ def read_torch_file(path: str) -> Any:
 
 def check_torch_file(path: str) -> None:
     """
-    Checks the names and the sizes in a file of `torch.save`, without torch.
+    Check the names and the sizes in a file of `torch.save`, without torch.
 
-    Raises `ConfigurationError` if the file is damaged, truncated or of another kind, if a tensor exceeds its numbers,
-    and its subclass `UnsafePickle` if the file names anything that tensors do not need.
+    Raises `ConfigurationError` if the file is damaged, truncated or of another kind, or if a tensor exceeds its
+    storage, and its subclass `UnsafePickle` if the file names anything that tensors do not need.
     """
     with open(path, "rb") as file:
         try:
@@ -190,8 +190,8 @@ def _check_zip(file: BinaryIO, path: str) -> None:
 
 def _check_directory_end(file: BinaryIO) -> None:
     """
-    Checks that the directory of a zip file stands right before the file's end, where both `zipfile` and torch look for
-    it: otherwise the two could read different files.
+    Check that the directory of a zip file is at the end of the file, where both `zipfile` and torch look for it.
+    Otherwise the two could read different members.
     """
     end = file.seek(0, os.SEEK_END)
     tail_size = _DIRECTORY_END.size

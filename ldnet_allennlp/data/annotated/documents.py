@@ -129,7 +129,7 @@ class JsonDocuments:
         return None
 
     def _are_tags(self, item: Mapping, words: list[str]) -> bool:
-        """Whether a text without tokens has a tag for each of the words between its blanks."""
+        """Return whether a text without tokens has a tag for each of the words between its blanks."""
         values = self._part(item, "tags", list)
         return bool(values) and len(values) == len(words) and all(isinstance(value, str) for value in values)
 

@@ -79,7 +79,7 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
 
 
 def _is_list(item: Any) -> bool:
-    """Whether JSON is a list of documents, and not one document of spaCy's training data."""
+    """Return whether JSON is a list of documents, and not one document of spaCy's training data."""
     return isinstance(item, list) and not (len(item) == 2 and isinstance(item[0], str))
 
 

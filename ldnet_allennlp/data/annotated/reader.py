@@ -73,7 +73,7 @@ class AnnotatedFile:
         return read_documents(self.path, self._parser, self.left_out)
 
     def sentences(self) -> Iterator[Sentence]:
-        """Raises `ConfigurationError` with file, line, what was found and what was expected."""
+        """Raise `ConfigurationError` with file, line, what was found and what was expected."""
         for document in self.documents():
             try:
                 sentences = list(self._sentences(document))

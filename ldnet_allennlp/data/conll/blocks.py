@@ -73,7 +73,7 @@ class ColumnFile:
         self._longest = 0
 
     def sentences(self) -> Iterator[Sentence]:
-        """Raises `ConfigurationError` with file, line, what was found and what was expected."""
+        """Raise `ConfigurationError` with file, line, what was found and what was expected."""
         numbered = file_checks.NumberedWords(self.path)
         for rows in self._blocks():
             sentence = self._sentence(rows)
@@ -163,7 +163,7 @@ class ColumnFile:
         return is_word or file_checks.is_markup(line)
 
     def _is_word(self, row: Row, expected: int) -> bool:
-        """Whether a CoNLL-U row is a word; `expected` is its number."""
+        """Return whether a CoNLL-U row is a word; `expected` is its number."""
         identifier = row.fields[0]
         if _RANGE_ID.fullmatch(identifier):
             self.left_out[MULTIWORD_RANGES] += 1

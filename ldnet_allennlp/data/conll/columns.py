@@ -129,7 +129,7 @@ class ColumnLayout:
         return [self._value_of_key(row, value, path) for row, value in zip(rows, values)]
 
     def has_tag(self, row: Row) -> bool:
-        """Whether the row has the tag's column, as a column of its own."""
+        """Return whether the row has the tag's column, as a column of its own."""
         count = len(row.fields)
         return -count <= self.tag < count and (
             self.tag_key is not None or self.tag % count != self.word % count
@@ -153,7 +153,7 @@ class ColumnLayout:
 
     def check_count(self, row: Row, count: int | None, path: str) -> None:
         """
-        Raises `ConfigurationError` unless a row has as many columns as there are names (fewer only if tags are
+        Raise `ConfigurationError` unless a row has as many columns as there are names (fewer only if tags are
         optional) and as the file's first row, which has `count`.
         """
         if not self.same_columns:

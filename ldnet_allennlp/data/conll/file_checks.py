@@ -21,7 +21,7 @@ _MARKUP = re.compile(rb"[ \v\f]*<[A-Za-z][\w-]*>[ \v\f]*\t\s*")
 
 
 def check_is_columns(path: str, first_line: bytes) -> None:
-    """Raises `ConfigurationError` for JSON, spaCy's and brat's files, whose reader is "annotated_jsonl"."""
+    """Raise `ConfigurationError` for JSON, spaCy's and brat's files, whose reader is "annotated_jsonl"."""
     if _OTHER_READER.search(path) or _is_json(first_line):
         kind = "JSON" if _is_json(first_line) else "a file of annotations"
         raise ConfigurationError(
@@ -31,7 +31,7 @@ def check_is_columns(path: str, first_line: bytes) -> None:
 
 
 def check_layout(path: str, first_line: bytes) -> None:
-    """Raises `ConfigurationError` for CoNLL-U's and OntoNotes' files, which have layouts of their own."""
+    """Raise `ConfigurationError` for CoNLL-U's and OntoNotes' files, which have layouts of their own."""
     if first_line.startswith(b"#begin document"):
         line, layout = "'#begin document', as in OntoNotes' .gold_conll files", "ontonotes"
     elif _CONLLU_COMMENT.match(first_line):
@@ -42,7 +42,7 @@ def check_layout(path: str, first_line: bytes) -> None:
 
 
 def is_markup(line: bytes) -> bool:
-    """Whether a row holds nothing but a mark such as `<HEADLINE>`, and empty columns."""
+    """Return whether a row holds nothing but a mark such as `<HEADLINE>`, and empty columns."""
     return _MARKUP.fullmatch(line) is not None
 
 
@@ -106,7 +106,7 @@ class NumberedWords:
             self._longest = max(self._longest, len(words))
 
     def finish(self) -> None:
-        """Raises `ConfigurationError` if all sentences count up, and warns if most do."""
+        """Raise `ConfigurationError` if all sentences count up, and warn if most do."""
         advice = "set word_column to the column of the words, such as 1"
         if not self._others and (self._numbered > 1 or self._longest > 3):
             raise ConfigurationError(

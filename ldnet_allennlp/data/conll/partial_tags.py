@@ -20,7 +20,7 @@ _CLOSED_ROLE = {("B", True): "B", ("B", False): "S", ("I", True): "I", ("I", Fal
 
 
 def is_partial(tags: Sequence[str], partial_label: str | None) -> bool:
-    """Whether one of the tags leaves a choice."""
+    """Return whether one of the tags leaves a choice."""
     return partial_label is not None and any(tag == partial_label or ALTERNATIVES in tag for tag in tags)
 
 
@@ -57,7 +57,7 @@ def convert_partial(tags: Sequence[str], source: str, target: str, partial_label
 
 
 def _continuations(span_type: str, successors: list[tuple[str, str]] | None) -> tuple[bool, ...]:
-    """Whether a span of this type can go on (`True`) or end (`False`) before these tags; `None` is any tag."""
+    """Return whether a span of this type can go on (`True`) or end (`False`) before these tags; `None` is any tag."""
     if successors is None:
         return True, False
     answers = {role == "I" and successor == span_type for role, successor in successors}

@@ -43,7 +43,7 @@ class EncodingDetector:
         self._lines: dict[str, int | None] = {}  # where each tag first occurs
 
     def add(self, tags: Sequence[str], lines: Sequence[int] | None = None) -> None:
-        """Takes in the tags of one sentence; `lines` are their line numbers, for messages."""
+        """Take in the tags of one sentence; `lines` are their line numbers, for messages."""
         for position, tag in enumerate(tags):
             if tag not in self._lines and len(self._lines) < _MOST_TAGS:
                 self._lines[tag] = lines[position] if lines else None
@@ -103,7 +103,7 @@ class EncodingDetector:
         )
 
     def _check_bare(self, tags: set[str]) -> None:
-        """Raises `ValueError` if two types differ in a first (or last) letter B and I only."""
+        """Raise `ValueError` if two types differ in a first (or last) letter B and I only."""
         for tag in sorted(tags):
             for pair in ("BI", "bi"):
                 for other in (pair[1] + tag[1:], tag[:-1] + pair[1]):

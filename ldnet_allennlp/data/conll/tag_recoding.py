@@ -81,7 +81,7 @@ class RecodingOptions:
         return [self.tag_map.get(tag, tag) for tag in tags]
 
     def complete(self, tags: Sequence[str]) -> bool:
-        """Whether no tag leaves a choice."""
+        """Return whether no tag leaves a choice."""
         return not is_partial(tags, self.partial_label)
 
 
@@ -124,7 +124,7 @@ class TagRecoder:
 
     def check(self, tags: Sequence[str], lines: Sequence[int]) -> None:
         """
-        Counts what is ill-formed in a sentence; `lines` are the line numbers of its tags.
+        Count what is ill-formed in a sentence; `lines` are the line numbers of its tags.
 
         Raises `ConfigurationError` for an ill-formed sequence if `on_invalid_tags` is "error".
         """
@@ -237,7 +237,7 @@ class TagRecoder:
         return ALTERNATIVES.join(respell(part, self.detected.spelling) or part for part in parts)
 
     def _judge(self, tags: Sequence[str], standard: Sequence[str]) -> None:
-        """Counts the spans of a file whose encoding is declared, and shows the first ones to the detector."""
+        """Count the spans of a file whose encoding is declared, and show the first ones to the detector."""
         if self._detector is None or self.source is None:
             return
         try:

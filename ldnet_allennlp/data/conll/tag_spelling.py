@@ -59,7 +59,7 @@ def respell(tag: str, spelling: TagSpelling | None = None) -> str | None:
 
 
 def is_bracketed(tags: Iterable[str]) -> bool:
-    """Whether all tags are OntoNotes' brackets, as in "(PER*", "*", "*)" and "(LOC)", and one opens a span."""
+    """Return whether all tags are OntoNotes' brackets, as in "(PER*", "*", "*)" and "(LOC)", and one opens a span."""
     tags = list(tags)
     return all(tag and _BRACKETS.fullmatch(tag) for tag in tags) and any("(" in tag for tag in tags)
 

@@ -48,7 +48,7 @@ class CharacterStrings(NamedTuple):
 
 def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] = None) -> CharacterStrings:
     """
-    Joins the characters of each sentence into one string per direction. The forward string is w_1, space, w_2,
+    Join the characters of each sentence into one string per direction. The forward string is w_1, space, w_2,
     space, ..., w_L, space, marker, and a word is read at the space after it. The backward string is marker,
     space, w_L reversed, space, ..., w_1 reversed, and a word is read at its first character (the original's
     `model_seq/dataset.py`).
@@ -166,7 +166,7 @@ def run_segments(
     rnn: torch.nn.RNNBase, inputs: torch.Tensor, segments: List[Tuple[int, int]]
 ) -> torch.Tensor:
     """
-    Runs a network over slots, (N, E), in the layout of `CharacterStrings`; returns its outputs, (N, H). Sentences that
+    Run a network over slots, (N, E), in the layout of `CharacterStrings`; returns its outputs, (N, H). Sentences that
     have ended drop out at the next segment. A `PackedSequence` would give the same, but its backward pass on a CPU is
     quadratic in the number of steps (13x slower at 200).
     """

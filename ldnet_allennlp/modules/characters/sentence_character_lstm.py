@@ -180,7 +180,7 @@ class SentenceCharacterLstm(TokenEmbedder):
 
     def recording(self) -> AbstractContextManager[list[CharacterStates]]:
         """
-        Records states: while the context lasts, each call in this thread adds its states to the list that the context
+        Record states: while the context lasts, each call in this thread adds its states to the list that the context
         gives, with end positions even if the constructor asks for none. The calls return the same vectors. A language
         model and a tagger share one pass of the networks this way.
         """
@@ -190,7 +190,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         self, token_characters: torch.Tensor, end_position: Optional[str] = None
     ) -> CharacterStates:
         """
-        Runs both character networks and reads them at the word boundaries; `combine` turns the states into the words'
+        Run both character networks and read them at the word boundaries; `combine` turns the states into the words'
         vectors.
 
         # Parameters

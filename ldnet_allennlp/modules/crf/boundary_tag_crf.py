@@ -57,7 +57,7 @@ class BoundaryTagCrf(FastConditionalRandomField):
         self, emissions: torch.Tensor, mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Leaves the last step of each sentence out of emissions (B, T, N) and a mask (B, T). Its tag is fixed, so its
+        Leave the last step of each sentence out of emissions (B, T, N) and a mask (B, T). Its tag is fixed, so its
         score is added to the last word's, whatever the tag of that: path scores stay what they are.
 
         Raises `ConfigurationError` for a sentence of one step.

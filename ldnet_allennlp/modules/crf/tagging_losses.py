@@ -65,7 +65,7 @@ def tagging_loss(
 
 
 def check_loss(name: str, has_label_weights: bool, has_boundary_tags: bool) -> None:
-    """Raises `ConfigurationError` for an unknown loss and for options that it excludes."""
+    """Raise `ConfigurationError` for an unknown loss and for options that it excludes."""
     if name not in TAGGING_LOSSES:
         raise ConfigurationError(
             f"The loss of an ldnet_tagger is one of {', '.join(TAGGING_LOSSES)}, but it is '{name}'."

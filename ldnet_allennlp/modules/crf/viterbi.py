@@ -74,7 +74,7 @@ def best_sequences(
 
 
 def _maximize(scores: torch.Tensor, to_from: torch.Tensor) -> None:
-    """Replaces scores (T, N, P) by those of the best sequences up to each step that end in each tag."""
+    """Replace scores (T, N, P) by those of the best sequences up to each step that end in each tag."""
     num_tags, size = scores.size(1), scores[0].numel() * scores.size(1)
     length = num_tags
     if _MAX_SERIAL_SIZE < size <= _MAX_PIECES * _MAX_SERIAL_SIZE:

@@ -96,7 +96,7 @@ class FrozenLanguageModel(torch.nn.Module):
         self._checked = False
 
     def load(self, language_model: PretrainedLanguageModel) -> None:
-        """Copies the weights of a language model of the same sizes."""
+        """Copy the weights of a language model of the same sizes."""
         with torch.no_grad():
             self.embedding.weight.copy_(language_model.embedding)
         self.selection.encoder.load_state_dict(language_model.contextualizer.state_dict())
@@ -107,7 +107,7 @@ class FrozenLanguageModel(torch.nn.Module):
         return self.selection.gates.dtype
 
     def is_fixed(self) -> bool:
-        """Whether a sentence gets the same vectors in each epoch: nothing is trained, nothing dropped."""
+        """Return whether a sentence gets the same vectors in each epoch: nothing is trained, nothing dropped."""
         dropouts = (torch.nn.Dropout, LayerDropout)
         return not any(weight.requires_grad for weight in self.parameters()) and not any(
             isinstance(module, dropouts) and module.p > 0 for module in self.modules()
@@ -134,7 +134,7 @@ class FrozenLanguageModel(torch.nn.Module):
 
     def prune(self, keep: List[List[int]]) -> torch.Tensor:
         """
-        Cuts layers out, in place.
+        Cut layers out, in place.
 
         # Parameters
 
@@ -179,7 +179,7 @@ class FrozenLanguageModel(torch.nn.Module):
 
     def fold_gates(self) -> torch.Tensor:
         """
-        Multiplies the gates into the weights of the layers that read them, in place; the gates are 1 then.
+        Multiply the gates into the weights of the layers that read them, in place; the gates are 1 then.
 
         # Returns
 
@@ -231,7 +231,7 @@ class FrozenLanguageModel(torch.nn.Module):
         mask: torch.Tensor,
         lengths: Optional[torch.Tensor] = None,
     ) -> torch.Tensor:
-        """Reads a boundary first and, if `lengths` are given, another after the last word."""
+        """Read a boundary first and, if `lengths` are given, another after the last word."""
         steps = token_ids.size(1)
         if self.boundary_id is None:
             return self.selection(self.embedding(token_ids), mask)

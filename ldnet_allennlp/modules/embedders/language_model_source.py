@@ -80,7 +80,7 @@ def resolve_sources(
     vocab: Vocabulary, namespace: str, sources: Dict[str, LanguageModelSource]
 ) -> Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]:
     """
-    Finds out how each language model is built: from its archive, its config section, or the vocabulary.
+    Find out how each language model is built: from its archive, its config section, or the vocabulary.
 
     # Parameters
 
@@ -147,7 +147,7 @@ def boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], dire
 
 
 def check_layers_to_keep(layers: Dict[str, List[int]], keep: Dict[str, List[int]]) -> None:
-    """Raises `ConfigurationError` if `keep` has other directions or layers than `layers`, or a layer twice."""
+    """Raise `ConfigurationError` if `keep` has other directions or layers than `layers`, or a layer twice."""
     for name, numbers in keep.items():
         if name not in layers:
             raise ConfigurationError(

@@ -253,7 +253,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     def prune(self, keep: Optional[Dict[str, List[int]]] = None) -> None:
         """
-        Cuts layers out of the language models and their columns out of the projection, in place.
+        Cut layers out of the language models and their columns out of the projection, in place.
 
         # Parameters
 
@@ -278,7 +278,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     def fold_gates(self) -> None:
         """
-        Multiplies each gate into the weights that read its layer, in place: the later layers' and the projection's.
+        Multiply each gate into the weights that read its layer, in place: the later layers' and the projection's.
         The gates are 1 then, and the vectors are the same as before.
 
         Raises `ConfigurationError` without a projection: the weights that read the layers are in another module then.

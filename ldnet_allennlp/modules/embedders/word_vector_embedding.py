@@ -113,7 +113,7 @@ def _read(
 
 
 def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_capitalized: int) -> None:
-    """Logs how many of the counted words have a vector, and a setting that would find more."""
+    """Log how many of the counted words have a vector, and a setting that would find more."""
     if num_capitalized > _MOST_LOWER * (len(words) + num_capitalized):
         logger.warning(
             "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased. For cased "

@@ -47,5 +47,5 @@ class WordVectors(torch.nn.Embedding):
 
     @overrides(check_signature=False)
     def forward(self, word_ids: torch.Tensor) -> torch.Tensor:
-        """Looks up words: ids of shape (...) give vectors of shape (..., size)."""
+        """Look up words: ids of shape (...) give vectors of shape (..., size)."""
         return super().forward(word_ids).to(self.like.dtype)

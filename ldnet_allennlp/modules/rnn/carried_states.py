@@ -41,7 +41,7 @@ class CarriedStates:
         return self.layers
 
     def keep(self, states: Sequence[LayerState]) -> None:
-        """Stores the final states of the layers."""
+        """Store the final states of the layers."""
         self.layers = [tuple(tensor.detach() for tensor in state) for state in states]
 
 
@@ -62,7 +62,7 @@ class CarryingEncoder(Seq2SeqEncoder):
     @overrides
     def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
         """
-        Clears the states of a `stateful` encoder.
+        Clear the states of a `stateful` encoder.
 
         # Parameters
 
@@ -77,7 +77,7 @@ class CarryingEncoder(Seq2SeqEncoder):
         return [states.layers for states in self.carried]
 
     def set_states(self, states: List[Optional[List[LayerState]]]) -> None:
-        """Continues from the states that `get_states` returned."""
+        """Continue from the states that `get_states` returned."""
         for carried, layers in zip(self.carried, states):
             carried.layers = layers
 

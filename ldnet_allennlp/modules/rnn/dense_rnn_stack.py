@@ -30,7 +30,7 @@ class LayerDropout(torch.nn.Module):
         self.p = p
 
     def is_hidden(self) -> bool:
-        """Draws once; always `False` outside of training."""
+        """Draw once; always `False` outside of training."""
         # A draw on the CPU needs no synchronization with a GPU.
         return self.training and self.p > 0 and bool(torch.rand((), device="cpu") < self.p)
 

@@ -9,7 +9,7 @@ import torch
 @torch.no_grad()
 def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
     """
-    Initializes a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn from U(-a,
+    Initialize a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn from U(-a,
     a) with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; the biases are 0 except for
     the forget gate. A GRU and a plain RNN keep PyTorch's initialization.
 
@@ -37,7 +37,7 @@ def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
 @torch.no_grad()
 def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -> None:
     """
-    Fills a matrix of embeddings, shape (number of embeddings, dimension), in place from U(-a, a) with
+    Fill a matrix of embeddings, shape (number of embeddings, dimension), in place from U(-a, a) with
     a = sqrt(3 / dimension), which gives every vector an expected squared length of 1.
 
     # Parameters
@@ -55,7 +55,7 @@ def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -
 @torch.no_grad()
 def init_linear_(linear: torch.nn.Linear) -> None:
     """
-    Initializes a linear layer in place: the weight from U(-a, a) with a = sqrt(6 / (inputs + outputs)) (Glorot's
+    Initialize a linear layer in place: the weight from U(-a, a) with a = sqrt(6 / (inputs + outputs)) (Glorot's
     range), the bias, if any, with 0.
     """
     _uniform_(linear.weight, 6.0 / (linear.in_features + linear.out_features))

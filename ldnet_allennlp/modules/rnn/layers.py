@@ -28,7 +28,7 @@ CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"
 
 
 def check_cell_type(cell_type: str, owner: str) -> None:
-    """Raises `ConfigurationError` for an unknown `cell_type`; `owner` is the registered name of the encoder."""
+    """Raise `ConfigurationError` for an unknown `cell_type`; `owner` is the registered name of the encoder."""
     if cell_type not in CELLS:
         raise ConfigurationError(f"The cell_type of {owner} is one of {', '.join(CELLS)}, not '{cell_type}'.")
 
@@ -41,7 +41,7 @@ def run_layer(
     columns: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, LayerState]:
     """
-    Runs one layer of a stack.
+    Run one layer of a stack.
 
     # Parameters
 
@@ -88,8 +88,8 @@ def run_layer(
 
 def reads_columns(layer: torch.nn.Module) -> bool:
     """
-    Whether `run_layer` takes `columns` for a layer: for torch's LSTM alone, not for subclasses. (Hooks do not matter:
-    AllenNLP's trainer adds and removes some, which must not change the random numbers that dropout draws.)
+    Return whether `run_layer` takes `columns` for a layer: for torch's LSTM alone, not for subclasses. Hooks do not
+    matter: AllenNLP's trainer adds and removes some, which must not change the random numbers of dropout.
     """
     return type(layer) is torch.nn.LSTM
 

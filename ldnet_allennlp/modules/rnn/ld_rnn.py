@@ -94,7 +94,7 @@ class LdRnn(CarryingEncoder):
             self.return_all_layers()
 
     def return_all_layers(self) -> None:
-        """Turns the option of this name on."""
+        """Turn the option of this name on."""
         if len(set(self.layer_counts)) > 1 or self.num_layers == 0:
             raise ConfigurationError(
                 f"return_all_layers of an ld_rnn pairs the layers of its directions, but num_layers is "
@@ -170,7 +170,7 @@ class LdRnn(CarryingEncoder):
         backward_mask: Optional[torch.BoolTensor] = None,
     ) -> torch.Tensor:
         """
-        Reads one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
+        Read one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
         the text, the backward ones from its end. If it is `stateful`, each direction continues where it stopped.
 
         # Parameters

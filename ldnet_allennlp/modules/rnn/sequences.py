@@ -5,7 +5,7 @@ import torch
 
 def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
-    Reverses each sequence of a padded batch within its length; padding stays where it is.
+    Reverse each sequence of a padded batch within its length; padding stays where it is.
 
     # Parameters
 

@@ -86,7 +86,7 @@ def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
 
 
 def check_lambda_0(lambda_0: Optional[float]) -> None:
-    """Raises `ConfigurationError` if the weight of the penalty is negative."""
+    """Raise `ConfigurationError` if the weight of the penalty is negative."""
     if lambda_0 is not None and lambda_0 < 0:
         raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
 
@@ -168,7 +168,7 @@ class LayerBudget:
         return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
-        """Raises `ConfigurationError` if the budget is for other directions, or if no selection can meet it."""
+        """Raise `ConfigurationError` if the budget is for other directions, or if no selection can meet it."""
         names = [stack.name for stack in stacks]
         least = sum(stack.fixed_cost for stack in stacks)
         if self.max_multiply_adds is not None and self.max_multiply_adds < least:
@@ -235,7 +235,7 @@ class LayerBudget:
         return [mask.gates.to(stack.gates.device) for mask, stack in zip(kept, stacks)]
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:
-        """Whether the layers that are left are within the budget."""
+        """Return whether the layers that are left are within the budget."""
         if self.max_multiply_adds is not None:
             return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
         kept: Dict[str, int] = {}

@@ -182,7 +182,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
         """
-        Cuts layers out: their RNN, and the columns that read them in the input weights of later layers. The other
+        Cut layers out: their RNN, and the columns that read them in the input weights of later layers. The other
         layers give the same values as before if the gates of the layers that are cut are 0.
 
         # Parameters
@@ -219,7 +219,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def fold_gates(self) -> torch.Tensor:
         """
-        Multiplies each gate into the input weights of the later layers that read its layer, and makes it 1, in place.
+        Multiply each gate into the input weights of the later layers that read its layer, and makes it 1, in place.
 
         # Returns
 
@@ -266,7 +266,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
 
 def _copy_layer(old: torch.nn.RNNBase, new: torch.nn.RNNBase, columns: torch.Tensor) -> None:
-    """Copies a layer's parameters, of the input weights only these columns."""
+    """Copy a layer's parameters, of the input weights only these columns."""
     state = old.state_dict()
     state["weight_ih_l0"] = state["weight_ih_l0"][:, columns]
     new.load_state_dict(state)

@@ -95,7 +95,7 @@ def count_multiply_adds(
     module: torch.nn.Module, characters_per_word: Optional[float] = None, name: str = ""
 ) -> Count:
     """
-    Counts a part that runs once per word: its RNNs and its linear layers.
+    Count a part that runs once per word: its RNNs and its linear layers.
 
     A part that runs over characters has a method `multiply_adds(characters_per_word)`, or is AllenNLP's
     `TokenCharactersEncoder`, whose RNN runs once per character. Embeddings, biases and decoding are free, as

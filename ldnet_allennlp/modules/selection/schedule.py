@@ -38,7 +38,7 @@ class PenaltySchedule:
         self.points = {"lambda_1" if name == "max_layers" else name: pairs for name, pairs in points.items()}
 
     def check(self, modules: Sequence[Any]) -> None:
-        """Raises `ConfigurationError` if the schedule is for another kind of budget than that of gated modules."""
+        """Raise `ConfigurationError` if the schedule is for another kind of budget than that of gated modules."""
         for module in modules:
             has_layers = module.budget.max_multiply_adds is None
             if "max_multiply_adds" in self.points and has_layers:
@@ -52,7 +52,7 @@ class PenaltySchedule:
                 )
 
     def apply(self, modules: Sequence[Any], epoch: float) -> None:
-        """Gives gated modules the penalty and the budget of an epoch."""
+        """Give gated modules the penalty and the budget of an epoch."""
         values = {name: _interpolated(pairs, epoch) for name, pairs in self.points.items()}
         for module in modules:
             module.lambda_0 = values.get("lambda_0", module.lambda_0)

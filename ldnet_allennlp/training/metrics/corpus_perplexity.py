@@ -53,7 +53,7 @@ class CorpusPerplexity(Metric):
         return self._negative_log_likelihood, self._num_targets
 
     def set_state(self, state: Tuple[float, float]) -> None:
-        """Restores the sums that `state` returned."""
+        """Restore the sums that `state` returned."""
         self._negative_log_likelihood, self._num_targets = state
 
     @overrides

@@ -12,7 +12,7 @@ _state = {"went_through_ddp": False, "warned": False}
 
 def all_ranks_take_part() -> bool:
     """
-    Whether the current forward pass takes place on all ranks, so that its numbers can be summed over them.
+    Return whether the current forward pass takes place on all ranks, so that its numbers can be summed over them.
 
     In training and validation AllenNLP calls the model through `DistributedDataParallel`. After the last epoch it
     evaluates the test set on rank 0, directly, while the other ranks end: to wait for them would fail. To be called

@@ -44,7 +44,7 @@ class SpanF1(SpanBasedF1Measure):
         gold_tags: Optional[Sequence[Sequence[str]]] = None,
     ) -> None:
         """
-        Counts the spans of a batch.
+        Count the spans of a batch.
 
         # Parameters
 
