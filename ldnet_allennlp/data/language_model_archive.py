@@ -1,4 +1,4 @@
-"""Archives of language models: the network, its word vectors and its words."""
+"""Read archives of language models: the network, its word vectors and its words."""
 
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     archive_path : `str`
         `model.tar.gz` or a serialization directory.
 
-    Raises `ConfigurationError` if there is no archive, or if it does not hold a language model over a word embedding.
+    Raises `ConfigurationError` if the archive is missing, or is not a language model over a word embedding.
     """
     try:
         archive = load_checked_archive(archive_path, is_trained=False)

@@ -1,9 +1,9 @@
 """
-The words and the architecture of a language model, stored in a tagger's vocabulary.
+Store the words and architecture of a language model in a tagger's vocabulary.
 
-The vocabulary is the only part of an archive that every module can write to. The words of a frozen language model
-become a namespace there, in the order of the language model's own ids, and another namespace holds a line of JSON with
-the architecture. So a tagger's archive needs no other archive.
+The vocabulary is the only part of an archive that every module can write to. One namespace stores the words of a frozen
+language model in the order of their ids, and another one the architecture as a line of JSON. So a tagger's archive
+needs no other archive.
 """
 
 import json
@@ -19,7 +19,7 @@ def words_namespace(namespace: str, backward: bool = False) -> str:
 
 
 def architecture_namespace(namespace: str) -> str:
-    """The vocabulary namespace that holds the description of the language models."""
+    """The vocabulary namespace with the description of the language models."""
     return f"{namespace}_architecture"
 
 
@@ -45,9 +45,9 @@ def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
     namespace : `str`
         A padded namespace that is new, or has exactly these words.
     words : `list[str]`
-        Starts with the padding and the unknown token, as every padded namespace does.
+        The words, after the padding and the unknown token, as in every padded namespace.
 
-    Raises `ConfigurationError` if the namespace holds other words.
+    Raises `ConfigurationError` if the namespace contains other words.
     """
     if not has_words(vocab, namespace):
         special = words_of(vocab, namespace)  # this creates the namespace

@@ -1,4 +1,4 @@
-"""Token ids in the vocabulary of a pre-trained language model."""
+"""Token indexer for the vocabulary of a pre-trained language model."""
 
 from typing import Any, Dict, List
 
@@ -15,9 +15,9 @@ class LdnetIndexer(TokenIndexer):
     """
     Token ids in the language model's own vocabulary, for the "ldnet" token embedder.
 
-    The embedder puts the words of its language models into the tagger's vocabulary when the model is built, before any
-    text is indexed. Nothing is counted here, so the ids stay those that the language model was trained with. Unknown
-    words, and a word that is the padding token, get the id of the unknown token.
+    The embedder adds the words of its language models to the tagger's vocabulary when the model is built, before any
+    text is indexed. The indexer counts no words, so the ids stay those of the language model. Unknown words, and a word
+    that equals the padding token, get the id of the unknown token.
 
     Registered as a `TokenIndexer` with name "ldnet".
 
@@ -52,9 +52,9 @@ class LdnetIndexer(TokenIndexer):
         # Returns
 
         `IndexedTokenList`
-            `token_ids`, and `backward_token_ids` if the backward language model has words of its own.
+            `token_ids`, and `backward_token_ids` if the backward language model has other words.
 
-        Raises `ConfigurationError` if the vocabulary has no words of a language model.
+        Raises `ConfigurationError` if the vocabulary lacks the words of a language model.
         """
         words = words_namespace(self.namespace)
         if not has_words(vocabulary, words):

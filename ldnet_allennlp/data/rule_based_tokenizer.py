@@ -1,4 +1,4 @@
-"""Words and sentences of raw text by rules, with their offsets, as an AllenNLP tokenizer."""
+"""Rule-based tokenizer: words and sentences of raw text, with offsets."""
 
 from typing import Any, Dict, List, Optional
 
@@ -12,9 +12,9 @@ from ldnet_runtime.text import MODES, Sentence, TextError, split_text
 @Tokenizer.register("rule_based")
 class RuleBasedTokenizer(Tokenizer):
     """
-    Splits text by spaCy's rules for a language into words, and these into sentences, without a statistical model and
-    without a download. Offsets are those of the text: `text[token.idx : token.idx_end] == token.text`. The exported
-    tagger splits text in the same way (`ldnet_runtime.text`).
+    Splits text into sentences and words by spaCy's rules for a language, without a statistical model or downloads.
+    Offsets refer to the text: `text[token.idx : token.idx_end] == token.text`. The exported tagger splits text in the
+    same way (`ldnet_runtime.text`).
 
     Registered as a `Tokenizer` with name "rule_based".
 
@@ -23,8 +23,8 @@ class RuleBasedTokenizer(Tokenizer):
     language : `str`, optional (default = `"en"`)
         The code of one of spaCy's languages, "xx" for several languages.
     mode : `str`, optional (default = `"auto"`)
-        "rule_based"; "whitespace" for text that is tokenized (each line is a sentence, words stand between ASCII
-        white space); "auto" takes text with Penn-style spacing as tokenized.
+        "rule_based"; "whitespace" for tokenized text (one sentence per line, words separated by ASCII white space);
+        "auto" treats text with Penn-style spacing as tokenized.
     """
 
     def __init__(self, language: str = "en", mode: str = "auto") -> None:

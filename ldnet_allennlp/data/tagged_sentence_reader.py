@@ -1,4 +1,4 @@
-"""The base of readers of tagged sentences: tag encodings, sharing among processes, instances, the log."""
+"""Base class of readers of tagged sentences: tag encodings, sharding among processes, instances, logging."""
 
 import copy
 import itertools
@@ -50,17 +50,17 @@ class TaggedSentenceReader(DatasetReader):
     token_indexers : `Dict[str, TokenIndexer]`, optional (default = `{"tokens": SingleIdTokenIndexer()}`)
         The indexers of the `tokens` field.
     label_encoding : `str`, optional (default = `"auto"`)
-        The span encoding in the files: "IOB1", "BIO" (IOB2), "BIOUL" (BILOU), "IOBES" (BIOES), "BMES", "IO" (I-
-        only), "BARE" (types without letters), "BRACKETS" (OntoNotes' "(PER*"); `null` for tags that are no spans;
-        "auto" detects it, for each file, by reading the file once before. Spellings such as `B_PER`, `b-per`, `PER-B`
-        are read as `B-PER` (types in lower case as upper case if the letter is in lower case, too).
+        The span encoding in the files: "IOB1", "BIO" (IOB2), "BIOUL" (BILOU), "IOBES" (BIOES), "BMES", "IO" (I- only),
+        "BARE" (types without letters), "BRACKETS" (OntoNotes' "(PER*"); `null` for tags without spans; "auto" detects
+        it for each file by reading the file once in advance. Spellings such as `B_PER`, `b-per`, `PER-B` are read as
+        `B-PER` (types in lower case as upper case if the letter is in lower case, too).
     target_label_encoding : `str`, optional
-        The span encoding of the instances: "BIO", "BIOUL", "IOB1", "BMES" (AllenNLP's names), or "IOBES". By
-        default that of the file.
+        The span encoding of the instances: "BIO", "BIOUL", "IOB1", "BMES" (AllenNLP's names), or "IOBES". By default
+        the encoding of the file.
     on_invalid_tags : `str`, optional (default = `"repair"`)
-        Tag sequences that are ill-formed in their encoding. "repair": they are read as
-        conlleval reads them (I-X after anything but X begins a span) and rewritten; "error":
-        `ConfigurationError`; "keep": all tags stay as they are, which excludes a target encoding.
+        Treatment of ill-formed tag sequences. "repair" reads them like conlleval (I-X after anything but X begins a
+        span) and rewrites them; "error" raises `ConfigurationError`; "keep" leaves all tags unchanged and excludes a
+        target encoding.
     partial_label : `str`, optional
         The tag of words whose label is unknown, for example "?". With it a tag may also list alternatives, as in
         "B-Chemical|O".
@@ -72,9 +72,9 @@ class TaggedSentenceReader(DatasetReader):
         A token to append to the words of each sentence, without a tag, for an "ldnet_tagger" with
         `boundary_tags`: the original LD-Net's end-of-sentence step.
     tokenizer : `Tokenizer`, optional (default = `RuleBasedTokenizer()`)
-        A "rule_based" tokenizer (or "whitespace"), for raw text: what the predictor and the exported tagger split.
+        A "rule_based" tokenizer (or "whitespace") for raw text in the predictor and the exported tagger.
     max_instances : see `DatasetReader`
-        Sharding among data loading workers and distributed ranks is done here, sentence by sentence.
+        The reader itself shards sentences among data loading workers and distributed ranks.
     """
 
     def __init__(
@@ -109,8 +109,8 @@ class TaggedSentenceReader(DatasetReader):
 
     def for_prediction(self) -> "TaggedSentenceReader":
         """
-        A copy that reads no tags, even where files have some, and puts all columns of a sentence's words into its
-        metadata, under "columns": a list of strings a word.
+        A copy that ignores tags in files, and adds all columns of a sentence's words to the metadata, under "columns":
+        one list of strings per word.
         """
         reader = copy.copy(self)
         reader._reads_tags = False
@@ -145,9 +145,9 @@ class TaggedSentenceReader(DatasetReader):
         tokens : `Sequence[Union[str, Token]]`
             At least one word.
         tags : `Sequence[str]`, optional
-            One tag a word, already in the encoding that the model reads: they are taken as they are.
+            One tag per word, already in the model's encoding, used unchanged.
         metadata : `Dict[str, Any]`, optional
-            Goes into the metadata beside the words.
+            Added to the metadata.
 
         # Returns
 
@@ -242,10 +242,10 @@ class TaggedSentenceReader(DatasetReader):
 
     def _share(self, items: Iterator[_T]) -> Iterator[_T]:
         """
-        This process's share of what all processes read.
+        This process's share of the sentences.
 
-        `shard_iterable` asks torch for the rank, which a data loading worker started by "spawn" does not
-        have, so that every rank would read everything. The reader itself carries its rank along.
+        `shard_iterable` asks torch for the rank, but in a data loading worker started by "spawn" torch does not know
+        it, so every rank would read everything. So the reader stores its rank.
         """
         distributed, worker = self.get_distributed_info(), self.get_worker_info()
         if distributed is not None:
@@ -284,7 +284,7 @@ class TaggedSentenceReader(DatasetReader):
 
 
 def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:
-    """Raise `ConfigurationError` for sentences with and without tags: they fit into no batch."""
+    """Raise `ConfigurationError` if only some sentences have tags, because they cannot be batched."""
     tagged.setdefault(sentence.tags is not None, path)
     if len(tagged) > 1:
         raise ConfigurationError(

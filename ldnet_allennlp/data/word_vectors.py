@@ -1,4 +1,4 @@
-"""Files of word vectors: GloVe, fastText's .vec, word2vec's text and binary format; plain, compressed or zipped."""
+"""Read word vectors: GloVe, fastText's .vec, word2vec's text and binary format; plain, compressed or zipped."""
 
 import io
 import re
@@ -30,7 +30,7 @@ class WordVector(NamedTuple):
 
 def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim") -> Iterator[WordVector]:
     """
-    The words of a file with their vectors, in its order. Words that are not UTF-8 hold U+FFFD.
+    The words of a file with their vectors, in file order. Invalid UTF-8 becomes U+FFFD.
 
     # Parameters
 
@@ -39,9 +39,9 @@ def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim")
     dimension : `int`
         The expected size of the vectors.
     setting : `str`
-        How messages name it.
+        The name of the dimension in messages.
 
-    Raises `ConfigurationError` for vectors of another size, for lines that are no vectors, and for other formats.
+    Raises `ConfigurationError` for vectors of another size, for lines without a vector, and for other formats.
     """
     try:
         with _open(path) as file:
@@ -88,7 +88,7 @@ def _open(path: str) -> BinaryIO:
 
 
 def _parse(line: bytes, dimension: int, path: str, number: int) -> WordVector:
-    """A line of text. Words may hold blanks (GloVe's 840B has some), so numbers are counted from the right."""
+    """A line of text. Words may contain blanks (as in GloVe 840B), so numbers are counted from the right."""
     word, _, rest = line.strip(b" \t\r\n").partition(b" ")
     vector = _numbers(rest)
     if len(vector) != dimension:
@@ -109,7 +109,7 @@ def _numbers(text: bytes) -> numpy.ndarray:
 
 
 def _is_binary(file: BinaryIO, dimension: int) -> bool:
-    """Return whether what follows the header is no line of text; nothing is consumed."""
+    """Return whether binary data follow the header, without consuming anything."""
     ahead: bytes = file.peek(4 * dimension + 100)  # type: ignore[attr-defined]
     fields = ahead.partition(b"\n")[0].split()[-2:]
     return bool(ahead) and not all(re.fullmatch(rb"[-+.\deE]+|nan|inf", field) for field in fields or [b"?"])

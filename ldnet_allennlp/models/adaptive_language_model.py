@@ -1,4 +1,4 @@
-"""A language model with an adaptive softmax, for whole sentences and for streams of text."""
+"""Language model with an adaptive softmax, for whole sentences and for streams of text."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -41,12 +41,12 @@ class AdaptiveLanguageModel(LanguageModelLosses):
     allennlp-models' `LanguageModel` with an `AdaptiveSoftmax`, for vocabularies of hundreds of thousands of words. With
     an "ld_rnn" it is the language model of LD-Net (`model_word_ada/LM.py` of the original).
 
-    The order of operations is the original's: embeddings, dropout, contextualizer; then, if there is a projection,
-    projection and activation; dropout; softmax.
+    The order of operations is that of the original: embeddings, dropout, contextualizer, projection and activation
+    (optional), dropout, softmax.
 
     It reads whole sentences, as `LanguageModel` does, or the windows of the "lm_stream" data loader, where a `stateful`
-    contextualizer continues from one window to the next. Sentences neither use nor change the states of a stream.
-    The vocabulary is sorted by falling frequency, as AllenNLP makes it. The padding is not a class of the softmax.
+    contextualizer continues from one window to the next. Sentences neither use nor change the states of a stream. The
+    vocabulary must be sorted by falling frequency, as AllenNLP's are. The padding is not a class of the softmax.
 
     A backward model predicts each token from those after it: each sentence or window is reversed within its length
     before the contextualizer reads it. All outputs are in the natural order.
@@ -59,44 +59,44 @@ class AdaptiveLanguageModel(LanguageModelLosses):
     text_field_embedder : `TextFieldEmbedder`
         Recommended: vectors of U(-a, a), a = sqrt(3 / dimension), through `initializer`, as in the original.
     contextualizer : `Seq2SeqEncoder`
-        Each direction must read only what comes before the token that it predicts. With its option
-        `return_all_layers` ("ld_rnn", "stacked_rnn", "layer_selection" and allennlp-models' transformer) the model has
-        no loss, and gives all layers to allennlp-models' "language_model_token_embedder".
+        Each direction may read only the tokens before the predicted one. With its option `return_all_layers` ("ld_rnn",
+        "stacked_rnn", "layer_selection" and allennlp-models' transformer) the model has no loss and returns all layers,
+        for allennlp-models' "language_model_token_embedder".
     cutoffs : `List[int]`
-        The first word of each tail cluster of the softmax, see `AdaptiveSoftmax`. Those beyond the vocabulary are left
-        out, with a warning. The published models use 4000, 40000 and 200000.
+        The first word of each tail cluster of the softmax, see `AdaptiveSoftmax`. Cutoffs beyond the vocabulary are
+        ignored, with a warning. The published models use 4000, 40000 and 200000.
     dropout : `float`, optional (default = `None`)
-        Dropout right before the softmax: on the projection if there is one (as in the original), else on the
-        contextualizer's output (as in `LanguageModel`). The embeddings in the output are without it.
+        Dropout directly before the softmax: on the projection (as in the original) or, without one, on the
+        contextualizer's output (as in `LanguageModel`). It does not affect the embeddings in the output.
     embedding_dropout : `float`, optional (default = `None`)
-        Dropout on the word vectors before the contextualizer. The original has one rate for this place, for
-        `dropout` and for the "ld_rnn"'s own.
+        Dropout on the word vectors before the contextualizer. The original uses one rate here, for `dropout` and for
+        the "ld_rnn".
     direction : `str`, optional (default = `"forward"`)
         "forward" or "backward", for a unidirectional model.
     bidirectional : `bool`, optional (default = `False`)
-        Whether the contextualizer reads both ways, and the tokens before and after each one are predicted. Both
-        directions share the word vectors, the projection and the softmax. Streams need an "ld_rnn", and the data
-        loader's direction "both".
+        Whether the contextualizer is bidirectional and predicts the tokens before and after each one. Both directions
+        share the word vectors, the projection and the softmax. Streams need an "ld_rnn", and the data loader's
+        direction "both".
     div_value, tail_offset : optional (default = `4.0`, `0`)
         The sizes of the softmax's clusters, see `AdaptiveSoftmax`.
     spare_classes : `int`, optional (default = `0`)
-        Classes of the softmax beyond the words of the vocabulary, which are never right. The original's models have 1.
+        Softmax classes beyond the vocabulary, which are never targets. The original's models have 1.
     tail_samples : `int`, optional
         Makes the cost of a training step independent of the vocabulary, see `AdaptiveSoftmax`. Training perplexities
-        are estimates then; those of evaluation stay exact.
+        become estimates; those of evaluation stay exact.
     autocast : `str`, optional
         The precision of the contextualizer and the projection: "bfloat16", or "auto" for bfloat16 where the device
         supports it. The softmax stays in float32. For float16 use the trainer's `use_amp`, which scales gradients.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
-        What follows the projection. The published models use "relu".
+        The activation after the projection. The published models use "relu".
     **kwargs
         `initializer`, and the options of AllenNLP's `Model`.
 
-    Raises `ConfigurationError` if the contextualizer does not read the embedder's vectors or not in the directions
-    named, for an unknown direction, for sizes below 1, for a precision that this machine does not have, and for
-    `LanguageModel`'s options of other softmaxes.
+    Raises `ConfigurationError` if the contextualizer does not match the embedder's size or the directions, for an
+    unknown direction, for sizes below 1, for a precision that this machine does not support, and for `LanguageModel`'s
+    options of other softmaxes.
     """
 
     default_predictor = NAME
@@ -173,7 +173,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> Model:
-        """As in AllenNLP, but an archive that was trained in bfloat16 loads on a machine without it, too."""
+        """As in AllenNLP, but an archive trained in bfloat16 also loads on machines without bfloat16."""
         if config["model"].get("autocast") == "bfloat16":
             config["model"]["autocast"] = "auto"
         return super()._load(config, *args, **kwargs)
@@ -193,24 +193,24 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         # Parameters
 
         source : `TextFieldTensors`
-            Sentences, each with a boundary token at both ends, or a window of a stream. Without an entry "tokens" of a
-            `SingleIdTokenIndexer` sentences have no targets, and no loss.
+            Sentences, each with a boundary token at both ends, or a window of a stream. Without the entry "tokens" of a
+            `SingleIdTokenIndexer`, sentences have no targets and no loss.
         targets : `torch.LongTensor`, optional
             Streams only: shape (B, T), the target of each step, in the natural order; 0 for none.
         first_window : `bool`, optional (default = `False`)
-            Streams only: whether the hidden states start anew.
+            Streams only: whether to reset the hidden states.
         direction : `str`, optional
-            Streams only: the direction in which the windows were cut.
+            Streams only: the direction of the windows.
         backward_source, backward_targets : optional
-            Streams of bidirectional models only: the window that the backward half reads, which is elsewhere in the
-            text than `source`, and the token before each of its tokens.
+            Streams of bidirectional models only: the window of the backward half, from another part of the text than
+            `source`, and the token before each of its tokens.
         host_targets : `List[numpy.ndarray]`, optional
-            Streams only: `targets` and `backward_targets` on the CPU. With them nothing waits for a GPU.
+            Streams only: `targets` and `backward_targets` on the CPU. They avoid waiting for a GPU.
 
         # Returns
 
         `loss` : `torch.Tensor`
-            The mean negative log-likelihood of the targets in nats; the mean of both directions', if there are two.
+            The mean negative log-likelihood of the targets in nats, averaged over the directions.
         `forward_loss`, `backward_loss` : `torch.Tensor`
             The same for each direction that the model has.
         `lm_embeddings` : `Union[torch.Tensor, List[torch.Tensor]]`
@@ -223,8 +223,8 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         `batch_weight` : `torch.Tensor`
             The number of targets (of one direction).
 
-        Raises `ConfigurationError` if the windows were cut for another direction than the model's, and if a loss is
-        asked for with `return_all_layers`.
+        Raises `ConfigurationError` if the direction of the windows is not the model's, and if a loss is requested with
+        `return_all_layers`.
         """
         mask = get_text_field_mask(source)  # (B, T)
         embeddings = self._text_field_embedder(source)  # (B, T, D)
@@ -276,7 +276,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         backward_source: TextFieldTensors,
         is_whole: bool,
     ) -> torch.Tensor:
-        """The outputs for a forward window and, from another place of the text, a backward one."""
+        """The outputs for a forward window and a backward window from another part of the text."""
         if not isinstance(self._contextualizer, LdRnn):
             raise ConfigurationError(
                 f"A bidirectional language model reads streams through an ld_rnn, but its contextualizer is a "

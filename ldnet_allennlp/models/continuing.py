@@ -1,4 +1,4 @@
-"""Continues training from an archived tagger, with new words, characters and labels."""
+"""Continue training from an archived tagger, with new words, characters and labels."""
 
 import logging
 from typing import Any, Dict, List, Optional
@@ -21,8 +21,8 @@ _CONSTRAINTS = "crf._constraint_mask"
 class ContinueFrom(Initializer):
     """
     Copies the weights of an archived tagger. Rows of words, characters and labels are matched by name, so the
-    vocabulary may have changed: what the archive lacks keeps its initial values. As AllenNLP leaves initializers out
-    when it loads an archive, the new tagger's archive does not need the old one.
+    vocabulary may differ; new rows keep their initial values. The new tagger's archive does not need the old one,
+    because AllenNLP skips initializers when it loads an archive.
 
     Registered as an `Initializer` with name "continue_from".
 
@@ -31,11 +31,11 @@ class ContinueFrom(Initializer):
     archive_file : `str`
         The tagger's archive.
     vocab : `Vocabulary`
-        The new tagger's; AllenNLP provides it.
+        The new tagger's vocabulary; AllenNLP provides it.
     namespaces : `Dict[str, str]`, optional
-        The vocabulary namespaces of embedding matrices, by parameter name. By default they are found by their sizes.
+        The vocabulary namespaces of embedding matrices, by parameter name. By default they are matched by size.
 
-    Raises `ConfigurationError` if there is no archive.
+    Raises `ConfigurationError` if the archive does not exist.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class ContinueFrom(Initializer):
             tensor.copy_(torch.where(old.isnan(), tensor, old.to(tensor)))
 
     def _namespace(self, name: str, dim: int, old_size: int, size: int) -> Optional[str]:
-        """The namespace that numbers a dimension; `None` if it is no vocabulary's."""
+        """The vocabulary namespace of a dimension, or `None`."""
         assert self._old is not None
         if name.startswith(("crf.", "tag_projection_layer.")):
             is_of_labels = name.startswith("crf.") or dim == 0
@@ -95,7 +95,7 @@ class ContinueFrom(Initializer):
         return max(named or candidates[:1], key=len, default=None)
 
     def _matched(self, old: torch.Tensor, tensor: torch.Tensor, dim: int, namespace: str) -> torch.Tensor:
-        """`old` with the entries of a dimension in the order of the new vocabulary, NaN where it has none."""
+        """`old` with the entries of a dimension in the order of the new vocabulary, NaN for new entries."""
         assert self._old is not None
         tokens = self._vocab.get_index_to_token_vocabulary(namespace)
         ids = self._old.vocab.get_token_to_index_vocabulary(namespace)
@@ -108,8 +108,8 @@ class ContinueFrom(Initializer):
 
 def grow_labels(model: Any) -> None:
     """
-    Give an `ldnet_tagger` rows for the labels that its vocabulary has gained, for AllenNLP's `from_archive`. Those of
-    the old labels keep their values.
+    Add rows to an `ldnet_tagger` for new labels in its vocabulary, for AllenNLP's `from_archive`. The rows of old
+    labels keep their values.
     """
     old_size, size = model.num_tags, model.vocab.get_vocab_size(model.label_namespace)
     if size == old_size:

@@ -1,4 +1,4 @@
-"""The directions of a language model: their targets, their vectors, their checks."""
+"""Directions of a language model: targets, vectors and checks."""
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -11,7 +11,7 @@ def sentence_targets(
     source: TextFieldTensors, mask: torch.BoolTensor, direction: str
 ) -> dict[str, torch.Tensor]:
     """
-    The token that each step of whole sentences predicts.
+    The target of each step in whole sentences.
 
     # Parameters
 
@@ -41,14 +41,14 @@ def sentence_targets(
 
 
 def direction_part(contextual: torch.Tensor, direction: str, bidirectional: bool) -> torch.Tensor:
-    """The vectors that "forward" or "backward" predicts from: a half (B, T, D / 2) if the model is bidirectional."""
+    """The vectors for the "forward" or "backward" predictions: a half (B, T, D / 2) if the model is bidirectional."""
     if not bidirectional:
         return contextual
     return contextual.chunk(2, dim=-1)[0 if direction == "forward" else 1]
 
 
 def check_stream_direction(stream_direction: str | None, direction: str) -> None:
-    """Raise `ConfigurationError` if the windows of a stream were cut for another direction than the model's."""
+    """Raise `ConfigurationError` if the direction of a stream's windows is not the model's."""
     if stream_direction is not None and stream_direction != direction:
         raise ConfigurationError(
             f"The direction of this adaptive_language_model is {direction}, but that of its lm_stream data "
@@ -62,7 +62,7 @@ def check_directions(
     direction: str,
     bidirectional: bool,
 ) -> None:
-    """Raise `ConfigurationError` if a model's parts have other sizes or directions than its options."""
+    """Raise `ConfigurationError` if sizes or directions of a model's parts contradict its options."""
     if contextualizer.is_bidirectional() is not bidirectional:
         raise ConfigurationError(
             f"Whether the language model is bidirectional ({bidirectional}) must match its contextualizer, whose "

@@ -1,4 +1,4 @@
-"""From the contextual vectors of a language model to its losses, probabilities and perplexities."""
+"""Losses, probabilities and perplexities of a language model, from its contextual vectors."""
 
 from contextlib import AbstractContextManager
 from typing import Any, Dict, List, Optional
@@ -19,8 +19,8 @@ from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 
 class LanguageModelLosses(LanguageModel):
     """
-    The upper half of an `AdaptiveLanguageModel`: projection, softmax, losses, perplexities, and the state of a training
-    in the middle of a text. The subclass makes the attributes and reads the text.
+    The upper half of an `AdaptiveLanguageModel`: projection, softmax, losses, perplexities, and the training state
+    within a text. The subclass creates the attributes and reads the text.
     """
 
     direction: str
@@ -31,25 +31,25 @@ class LanguageModelLosses(LanguageModel):
     _softmax_loss: Optional[AdaptiveSoftmax]
 
     def _contextualize_sentences(self, vectors: torch.Tensor, mask: torch.BoolTensor) -> Any:
-        """The contextualizer's output for whole sentences, whatever stream is being read."""
+        """The contextualizer's output for whole sentences, independent of any stream."""
         raise NotImplementedError
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The autocast under which the contextualizer and the projection run."""
+        """The autocast context of the contextualizer and the projection."""
         raise NotImplementedError
 
     @overrides
     def delete_softmax(self) -> None:
-        """Remove the softmax and the projection before it. The model then gives vectors, and no loss."""
+        """Remove the softmax and the projection before it. The model then returns vectors, but no loss."""
         self._softmax_loss = None
         self._projection = None
 
     def reset_states(self) -> None:
-        """Clear the states of a `stateful` contextualizer, which the next window would start from."""
+        """Clear the carried states of a `stateful` contextualizer."""
         self._contextualizer.reset_states()
 
     def stream_state(self) -> Dict[str, Any]:
-        """State of a training in the middle of a text, beside the weights: carried hidden states and perplexities."""
+        """Training state within a text, besides the weights: carried hidden states and perplexities."""
         state: Dict[str, Any] = {
             "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
         }
@@ -87,10 +87,10 @@ class LanguageModelLosses(LanguageModel):
 
         `Dict[str, torch.Tensor]`
             For "forward" and/or "backward" a tensor of shape (B, T): at each token the natural logarithm of its
-            probability, given the tokens before it (or after it). 0 at the boundary that is read first, which is
-            not predicted, and at padding. A sentence's log-probability is the sum.
+            probability, given the tokens before it (or after it). 0 at the first boundary, which is not predicted, and
+            at padding. A sentence's log-probability is the sum.
 
-        Raises `ConfigurationError` if the softmax was deleted.
+        Raises `ConfigurationError` if the softmax has been removed.
         """
         if self._softmax_loss is None:
             raise ConfigurationError(
@@ -113,8 +113,8 @@ class LanguageModelLosses(LanguageModel):
     @overrides
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         """
-        The exact perplexity exp(-sum of log-probabilities / number of targets) of the text that was read, see
-        `CorpusPerplexity`; for a bidirectional model that of both directions, and their geometric mean.
+        The exact perplexity exp(-sum of log-probabilities / number of targets) of the text so far, see
+        `CorpusPerplexity`; for a bidirectional model, that of both directions and their geometric mean.
         """
         return {name: metric.get_metric(reset=reset) for name, metric in self._perplexities.items()}
 
@@ -130,7 +130,7 @@ class LanguageModelLosses(LanguageModel):
         all_targets: Dict[str, torch.Tensor],
         on_host: List[torch.Tensor],
     ) -> Dict[str, torch.Tensor]:
-        """The losses of `forward`, which are counted for the perplexities, too."""
+        """The losses of `forward`, which also count for the perplexities."""
         if isinstance(contextual, list):
             raise ConfigurationError(
                 "The contextualizer of this language model has return_all_layers, which gives vectors and no loss. "

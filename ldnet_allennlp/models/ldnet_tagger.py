@@ -30,15 +30,15 @@ from ldnet_runtime.tag_schemes import Span, spans_from_tags
 @Model.register("ldnet_tagger")
 class LdnetTagger(CrfTagger):
     """
-    allennlp-models' `CrfTagger` with a CRF that computes whole batches at once, the penalty of layer selection in its
-    loss, and partial labels (LD-Net; `model_seq/seqlabel.py` of the original).
+    allennlp-models' `CrfTagger` with a vectorized CRF, the penalty of layer selection in its loss, and partial labels
+    (LD-Net; `model_seq/seqlabel.py` of the original).
 
-    Differences from `CrfTagger`: the loss is the mean over the sentences of a batch and not their sum, as in the
-    original, so that learning rates and `lambda_0` mean the same for every batch size; training steps do not decode;
-    padded scores are not in the output; distributed training has span F1; a true label that is not in the vocabulary
-    is left out of the loss and an error in the scores, if the reader has `TagField`s.
+    Differences from `CrfTagger`: the loss is the mean over the sentences of a batch, as in the original, not their sum,
+    so learning rates and `lambda_0` do not depend on the batch size. Training steps do not decode. Padded scores are
+    not in the output. Distributed training has span F1. With a reader of `TagField`s, the loss ignores gold labels that
+    are not in the vocabulary, and the scores count them as errors.
 
-    Prediction changes no attribute: several threads can use one model. `score` and `decode` are its two halves.
+    Prediction changes no attribute, so several threads can use one model. `score` and `decode` are its two halves.
 
     Registered as a `Model` with name "ldnet_tagger".
 
@@ -48,29 +48,28 @@ class LdnetTagger(CrfTagger):
     initializer
         As in `CrfTagger`.
     label_encoding : `str`, optional
-        "BIO", "IOB1", "BIOUL", "IOBES" or "BMES". The last three are one encoding in different letters. Where it
-        constrains decoding, the reader's tags must be in it, too.
+        "BIO", "IOB1", "BIOUL", "IOBES" or "BMES". The last three are one encoding in different letters. If it
+        constrains decoding, the reader's tags must use it.
     decode_in_training : `bool`, optional (default = `False`)
-        Whether training steps decode too, for accuracy and F1 on the training data.
+        Whether training steps decode, for accuracy and F1 on the training data.
     return_logits : `bool`, optional (default = `False`)
-        Whether `logits` and `mask` are part of the output, as in `CrfTagger`. They are padded, and large.
+        Whether to output `logits` and `mask`, as in `CrfTagger`. They are padded and large.
     return_confidences : `bool`, optional (default = `False`)
-        Whether `confidences` are part of the output: the probability of each span of the `tags`, see
+        Whether to output `confidences`: the probability of each span of the `tags`, see
         `ldnet_runtime.decoding.span_probabilities`. Needs a `label_encoding`.
     return_marginals : `bool`, optional (default = `False`)
-        Whether `marginals` are part of the output: the probability of each tag for each word. All probabilities are
-        those among the tag sequences that the constraints allow.
+        Whether to output `marginals`: the probability of each tag for each word. All probabilities are relative to the
+        tag sequences that the constraints allow.
     boundary_tags : `List[str]`, optional
         The sentence boundaries of the original LD-Net, for models from `ldnet-convert`: two tags of the label
         vocabulary, there "<s>" and "<eof>". The last token of each sentence is an end-of-sentence step (the reader's
-        `end_token`), which the encoder reads, with the second tag and no place in the output; the first tag stands
-        before the first word. Both are scored by transitions like any other tag; there are no start and end
-        transitions. See `BoundaryTagCrf`.
+        `end_token`). The encoder reads it, its tag is the second one, and the output omits it. The first tag precedes
+        the first word. Transitions score both like any other tag; there are no start and end transitions. See
+        `BoundaryTagCrf`.
     loss : `str`, optional (default = `"negative_log_likelihood"`)
         "negative_log_likelihood", "structured_perceptron" or "softmax", see `TAGGING_LOSSES`. With "softmax" the CRF's
-        transitions stay 0 and are not trained, so decoding takes the best tag of each token, or, where it is
-        constrained, the best allowed sequence of them. Label weights and partial labels need the first, boundary tags
-        one of the first two.
+        transitions stay 0, so decoding picks the best tag of each token or, if constrained, the best allowed sequence.
+        Label weights and partial labels require the first loss, boundary tags one of the first two.
     co_training : `CharacterCoTraining`, optional
         Adds a word-prediction loss on the character LSTMs during training (LM-LSTM-CRF).
     kwargs
@@ -139,7 +138,7 @@ class LdnetTagger(CrfTagger):
                     parameter.requires_grad_(False).zero_()
 
     def set_labels(self, crf: ConditionalRandomField) -> None:
-        """Build what depends on the labels, with the options and parameters of AllenNLP's CRF for them."""
+        """Build the parts that depend on the labels, with the options and parameters of AllenNLP's CRF."""
         vocab, namespace = self.vocab, self.label_namespace
         self.labels = [vocab.get_token_from_index(tag, namespace) for tag in range(self.num_tags)]
         weights = getattr(self, "label_weights", None)
@@ -157,7 +156,7 @@ class LdnetTagger(CrfTagger):
         grow_labels(self)
 
     def spans(self, tags: List[str]) -> List[Span]:
-        """The spans of tags in the model's `label_encoding`; a boundary tag or padding label of a word is none."""
+        """The spans of tags in the model's `label_encoding`; boundary tags and padding labels are not spans."""
         if self.never_spans:
             tags = ["O" if tag in self.never_spans else tag for tag in tags]
         return spans_from_tags(tags, self.label_encoding)
@@ -166,9 +165,9 @@ class LdnetTagger(CrfTagger):
         self, tokens: TextFieldTensors, autocast: Optional[torch.dtype] = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        The emissions (B, T, N), the score of each tag for each word, in float32 (float64 if the model is), and the
-        mask (B, T) of the words. With boundary tags there is no end step: its score is in the last word's. `autocast`
-        is the precision of the networks.
+        The emissions (B, T, N), the score of each tag for each word, in float32 (float64 if the model is), and the mask
+        (B, T) of the words. With boundary tags, the end step's score is added to the last word's. `autocast` is the
+        precision of the networks.
         """
         emissions, mask = self._emissions(tokens, autocast)
         if isinstance(self.crf, BoundaryTagCrf):
@@ -178,7 +177,10 @@ class LdnetTagger(CrfTagger):
     def decode(
         self, emissions: torch.Tensor, mask: torch.Tensor, options: Optional[DecodingOptions] = None
     ) -> Dict[str, Any]:
-        """The best tags of `score`'s emissions and mask, and what the options ask for, see `TagDecoder.decode`."""
+        """
+        The best tags for `score`'s emissions and mask, and the results that the options request, see
+        `TagDecoder.decode`.
+        """
         decoder = TagDecoder(self.crf, self.labels, self.spans)
         return decoder.decode(emissions, mask, options or DecodingOptions())
 
@@ -200,18 +202,18 @@ class LdnetTagger(CrfTagger):
         tags : `torch.LongTensor`, optional
             Shape (B, T): the true tags. -1 is a label that is not in the vocabulary, -2 a partial one.
         metadata : `List[Dict[str, Any]]`, optional
-            One dictionary a sentence: "words", and "gold_tags" where some are not in the vocabulary.
+            One dictionary per sentence: "words", and "gold_tags" if some are not in the vocabulary.
         ignore_loss_on_o_tags : `bool`, optional
             Overrides the constructor's argument for this call.
         allowed_tags : `torch.Tensor`, optional
-            Shape (B, T, num_tags): the tags that each word may have, from readers with a `partial_label`.
+            Shape (B, T, num_tags): the allowed tags of each word, from readers with a `partial_label`.
 
         # Returns
 
         `Dict[str, Any]`
             `tags`, a list of tag ids for each sentence, outside of training steps (or with `decode_in_training`);
-            `loss`, a scalar, if `tags` are given; `words`, if `metadata` is given; `logits` (B, T, num_tags) and
-            `mask` (B, T), `top_k_tags` and `top_k_probabilities`, `confidences`, `marginals`, if asked for.
+            `loss`, a scalar, if `tags` are given; `words`, if `metadata` is given; `logits` (B, T, num_tags) and `mask`
+            (B, T), `top_k_tags` and `top_k_probabilities`, `confidences` and `marginals`, if requested.
         """
         active = self.co_training if self.training and tags is not None else None
         with active.recording(self.text_field_embedder) if active else nullcontext([]) as states:
@@ -242,7 +244,7 @@ class LdnetTagger(CrfTagger):
     def _emissions(
         self, tokens: TextFieldTensors, autocast: Optional[torch.dtype] = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The score of each tag for each token (B, T, N), and the mask (B, T), with the end step where there is one."""
+        """The score of each tag for each token (B, T, N), and the mask (B, T), including the end step, if any."""
         mask = get_text_field_mask(tokens)
         if mask.device.type == "cpu" and bool((mask[:, 1:] > mask[:, :-1]).any()):
             raise ConfigurationError(
@@ -265,7 +267,7 @@ class LdnetTagger(CrfTagger):
     @overrides
     def get_regularization_penalty(self) -> Optional[torch.Tensor]:
         """
-        The regularizer's penalty and that of layer selection, where gates are trained. AllenNLP adds it to the training
+        The penalties of the regularizer and, with trained gates, of layer selection. AllenNLP adds it to the training
         loss before the backward pass and reports it as `reg_loss`.
         """
         penalty = super().get_regularization_penalty()
@@ -276,7 +278,7 @@ class LdnetTagger(CrfTagger):
 
     @overrides
     def make_output_human_readable(self, output_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
-        """Tag ids become tags; the output of a training step, which has none, stays as it is."""
+        """Convert tag ids to tags. The output of a training step, which has none, stays unchanged."""
         if "tags" in output_dict:
             super().make_output_human_readable(output_dict)
             add_labels_to_probabilities(output_dict, self.labels)
@@ -286,10 +288,10 @@ class LdnetTagger(CrfTagger):
     def get_metrics(self, reset: bool = False) -> Dict[str, float]:
         """
         `accuracy`, `accuracy3` (see `TaggingScores`) and span F1 (`-overall` and `-macro`, and of each type if
-        `verbose_metrics`) of what was decoded; `unseen_labels`, the number of words whose true label is not in the
-        vocabulary, errors in all of these scores; where gates are trained, `kept_layers`, `kept_multiply_adds` and the
-        gates themselves (see `metrics_of_stacks`); and `lm_perplexity`, the perplexity of the words predicted in
-        co-training, in both directions together.
+        `verbose_metrics`) of the decoded tags; `unseen_labels`, the number of words whose gold label is not in the
+        vocabulary, which count as errors; with trained gates, `kept_layers`, `kept_multiply_adds` and the gates
+        themselves (see `metrics_of_stacks`); and `lm_perplexity`, the perplexity of the words predicted in co-training,
+        in both directions together.
         """
         metrics = self._scores.get(reset)
         perplexity = self._lm_perplexity.get_metric(reset)

@@ -1,4 +1,4 @@
-"""From emission scores to tags and their probabilities."""
+"""Decode emission scores into tags and their probabilities."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from ldnet_runtime.tag_schemes import Span
 @dataclass(frozen=True)
 class DecodingOptions:
     """
-    What to decode beside the best tags.
+    Options of the decoding besides the best tags.
 
     # Parameters
 
@@ -34,7 +34,7 @@ class DecodingOptions:
 
 class TagDecoder:
     """
-    Decodes the emissions of a CRF. All probabilities are those among the tag sequences that the constraints allow.
+    Decodes the emissions of a CRF. All probabilities are relative to the tag sequences that the constraints allow.
 
     # Parameters
 

@@ -1,4 +1,4 @@
-"""The CRF of an "ldnet_tagger"."""
+"""CRF of an "ldnet_tagger"."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -37,18 +37,18 @@ def crf_from_crf_tagger(
     # Parameters
 
     crf : `ConditionalRandomField`
-        AllenNLP's, whose options and parameters are taken over.
+        AllenNLP's CRF, whose options and parameters are kept.
     labels : `Sequence[str]`
         All tags in the order of their ids.
     label_encoding : `str`, optional
         The encoding that constrains decoding; `None` for no constraints.
     label_weights, weight_strategy
-        As `CrfTagger` keeps them.
+        As stored by `CrfTagger`.
     boundary_tags : `Sequence[str]`, optional
         See `LdnetTagger`.
 
     Raises `ConfigurationError` if the labels are not in the encoding, or if boundary tags are not two of the labels or
-    go with label weights.
+    are combined with label weights.
     """
     constraints = None
     if label_encoding is not None:
@@ -79,8 +79,8 @@ def padding_labels(vocab: Vocabulary, namespace: str) -> tuple[int, ...]:
 
 def check_letters(labels: Sequence[str], label_encoding: str) -> None:
     """
-    Raise `ConfigurationError` for labels that no well-formed text in the encoding has: a letter of another encoding,
-    or spans that never end (never begin). A vocabulary that only lacks something passes.
+    Raise `ConfigurationError` for labels that no well-formed text in the encoding has: a letter of another encoding, or
+    spans that never end (never begin). A vocabulary that only lacks labels passes.
     """
     letters = {label[0] for label in labels if label[1:2] == "-"}
     encoding = canonical_encoding(label_encoding)
@@ -106,7 +106,7 @@ def check_letters(labels: Sequence[str], label_encoding: str) -> None:
 
 
 def _own_letters(encoding: str) -> set[str]:
-    """The letters that an encoding with single-word spans writes, beside B."""
+    """The letters of an encoding with single-word spans, except B."""
     return {"BIOUL": set("ILU"), "IOBES": set("IES"), "BMES": set("MESW")}[encoding]
 
 
@@ -118,10 +118,9 @@ def check_tags(
     training: bool,
 ) -> None:
     """
-    Raise `ConfigurationError` unless there is one of the true tags (B, T) for each step of the mask (B, T), and if a
-    sentence's tags are in another encoding than `label_encoding`, which constrains decoding. Sentences without spans
-    pass, and encodings that have no letters to tell apart. In training, labels that are not in the vocabulary are an
-    error, too.
+    Raise `ConfigurationError` unless the gold tags (B, T) match the mask (B, T) and are in the `label_encoding`, which
+    constrains decoding. Sentences without spans pass, and so do encodings with the same letters. In training, labels
+    that are not in the vocabulary are errors, too.
     """
     if tags.size() != mask.size():
         raise ConfigurationError(

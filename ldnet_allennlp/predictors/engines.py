@@ -1,4 +1,4 @@
-"""Ways to compute a tagger's predictions: in torch, or in ONNX Runtime."""
+"""Engines for a tagger's predictions: torch and ONNX Runtime."""
 
 import threading
 from collections.abc import Sequence
@@ -32,15 +32,15 @@ class Engine(Protocol):
 
 class TorchEngine:
     """
-    The model itself.
+    Runs the torch model.
 
     # Parameters
 
     model : `Model`
-        A tagger. Of a type other than "ldnet_tagger" and "crf_tagger", its output's "tags" are taken: probabilities
-        and n best need the scores of its labels.
+        A tagger. For types other than "ldnet_tagger" and "crf_tagger", only the "tags" of its output are used:
+        probabilities and n-best sequences require the scores of its labels.
     reader : `DatasetReader`
-        Makes instances of words, and indexes them.
+        Converts words to instances and indexes them.
     autocast : `torch.dtype`, optional
         The precision of the networks below the CRF.
     """
@@ -76,7 +76,7 @@ class TorchEngine:
     def _tags_of_output(
         self, instances: list[Instance], sentences: Sequence[Sequence[str]]
     ) -> Sequence[Decoded]:
-        """Some taggers (allennlp-models' `simple_tagger`) tag the padding, too."""
+        """The tags in the model's output, without those of padding, which `simple_tagger` also returns."""
         outputs = self._model.forward_on_instances(instances)
         encoding: str | None = getattr(self._model, "label_encoding", None)
         decoded = []
@@ -89,8 +89,8 @@ class TorchEngine:
 
 class ChosenEngine:
     """
-    The engine that "auto", "onnx" or "torch" stands for. "auto" is ONNX Runtime for a model on a CPU that can be
-    exported, else torch. The export is made again after the model's weights changed.
+    The engine for "auto", "onnx" or "torch". "auto" is ONNX Runtime for an exportable model on a CPU, else torch. The
+    model is exported again after its weights have changed.
 
     # Parameters
 
@@ -99,7 +99,7 @@ class ChosenEngine:
     model, reader, autocast
         As in `TorchEngine`.
 
-    Raises `ConfigurationError` for another name, and if autocast is asked for where it cannot be had.
+    Raises `ConfigurationError` for any other name, and if autocast is not supported.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class ChosenEngine:
         self._lock = threading.Lock()
 
     def current(self) -> Engine:
-        """The engine for the model as it is now."""
+        """The engine for the current state of the model."""
         state = _state(self._model)
         chosen = self._chosen
         if chosen is None or chosen[0] != state:
@@ -152,8 +152,8 @@ class ChosenEngine:
 
 def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
     """
-    The precision of an `autocast` option, see `resolve_autocast`. Raises `ConfigurationError` also for another model
-    than an "ldnet_tagger".
+    The precision of an `autocast` option, see `resolve_autocast`. Raises `ConfigurationError` also for models other
+    than "ldnet_tagger".
     """
     if name is None:
         return None
@@ -166,14 +166,14 @@ def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
 
 def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
     """
-    The instance that a reader makes of words, one or more. Words that AllenNLP or UTF-8 cannot hold are indexed as the
-    unknown token, and with "?" for halves of surrogate pairs.
+    A reader's instance for one or more words. Words that AllenNLP or UTF-8 cannot represent become the unknown token,
+    and lone surrogates become "?".
     """
     return reader.text_to_instance([Token(_indexable(word)) for word in words])
 
 
 def sentence_decoder(model: Model) -> SentenceDecoder | None:
-    """What decodes the scores of a model's labels; `None` for a model whose CRF is not known."""
+    """The decoder for the scores of a model's labels; `None` for a model with an unknown CRF."""
     if isinstance(model, LdnetTagger):
         return SentenceDecoder(
             model.labels,
@@ -195,7 +195,7 @@ def sentence_decoder(model: Model) -> SentenceDecoder | None:
 
 
 def _labels(model: Any) -> list[str]:
-    """In the order of their ids."""
+    """The labels in the order of their ids."""
     return [
         model.vocab.get_token_from_index(number, model.label_namespace) for number in range(model.num_tags)
     ]

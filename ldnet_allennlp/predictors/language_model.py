@@ -1,4 +1,4 @@
-"""Log-probabilities of sentences under a language model."""
+"""Predictor for the log-probabilities of sentences under a language model."""
 
 import json
 import math
@@ -23,7 +23,7 @@ _EXPECTED = '{"sentence": "..."}, {"tokens": ["...", ...]} or a line of text'
 @Predictor.register("adaptive_language_model")
 class LanguageModelPredictor(Predictor):
     """
-    The log-probability of each token of a sentence, and of the sentence.
+    Predicts the log-probabilities of a sentence and each of its tokens.
 
     The input is a line of text, `{"sentence": "..."}` (both split at ASCII white space), or `{"tokens": ["...", ...]}`.
     The output is
@@ -31,17 +31,17 @@ class LanguageModelPredictor(Predictor):
     `tokens` : `List[str]`
         The sentence between two boundary tokens, as the model reads it.
     `log_probs` : `List[float]`
-        One for each token, in nats, given the tokens before it (or after it, for a backward model): 0 for the boundary
-        that is read first, which is not predicted.
+        One for each token, in nats, given the tokens before it (or after it, for a backward model): 0 for the first
+        boundary, which is not predicted.
     `log_prob`, `perplexity` : `float`
         Their sum, and exp(-sum / number of predicted tokens).
 
-    A bidirectional model gives the last three for each direction: `forward_log_probs` and so on. Words outside the
-    vocabulary get the probability of the unknown token, which stands for all of them.
+    A bidirectional model returns the last three per direction: `forward_log_probs` and so on. Words outside the
+    vocabulary share the probability of the unknown token.
 
     Registered as a `Predictor` with name "adaptive_language_model", the default of the model of that name.
 
-    Raises `ConfigurationError` if the model is another one.
+    Raises `ConfigurationError` for any other model.
     """
 
     def __init__(self, model: Model, dataset_reader: DatasetReader, frozen: bool = True) -> None:
@@ -92,7 +92,7 @@ class LanguageModelPredictor(Predictor):
         ]
 
     def _mark_unknown(self, source: TextFieldTensors, instances: List[Instance]) -> None:
-        """Give words with the text of the padding token the id of the unknown token."""
+        """Map words that equal the padding token to the unknown token."""
         if "tokens" not in source:
             return
         ids = source["tokens"]["tokens"]  # (B, T)

@@ -1,4 +1,4 @@
-"""Tags sentences that are given as text, tokens or CoNLL columns."""
+"""Predictor for taggers: text, tokens or CoNLL columns in, spans out."""
 
 import contextlib
 import re
@@ -41,18 +41,18 @@ from ldnet_runtime.tagger import tag_words
 @Predictor.register("ldnet_tagger")
 class LdnetTaggerPredictor(Predictor):
     """
-    A predictor for "ldnet_tagger", and for any other tagger whose reader takes a list of tokens.
+    Predictor for "ldnet_tagger" and any other tagger whose reader accepts a list of tokens.
 
-    The options are those of `allennlp predict --predictor-args '{"output": "inline", "n_best": 3}'`, and of
-    `Predictor.from_path(archive, output="inline", n_best=3)`; methods take `n_best`, `marginals` and `confidences` as
-    arguments, too. The command's `--batch-size` is the window within which sentences are sorted by length; they are
-    computed in batches of `tokens_per_batch` and come back in the order of the input. Nothing changes while it
-    predicts, so any number of threads, copies and forked children may use it.
+    Set the options with `allennlp predict --predictor-args '{"output": "inline", "n_best": 3}'` or
+    `Predictor.from_path(archive, output="inline", n_best=3)`. Methods also accept `n_best`, `marginals` and
+    `confidences` as arguments. The command's `--batch-size` is the window for sorting sentences by length. They are
+    computed in batches of `tokens_per_batch` and returned in input order. Prediction changes no state, so threads,
+    copies and forked processes can share a predictor.
 
     An output is `{"words", "tags", "spans"}`, with the "text" of an input that has one. "spans" is a list of `{"type",
     "start", "end", "start_char", "end_char", "text", "confidence"}`: words and characters [start, end) and the
-    probability of the span, see `ldnet_runtime.decoding.span_probabilities`. Offsets are in the text, or in the words
-    with blanks between them. All probabilities are those among the tag sequences that the model's constraints allow.
+    probability of the span, see `ldnet_runtime.decoding.span_probabilities`. Offsets refer to the text, or to the words
+    joined by blanks. All probabilities are relative to the tag sequences that the model's constraints allow.
 
     Registered as a `Predictor` with name "ldnet_tagger".
 
@@ -61,37 +61,38 @@ class LdnetTaggerPredictor(Predictor):
     model : `Model`
         The tagger.
     dataset_reader : `DatasetReader`
-        Its reader, with a `text_to_instance(tokens)`. Its `tokenizer`, if it has one, splits texts into sentences and
-        words; otherwise lines and white space do.
+        Its reader, with a `text_to_instance(tokens)`. Its `tokenizer`, if any, splits texts into sentences and words.
+        Without one, texts are split at line ends and white space.
     frozen : `bool`, optional (default = `True`)
-        Whether the model is put into evaluation mode.
+        Whether to put the model into evaluation mode.
     input : `str`, optional (default = `"auto"`)
-        "jsonl": JSON lines, or an array, of `{"sentence": text}`, `{"text": text}` or `{"tokens": words}`. "text": a
-        text a line. "document": a text a file. "conll": files as the model's "conll_columns" reader takes them, with
-        tags or without. "auto" finds out for each file. "document", "conll", arrays, folders and globs need
-        `--use-dataset-reader`: without it, the command reads lines.
+        "jsonl": JSON lines, or an array, of `{"sentence": text}`, `{"text": text}` or `{"tokens": words}`. "text": one
+        text per line. "document": one text per file. "conll": files for the model's "conll_columns" reader, with or
+        without tags. "auto" detects the format of each file. "document", "conll", arrays, folders and globs require
+        `--use-dataset-reader`; without it, the command reads lines.
     output : `str`, optional (default = `"json"`)
         "json", "inline", "conll", "html", "standoff", "doccano" or "label_studio": see `ldnet_runtime.formats.Writer`.
-        "standoff" is for `tag_file` alone.
+        "standoff" is for `tag_file` only.
     tag_encoding : `str`, optional
         The span encoding in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO". By default the model's.
     n_best : `int`, optional (default = `0`)
         Number of tag sequences in `"n_best"`: a list of `{"tags", "score", "probability"}`, best first.
     marginals : `bool`, optional (default = `False`)
-        Whether to give out `"marginals"`: for each word a dictionary from tag to probability.
+        Whether to output `"marginals"`: for each word, a dictionary from tag to probability.
     confidences : `bool`, optional (default = `True`)
-        Whether spans have a `"confidence"`. It needs a model with a CRF, as `n_best` and `marginals` do.
+        Whether spans have a `"confidence"`. Like `n_best` and `marginals`, this requires a model with a CRF.
     tokens_per_batch : `int`, optional (default = `512`)
-        The most tokens, padding included, that are computed at once, unless one sentence has more.
+        The maximum number of tokens per batch, padding included, unless one sentence has more.
     workers : `int`, optional
-        The most batches that ONNX Runtime computes at a time; by default as many as torch has threads.
+        The maximum number of batches that ONNX Runtime computes in parallel; by default the number of torch threads.
     autocast : `str`, optional
         "auto", "bfloat16" or "float16": torch's precision below the CRF, see `resolve_autocast`. "ldnet_tagger" only.
     engine : `str`, optional (default = `"auto"`)
-        "onnx": ONNX Runtime, for models that can be exported; "torch"; "auto": ONNX Runtime where it can be on a CPU.
+        "onnx": ONNX Runtime, for exportable models. "torch". "auto": ONNX Runtime for exportable models on a CPU, else
+        torch.
 
-    Raises `ConfigurationError` for options that the model or the reader cannot serve, and `ValueError` for an
-    input that has neither a text nor tokens.
+    Raises `ConfigurationError` for options that the model or the reader does not support, and `ValueError` for an input
+    with neither text nor tokens.
     """
 
     def __init__(
@@ -142,9 +143,9 @@ class LdnetTaggerPredictor(Predictor):
         # Parameters
 
         sentence : `str`
-            One sentence or more.
+            One or more sentences.
         **options
-            `n_best`, `marginals`, `confidences`, in the place of the constructor's.
+            `n_best`, `marginals` and `confidences`, which override the constructor's.
 
         # Returns
 
@@ -159,7 +160,7 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides(check_signature=False)
     def predict_batch_json(self, inputs: List[JsonDict], **options: Any) -> List[JsonDict]:
-        """Like `predict_json` for many."""
+        """Like `predict_json`, for many inputs."""
         for one in inputs:
             if not isinstance(one, dict):
                 raise InputError(f"the input is {excerpt(one)}; expected an object with a text or tokens.")
@@ -171,7 +172,7 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides(check_signature=False)
     def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> List[JsonDict]:
-        """Tag the words of instances; their labels play no part."""
+        """Tag the words of instances, ignoring their labels."""
         words, beside = [], []
         for instance in instances:
             if isinstance(instance, PredictionInstance):
@@ -188,21 +189,21 @@ class LdnetTaggerPredictor(Predictor):
         self, sentences: Iterable[Any], window: int = 1024, **options: Any
     ) -> Iterator[JsonDict]:
         """
-        Tag many inputs, in their order, and keep no more than a window of them in memory.
+        Tag many inputs in order, with at most one window of them in memory.
 
         # Parameters
 
         sentences : `Iterable[Any]`
             Texts, lists of words, or inputs as in JSON lines.
         window : `int`, optional (default = `1024`)
-            How many are sorted by length at a time.
+            The number of inputs to sort by length at a time.
         **options
             As in `predict`.
 
         # Returns
 
         `Iterator[JsonDict]`
-            An output for each, see the class.
+            One output per input, see the class.
         """
         asked = self._asked(options)
         for group in lazy_groups_of(iter(sentences), window):
@@ -210,17 +211,17 @@ class LdnetTaggerPredictor(Predictor):
 
     def tag_file(self, input_path: Any, output_path: str, window: int = 1024, **options: Any) -> int:
         """
-        Tag files of the kind `input` (with "auto", each by its own format) and write `output`.
+        Tag files in the format `input` ("auto" detects it for each file) and write `output`.
 
         # Parameters
 
         input_path : `str`, `PathLike` or a list of these
             Files, plain or compressed, folders or globs.
         output_path : `str`
-            Where to write to, in UTF-8. The file appears when it is complete. With the output "standoff", the text that
-            the annotations refer to goes to a file with the suffix ".txt" beside it.
+            The output file, in UTF-8, which appears only when complete. With the output "standoff", the annotated text
+            is written next to it, with the suffix ".txt".
         window : `int`, optional (default = `1024`)
-            How many texts are sorted by length at a time.
+            The number of texts to sort by length at a time.
         **options
             As in `predict`.
 
@@ -252,7 +253,7 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides
     def dump_line(self, outputs: JsonDict) -> str:
-        """One output. A page begins with the first of them."""
+        """One output as text. The first one also begins the page."""
         if self._output == "standoff":
             raise ConfigurationError(
                 "The output 'standoff' is two files, which `tag_file` and the command ldnet-tag write."
@@ -270,7 +271,7 @@ class LdnetTaggerPredictor(Predictor):
     def predictions_to_labeled_instances(
         self, instance: Instance, outputs: Dict[str, numpy.ndarray]
     ) -> List[Instance]:
-        """An instance for each predicted span, see `span_instances`."""
+        """One instance per predicted span, see `span_instances`."""
         return span_instances(self._model, instance, [str(tag) for tag in outputs["tags"]])
 
     @property

@@ -1,4 +1,4 @@
-"""The reader of `allennlp predict --use-dataset-reader`: files of any format, without labels."""
+"""Reader of `allennlp predict --use-dataset-reader`: files of any format, without labels."""
 
 import os
 import re
@@ -24,7 +24,7 @@ _ROW = re.compile(r"-DOCSTART-.*|\S.*[ \t](O|[BILUESMW]-\S+)\s*")
 
 
 class PredictionInstance(Instance):
-    """The words of one input, which may have several sentences, and what else its file holds of them. No fields."""
+    """The words of one input (one or more sentences) and the rest of its record. It has no fields."""
 
     def __init__(self, words: Words, beside: dict[str, Any] | None = None) -> None:
         super().__init__({})
@@ -33,23 +33,23 @@ class PredictionInstance(Instance):
 
     @overrides
     def __str__(self) -> str:
-        """`allennlp predict` makes this text of each, printed or not."""
+        """The text that `allennlp predict` creates for each instance, even if it does not print it."""
         return " ".join(word for sentence in self.words.sentences for word in sentence)
 
 
 class PredictionReader(DatasetReader):
     """
-    A tagger's reader for prediction: what it reads has no labels, whether the files have some or not.
+    A tagger's reader for prediction, which ignores the labels of files.
 
     # Parameters
 
     reader : `DatasetReader`
         The tagger's reader.
     kind : `str`, optional (default = `"auto"`)
-        What files hold, see `ldnet_runtime.formats.read_items`. "auto" finds out for each file. Files with columns are
-        read by `reader`; a "conll_columns" reader needs no tags then.
+        The format of files, see `ldnet_runtime.formats.read_items`. "auto" detects it for each file. `reader` reads
+        files with columns; a "conll_columns" reader does not require tags here.
 
-    Raises `ConfigurationError` for another kind, and for "conll" if the reader is not "conll_columns".
+    Raises `ConfigurationError` for any other format, and for "conll" if the reader is not "conll_columns".
     """
 
     def __init__(self, reader: DatasetReader, kind: str = "auto") -> None:
@@ -72,8 +72,8 @@ class PredictionReader(DatasetReader):
 
     def parse_line(self, line: str) -> dict[str, Any]:
         """
-        The input in a line of a file of which only lines are known. Raises `ConfigurationError` for a line that is a
-        part of something larger: CoNLL columns, a JSON array.
+        The input in a single line of a file. Raises `ConfigurationError` for a line that is part of CoNLL columns or a
+        JSON array.
         """
         line = line.strip("\r\n").removeprefix("\ufeff")
         if self.kind in ("conll", "document"):
@@ -157,7 +157,7 @@ def tokenizer_of(reader: DatasetReader) -> tuple[str, str]:
 
 
 def words_and_columns(instance: Instance) -> tuple[list[str], dict[str, Any]]:
-    """The words of a sentence, and all of their columns if its reader has put them into the metadata."""
+    """The words of a sentence, and all their columns if the metadata contain them."""
     metadata: dict[str, Any] = {}
     if isinstance(instance.fields.get("metadata"), MetadataField):
         metadata = cast(MetadataField, instance["metadata"]).metadata

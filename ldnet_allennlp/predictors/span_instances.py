@@ -1,4 +1,4 @@
-"""Predictions as labeled instances, which AllenNLP's interpreters explain."""
+"""Predictions as labeled instances, for AllenNLP's interpreters."""
 
 from typing import cast
 
@@ -12,15 +12,15 @@ from ldnet_runtime.tag_schemes import OUTSIDE, spans_from_tags
 
 def span_instances(model: Model, instance: Instance, tags: list[str]) -> list[Instance]:
     """
-    An instance for each predicted span, whose labels are those of the span and "O" elsewhere; without a label encoding,
-    one instance with all predicted tags.
+    One instance per predicted span, with the labels of the span and "O" elsewhere. Without a label encoding, one
+    instance with all predicted tags.
 
     # Parameters
 
     model : `Model`
         The tagger.
     instance : `Instance`
-        What was predicted. It may have an end step after the words, which has no tag.
+        The predicted instance. It may have an end step after the words, without a tag.
     tags : `list[str]`
         The predicted tags.
     """

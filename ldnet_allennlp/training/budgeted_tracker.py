@@ -1,4 +1,4 @@
-"""The best epoch among those within a layer budget."""
+"""Best epoch among those within a layer budget."""
 
 import logging
 from typing import Dict, List, NamedTuple, Optional, Tuple
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 class BudgetConstraint(NamedTuple):
-    """The budget that the saved model must satisfy."""
+    """The budget of the saved model."""
 
     layers: Optional[int]
     """The number of layers in the whole model, or `None`: then the budget of each module counts."""
@@ -39,8 +39,7 @@ class BudgetConstraint(NamedTuple):
 
 class BudgetedMetricTracker(MetricTracker):
     """
-    A `MetricTracker` for which an epoch over budget is never the best. Patience counts from the first epoch within the
-    budget.
+    A `MetricTracker` that never selects an epoch over budget. Patience counts from the first epoch within the budget.
 
     # Parameters
 

@@ -1,4 +1,4 @@
-"""Layer selection that reaches its budget exactly."""
+"""Layer selection that meets its budget exactly."""
 
 from typing import Any
 
@@ -12,10 +12,10 @@ SMALLEST_GATE = 2**-7
 
 class ExactBudget:
     """
-    Holds the gates of a module to its budget: the smallest are cut, and the largest never fall to 0.
+    Keeps the gates of a module at its budget: sets the smallest to 0, and keeps the largest above 0.
 
-    Gates that a strong loss holds at exactly 1 are equal; among these, the ones whose gradients pull up most strongly
-    are kept.
+    Among gates that a strong loss holds at exactly 1, the gradients decide: those with the strongest upward pull are
+    kept.
 
     # Parameters
 
@@ -35,7 +35,7 @@ class ExactBudget:
 
     @torch.no_grad()
     def cut(self) -> None:
-        """Set the smallest gates to 0 until the module's budget holds."""
+        """Set the smallest gates to 0 until the module's budget is met."""
         self._kept = self.module.budget.largest(self.module.gated_stacks(), self._scores)
         self._protected = self.final.largest(self.module.gated_stacks(), self._scores)
         self._hold()
@@ -44,7 +44,7 @@ class ExactBudget:
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """After a step of the optimizer: what was cut stays at 0, the largest gates stay above 0."""
+        """Correct the gates after an optimizer step: removed gates stay at 0, the largest stay above 0."""
         for scores, gradients in zip(self._scores, self._gradients()):
             scores.sub_(gradients)
         self._hold()

@@ -1,4 +1,4 @@
-"""The learning-rate schedule of the published taggers."""
+"""Learning-rate schedule of the published taggers."""
 
 from typing import List
 
@@ -18,7 +18,7 @@ class InverseTime(LearningRateScheduler):
     # Parameters
 
     optimizer : `torch.optim.Optimizer`
-        Given by the trainer.
+        Set by the trainer.
     decay : `float`, optional (default = `0.05`)
         The published taggers use 0.05.
     last_epoch : `int`, optional (default = `-1`)

@@ -1,4 +1,4 @@
-"""Layer selection during training: the schedule of the penalty, a log of the gates, the best epoch in the budget."""
+"""Layer selection during training: penalty schedule, log of the gates, and best epoch within the budget."""
 
 import json
 import math
@@ -27,14 +27,14 @@ GATES_FILE = "gates.jsonl"
 
 
 class BudgetMissed(ConfigurationError):
-    """No epoch of a layer selection came within its budget."""
+    """No epoch of a layer selection meets its budget."""
 
 
 @TrainerCallback.register("layer_selection")
 class LayerSelectionCallback(TrainerCallback):
     """
-    Makes the trainer's best epoch the best one within the budget, and writes the gates of each epoch to `gates.jsonl`
-    in the serialization directory. Training ends with an error if no epoch came within the budget.
+    Restricts the trainer's best epoch to those within the budget, and writes the gates of each epoch to `gates.jsonl`
+    in the serialization directory. Training ends with an error if no epoch meets the budget.
 
     Registered as a `TrainerCallback` with name "layer_selection".
 
@@ -44,22 +44,22 @@ class LayerSelectionCallback(TrainerCallback):
         Set by the trainer.
     max_layers : `int`, optional
         The maximum number of layers, at least 0; by default the budget of the model (`lambda_1` or
-        `max_multiply_adds`). Required where the penalty comes from a "layer_selection" regularizer.
+        `max_multiply_adds`). Required if the penalty comes from a "layer_selection" regularizer.
     budget : `int`, optional
         The former name of `max_layers`.
     schedule : `Dict[str, List[Tuple[float, float]]]`, optional
         Values of `lambda_0`, `lambda_1` (or `max_layers`, its plain name) and `max_multiply_adds` over the training:
         pairs of epoch, from 0, and value, linear between them and constant outside, set at the start of each epoch. For
         example `{"lambda_0": [[0, 0], [3, 0.1]], "lambda_1": [[0, 10], [8, 2]]}`: no penalty at first, and a budget
-        that falls from 10 layers to 2. (`lambda_1` is rounded up.) The last budget is the one that must be met.
+        that falls from 10 layers to 2. (`lambda_1` is rounded up.) The last budget must be met.
     exact_budget : `bool`, optional (default = `False`)
-        Whether the budget is reached exactly, whatever `lambda_0` is. The penalty is `spare_kept` of `LayerBudget`, not
-        the published one. After each epoch the smallest gates are set to 0, and stay there, until the budget of that
-        epoch holds; in the last epoch, the last budget. The largest gates of the last budget never fall to 0. Without a
+        Whether to meet the budget exactly, for any `lambda_0`. The penalty is `spare_kept` of `LayerBudget`, not the
+        published one. After each epoch, the smallest gates are set to 0 permanently until the budget of that epoch is
+        met; in the last epoch, the last budget. The largest gates of the last budget never fall to 0. Without a
         schedule, the budget falls from all layers to the model's budget in the first half of the epochs.
 
     Raises `ConfigurationError` at the start if the model has no trained gates or no budget, if the schedule does not
-    fit it, or if the trainer has no validation data; and at the end if no epoch came within the budget.
+    match it, or if the trainer has no validation data; and at the end if no epoch meets the budget.
     """
 
     def __init__(

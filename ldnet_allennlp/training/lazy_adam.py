@@ -11,9 +11,9 @@ from overrides import overrides
 @Optimizer.register("lazy_adam")
 class LazyAdam(Optimizer, torch.optim.Adam):
     """
-    Adam (arXiv 1412.6980) for models with large tables of word vectors: of a parameter with sparse gradients, a step
-    reads and writes only the rows in the gradient. The moments of the other rows stay the same until their words occur
-    again ("lazy" Adam). Parameters with dense gradients use torch's fused Adam.
+    Adam (arXiv 1412.6980) for models with large tables of word vectors: for a parameter with sparse gradients, a step
+    updates only the rows in the gradient. The moments of other rows stay unchanged until their words occur again
+    ("lazy" Adam). Parameters with dense gradients use torch's fused Adam.
 
     AllenNLP's "dense_sparse_adam" does the same for sparse gradients, without `grad_norm` and `row_moments`, and is
     slower on dense ones.
@@ -23,9 +23,9 @@ class LazyAdam(Optimizer, torch.optim.Adam):
     # Parameters
 
     model_parameters : `List[Tuple[str, torch.nn.Parameter]]`
-        Given by the trainer.
+        Set by the trainer.
     parameter_groups : `List[Tuple[List[str], Dict[str, Any]]]`, optional
-        As for all of AllenNLP's optimizers.
+        As in AllenNLP's optimizers.
     lr, betas, eps : optional (default = `0.001`, `(0.9, 0.999)`, `1e-8`)
         As in `torch.optim.Adam`.
     grad_norm : `float`, optional
@@ -62,7 +62,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
     @torch.no_grad()
     @overrides(check_signature=False)  # torch's own signature differs from version to version
     def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
-        """One step for all parameters that have a gradient."""
+        """Update all parameters that have a gradient."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -102,7 +102,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
     def _step_rows(
         self, group: Dict[str, Any], parameter: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
-        """Adam's step for the `rows` (n,) of a parameter, given their gradient (n, ...)."""
+        """Adam update of the `rows` (n,) of a parameter with the gradient (n, ...)."""
         beta1, beta2 = group["betas"]
         state = self.state[parameter]
         if not state:

@@ -1,4 +1,4 @@
-"""An optimizer that keeps layer gates within [0, 1]."""
+"""Optimizer that keeps layer gates within [0, 1]."""
 
 import re
 from typing import Any, Callable, Dict, List, Optional, Tuple
@@ -24,14 +24,14 @@ class ProximalOptimizer(Optimizer):
 
     As in the original, the wrapped optimizer's momentum of a gate does not change: a gate that reached 0 with momentum
     stays there until its gradient has pointed up for a while (with a momentum of 0.9, about ten steps), so noise does
-    not bring it back. With `reset_momentum` it can come back in the next step.
+    not reopen it. With `reset_momentum` it can reopen in the next step.
 
     Registered as an `Optimizer` with name "proximal".
 
     # Parameters
 
     model_parameters : `List[Tuple[str, torch.nn.Parameter]]`
-        Given by the trainer.
+        Set by the trainer.
     optimizer : `Lazy[Optimizer]`
         The wrapped optimizer, for example `{"type": "sgd", "lr": 0.1, "momentum": 0.9}`.
     parameter_groups : `List[Tuple[List[str], Dict[str, Any]]]`, optional
@@ -39,10 +39,10 @@ class ProximalOptimizer(Optimizer):
     gates : `str`, optional (default = `"(^|\\.)gates$"`)
         A regular expression for the names of the gates.
     zeros_stay : `bool`, optional (default = `False`)
-        Whether a gate that has reached 0 stays there. As published it can come back. With Adam, whose steps have one
-        size however small the gradient is, gates come back again and again, and the number of layers never settles.
+        Whether a gate at 0 stays at 0. In the published method, it can reopen. With Adam, whose steps have the same
+        size for any gradient, gates reopen again and again, and the number of layers does not converge.
     reset_momentum : `bool`, optional (default = `False`)
-        Whether a gate that is clamped loses its momentum (`momentum_buffer` of SGD, `exp_avg` of Adam).
+        Whether clamping resets a gate's momentum (`momentum_buffer` of SGD, `exp_avg` of Adam).
 
     Raises `ConfigurationError` if no parameter matches `gates`.
     """

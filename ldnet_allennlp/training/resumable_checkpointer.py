@@ -1,4 +1,4 @@
-"""Checkpoints from which a training continues as if it had never stopped."""
+"""Checkpoints that resume a training run exactly."""
 
 import logging
 import os
@@ -26,18 +26,18 @@ class ResumableCheckpointer(Checkpointer):
     AllenNLP's `Checkpointer` for training runs that are killed and continued with `allennlp train --recover`: such a
     run ends with the same weights, bit for bit, as a run that was not interrupted (on the same machine).
 
-    For each process it also saves the random generators of Python, numpy and torch; and for a language model, the
-    hidden states that it carries from window to window and the perplexity of the epoch so far.
+    It also saves the random generators of Python, numpy and torch for each process, and, for a language model, the
+    carried hidden states and the perplexity of the epoch so far.
 
     AllenNLP's trainer replays the training data loader up to the checkpoint. Its loaders shuffle with Python's
-    generator, so that generator is left to the loader: it starts the replay where it started the training, and after
-    each validation it is put back to where the last training batch left it. The generators of numpy and torch belong
-    to the model and continue from the checkpoint.
+    generator, so that generator follows the loader: it starts the replay from the state at the start of the training,
+    and each validation restores its state after the last training batch. The generators of numpy and torch belong to
+    the model and continue from the checkpoint.
 
-    A checkpoint that was cut off (by a kill or a full disk) is removed, and the one before it is used.
+    An incomplete checkpoint (after a kill or a full disk) is removed, and the previous one is used.
 
-    Registered as a `Checkpointer` with name "resumable", and with its former name "lm_stream". Its parameters are those
-    of AllenNLP's: set `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an
+    Registered as a `Checkpointer` with name "resumable", and with its former name "lm_stream". It has the parameters of
+    AllenNLP's: set `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an
     epoch. After a recovery within an epoch, the training metrics of a tagger, and its losses with the trainer
     "strict_gradient_descent", cover the rest of that epoch only.
     """
@@ -85,7 +85,7 @@ class ResumableCheckpointer(Checkpointer):
 
     @overrides
     def find_latest_checkpoint(self) -> Optional[Tuple[str, str]]:
-        """The model's and the trainer's file of the newest complete checkpoint."""
+        """The files of the model and the trainer in the newest complete checkpoint."""
         for point in sorted(self._find_all_checkpoints(), reverse=True):
             paths = self._model_state_path(*point), self._training_state_path(*point)
             if all(_is_complete(path) for path in paths):
@@ -144,7 +144,7 @@ def _is_complete(path: str) -> bool:
 
 
 def _random_state() -> dict[str, Any]:
-    """Without numpy arrays, which torch does not load as data."""
+    """The state without numpy arrays, which torch does not load as data."""
     numpy_state: Any = numpy.random.get_state()
     state = {
         "python": random.getstate(),

@@ -13,10 +13,10 @@ from torch.nn.parallel import DistributedDataParallel
 @DdpAccelerator.register("sparse_torch")
 class SparseTorchDdpAccelerator(TorchDdpAccelerator):
     """
-    AllenNLP's "torch" accelerator for models with sparse gradients, with any backend: torch's
-    `DistributedDataParallel` sums sparse gradients with gloo (CPU) only, and refuses them with nccl (GPU). Here the
-    processes exchange the rows of their sparse gradients, and `DistributedDataParallel` handles the dense ones. The
-    cost grows with the number of rows, not with the vocabulary.
+    AllenNLP's "torch" accelerator for models with sparse gradients, with any backend: torch's `DistributedDataParallel`
+    sums sparse gradients with gloo (CPU) only, and rejects them with nccl (GPU). Here the processes exchange the rows
+    of their sparse gradients, and `DistributedDataParallel` handles the dense ones. The cost depends on the number of
+    rows, not on the vocabulary.
 
     Registered as a `DdpAccelerator` with name "sparse_torch", with the parameters of "torch":
     `"distributed": {"cuda_devices": [0, 1], "ddp_accelerator": {"type": "sparse_torch"}}`.
@@ -38,7 +38,7 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
 
 
 def sparse_parameters(model: torch.nn.Module) -> List[Tuple[str, torch.nn.Parameter]]:
-    """The parameters of a model that get sparse gradients: those of embeddings and of sampled clusters of words."""
+    """The parameters with sparse gradients: embeddings and sampled word clusters."""
     parameters = []
     for prefix, module in model.named_modules():
         prefix = prefix and prefix + "."

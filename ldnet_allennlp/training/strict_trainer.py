@@ -28,8 +28,8 @@ class StrictTrainer(GradientDescentTrainer):
     AllenNLP's "gradient_descent" trainer with the same options, but unknown options raise an error. (AllenNLP's own
     trainer ignores them: with `num_epoch: 3` it trains its default of 20 epochs.)
 
-    When training is interrupted, the log says from which checkpoint `--recover` continues. If an epoch is recovered in
-    its middle, its losses are means over the rest of it.
+    After an interruption, the log names the checkpoint that `--recover` continues from. If this is within an epoch, the
+    losses are means over the rest of the epoch.
 
     `allennlp find-lr` requires AllenNLP's trainer by name: `-o '{"trainer.type": "gradient_descent"}'`.
 
@@ -37,16 +37,16 @@ class StrictTrainer(GradientDescentTrainer):
 
     # Parameters
 
-    As of `GradientDescentTrainer.from_partial_objects`.
+    See `GradientDescentTrainer.from_partial_objects`.
 
-    Raises `ConfigurationError`, which names the options, if there are others.
+    Raises `ConfigurationError`, which names them, for unknown options.
     """
 
     @classmethod
     @_with_named_options_only
     @overrides
     def from_partial_objects(cls, *objects: Any, **options: Any) -> Trainer:
-        """Build the trainer from a config's `trainer` section. Arguments as of `GradientDescentTrainer`."""
+        """Build the trainer from a config's `trainer` section. For the arguments, see `GradientDescentTrainer`."""
         return super().from_partial_objects(*objects, **options)
 
     @overrides

@@ -1,4 +1,4 @@
-"""A learning-rate schedule that follows a metric of the training data."""
+"""Learning-rate schedule that follows a metric of the training data."""
 
 import logging
 import math
@@ -17,8 +17,8 @@ class TrainingPlateau(TrainerCallback):
     """
     Multiplies the learning rate by `factor` when the training perplexity has not fallen for more than `patience`
     epochs, as the original LD-Net does (`train_lm.py`): language models that see each text once or a few times do not
-    overfit, and need no held-out text for this. AllenNLP's "reduce_on_plateau" follows validation metrics only. Other
-    schedulers can be combined with this one: their base rate is multiplied as well.
+    overfit, so the schedule needs no held-out text. AllenNLP's "reduce_on_plateau" follows validation metrics only.
+    Other schedulers can be combined with this one: their base rate is multiplied as well.
 
     Shorten the epochs of a large text: see `batches_per_epoch` of the "lm_stream" loader.
 
@@ -27,13 +27,13 @@ class TrainingPlateau(TrainerCallback):
     # Parameters
 
     serialization_dir : `str`
-        Given by the trainer.
+        Set by the trainer.
     metric : `str`, optional (default = `"perplexity"`)
-        A training metric that should fall, for example "loss".
+        A training metric to minimize, for example "loss".
     factor : `float`, optional (default = `0.1`)
         Between 0 and 1; the original uses 0.1.
     patience : `int`, optional (default = `0`)
-        The number of epochs in a row without a new best that are accepted.
+        The number of consecutive epochs without improvement before the rate falls.
     min_lr : `float`, optional (default = `0.0`)
         The minimum learning rate.
 

@@ -1,4 +1,4 @@
-"""Character spans on words: boundaries that lie within words, spans that overlap, spans across sentences."""
+"""Align character spans with words: boundaries within words, overlapping spans, spans across sentences."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -19,19 +19,19 @@ JOINED = "sentences joined, as a span crosses their border"
 
 class SpanAligner:
     """
-    Turns character spans into spans of words.
+    Converts character spans to spans of words.
 
     # Parameters
 
     on_unaligned_spans : `str`
-        "move": a span grows to the words that it touches; "drop" or "error".
+        "move" extends a span to the words that it touches; "drop" or "error".
     on_overlapping_spans : `str`
-        Among spans that share words the "longest" or "shortest" stays (the first of equal ones); "drop" leaves out all
-        of them; or "error".
+        Among spans that share words, keep the "longest" or "shortest" (the first of equal ones); "drop" removes all of
+        them; or "error".
     counts : `Counter`
-        Where what is moved, dropped and joined is counted.
+        Collects the numbers of moved, dropped and joined spans.
 
-    `spans` and `sentences` raise `DocumentError` where an option is "error".
+    `spans` and `sentences` raise `DocumentError` if an option is "error".
     """
 
     def __init__(self, on_unaligned_spans: str, on_overlapping_spans: str, counts: Counter) -> None:
@@ -40,7 +40,7 @@ class SpanAligner:
         self._counts = counts
 
     def sentences(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> list[Sentence]:
-        """The sentences, joined where a span would reach over their border."""
+        """The sentences, joined where a span crosses their boundary."""
         joined: list[Sentence] = []
         for sentence in sentences:
             start = sentence.starts[0]
@@ -53,12 +53,12 @@ class SpanAligner:
         return joined
 
     def spans(self, text: str, sentence: Sentence, spans: Sequence[CharSpan]) -> list[Span]:
-        """The spans that lie in a sentence, in words (end inclusive), in order, without overlap."""
+        """The spans of a sentence in words (end inclusive), in order, without overlap."""
         aligned = [self._align(text, sentence, span) for span in spans]
         return self._without_overlap(text, sentence, [span for span in aligned if span is not None])
 
     def num_outside(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> int:
-        """How many spans touch no word at all; they are dropped, or an error."""
+        """The number of spans that touch no word; they are dropped, or an error."""
         outside = [span for span in spans if not any(_words(sentence, span) for sentence in sentences)]
         if outside and self._on_unaligned == "error":
             raise DocumentError(f"found the span {tuple(outside[0])} without a word, expected spans of words")

@@ -1,4 +1,4 @@
-"""Annotated documents as annotation tools and data sets write them: one item of JSON, parsed and checked."""
+"""Parse and check annotated documents (JSON items) of annotation tools and data sets."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -37,8 +37,8 @@ class CharSpan(NamedTuple):
 @dataclass
 class Document:
     """
-    A document with its annotations. `tokens` are words and, if they have places in the text, the start of each;
-    `spans` or `tags` are `None` if it has none.
+    A document with its annotations. `tokens` are words and, if known, their start positions in the text; `spans` or
+    `tags` may be `None`.
     """
 
     line: int
@@ -51,7 +51,7 @@ class Document:
 
 
 class DocumentError(ValueError):
-    """A document that cannot be read; the message is a clause without file and line."""
+    """An invalid document; the message is a clause without file and line."""
 
 
 class JsonDocuments:
@@ -62,12 +62,11 @@ class JsonDocuments:
     # Parameters
 
     fields : `Mapping[str, str]`, optional
-        Names of "text", "spans", "tokens" and "tags" in the files, where these differ from `KEYS`.
+        Names of "text", "spans", "tokens" and "tags" in the files, if they differ from `KEYS`.
     tag_names : `Sequence[str]`, optional
-        The tags that integers stand for.
+        The tags by integer id.
     offsets : `str`, optional (default = `"characters"`)
-        What spans count: "characters" (code points, as Python's strings), "utf16" (as JavaScript's) or "bytes" of
-        UTF-8.
+        The unit of offsets: "characters" (code points, as in Python), "utf16" (as in JavaScript) or "bytes" of UTF-8.
     """
 
     def __init__(
@@ -82,7 +81,7 @@ class JsonDocuments:
 
     def parse(self, item: Any, line: int) -> Document | None:
         """
-        The document of an object, or of a pair of text and object; `None` for one that the annotator rejected.
+        The document of an object, or of a pair of text and object; `None` for a document that the annotator rejected.
 
         Raises `DocumentError` for anything else.
         """
@@ -129,7 +128,7 @@ class JsonDocuments:
         return None
 
     def _are_tags(self, item: Mapping, words: list[str]) -> bool:
-        """Return whether a text without tokens has a tag for each of the words between its blanks."""
+        """Return whether a text without tokens has one tag per blank-separated word."""
         values = self._part(item, "tags", list)
         return bool(values) and len(values) == len(words) and all(isinstance(value, str) for value in values)
 
@@ -203,7 +202,7 @@ def _of_label_studio(item: Mapping) -> Mapping:
 
 
 def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] | None]:
-    """The words of a list of strings or of objects with a text; objects of white space (Prodigy's) are left out."""
+    """The words of a list of strings or of objects with a text, without white-space objects (Prodigy)."""
     words, starts = [], []
     for token in tokens:
         word = token.get("text") if isinstance(token, dict) else token
@@ -225,7 +224,7 @@ def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] |
 
 
 def _span_parts(value: Any) -> tuple[int, int, str, str | None]:
-    """Start, end, label and the text, if it is there, of a span: an object, or a list of the first three."""
+    """Start, end, label and optional text of a span: an object, or a list of the first three."""
     if isinstance(value, Mapping):
         parts = [next((value[key] for key in keys if key in value), None) for keys in (_START, _END, _LABEL)]
         quoted = value.get("text")

@@ -1,4 +1,4 @@
-"""Files of annotated documents: JSON lines and arrays, spaCy's DocBin, brat's pairs of .txt and .ann."""
+"""Read files of annotated documents: JSON lines and arrays, spaCy's DocBin, brat's pairs of .txt and .ann."""
 
 import json
 import os
@@ -19,9 +19,9 @@ _SUFFIX = re.compile(r"\.(spacy|ann|txt)$", re.IGNORECASE)
 
 def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Iterator[Document]:
     """
-    The documents of a file: `.spacy`, a `.ann` or `.txt` of brat, or JSON (whatever the name).
+    The documents of a file: `.spacy`, a `.ann` or `.txt` of brat, or JSON (any name).
 
-    Counts what is left out. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
+    Counts skipped items. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
     """
     suffix = _SUFFIX.search(path)
     kind = suffix[1].lower() if suffix else "json"
@@ -43,7 +43,7 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
 
 
 def _json_items(path: str) -> Iterator[tuple[int, Any]]:
-    """The items of a file with one a line, or of one JSON array, each with its number."""
+    """The items of a file of JSON lines or one JSON array, each with its number."""
     is_lines = False
     for number, line in numbered_lines(path):
         if not line.strip():
@@ -79,7 +79,7 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
 
 
 def _is_list(item: Any) -> bool:
-    """Return whether JSON is a list of documents, and not one document of spaCy's training data."""
+    """Return whether JSON is a list of documents, rather than one document of spaCy's training data."""
     return isinstance(item, list) and not (len(item) == 2 and isinstance(item[0], str))
 
 

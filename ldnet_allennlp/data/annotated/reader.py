@@ -1,4 +1,4 @@
-"""Annotated documents (character spans, or tokens and tags) as AllenNLP instances."""
+"""Dataset reader for annotated documents (character spans, or tokens and tags)."""
 
 import copy
 from collections import Counter
@@ -30,7 +30,7 @@ from ldnet_runtime.text import Sentence as Words
 
 class AnnotatedFile:
     """
-    The sentences of a file of documents, one document at a time; nothing but counts is kept.
+    Streams the sentences of a file of documents, one document at a time, and keeps only counts.
 
     # Parameters
 
@@ -44,7 +44,7 @@ class AnnotatedFile:
     labels : `str`
         "required", "optional" or "ignored".
     encoding : `str`
-        The encoding in which spans become tags.
+        The tag scheme for spans.
     """
 
     def __init__(
@@ -69,11 +69,11 @@ class AnnotatedFile:
         self._encoding = encoding
 
     def documents(self) -> Iterator[Document]:
-        """The documents, not yet cut into sentences."""
+        """The documents, before the split into sentences."""
         return read_documents(self.path, self._parser, self.left_out)
 
     def sentences(self) -> Iterator[Sentence]:
-        """Raise `ConfigurationError` with file, line, what was found and what was expected."""
+        """Raise `ConfigurationError` with file, line, found and expected content."""
         for document in self.documents():
             try:
                 sentences = list(self._sentences(document))
@@ -112,7 +112,7 @@ class AnnotatedFile:
             yield _sentence(document, tokens, tags)
 
     def _words(self, document: Document, text: str) -> List[Words]:
-        """The document's own tokens, which are one sentence, or those of the tokenizer."""
+        """The document's tokens as one sentence, or the tokenizer's sentences."""
         tokens, starts = document.tokens, document.starts
         if tokens is None or starts is None:
             return self._tokenizer.split(text)
@@ -128,35 +128,35 @@ def _sentence(document: Document, tokens: List[Any], tags: Optional[List[str]]) 
 @DatasetReader.register("annotated_jsonl")
 class AnnotatedJsonlReader(TaggedSentenceReader):
     """
-    Reads documents as annotation tools and data sets write them:
+    Reads documents of annotation tools and data sets:
 
     - JSON lines, or a JSON array, of objects with a text and character spans (doccano's `label`, Prodigy's and Label
       Studio's `spans`, spaCy's `entities`, the JSON that a tagger predicts), or with tokens and tags (`tokens` and
       `ner_tags` of Hugging Face `datasets`, Prodigy's token objects)
     - spaCy's `.spacy` files (DocBin), and brat's pairs of `.txt` and `.ann` (give it one of the two)
 
-    plain or compressed. Texts are cut into sentences and words by the `tokenizer`. What does not fit is never skipped:
-    it raises `ConfigurationError` with file and line, unless an option says otherwise; then it is counted and logged.
+    Files may be plain or compressed. The `tokenizer` splits texts into sentences and words. Invalid content raises
+    `ConfigurationError` with file and line, unless an option allows it; then it is counted and logged.
 
     Registered as a `DatasetReader` with name "annotated_jsonl".
 
     # Parameters
 
     fields : `Dict[str, str]`, optional
-        Names of "text", "spans", "tokens" and "tags" in the files, if they are others than `documents.KEYS`, for
-        example `{"tags": "pos_tags"}`.
+        Names of "text", "spans", "tokens" and "tags" in the files, if they differ from `documents.KEYS`, for example
+        `{"tags": "pos_tags"}`.
     tag_names : `List[str]`, optional
-        The tags that integers stand for, in order.
+        The tags by integer id.
     offsets : `str`, optional (default = `"characters"`)
-        What spans count: "characters" (code points, as Python), "utf16" (as JavaScript) or "bytes".
+        The unit of offsets: "characters" (code points, as in Python), "utf16" (as in JavaScript) or "bytes".
     on_unaligned_spans : `str`, optional (default = `"move"`)
-        Spans that begin or end within a word: "move" grows them to the word's boundary; "drop" or "error".
+        Spans that begin or end within a word: "move" extends them to the word's boundary; "drop" or "error".
     on_overlapping_spans : `str`, optional (default = `"longest"`)
-        Which of overlapping or nested spans stays: the "longest", the "shortest", none of them ("drop"); or "error".
+        Which of overlapping or nested spans to keep: the "longest", the "shortest", none ("drop"); or "error".
     labels : `str`, optional (default = `"required"`)
         "required"; "optional": a file may lack annotations, in all documents; or "ignored".
     token_indexers, label_encoding, tokenizer, ... : see `TaggedSentenceReader`
-        The `label_encoding` is that of tags; spans have none.
+        The `label_encoding` applies to tags only, not to spans.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""The sentences of a CoNLL-like file."""
+"""Read the sentences of a CoNLL-like file."""
 
 import re
 from collections import Counter
@@ -40,15 +40,15 @@ class Sentence(NamedTuple):
 
 class ColumnFile:
     """
-    The sentences of one CoNLL-like file, one at a time; nothing but counts is kept.
+    Streams the sentences of one CoNLL-like file and keeps only counts.
 
-    A sentence ends at a line that is empty or all ASCII white space, at a mark (left out), and at the end of the
-    file. Marks are `-DOCSTART-` rows (first field or word; any number of columns) and rows with nothing but
-    `<HEADLINE>` or the like and empty columns. White space is ASCII's only: U+00A0, U+200B, U+FEFF and their like
-    belong to words. In the layout "conllu", lines that start with "#", multiword ranges ("1-2") and empty nodes
-    ("8.1") are left out, and words must be numbered 1, 2, 3 in each sentence; "ontonotes" has the comments, too.
-    Elsewhere "#" is a word, unless `comment_prefix` is set: then lines with that prefix before a sentence's first row
-    are comments, though not if the separator is a TAB and they hold one.
+    A sentence ends at an empty line (or one of ASCII white space), at a mark (skipped), and at the end of the file.
+    Marks are `-DOCSTART-` rows (first field or word; any number of columns) and rows with nothing but `<HEADLINE>` or
+    the like and empty columns. Only ASCII white space separates: U+00A0, U+200B, U+FEFF and the like belong to words.
+    In the layout "conllu", lines that start with "#", multiword ranges ("1-2") and empty nodes ("8.1") are skipped, and
+    words must be numbered 1, 2, 3 in each sentence. The layout "ontonotes" has comments, too. In other layouts "#" is a
+    word, unless `comment_prefix` is set. Lines with that prefix before a sentence's first row are comments, except
+    lines with a TAB if that is the separator.
 
     # Parameters
 
@@ -73,7 +73,7 @@ class ColumnFile:
         self._longest = 0
 
     def sentences(self) -> Iterator[Sentence]:
-        """Raise `ConfigurationError` with file, line, what was found and what was expected."""
+        """Raise `ConfigurationError` with file, line, found and expected content."""
         numbered = file_checks.NumberedWords(self.path)
         for rows in self._blocks():
             sentence = self._sentence(rows)
@@ -113,7 +113,7 @@ class ColumnFile:
             yield rows
 
     def _check_first(self, line: bytes) -> None:
-        """Notices other formats at the first line that is not empty."""
+        """Detect other formats at the first non-empty line."""
         file_checks.check_is_columns(self.path, line)
         layout = self._layout
         if not layout.is_columns or layout.comment_prefix:

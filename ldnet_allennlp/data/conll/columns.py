@@ -1,4 +1,4 @@
-"""The columns of a CoNLL-like file: which one holds the word, the tag, and the rest."""
+"""Columns of a CoNLL-like file: the word, the tag, and extra columns."""
 
 import codecs
 import re
@@ -31,9 +31,8 @@ class ColumnLayout:
     """
     Splits rows into columns and picks the word, the tag and extra columns.
 
-    The parameters are those of the "conll_columns" reader, which documents them.
-    Raises `ConfigurationError` for names that are not in `column_names` and for options that contradict each
-    other.
+    The parameters are those of the "conll_columns" reader, which documents them. Raises `ConfigurationError` for names
+    that are not in `column_names` and for contradicting options.
     """
 
     def __init__(
@@ -101,7 +100,7 @@ class ColumnLayout:
         self.extra = {self._extra_name(column): self._index(column) for column in extra_columns}
 
     def words(self, rows: Sequence[Row], path: str) -> list[str]:
-        """The word of each row. Raises `ConfigurationError` if a row has no such column or nothing in it."""
+        """The word of each row. Raises `ConfigurationError` if a row lacks the column or has an empty word."""
         if self.empty_word is None:
             return self._pick(rows, self.word, "word_column", self.word_column, path)
         words = self._pick(rows, self.word, "word_column", self.word_column, path, allow_empty=True)
@@ -115,7 +114,7 @@ class ColumnLayout:
         }
 
     def tags(self, rows: Sequence[Row], path: str) -> list[str]:
-        """The tag of each row. Raises `ConfigurationError` where there is no such column or key."""
+        """The tag of each row. Raises `ConfigurationError` if the column or key is missing."""
         for row in rows:
             if not self.has_tag(row):
                 raise ConfigurationError(
@@ -129,7 +128,7 @@ class ColumnLayout:
         return [self._value_of_key(row, value, path) for row, value in zip(rows, values)]
 
     def has_tag(self, row: Row) -> bool:
-        """Return whether the row has the tag's column, as a column of its own."""
+        """Return whether the row has a separate tag column."""
         count = len(row.fields)
         return -count <= self.tag < count and (
             self.tag_key is not None or self.tag % count != self.word % count
@@ -137,8 +136,8 @@ class ColumnLayout:
 
     def split(self, line: bytes, count: int | None) -> list[bytes]:
         """
-        The fields of a line; `count` is the number of columns of the rows before, if there are some. A TAB at the end
-        of a row, after its last column, is dropped; one at its start is an empty word.
+        The fields of a line; `count` is the number of columns of the previous rows, if any. A TAB at the end of a row,
+        after its last column, is dropped; one at its start is an empty word.
         """
         expected = len(self.column_names) if self.column_names else count
         if self.separator is not None:

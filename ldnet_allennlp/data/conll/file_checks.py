@@ -1,4 +1,4 @@
-"""Files that look like columns and are something else: each error names the setting, or the reader, to use."""
+"""Checks for files of other formats; each error names the setting or reader to use."""
 
 import json
 import logging
@@ -21,7 +21,7 @@ _MARKUP = re.compile(rb"[ \v\f]*<[A-Za-z][\w-]*>[ \v\f]*\t\s*")
 
 
 def check_is_columns(path: str, first_line: bytes) -> None:
-    """Raise `ConfigurationError` for JSON, spaCy's and brat's files, whose reader is "annotated_jsonl"."""
+    """Raise `ConfigurationError` for JSON, spaCy and brat files, which need the reader "annotated_jsonl"."""
     if _OTHER_READER.search(path) or _is_json(first_line):
         kind = "JSON" if _is_json(first_line) else "a file of annotations"
         raise ConfigurationError(
@@ -31,7 +31,7 @@ def check_is_columns(path: str, first_line: bytes) -> None:
 
 
 def check_layout(path: str, first_line: bytes) -> None:
-    """Raise `ConfigurationError` for CoNLL-U's and OntoNotes' files, which have layouts of their own."""
+    """Raise `ConfigurationError` for CoNLL-U and OntoNotes files, which need another layout."""
     if first_line.startswith(b"#begin document"):
         line, layout = "'#begin document', as in OntoNotes' .gold_conll files", "ontonotes"
     elif _CONLLU_COMMENT.match(first_line):
@@ -42,7 +42,7 @@ def check_layout(path: str, first_line: bytes) -> None:
 
 
 def is_markup(line: bytes) -> bool:
-    """Return whether a row holds nothing but a mark such as `<HEADLINE>`, and empty columns."""
+    """Return whether a row consists of a mark such as `<HEADLINE>` and empty columns."""
     return _MARKUP.fullmatch(line) is not None
 
 
@@ -50,7 +50,7 @@ def join_surrogates(line: bytes, path: str, number: int) -> bytes:
     """
     UTF-8 for a line in which characters beyond U+FFFF are written as two surrogates (CESU-8), three bytes each.
 
-    Raises `ConfigurationError` for half of a pair.
+    Raises `ConfigurationError` for a lone surrogate.
     """
     if not _SURROGATE_HALF.search(line):
         return line
@@ -66,7 +66,7 @@ def join_surrogates(line: bytes, path: str, number: int) -> bytes:
 
 
 def warn_of_long_sentence(path: str, line: int, num_words: int) -> None:
-    """Call it for sentences of more than `LONGEST_SENTENCE` words."""
+    """Log a warning about a sentence of more than `LONGEST_SENTENCE` words."""
     logger.warning(
         "%s, line %d: found a sentence of %d words. Does the file lack empty lines between sentences?",
         path,
@@ -77,7 +77,7 @@ def warn_of_long_sentence(path: str, line: int, num_words: int) -> None:
 
 class NumberedWords:
     """
-    Notices a word column that counts the words of each sentence (from 0 or 1, or through the whole file).
+    Detects a word column that contains word numbers (from 0 or 1 per sentence, or through the whole file).
 
     # Parameters
 

@@ -1,4 +1,4 @@
-"""Tags that leave a choice: `?` for any tag, and alternatives such as `B-Chemical|O`."""
+"""Partial labels: `?` for any tag, and alternatives such as `B-Chemical|O`."""
 
 from collections.abc import Sequence
 
@@ -20,23 +20,23 @@ _CLOSED_ROLE = {("B", True): "B", ("B", False): "S", ("I", True): "I", ("I", Fal
 
 
 def is_partial(tags: Sequence[str], partial_label: str | None) -> bool:
-    """Return whether one of the tags leaves a choice."""
+    """Return whether one of the tags is partial."""
     return partial_label is not None and any(tag == partial_label or ALTERNATIVES in tag for tag in tags)
 
 
 def convert_partial(tags: Sequence[str], source: str, target: str, partial_label: str) -> list[str]:
     """
-    The same choices in another encoding: what a tag becomes depends on whether its span goes on, so a tag before an
-    unknown one has two alternatives ("B-PER" before "?" is "B-PER|U-PER" in BIOUL).
+    Convert partial labels to another encoding. The result for a tag depends on whether its span continues, so a tag
+    before an unknown one has two alternatives ("B-PER" before "?" is "B-PER|U-PER" in BIOUL).
 
     # Parameters
 
     tags : `Sequence[str]`
-        One tag a word: a span tag, alternatives separated by "|", or `partial_label`.
+        One per word: a span tag, alternatives separated by "|", or `partial_label`.
     source, target : `str`
         Two of `CONVERTIBLE`.
 
-    Raises `UnreadableTag` for a tag that is none of these.
+    Raises `UnreadableTag` for any other tag.
     """
     choices = [None if tag == partial_label else _parse(tag, position) for position, tag in enumerate(tags)]
     converted = []
@@ -65,7 +65,7 @@ def _continuations(span_type: str, successors: list[tuple[str, str]] | None) -> 
 
 
 def _parse(tag: str, position: int) -> list[tuple[str, str]]:
-    """Role and type of each alternative."""
+    """The role and type of each alternative."""
     parts = [split_tag(alternative) for alternative in tag.split(ALTERNATIVES)]
     if None in parts:
         raise UnreadableTag(tag, position)

@@ -1,4 +1,4 @@
-"""Detection of the span encoding, and of the spelling, of a corpus's tags."""
+"""Detect the encoding and spelling of a corpus's tags."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -19,8 +19,8 @@ _MOST_TAGS = 10_000
 
 class DetectedTags(NamedTuple):
     """
-    A name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` for tags that are no spans; how the tags are spelled
-    (`None`: with a letter, a hyphen and a type); and the tag of outside words.
+    An encoding (a name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` for tags without spans), a spelling (`None`:
+    letter, hyphen and type), and the tag of outside words.
     """
 
     encoding: str | None
@@ -30,11 +30,11 @@ class DetectedTags(NamedTuple):
 
 class EncodingDetector:
     """
-    Judges tag sequences that pass by once, keeping only counts and the set of tags.
+    Classifies tag sequences in one pass, and keeps only counts and the set of tags.
 
-    Tags without letters are "BARE" if "O" is among them, and no spans (parts of speech) otherwise. Among the
-    encodings with letters the one wins in which the fewest tags are ill-formed, then the one whose own letters occur
-    most often, then the more common one. The result does not depend on the order of the sequences.
+    Tags without letters are "BARE" if "O" is among them, and otherwise not spans (parts of speech). Among the encodings
+    with letters, the one with the fewest ill-formed tags wins, then the one whose letters occur most often, then the
+    more common one. The result does not depend on the order of the sequences.
     """
 
     def __init__(self) -> None:
@@ -43,7 +43,7 @@ class EncodingDetector:
         self._lines: dict[str, int | None] = {}  # where each tag first occurs
 
     def add(self, tags: Sequence[str], lines: Sequence[int] | None = None) -> None:
-        """Take in the tags of one sentence; `lines` are their line numbers, for messages."""
+        """Add the tags of one sentence; `lines` are their line numbers, for messages."""
         for position, tag in enumerate(tags):
             if tag not in self._lines and len(self._lines) < _MOST_TAGS:
                 self._lines[tag] = lines[position] if lines else None
@@ -62,10 +62,10 @@ class EncodingDetector:
 
     def detect(self) -> DetectedTags:
         """
-        Encoding and spelling of all tags so far.
+        The encoding and spelling of all tags so far.
 
-        Raises `ValueError` if there are span tags ("B-PER") and others ("NOUN"), or tags that look like span tags in
-        a spelling that is not known.
+        Raises `ValueError` if there are span tags ("B-PER") and others ("NOUN"), or tags that resemble span tags in an
+        unknown spelling.
         """
         tags = set(self._lines) - {OUTSIDE, "o"}
         has_outside = OUTSIDE in self._lines or ("o" in self._lines and all(t == t.lower() for t in tags))
@@ -126,8 +126,8 @@ class EncodingDetector:
 
 def detect_encoding(sequences: Iterable[Sequence[str]]) -> str | None:
     """
-    The encoding of these tag sequences: a name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` if the tags are no
-    spans. Raises `ValueError` if it is not clear, see `EncodingDetector`.
+    The encoding of these tag sequences: a name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` for tags without
+    spans. Raises `ValueError` if it is ambiguous, see `EncodingDetector`.
     """
     detector = EncodingDetector()
     for tags in sequences:

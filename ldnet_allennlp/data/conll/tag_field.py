@@ -1,4 +1,4 @@
-"""Tags of a sentence of which some may be missing in the vocabulary, or leave a choice."""
+"""Field for the tags of a sentence, with labels outside the vocabulary and partial labels."""
 
 import logging
 from typing import ClassVar, Dict, List, Optional, Set, Tuple
@@ -20,9 +20,9 @@ PARTIAL = -2
 
 class TagField(SequenceLabelField):
     """
-    A `SequenceLabelField` whose labels need not be in the vocabulary: those of a corpus with a type that the
-    training data does not have. AllenNLP's raises `KeyError` for these; here their id is `UNSEEN` (-1), which
-    "ldnet_tagger" leaves out of the loss and counts as an error in its scores. Each such label is logged once.
+    A `SequenceLabelField` that allows labels outside the vocabulary, for corpora with types that the training data
+    lack. AllenNLP's field raises `KeyError` for these; here their id is `UNSEEN` (-1), which "ldnet_tagger" ignores in
+    the loss and counts as an error in its scores. Each such label is logged once.
 
     Partial labels have the id `PARTIAL` (-2). Their alternatives are counted into the vocabulary.
 
@@ -30,7 +30,7 @@ class TagField(SequenceLabelField):
 
     labels, sequence_field, label_namespace : as in `SequenceLabelField`
     partial_label : `str`, optional
-        The tag that stands for any tag. With it, "B-Chemical|O" stands for one of these.
+        The tag that stands for any tag. With it, "B-Chemical|O" means one of these.
     """
 
     __slots__ = ["_partial_label"]
@@ -48,7 +48,7 @@ class TagField(SequenceLabelField):
         self._partial_label = partial_label
 
     def alternatives(self, label: str) -> List[str]:
-        """The tags that a label stands for; empty for any tag."""
+        """The tags that a label allows; empty for any tag."""
         if self._partial_label is None:
             return [label]
         return [] if label == self._partial_label else label.split(ALTERNATIVES)
@@ -82,16 +82,16 @@ class TagField(SequenceLabelField):
 
 class AllowedTagsField(TagField):
     """
-    The tags that each word may have, as a mask (words, tags): one tag for a full label, several for "B-Chemical|O", all
-    for the `partial_label` and for labels that are not in the vocabulary. For readers with partial labels, beside the
-    `TagField`. The parameters are those of `TagField`.
+    The allowed tags of each word, as a mask (words, tags): one tag for a full label, several for "B-Chemical|O", all
+    for the `partial_label` and for labels that are not in the vocabulary. For readers with partial labels, in addition
+    to the `TagField`. The parameters are those of `TagField`.
     """
 
     __slots__ = ["_allowed", "_num_tags"]
 
     @overrides
     def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
-        """The `TagField` beside counts them."""
+        """Does nothing: the `TagField` counts the labels."""
 
     @overrides
     def index(self, vocab: Vocabulary) -> None:

@@ -1,4 +1,4 @@
-"""Tags on their way from a corpus into instances: respelled, checked, repaired, converted, counted."""
+"""Validate, repair, convert and count tags."""
 
 from collections.abc import Sequence
 
@@ -32,7 +32,7 @@ class RecodingOptions:
     """
     The tag options of the readers, checked: see `TaggedSentenceReader`.
 
-    Raises `ConfigurationError` for an unknown name and for options that exclude each other.
+    Raises `ConfigurationError` for an unknown name and for incompatible options.
     """
 
     def __init__(
@@ -81,13 +81,13 @@ class RecodingOptions:
         return [self.tag_map.get(tag, tag) for tag in tags]
 
     def complete(self, tags: Sequence[str]) -> bool:
-        """Return whether no tag leaves a choice."""
+        """Return whether no tag is partial."""
         return not is_partial(tags, self.partial_label)
 
 
 class TagRecoder:
     """
-    Checks and converts the tags of one file, and counts what is ill-formed.
+    Checks and converts the tags of one file, and counts ill-formed tags.
 
     # Parameters
 
@@ -96,7 +96,7 @@ class TagRecoder:
     detected : `DetectedTags`
         The encoding and the spelling of the file's tags.
     options : `RecodingOptions`
-        Which encoding to convert to, and what to do with ill-formed tags.
+        The target encoding, and the treatment of ill-formed tags.
     """
 
     def __init__(self, path: str, detected: DetectedTags, options: RecodingOptions) -> None:
@@ -124,7 +124,7 @@ class TagRecoder:
 
     def check(self, tags: Sequence[str], lines: Sequence[int]) -> None:
         """
-        Count what is ill-formed in a sentence; `lines` are the line numbers of its tags.
+        Count the ill-formed tags of a sentence; `lines` are the line numbers of its tags.
 
         Raises `ConfigurationError` for an ill-formed sequence if `on_invalid_tags` is "error".
         """
@@ -156,8 +156,8 @@ class TagRecoder:
         """
         The tags in the target encoding, ill-formed ones repaired unless `on_invalid_tags` is "keep".
 
-        Raises `ConfigurationError` for a tag that is no span tag at all, unless it is "keep", and for tags that leave
-        a choice where the encodings differ and one of them is not in `CONVERTIBLE`.
+        Raises `ConfigurationError` for a tag that is not a span tag, unless `on_invalid_tags` is "keep", and for
+        partial tags if the encodings differ and one of them is not in `CONVERTIBLE`.
         """
         if self.source is None or self.target is None or self.options.on_invalid_tags == "keep":
             return list(tags)
@@ -179,7 +179,7 @@ class TagRecoder:
 
     def finish(self) -> None:
         """
-        Call it after the file's last sentence.
+        Check the totals; call this after the file's last sentence.
 
         Raises `ConfigurationError` if nearly all spans are ill-formed in the declared encoding.
         """
@@ -203,7 +203,7 @@ class TagRecoder:
             )
 
     def report(self) -> str:
-        """What happened to ill-formed tags, as a clause for the log; empty if there are none."""
+        """A clause for the log about the ill-formed tags; empty without any."""
         if not self.num_ill_formed_tags:
             return ""
         done = "kept" if self.options.on_invalid_tags == "keep" else "read as conlleval does and rewritten"
@@ -237,7 +237,7 @@ class TagRecoder:
         return ALTERNATIVES.join(respell(part, self.detected.spelling) or part for part in parts)
 
     def _judge(self, tags: Sequence[str], standard: Sequence[str]) -> None:
-        """Count the spans of a file whose encoding is declared, and show the first ones to the detector."""
+        """Count the spans of a file with a declared encoding, and add the first ones to the detector."""
         if self._detector is None or self.source is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Other spellings of span tags, read as `B-PER`: `B_PER`, `b-per`, `PER-B`, `B:PER`, OntoNotes' `(PER*`."""
+"""Alternative spellings of span tags, read as `B-PER`: `B_PER`, `b-per`, `PER-B`, `B:PER`, OntoNotes' `(PER*`."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ _BRACKETS = re.compile(r"((?:\([^()*|]+)*)\*?(\)*)")
 
 
 class TagSpelling(NamedTuple):
-    """Where the letter of a tag stands, and what separates it from the type ("-" for any dash)."""
+    """The position of a tag's letter, and the separator before or after the type ("-" for any dash)."""
 
     is_suffix: bool = False
     separator: str = "-"
@@ -44,7 +44,7 @@ def common_spelling(tags: Iterable[str]) -> TagSpelling | None:
 
 def respell(tag: str, spelling: TagSpelling | None = None) -> str | None:
     """
-    The tag with its letter first and a hyphen, "O" for "o"; `None` if it is no span tag in the given spelling (by
+    The tag with its letter first and a hyphen, "O" for "o"; `None` if it is not a span tag in the given spelling (by
     default, in any spelling).
     """
     if tag in (OUTSIDE, "o"):

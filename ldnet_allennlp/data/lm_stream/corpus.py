@@ -1,4 +1,4 @@
-"""A text as a stream of tokens: their counts and their ids, by one process or by several."""
+"""Token counts and ids of a text stream, computed by one or more processes."""
 
 import os
 from collections import Counter
@@ -28,7 +28,7 @@ TOKENS_OF_A_PART = 1 << 24
 
 class WordIds(dict[bytes, int]):
     """
-    The ids of the words of a vocabulary; the unknown token's for all other words, and for the padding token.
+    The ids of the words of a vocabulary; the unknown token's id for all other words and for the padding token.
 
     Raises `ConfigurationError` if the vocabulary lacks the boundary token.
     """
@@ -51,7 +51,7 @@ class WordIds(dict[bytes, int]):
         return self.unknown
 
     def digest(self) -> str:
-        """A hash of all words and their ids, in hexadecimal digits."""
+        """A hexadecimal hash of all words and their ids."""
         words = sorted(self.items(), key=lambda pair: pair[1])
         lines = [b"%d\n" % self.unknown, *(b"%d %s\n" % (number, token) for token, number in words)]
         return sha256(b"".join(lines)).hexdigest()
@@ -69,17 +69,17 @@ class Corpus:
     """
     A text as one stream of tokens, with a boundary token after each sentence.
 
-    Results are the same for any number of processes. Memory grows with the number of different words in the text, and
-    not with its length.
+    Results are the same for any number of processes. Memory grows with the number of distinct words in the text, not
+    with its length.
 
     # Parameters
 
     data_path : `PathOrPaths`
-        As in `text_files`.
+        See `text_files`.
     end_of_sentence : `str`
         The boundary token.
     max_sentences : `int`, optional
-        The number of sentences to read at most, by one process.
+        The maximum number of sentences, read by one process.
     num_workers : `int`, optional (default = `0`)
         The number of processes that read. With 0 or 1, this one does.
     """
@@ -98,11 +98,11 @@ class Corpus:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The options that decide about the tokens."""
+        """The options that determine the tokens."""
         return {"end_of_sentence": self.end_of_sentence, "max_instances": self.max_sentences}
 
     def sentences(self) -> Iterator[bytes]:
-        """The lines that have a token. Raises as `sentence_blocks`, and for a file without a token."""
+        """The lines with tokens. Raises the errors of `sentence_blocks`, and one for a file without tokens."""
         counts: Counter[int] = Counter()
         for group in self._groups():
             for piece, lines in sentence_blocks(group, self.end_of_sentence.encode(), self.max_sentences):
@@ -114,7 +114,7 @@ class Corpus:
         """
         Count each token of the stream: the words in the order in which they first appear, then the boundary.
 
-        Raises as `sentences`.
+        Raises the errors of `sentences`.
         """
         counts: Counter[bytes] = Counter()
         sentences: Counter[int] = Counter()
@@ -135,10 +135,10 @@ class Corpus:
 
         words : `WordIds`
         folder : `str`, optional
-            Where the ids are written: a file `00000.ids` and so on of little-endian 32-bit integers for each group.
-            Without it they are in the groups.
+            The folder for the ids: one file of little-endian 32-bit integers (`00000.ids` and so on) per group. By
+            default the groups hold them in memory.
 
-        Raises as `sentences`, and for a text without any token.
+        Raises the errors of `sentences`, and one for a text without tokens.
         """
         tokens: Counter[int] = Counter()
         function = partial(_encode_group, words, self.end_of_sentence.encode(), self.max_sentences, folder)
@@ -208,6 +208,6 @@ def _encode_group(
 
 
 def _progress(activity: str, files: Sequence[str]) -> tqdm:
-    """A bar over the bytes of the text."""
+    """A progress bar over the bytes of the text."""
     name = f"{activity} {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
     return Tqdm.tqdm(total=sum(map(os.path.getsize, files)), unit="B", unit_scale=True, desc=name)

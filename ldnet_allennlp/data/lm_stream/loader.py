@@ -1,4 +1,4 @@
-"""Trains and evaluates language models on one long stream of tokens, in windows."""
+"""Data loader for language models: one long stream of tokens, in windows."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -29,7 +29,7 @@ Window = tuple[numpy.ndarray, numpy.ndarray]
 
 
 class TokenCounts(Instance):
-    """The token counts of a whole text, from which a vocabulary is made without millions of instances."""
+    """The token counts of a whole text, for a vocabulary without millions of instances."""
 
     def __init__(self, namespace: str, counts: dict[str, int]) -> None:
         super().__init__({})
@@ -50,21 +50,20 @@ class LmStreamLoader(DataLoader):
     side, `sequence_length` tokens at a time: truncated backpropagation through time with hidden states that a
     `stateful` contextualizer carries from window to window. Every token is a target exactly once.
 
-    The text becomes ids, 4 bytes a token; no `Instance` is made. They are kept in memory, or, with `shards`, on disk,
-    where the next run finds them; then memory does not grow with the text. AllenNLP's `vocabulary` options
-    (`min_count`, `max_vocab_size`, `from_files` and so on) work, and the vocabulary is sorted by falling frequency, as
-    the adaptive softmax requires.
+    The text becomes ids, 4 bytes per token, without any `Instance`. They are stored in memory or, with `shards`, on
+    disk for later runs; memory then does not grow with the text. AllenNLP's `vocabulary` options (`min_count`,
+    `max_vocab_size`, `from_files` and so on) work, and the vocabulary is sorted by falling frequency, as the adaptive
+    softmax requires.
 
-    In distributed training each process reads `batch_size` rows of its own: two processes do what one does with twice
-    the batch size.
+    In distributed training, each process reads separate `batch_size` rows: two processes are equivalent to one with
+    twice the batch size.
 
     A batch is `{"source": {"tokens": {"tokens": (B, T)}}, "targets": (B, T), "first_window": bool, "direction": str}`.
-    Rows that end within the last window are padded with 0. `first_window` says that the hidden states must start anew.
-    With the direction "both" there are `backward_source` and `backward_targets` as well, and the batch's direction is
-    "bidirectional".
+    Rows that end within the last window are padded with 0. `first_window` resets the hidden states. With the direction
+    "both", batches also have `backward_source` and `backward_targets`, and their direction is "bidirectional".
 
-    The loader of the original LD-Net (`LargeDataset`) drops tokens that do not fill a window, and starts anew at each
-    file.
+    The loader of the original LD-Net (`LargeDataset`) drops tokens that do not fill a window, and resets the states at
+    each file.
 
     Registered as a `DataLoader` with name "lm_stream".
 
@@ -76,36 +75,35 @@ class LmStreamLoader(DataLoader):
         A file, a glob, a directory, or a list of these, from the config's `train_data_path` and so on.
     batch_size : `int`
         The rows B of a batch. The published language models use 128. In an evaluation, fewer rows mean fewer tokens
-        that are predicted without a context; 1 is exact, and slow.
+        without context; 1 is exact but slow.
     sequence_length : `int`
         The steps T of a window. The published language models use 20.
     direction : `str`, optional (default = `"forward"`)
-        The model's direction, "forward" or "backward", or "both" for a bidirectional model. A backward window is given
-        in its natural order, and the model reverses it. "both" gives the windows that a forward and a backward loader
-        would give at the same time, of the same rows.
+        The model's direction, "forward" or "backward", or "both" for a bidirectional model. A backward window is in
+        natural order, and the model reverses it. "both" combines the windows of a forward and a backward loader over
+        the same rows.
     shuffle : `bool`, optional (default = `False`)
-        Whether the files are read in another order in each epoch. Each file stays contiguous; with `shards`, the pieces
-        of large files are shuffled as well (32 MiB of plain text, 16 million tokens of compressed text), unless each
-        file is a stream.
+        Whether to shuffle the files in each epoch. Each file stays contiguous; with `shards`, the pieces of large files
+        are shuffled as well (32 MiB of plain text, 16 million tokens of compressed text), unless each file is a stream.
     seed : `int`, optional (default = `13370`)
-        Decides that order, with the number of the epoch.
+        Seed of the shuffling, combined with the number of the epoch.
     one_stream_per_file : `bool`, optional (default = `False`)
-        Whether each file is a stream of its own, as in the original: it is cut into `batch_size` rows, and the hidden
-        states start anew with it. By default all files together are one stream.
+        Whether each file is a separate stream of `batch_size` rows, which resets the hidden states, as in the original.
+        By default all files form one stream.
     batches_per_epoch : `int`, optional
-        The number of batches of an epoch; the next epoch continues where this one stopped, with hidden states that
-        start anew. For training only.
+        The number of batches per epoch. The next epoch continues at the same position in the text, with reset hidden
+        states. For training only.
     max_batches : `int`, optional
         The maximum number of windows of the text to read.
     shards : `str`, optional
         A directory for the ids (4 bytes a token) and the word counts of any number of texts. Later runs and other
-        processes use them; they are made again when the text, the options or the vocabulary change, and the log gives
+        processes reuse them. They are rebuilt when the text, the options or the vocabulary change, and the log names
         the reason.
     num_workers : `int`, optional (default = `0`)
-        The number of processes that count the words and look them up. With 0 or 1, this one does. Each reads pieces of
-        plain text, or whole compressed files.
+        The number of processes that count and look up words (0 or 1: this process). Each reads pieces of plain text, or
+        whole compressed files.
 
-    Raises `ConfigurationError` for another reader or direction, for sizes below 1, for text that cannot be read, for
+    Raises `ConfigurationError` for any other reader or direction, for sizes below 1, for text that cannot be read, for
     shards that cannot be written, and for a vocabulary without the boundary token.
     """
 
@@ -168,12 +166,12 @@ class LmStreamLoader(DataLoader):
 
     @overrides
     def iter_instances(self) -> Iterator[Instance]:
-        """One object with the counts of all tokens, from which a `Vocabulary` can be made."""
+        """One object with the counts of all tokens, for a `Vocabulary`."""
         yield TokenCounts(NAMESPACE, count_tokens(self._corpus, self._shards))
 
     @overrides
     def index_with(self, vocab: Vocabulary) -> None:
-        """Look up all tokens. Those that the vocabulary lacks become its unknown token."""
+        """Look up all tokens. Words outside the vocabulary become the unknown token."""
         if self._vocab is vocab:
             return
         words = WordIds(vocab, self.reader.end_of_sentence)
@@ -236,7 +234,7 @@ class LmStreamLoader(DataLoader):
             ]
 
     def _pass(self, number: int, first: int, end: int) -> Iterator[tuple[bool, list[Window]]]:
-        """Windows of a pass over the text: whether a stream starts with them, and one for each direction."""
+        """Windows of a pass over the text: a flag for the start of a stream, and one window per direction."""
         order: Sequence[int] = range(len(self._units))
         if self.shuffle:
             order = numpy.random.RandomState([self.seed, number]).permutation(len(self._units)).tolist()

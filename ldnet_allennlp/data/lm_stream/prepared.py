@@ -1,4 +1,4 @@
-"""Files made from other files: made once, used by later runs until the sources or the settings change."""
+"""Build files from source files once, and reuse them until the sources or the settings change."""
 
 import json
 import logging
@@ -25,12 +25,12 @@ def prepare(
     folder: str, sources: Sequence[str], settings: dict[str, Any], make: Callable[[str], Any]
 ) -> tuple[Any, dict[str, BinaryIO]]:
     """
-    Make files from some source files, or open those of an earlier run if nothing has changed since.
+    Build files from source files, or open those of an earlier run if nothing has changed.
 
-    The index is written last and renamed into place, so an interrupted run leaves nothing that looks finished. One
-    process at a time makes files in a folder; others wait, and then use them. Processes that read an older version
-    keep reading it. Sources count as unchanged if their sizes and times of change are the same; the files that were
-    made are checked by their sizes and CRC-32.
+    The index is written last and renamed into place, so an interrupted run leaves no complete result. One process at a
+    time builds files in a folder; others wait and then use them. Processes that read an older version keep reading it.
+    Sources count as unchanged if their sizes and modification times are the same; the built files are checked by size
+    and CRC-32.
 
     # Parameters
 
@@ -38,16 +38,17 @@ def prepare(
         Created if it does not exist.
     sources : `Sequence[str]`
     settings : `dict[str, Any]`
-        What else the result depends on, as JSON; the names are those of the log.
+        All other settings that affect the result, as JSON, with names for the log.
     make : `Callable[[str], Any]`
-        Writes files into the directory that it is given; returns what the index keeps, as JSON.
+        Writes files to the given directory and returns the JSON content of the index.
 
     # Returns
 
     `tuple[Any, dict[str, BinaryIO]]`
-        What `make` returned, and its files by name, open for reading.
+        The result of `make`, and its files by name, open for reading.
 
-    Raises `ConfigurationError` if the folder cannot be written (a full disk), or if a source changes meanwhile.
+    Raises `ConfigurationError` if the folder cannot be written (for example, on a full disk), or if a source changes
+    meanwhile.
     """
     facts = _facts(sources, settings)
     with suppress(_Unusable):
@@ -68,7 +69,7 @@ def prepare(
 
 
 class _Unusable(Exception):
-    """The reason why the files of an earlier run cannot be used."""
+    """The reason for not reusing the files of an earlier run."""
 
 
 def _facts(sources: Sequence[str], settings: dict[str, Any]) -> dict[str, Any]:

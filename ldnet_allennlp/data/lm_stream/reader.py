@@ -1,4 +1,4 @@
-"""Text for language models, one sentence a line."""
+"""Dataset reader for language model text, one sentence per line."""
 
 import re
 from collections.abc import Iterable
@@ -17,12 +17,12 @@ from ldnet_allennlp.data.lm_stream.corpus import Corpus
 @DatasetReader.register("lm_stream")
 class LmStreamReader(DatasetReader):
     """
-    Reads text for language models: one sentence a line, tokens separated by ASCII white space (a non-breaking space
+    Reads text for language models: one sentence per line, tokens separated by ASCII white space (a non-breaking space
     stays inside its token). Plain text, gzip, bzip2, xz or Zstandard; a file, a glob, a directory, or a list of these.
     Lines without a token are skipped.
 
-    The "lm_stream" data loader trains on windows of one long stream and makes no `Instance`. With AllenNLP's other
-    loaders, and for prediction, each sentence is an `Instance` with the field
+    The "lm_stream" data loader reads windows of one long stream, without any `Instance`. With AllenNLP's other loaders,
+    and for prediction, each sentence is an `Instance` with the field
 
     `source` : `TextField`
         The sentence with a boundary token before and after it: a language model of either direction reads a boundary
@@ -33,9 +33,9 @@ class LmStreamReader(DatasetReader):
     # Parameters
 
     token_indexers : `Dict[str, TokenIndexer]`, optional (default = `{"tokens": SingleIdTokenIndexer()}`)
-        The language model takes its targets from "tokens". The "lm_stream" data loader needs the default.
+        The targets of the language model come from "tokens". The "lm_stream" data loader requires the default.
     end_of_sentence : `str`, optional (default = `"<eos>"`)
-        The boundary token, after each sentence of the stream. The text itself must not hold it.
+        The boundary token, after each sentence of the stream. The text must not contain it.
 
     `max_instances` limits the number of lines, for the data loader as well.
     """
@@ -58,7 +58,7 @@ class LmStreamReader(DatasetReader):
     def check_stream_indexers(self) -> None:
         """
         Raise `ConfigurationError` if the indexers differ from the default, the only ones that the "lm_stream" data
-        loader can do without instances.
+        loader supports.
         """
         indexer = self.token_indexers.get("tokens")
         if (
@@ -73,7 +73,7 @@ class LmStreamReader(DatasetReader):
             )
 
     def corpus(self, data_path: PathOrPaths, num_workers: int = 0) -> Corpus:
-        """The text as a stream of tokens; arguments as of `Corpus`."""
+        """The text as a stream of tokens; see `Corpus` for the arguments."""
         return Corpus(data_path, self.end_of_sentence, self.max_instances, num_workers)
 
     @overrides(check_signature=False)
@@ -91,7 +91,7 @@ class LmStreamReader(DatasetReader):
         sentence : `Union[str, List[str]]`
             The tokens, or a text in which ASCII white space separates them.
 
-        Raises `ConfigurationError` for a token that is no text, cannot be written as UTF-8, or is the boundary token.
+        Raises `ConfigurationError` for a token that is not a string, is not valid UTF-8, or equals the boundary token.
         """
         if isinstance(sentence, str):
             # As `bytes.split` does: a non-breaking space is part of a word.

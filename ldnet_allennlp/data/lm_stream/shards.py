@@ -1,4 +1,4 @@
-"""The counts and the ids of a text, in memory or on disk, where later runs find them."""
+"""Counts and ids of a text, in memory or on disk for later runs."""
 
 import os
 import re
@@ -15,8 +15,8 @@ COUNTS = "counts.txt"
 
 class StoredIds:
     """
-    Successive ids in a file, of which only the slice that is asked for is mapped into memory. An open file stays the
-    same when another one takes its name.
+    Successive ids in a file; only the requested slice is mapped into memory. An open file stays valid when another file
+    replaces it.
     """
 
     def __init__(self, file: BinaryIO, start: int, length: int) -> None:
@@ -52,7 +52,7 @@ class EncodedText(NamedTuple):
 
 
 def count_tokens(corpus: Corpus, directory: str | None) -> dict[str, int]:
-    """`corpus.count_tokens()`, from the directory if an earlier run has counted."""
+    """`corpus.count_tokens()`, or the stored counts of an earlier run."""
     if directory is None:
         return corpus.count_tokens()
 
@@ -72,15 +72,15 @@ def count_tokens(corpus: Corpus, directory: str | None) -> dict[str, int]:
 
 def encode(corpus: Corpus, words: WordIds, directory: str | None) -> EncodedText:
     """
-    The ids of a text: in memory, or in the directory, where an earlier run may have left them.
+    The ids of a text: in memory, or in the directory, where later runs reuse them.
 
     # Parameters
 
     corpus : `Corpus`
     words : `WordIds`
     directory : `str`, optional
-        Holds any number of texts, each in folders named after its files: loaders of both directions share them, and
-        another vocabulary replaces the ids (but not the counts).
+        Stores any number of texts, each in folders named after its files. Loaders of both directions share them. A
+        different vocabulary replaces the ids, but not the counts.
     """
     files: list[list[Ids]] = [[] for _ in corpus.files]
     num_unknown = 0

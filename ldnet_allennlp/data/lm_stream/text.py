@@ -1,4 +1,4 @@
-"""The files of a text for language models, the pieces in which processes read them, and their sentences."""
+"""Files of a text for language models, their pieces for parallel reading, and their sentences."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -37,7 +37,7 @@ def text_files(data_path: PathOrPaths) -> list[str]:
     data_path : `PathOrPaths`
         A file, a glob, a directory (its files without hidden ones and subdirectories), or a list of these.
 
-    Raises `ConfigurationError` if there is no such file, or if a file is named twice.
+    Raises `ConfigurationError` if no file matches, or if a file is named twice.
     """
     paths: list[PathOrPaths] = []
     for path in [data_path] if isinstance(data_path, (str, os.PathLike)) else data_path:
@@ -54,8 +54,8 @@ def text_files(data_path: PathOrPaths) -> list[str]:
 
 def text_pieces(files: Sequence[str], size: int = PIECE_SIZE) -> list[list[TextPiece]]:
     """
-    Divide a text into groups of about `size` bytes: one piece of a large file, cut after a line, or several small
-    files. Compressed files are not cut. More than 16 GiB of text have larger pieces.
+    Divide a text into groups of about `size` bytes: a piece of a large file, split at a line end, or several small
+    files. Compressed files are not split. Texts of more than 16 GiB have larger pieces.
     """
     groups: list[list[TextPiece]] = []
     room = 0
@@ -82,20 +82,20 @@ def sentence_blocks(
     on_read: Callable[[int], None] | None = None,
 ) -> Iterator[tuple[TextPiece, list[bytes]]]:
     """
-    Read the lines that have a token, some at a time, with their piece. Each piece comes at least once.
+    Read the lines with tokens in blocks, each with its piece. Each piece appears at least once.
 
     # Parameters
 
     pieces : `Sequence[TextPiece]`
     boundary : `bytes`
-        The boundary token, which no line may hold.
+        The boundary token, which no line may contain.
     max_sentences : `int`, optional
         Stop after this number of lines.
     on_read : `Callable[[int], None]`, optional
         As in `line_blocks`.
 
-    Raises `ConfigurationError`, with the file and the line, for text that is not UTF-8, for the boundary token, and for
-    what `line_blocks` refuses.
+    Raises `ConfigurationError`, with the file and the line, for text that is not UTF-8, for the boundary token, and in
+    the cases of `line_blocks`.
     """
     left = max_sentences
     for piece in pieces:
@@ -141,7 +141,7 @@ def _check(lines: list[bytes], piece: TextPiece, number: int, boundary: bytes) -
 
 
 def _cuts(path: str, size: int) -> Iterator[int]:
-    """The positions at which a file is cut: after the first line end behind each `size` bytes."""
+    """The positions for splitting a file: after the first line end beyond each `size` bytes."""
     if is_compressed(path):
         return
     num_bytes = os.path.getsize(path)

@@ -1,4 +1,4 @@
-"""Cuts one long stream of token ids into the windows of truncated backpropagation through time."""
+"""Windows of a long stream of token ids, for truncated backpropagation through time."""
 
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ TOKENS_AT_ONCE = 4096
 
 class TokenStream:
     """
-    Several arrays of token ids read as one stream, after one more token. Only slices that are asked for are copied.
+    Arrays of token ids as one stream, after an initial token. Copies only the requested slices.
 
     # Parameters
 
     first : `int`
-        The id of the first token: the boundary, which gives the first word its context.
+        The id of the first token: the boundary, as context of the first word.
     pieces : `Sequence[Any]`
-        Arrays of shape (n,), or objects with a length that give an array for a slice.
+        Arrays of shape (n,), or objects with a length and array slices.
     """
 
     def __init__(self, first: int, pieces: Sequence[Any]) -> None:
@@ -54,8 +54,8 @@ class StreamWindows:
     Rows differ in length by at most one, so all windows but the last are full. In the last one a row may have fewer
     tokens, followed by ids and targets of 0 (padding).
 
-    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows where B * T divides N, and drops
-    the rest of the stream otherwise.
+    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows if B * T divides N, and otherwise
+    drops the rest of the stream.
 
     # Parameters
 
@@ -66,11 +66,11 @@ class StreamWindows:
     sequence_length : `int`
         The steps T of a window.
     backward : `bool`, optional (default = `False`)
-        Whether each row is read from its end to its start: its first window has its last tokens, and the target of a
-        token is the one before it. Within a window the tokens stay in their natural order.
+        Whether to read each row from its end to its start: the first window has the last tokens, and the target of a
+        token is the previous one. Within a window, tokens stay in natural order.
     rank, world_size : `int`, optional (default = `0`, `1`)
-        This process and the number of processes, each of which reads `batch_size` rows of its own. All have the same
-        number of windows; a row without tokens left is padding.
+        This process and the number of processes. Each reads separate `batch_size` rows. All have the same number of
+        windows; finished rows are padding.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class StreamWindows:
         return self.windows()
 
     def windows(self, first: int = 0) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        """As iterating, from window `first` on; earlier windows are not read."""
+        """Iterate from window `first` on, without reading earlier windows."""
         steps = self._steps
         most = max(1, TOKENS_AT_ONCE // steps)
         for done in range(first, self._full_windows, most):
@@ -117,7 +117,7 @@ class StreamWindows:
             yield self._window(self._tokens(self._full_windows * steps, self._last_steps))
 
     def _tokens(self, done: int, steps: int) -> numpy.ndarray:
-        """What each row reads after `done` steps, and the target of its last token: shape (B, steps + 1)."""
+        """The next tokens of each row after `done` steps, with one target more: shape (B, steps + 1)."""
         tokens = numpy.full((len(self._rows), steps + 1), PADDING, dtype=numpy.int64)
         for row, (start, end) in enumerate(self._rows):
             count = min(steps, end - start - done)

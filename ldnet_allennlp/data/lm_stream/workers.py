@@ -1,4 +1,4 @@
-"""Tasks in several processes: results in the order of the tasks, memory for a few of them."""
+"""Run tasks in several processes, with results in order and bounded memory."""
 
 import multiprocessing
 import os
@@ -28,14 +28,13 @@ def run_tasks(
     # Parameters
 
     function : `Callable[[Any, OnProgress], Any]`
-        Pickled on systems other than Linux, as tasks and results always are.
+        Pickled on systems other than Linux. Tasks and results are always pickled.
     tasks : `Sequence[Any]`
     num_workers : `int`
-        The number of processes, each of which has at most two tasks at a time. With 0 or 1, this process does the
-        tasks itself.
+        The number of processes, each with at most two tasks at a time. With 0 or 1, this process runs the tasks itself.
     on_progress : `OnProgress`
 
-    Raises what `function` raises, for the first task in order that fails, and `RuntimeError` if a process dies.
+    Raises the error of the first task (in order) that fails, and `RuntimeError` if a process dies.
     """
     num_workers = min(num_workers, len(tasks))
     if num_workers < 2:
@@ -65,7 +64,7 @@ def run_tasks(
 
 
 class _Worker:
-    """What a process of the pool keeps between tasks."""
+    """State of a pool process between tasks."""
 
     function: Callable[[Any, OnProgress], Any]
     stop: Any
@@ -90,7 +89,7 @@ class _Worker:
 
 
 def _exit_with_parent() -> None:
-    """The pool's processes would wait forever for a parent that was killed."""
+    """Exit with the parent, because the pool's processes otherwise wait forever for a killed parent."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

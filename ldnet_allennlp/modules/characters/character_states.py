@@ -12,16 +12,16 @@ class CharacterStates(NamedTuple):
     """
     States of both character networks at the word boundaries, before dropout, highway layers and projection.
 
-    A language model on top of them predicts the next word from `forward[:, t]`, which has read the words up to word t
-    and the space after it, and the previous word from `backward[:, t]`, which has read the words from the last one back
-    to word t. At the end position the backward network has read nothing but the marker.
+    A language model on top of them predicts the next word from `forward[:, t]`, the state after word t and its space,
+    and the previous word from `backward[:, t]`, the state after the words from the last one back to word t. At the end
+    position the backward network has read only the marker.
 
     # Parameters
 
     forward, backward : `torch.Tensor`
         Shape (B, T, H), zero where `mask` is false; (B, T + 1, H) with an appended end position.
     mask : `torch.BoolTensor`
-        Shape (B, T) or (B, T + 1): where there is a word or an end position.
+        Shape (B, T) or (B, T + 1): true at words and end positions.
     """
 
     forward: torch.Tensor
@@ -29,7 +29,7 @@ class CharacterStates(NamedTuple):
     mask: torch.Tensor
 
     def is_end(self) -> torch.Tensor:
-        """Which positions are end positions, if the states have them: the last of each sentence. (B, T or T + 1)"""
+        """The end positions, (B, T or T + 1), if the states have them: the last position of each sentence."""
         remaining = self.mask.long().flip(1).cumsum(1).flip(1)  # positions from here to the end
         return self.mask & (remaining == 1)
 
@@ -47,7 +47,7 @@ _RECORDINGS: ContextVar[dict[int, list[CharacterStates]] | None] = ContextVar(
 
 @contextmanager
 def recording_states(module: torch.nn.Module) -> Iterator[list[CharacterStates]]:
-    """While the context lasts, the calls of a module in this thread add their states to the list that it yields."""
+    """Context that yields a list; calls of a module in this thread add their states to it."""
     states: list[CharacterStates] = []
     token = _RECORDINGS.set({**(_RECORDINGS.get() or {}), id(module): states})
     try:
@@ -57,5 +57,5 @@ def recording_states(module: torch.nn.Module) -> Iterator[list[CharacterStates]]
 
 
 def recorded_states(module: torch.nn.Module) -> list[CharacterStates] | None:
-    """The list of a `recording_states` that is in force for a module; `None` without one."""
+    """The list of the active `recording_states` of a module; `None` without one."""
     return (_RECORDINGS.get() or {}).get(id(module))

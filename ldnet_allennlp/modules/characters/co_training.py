@@ -25,11 +25,11 @@ class CoTrainingLoss(NamedTuple):
     # Parameters
 
     loss : `torch.Tensor`
-        A scalar: the part of the tagger's loss.
+        A scalar: the term of the tagger's loss.
     negative_log_likelihood : `torch.Tensor`
         A scalar: the sum over the targets of both directions, in nats.
     num_targets : `int`
-        How many targets both directions have together.
+        The number of targets in both directions together.
     """
 
     loss: torch.Tensor
@@ -42,17 +42,17 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
     Adds a word-prediction loss on a tagger's character LSTMs during training, as in LM-LSTM-CRF (Liu et al. 2018, arXiv
     1709.04109; `train_wc.py` of the original): the forward network predicts the next word from its state at the space
     after each word, the backward network the previous word from its state at each word's first character. Each
-    direction has highway layers of its own; both share one softmax, as in the original.
+    direction has separate highway layers; both share one softmax, as in the original.
 
     In a sentence of L words each direction has L targets. The forward network predicts words 2 to L, and the end of the
     sentence after the last one; the backward network predicts word L after the sentence marker, then words L - 1 to 1.
-    (The original also predicts the end at every padded position; here padding has no part in the loss.) The loss is
+    (The original also predicts the end at every padded position; here the loss ignores padding.) The loss is
 
         lambda_0 * (mean of the forward targets' -log p + mean of the backward targets' -log p)
 
-    Evaluation and prediction compute none of this. The tagger and this loss share one pass of the networks.
+    Evaluation and prediction skip this loss. The tagger and the loss share one pass of the networks.
 
-    Highway layers are AllenNLP's, y = g * x + (1 - g) * relu(A x), the original's with the gate's sign turned; their
+    Highway layers are AllenNLP's, y = g * x + (1 - g) * relu(A x), which negates the gate of the original's; their
     gates start open (bias 1).
 
     # Parameters
@@ -60,12 +60,12 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
     vocab : `Vocabulary`
         Set by the tagger.
     text_field_embedder : `TextFieldEmbedder`
-        The tagger's, which contains the character networks. It does not become a part of this module.
+        The tagger's embedder with the character networks. It does not become a submodule.
     embedder : `str`, optional (default = `"token_characters"`)
         The key of the `sentence_character_lstm` among the token embedders.
     indexer : `str`, optional (default = `"tokens"`)
-        The key of the indexer (type `single_id`) that gives the words to predict. The words of its namespace are
-        the softmax's: `lowercase_tokens` and the vocabulary's `min_count` determine them.
+        The key of the indexer (type `single_id`) that gives the words to predict. The words of its namespace are the
+        softmax classes, so `lowercase_tokens` and the vocabulary's `min_count` determine them.
     namespace : `str`, optional
         That indexer's namespace, by default the indexer's key.
     lambda_0 : `float`, optional (default = `1.0`)
@@ -83,13 +83,13 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
     # Raises
 
     ConfigurationError
-        When a number is out of range; when there is no such embedder, or no word in the namespace; and when there
-        are cutoffs, but the ids are not in the order of the words' frequencies, as in a vocabulary that was
-        extended. (This is seen only where the vocabulary was just counted.)
+        If a number is out of range, if the embedder is missing, if the namespace has no words, or if there are cutoffs
+        but the ids are not sorted by frequency, as in an extended vocabulary. (The last check requires a vocabulary
+        with counts.)
 
     A vocabulary that takes words from a file of vectors (`pretrained_files`, `min_pretrained_embeddings`) lists all of
-    them after the words of the training data, and the softmax would have them as classes; a warning names this. Give
-    the words to predict an indexer with a namespace of its own and an embedder of type `empty`, as in
+    them after the words of the training data, and they become softmax classes, too; a warning reports this. To avoid
+    it, give the target words an indexer with a separate namespace and an embedder of type `empty`, as in
     `training_config/lm_lstm_crf.jsonnet`.
     """
 
@@ -128,10 +128,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         )
 
     def recording(self, text_field_embedder: TextFieldEmbedder) -> ContextManager[List[CharacterStates]]:
-        """
-        A context for one call of the embedder, which then leaves the states of its character networks in the
-        list that the context gives.
-        """
+        """Context for one call of the embedder, which adds the states of its character networks to the yielded list."""
         return self._character_networks(text_field_embedder).recording()
 
     def forward(self, states: CharacterStates, tokens: TextFieldTensors) -> CoTrainingLoss:
@@ -139,9 +136,10 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         # Parameters
 
         states : `CharacterStates`
-            With end positions, as `recording` gives them.
+            With end positions, from `recording`.
         tokens : `TextFieldTensors`
-            The tokens of the states. Words that the vocabulary gained after the softmax was made count as unknown.
+            The tokens of the states. Words added to the vocabulary after the construction of the softmax count as
+            unknown.
         """
         words = self._words(states, tokens)
         kept = states.mask
@@ -160,7 +158,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         return CoTrainingLoss(self.lambda_0 * total / max(first.numel(), 1), total, targets.numel())
 
     def multiply_adds(self, characters_per_word: float) -> float:
-        """0: predictions do not use this part."""
+        """0, because predictions skip this part."""
         return 0.0
 
     def _character_networks(self, text_field_embedder: TextFieldEmbedder) -> SentenceCharacterLstm:

@@ -1,4 +1,4 @@
-"""The characters of a batch of sentences, packed into strings for the networks of `SentenceCharacterLstm`."""
+"""Characters of a batch of sentences, packed into strings for `SentenceCharacterLstm`."""
 
 import math
 from typing import List, NamedTuple, Optional, Tuple
@@ -18,24 +18,23 @@ STEPS, SENTENCES = 8, 4
 
 class CharacterStrings(NamedTuple):
     """
-    The strings of B sentences in both reading directions, and where each of T words is read.
+    The strings of B sentences in both reading directions, with the read position of each of T words.
 
-    Every sentence has a string of its S characters and spaces with a sentence marker beside it: after it in
-    the forward string, before it in the backward string. Sentences are sorted by falling length and stand
-    side by side, step after step, as in a `PackedSequence`; but the number of sentences changes only from one
-    segment to the next. A place in this layout is called a slot; N is the number of slots, and slots after a
-    string's end hold markers.
+    The string of a sentence has its S characters and spaces and a sentence marker: at the end of the forward string, at
+    the start of the backward string. Sentences are sorted by falling length and stored step by step, as in a
+    `PackedSequence`, but the number of sentences changes only between segments. A slot is a position in this layout. N
+    is the number of slots; slots after a string's end hold markers.
 
     # Parameters
 
     forward_codes, backward_codes : `torch.LongTensor`
         Shape (N,): a character's id, `SPACE` or `MARKER`.
     segments : `List[Tuple[int, int]]`
-        For each segment its number of steps and of sentences; the products add up to N.
+        The numbers of steps and sentences of each segment; the products sum to N.
     forward_slots, backward_slots : `torch.LongTensor`
-        Shape (B, T): the slot of the state that represents the word; 0 where there is none.
+        Shape (B, T): the slot of the state that represents the word; 0 at padding.
     mask : `torch.BoolTensor`
-        Shape (B, T): whether there is a word or an end position.
+        Shape (B, T): true at words and end positions.
     """
 
     forward_codes: torch.Tensor
@@ -56,11 +55,11 @@ def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] 
     # Parameters
 
     token_characters : `torch.LongTensor`
-        Shape (B, T, C): character ids; 0 and below are padding. A row without a character is no word.
+        Shape (B, T, C): character ids; 0 and below are padding. A row without a character is not a word.
     end_position : `str`, optional (default = `None`)
-        `"append"`: the result has T + 1 positions, and the one after a sentence's last word is read at the
-        marker in both directions. `"last_token"`: the last word of every sentence is such a position itself;
-        its own characters are not read.
+        `"append"`: the result has T + 1 positions; the position after a sentence's last word is read at the marker in
+        both directions. `"last_token"`: the last word of every sentence is this position, and its characters are
+        ignored.
     """
     is_character = token_characters > 0  # (B, T, C)
     is_word = is_character.any(dim=2)  # (B, T)
@@ -101,7 +100,7 @@ def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] 
 
 
 def _end_positions(is_word: torch.Tensor, end_position: Optional[str]) -> torch.Tensor:
-    """Which positions, (B, T) or (B, T + 1), are ends of sentences; a sentence without words has none."""
+    """The end positions of sentences, (B, T) or (B, T + 1); a sentence without words has none."""
     batch_size, num_words = is_word.shape
     if end_position is None:
         return torch.zeros_like(is_word)
@@ -116,10 +115,7 @@ def _end_positions(is_word: torch.Tensor, end_position: Optional[str]) -> torch.
 def _reading_positions(
     is_character: torch.Tensor, is_word: torch.Tensor, is_end: torch.Tensor, sizes: torch.Tensor
 ) -> Tuple[torch.Tensor, torch.Tensor]:
-    """
-    Where in the forward and in the backward string each position is read, both of the shape of `is_end`; 0
-    where nothing is read.
-    """
+    """The read positions in the forward and in the backward string, both of the shape of `is_end`; 0 at padding."""
     word_sizes = is_character.sum(dim=2)  # (B, T)
     sizes = sizes.unsqueeze(1)  # (B, 1)
     spaces = (word_sizes + is_word).cumsum(dim=1) - 1  # (B, T), of the forward string
@@ -137,9 +133,8 @@ def _round_up(number: int, unit: int) -> int:
 
 def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tuple[int, int]]]:
     """
-    Where each sentence and each step goes, given the strings' lengths, (B,): the sentences' ranks by falling
-    length, (B,); the slot at which each step begins, (longest string,); and the segments, as in
-    `CharacterStrings`.
+    The layout for strings of these lengths, (B,): the sentences' ranks by falling length, (B,); the first slot of each
+    step, (longest string,); and the segments, as in `CharacterStrings`.
     """
     order = lengths.argsort(descending=True)
     ranks = torch.empty_like(order)
@@ -167,8 +162,8 @@ def run_segments(
 ) -> torch.Tensor:
     """
     Run a network over slots, (N, E), in the layout of `CharacterStrings`; returns its outputs, (N, H). Sentences that
-    have ended drop out at the next segment. A `PackedSequence` would give the same, but its backward pass on a CPU is
-    quadratic in the number of steps (13x slower at 200).
+    have ended drop out at the next segment. The result equals that of a `PackedSequence`, whose backward pass on a CPU
+    is quadratic in the number of steps (13x slower at 200).
     """
     outputs = []
     state = None

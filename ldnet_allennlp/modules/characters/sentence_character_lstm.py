@@ -1,4 +1,4 @@
-"""Character networks that run over whole sentences and are read at word boundaries."""
+"""Character LSTMs over whole sentences, read at word boundaries."""
 
 from contextlib import AbstractContextManager
 from typing import List, Optional
@@ -25,27 +25,27 @@ from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_mu
 @TokenEmbedder.register("sentence_character_lstm")
 class SentenceCharacterLstm(TokenEmbedder):
     """
-    Word vectors from two character networks that run over the whole sentence (Liu et al. 2018, arXiv 1709.04109;
-    LD-Net, arXiv 1804.07827). The forward network reads the words with a space after each; its state at the space
-    after a word represents that word. The backward network reads a sentence marker, then the same string from its end;
-    its state at a word's first character represents that word. The two states are concatenated, [forward; backward],
-    and pass dropout, highway layers and projection.
+    Word vectors from two character networks over the whole sentence (Liu et al. 2018, arXiv 1709.04109; LD-Net, arXiv
+    1804.07827). The forward network reads the words with a space after each; its state at the space after a word
+    represents that word. The backward network reads a sentence marker, then the same string from its end; its state at
+    a word's first character represents that word. The two states are concatenated, [forward; backward], and pass
+    dropout, highway layers and projection.
 
-    Reads the output of AllenNLP's `TokenCharactersIndexer` (type `characters`). Padding never changes a result. A token
-    without a character (an empty string) counts as padding: it adds no space to the string, and its vector is zero.
-    Memory and time follow the characters of the batch, plus at most a third, so one very long word does not make the
-    other sentences expensive.
+    Reads the output of AllenNLP's `TokenCharactersIndexer` (type `characters`). Padding never changes a result. An
+    empty token counts as padding: it adds no space to the string, and its vector is zero. Memory and time are
+    proportional to the characters of the batch, plus at most a third, so one very long word does not slow down the
+    other sentences.
 
     # Parameters
 
     vocab : `Vocabulary`, optional (default = `None`)
-        Gives the number of characters. Needed unless `num_embeddings` is given.
+        Determines the number of characters. Required without `num_embeddings`.
     vocab_namespace : `str`, optional (default = `"token_characters"`)
         The indexer's namespace. The embedding grows with it when a model is fine-tuned with a larger
         vocabulary.
     num_embeddings : `int`, optional (default = `None`)
-        The number of character ids, with padding and unknown, instead of the vocabulary's: for an indexer
-        whose ids are not the vocabulary's, as with `byte_encoding` (257 then).
+        The number of character ids, with padding and unknown, instead of the vocabulary's: for an indexer with other
+        ids, such as `byte_encoding` (257).
     embedding_dim : `int`, optional (default = `30`)
         Size of a character's vector.
     hidden_size : `int`, optional (default = `150`)
@@ -53,8 +53,7 @@ class SentenceCharacterLstm(TokenEmbedder):
     num_layers : `int`, optional (default = `1`)
         Layers in each direction; `dropout` applies between them.
     projection_dim : `int`, optional (default = `None`)
-        If given, a linear layer without activation brings the 2 H values to this size (the original's
-        `char_seq`).
+        If given, a linear layer without activation projects the 2 H values to this size (the original's `char_seq`).
     num_highway_layers : `int`, optional (default = `0`)
         Highway layers on the 2 H values; LM-LSTM-CRF has 1. The states that a language model reads
         (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has its own. They are AllenNLP's,
@@ -63,21 +62,21 @@ class SentenceCharacterLstm(TokenEmbedder):
     dropout : `float`, optional (default = `0.0`)
         On the 2 H values before highway layers and projection.
     embedding_dropout : `float`, optional (default = `0.0`)
-        On the characters' vectors, independently for both directions. The original has the same value here as
-        in `dropout`, and so has LM-LSTM-CRF.
+        On the characters' vectors, independently for both directions. The original and LM-LSTM-CRF use the same value
+        as for `dropout`.
     cell_type : `str`, optional (default = `"lstm"`)
         `lstm`, `gru` or `rnn` (tanh).
     end_position : `str`, optional (default = `None`)
-        The original gives each sentence one more position, read at the sentence marker in both directions: forward
-        after all the words, backward before them. `"append"` adds it after the last word, so the output has T + 1
-        positions (a sentence without words gets none). `"last_token"` uses the last token of each sentence, whatever
-        its characters, for text whose sentences end with a token of their own.
+        The original adds one position to each sentence, read at the sentence marker in both directions: forward after
+        all the words, backward before them. `"append"` adds it after the last word, so the output has T + 1 positions
+        (a sentence without words gets none). `"last_token"` uses the last token of each sentence and ignores its
+        characters, for text whose sentences end with a special token.
 
     # Raises
 
     ConfigurationError
-        When a size is not positive, a probability is not in [0, 1), a name is unknown, neither `vocab` nor
-        `num_embeddings` is given, or a character id lies outside the embedding.
+        If a size is not positive, a probability is not in [0, 1), a name is unknown, both `vocab` and `num_embeddings`
+        are missing, or a character id is outside the embedding.
     """
 
     def __init__(
@@ -180,9 +179,9 @@ class SentenceCharacterLstm(TokenEmbedder):
 
     def recording(self) -> AbstractContextManager[list[CharacterStates]]:
         """
-        Record states: while the context lasts, each call in this thread adds its states to the list that the context
-        gives, with end positions even if the constructor asks for none. The calls return the same vectors. A language
-        model and a tagger share one pass of the networks this way.
+        Context that yields a list; each call in this thread adds its states to it, always with end positions. The calls
+        return the same vectors as without the context. A language model and a tagger can so share one pass of the
+        networks.
         """
         return recording_states(self)
 
@@ -198,7 +197,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         token_characters : `torch.LongTensor`
             Shape (B, T, C), as in `forward`.
         end_position : `str`, optional (default = `None`)
-            As in the constructor, whose choice does not count here.
+            As in the constructor, whose value is ignored here.
         """
         if token_characters.dim() == 2 and token_characters.size(1) == 0:
             # What the indexer gives for a batch of empty texts.
@@ -237,12 +236,11 @@ class SentenceCharacterLstm(TokenEmbedder):
 
     def multiply_adds(self, characters_per_word: float) -> float:
         """
-        Multiply-adds for one word of `characters_per_word` characters (their mean over a corpus), as the
-        paper counts them: matrix products only, look-ups, biases and element-wise steps are free. Each
-        direction takes one step for each character and one for the space; a step costs, with 4, 3 or 1 gates,
-        gates * H * (E + H) in the first layer and gates * H * (H + H) in each later one. Each highway layer
-        is a product from 2 H to 4 H, the projection one from 2 H to D. The marker, once a sentence, is not
-        counted.
+        Multiply-adds for one word of `characters_per_word` characters (their mean over a corpus), as the paper counts
+        them: matrix products only, look-ups, biases and element-wise steps are free. Each direction takes one step for
+        each character and one for the space; a step costs, with 4, 3 or 1 gates, gates * H * (E + H) in the first layer
+        and gates * H * (H + H) in each later one. Each highway layer is a product from 2 H to 4 H, the projection one
+        from 2 H to D. The marker, one per sentence, is not counted.
         """
         step = rnn_multiply_adds(self.forward_rnn) + rnn_multiply_adds(self.backward_rnn)
         total = step * (characters_per_word + 1)

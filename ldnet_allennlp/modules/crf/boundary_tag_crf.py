@@ -1,4 +1,4 @@
-"""A CRF whose sentence boundaries are tags among the others, as in the original LD-Net."""
+"""CRF with sentence boundaries as ordinary tags, as in the original LD-Net."""
 
 from dataclasses import dataclass
 from typing import List, Optional, Tuple
@@ -12,7 +12,7 @@ from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalR
 
 @dataclass(frozen=True)
 class BoundaryTags:
-    """The ids of the two tags that stand for the boundaries of a sentence."""
+    """The ids of the two tags at the boundaries of a sentence."""
 
     start: int
     end: int
@@ -20,9 +20,9 @@ class BoundaryTags:
 
 class BoundaryTagCrf(FastConditionalRandomField):
     """
-    A CRF without start and end transitions of its own: the tag `start` stands before each sentence, the tag `end`
-    after it, and both are ordinary tags otherwise, also of words (`model_seq/crf.py` of the original LD-Net, with its
-    `<s>` and `<eof>`).
+    A CRF without separate start and end transitions: the tag `start` precedes each sentence, the tag `end` follows it,
+    and both are otherwise ordinary tags, even for words (`model_seq/crf.py` of the original LD-Net, with its `<s>` and
+    `<eof>`).
 
     # Parameters
 
@@ -31,7 +31,7 @@ class BoundaryTagCrf(FastConditionalRandomField):
     boundary_tags : `BoundaryTags`
         The two tags.
 
-    Raises `ConfigurationError` if a boundary tag is not below `num_tags`.
+    Raises `ConfigurationError` if a boundary tag is `num_tags` or above.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class BoundaryTagCrf(FastConditionalRandomField):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Leave the last step of each sentence out of emissions (B, T, N) and a mask (B, T). Its tag is fixed, so its
-        score is added to the last word's, whatever the tag of that: path scores stay what they are.
+        score is added to all tags of the last word. Path scores stay the same.
 
         Raises `ConfigurationError` for a sentence of one step.
         """

@@ -1,4 +1,4 @@
-"""AllenNLP's conditional random field, computed for a whole batch at once."""
+"""AllenNLP's conditional random field, vectorized over the batch."""
 
 import math
 from typing import Union
@@ -23,18 +23,18 @@ class FastConditionalRandomField(ConditionalRandomField):
     A drop-in replacement for AllenNLP's `ConditionalRandomField`: the same constructor, parameters (checkpoints load
     in both directions) and results, with a closed-form gradient.
 
-    All methods take scores `logits` (B, T, N) and a boolean `mask` (B, T), `None` for all steps. Masked steps are left
-    out: what remains of a row is one sequence, wherever its steps stand, and the content of masked cells (NaN
-    included) changes neither a result nor a gradient. A row without steps is the empty sequence: its log-likelihood is
-    0, and it decodes to `[]` with the score 0. Half-precision scores are computed in float32, also under autocast.
-    `tags` (B, T) are ids from 0 to N - 1, anything at masked steps. Wrong shapes raise `ValueError`.
+    All methods take scores `logits` (B, T, N) and a boolean `mask` (B, T), `None` for all steps. Masked steps are
+    skipped, at any position in the row, and the content of masked cells (NaN included) affects neither results nor
+    gradients. A row without steps is the empty sequence: its log-likelihood is 0, and it decodes to `[]` with score 0.
+    Half-precision scores are computed in float32, also under autocast. `tags` (B, T) are ids from 0 to N - 1, arbitrary
+    at masked steps. Wrong shapes raise `ValueError`.
 
     Differences from AllenNLP's class:
 
     * AllenNLP's loss reads the first step even if it is masked, reads the wrong last tag if steps in the middle are
       masked, and fails on a row without steps.
     * A forbidden transition is impossible, not scored -10000: scores of any size respect it, and `top_k` returns fewer
-      sequences where fewer are allowed. Only a sentence without any allowed sequence is decoded at -10000 for each
+      sequences where fewer are allowed. A sentence without any allowed sequence is decoded with -10000 for each
       forbidden transition.
     * Second derivatives raise a `RuntimeError`.
 
@@ -48,7 +48,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         The allowed transitions (from tag, to tag), from AllenNLP's `allowed_transitions`. Tag N is the start, N + 1
         the end. `None` allows all.
     include_start_end_transitions : `bool`, optional (default = `True`)
-        Whether the first and the last tag of a sentence have scores of their own.
+        Whether the first and the last tag of a sentence have start and end scores.
     """
 
     # Ids of tags that no decoded sequence contains, whatever the constraints.
@@ -84,7 +84,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         self, logits: torch.Tensor, mask: torch.Tensor | None = None, constrained: bool = False
     ) -> torch.Tensor:
         """
-        The log of the sum of exp(score) over all tag sequences, or, unlike in the loss, over the allowed ones: (B,),
+        The log of the sum of exp(score) over all tag sequences, or (unlike in the loss) over the allowed ones: (B,),
         differentiable, -inf where no sequence is allowed. exp(score - log_partition) is a sequence's probability.
         """
         return self._log_z(logits, self.scores(constrained), self._kept(logits, mask))
@@ -117,7 +117,7 @@ class FastConditionalRandomField(ConditionalRandomField):
     ) -> torch.Tensor:
         """
         The structured perceptron's loss (Collins 2002), a scalar: the score of the best tag sequence minus that of
-        `tags`, summed over the batch. The best sequence is that among all, as constraints do not apply to losses.
+        `tags`, summed over the batch. The best sequence ignores the constraints, which do not apply to losses.
         """
         kept, scores = self._kept(inputs, mask, tags), self.scores()
         best, _ = self._decode(inputs, scores, kept, top_k=1)
@@ -187,7 +187,7 @@ class FastConditionalRandomField(ConditionalRandomField):
     def _kept(
         self, logits: torch.Tensor, mask: torch.Tensor | None, tags: torch.Tensor | None = None
     ) -> KeptSteps:
-        """The steps that count. Checks the sizes."""
+        """The unmasked steps. Checks the sizes."""
         if logits.dim() != 3 or logits.size(2) != self.num_tags:
             raise ValueError(
                 f"Found logits of size {tuple(logits.size())}, expected (batch size, number of steps, "
@@ -204,7 +204,7 @@ class FastConditionalRandomField(ConditionalRandomField):
     def _log_z(
         self, logits: torch.Tensor, scores: Scores, kept: KeptSteps, step_weights: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`log_partition` (B,) of the kept steps, for `step_weights` (B, T) where there are any."""
+        """`log_partition` (B,) of the kept steps, with optional `step_weights` (B, T)."""
         logits, scores = _in_one_type(kept.to_front(logits), scores)
         if logits.numel() == 0:
             return logits.sum((1, 2))
@@ -249,7 +249,7 @@ class FastConditionalRandomField(ConditionalRandomField):
 
 
 def _in_one_type(logits: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, Scores]:
-    """All in the type to compute in: float32, or float64 where any of them is."""
+    """The tensors in the type of the computation: float64 if any of them is, else float32."""
     transitions, start, end = scores
     dtype = torch.promote_types(torch.promote_types(logits.dtype, transitions.dtype), torch.float32)
     return logits.to(dtype), (transitions.to(dtype), start.to(dtype), end.to(dtype))

@@ -1,15 +1,15 @@
 """
-The log-partition function of a linear-chain CRF, with its gradient in closed form (forward-backward).
+Log-partition function of a linear-chain CRF, with a closed-form gradient (forward-backward).
 
-Automatic differentiation through the T steps of the forward recursion stores and walks a graph over (B, N, N)
-tensors. The gradient, the marginal probabilities, costs one more recursion of the same kind instead. Both recursions
-exist in two forms:
+Automatic differentiation through the T steps of the forward recursion stores and walks a graph over (B, N, N) tensors.
+Instead, the gradient (the marginal probabilities) costs one more recursion of the same kind. Both recursions exist in
+two forms:
 
-* *Scaled*: in probability space, one (B, N) x (N, N) matrix product a step, scores relative to the step's highest
-  and probabilities renormalized at every step. Numbers below the smallest positive one, u, are lost. With M the
-  smallest of exp(transition), relative to the largest, what flows into a tag is at least M and what is lost before
-  it at most N * u / M: a relative error of N * u / M^2, whatever the scores. Where this is below the rounding error
-  of the data type, that type is used; where it is only below that of float64, float64.
+* *Scaled*: in probability space, one (B, N) x (N, N) matrix product per step, scores relative to the step's highest and
+  probabilities renormalized at every step. Numbers below the smallest positive one, u, are lost. Let M be the smallest
+  exp(transition), relative to the largest. The flow into a tag is at least M, and the loss before it at most N * u / M:
+  a relative error of N * u / M^2, for any scores. The data type is used if this is below its rounding error, and
+  float64 if it is below that of float64.
 * *Logarithmic*: logsumexp over (B, N, N). Slower, but right for any transitions, -inf (forbidden) included.
 """
 
@@ -39,7 +39,7 @@ def log_partition(
 
     emissions : `torch.Tensor`
         Scores (B, T, N), B and T at least 1, in float32 or float64; -inf forbids a tag. Cells beyond a sentence's
-        length may hold anything.
+        length are arbitrary.
     transitions : `torch.Tensor`
         (N, N), from the row's tag to the column's tag, of the same type as the emissions, like `start` and `end`.
     start, end : `torch.Tensor`
@@ -48,7 +48,7 @@ def log_partition(
         (B,), the number of steps of each sentence, `None` if all have T.
     step_weights : `torch.Tensor`
         (B, T). Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag sequences of the
-        steps up to t; the weights multiply these summands. `None` is 1 for each. They get no gradient.
+        steps up to t; the weights multiply these summands. `None` means 1 for each. They get no gradient.
     """
     result: torch.Tensor = _LogPartition.apply(emissions, transitions, start, end, lengths, step_weights)
     return result
@@ -107,7 +107,7 @@ class _LogPartition(torch.autograd.Function):
 
 
 class _NotDifferentiable(torch.autograd.Function):
-    """Raises where gradients in closed form are differentiated in turn: autograd would take the result for zero."""
+    """Raises an error on second derivatives of closed-form gradients, which autograd would treat as zero."""
 
     @staticmethod
     def forward(
@@ -124,7 +124,7 @@ class _NotDifferentiable(torch.autograd.Function):
 
 
 def _scaled_dtype(scores: torch.Tensor, transitions: torch.Tensor) -> torch.dtype | None:
-    """The type in which the scaled form is exact for scores (T, B, N) and transitions (N, N), `None` if none is."""
+    """The type in which the scaled form is exact for scores (T, B, N) and transitions (N, N), or `None`."""
     # NaN, which takes the logarithmic form, if no score of some step is finite.
     spread = float(transitions.max() - transitions.min() + 0.0 * scores.amax(2).sum())
     # Apple's GPUs have no float64.
@@ -138,7 +138,7 @@ def _scaled_dtype(scores: torch.Tensor, transitions: torch.Tensor) -> torch.dtyp
 def _forward_scaled(
     scores: torch.Tensor, transitions: torch.Tensor, dtype: torch.dtype
 ) -> tuple[torch.Tensor, _Tensors]:
-    """The increments of log Z (T, B) of scores (T, B, N), and what the backward recursion needs."""
+    """The increments of log Z (T, B) of scores (T, B, N), and the inputs of the backward recursion."""
     highest, highest_transition = scores.amax(2, keepdim=True), transitions.max()
     # exp2() on the CPU takes half the time of torch's exp(), and a fraction of it where that underflows.
     factors = scores.to(dtype).sub_(highest).mul_(1.0 / math.log(2.0)).exp2_()  # (T, B, N), at most 1
@@ -184,7 +184,7 @@ def _backward_scaled(
 
 
 def _forward_logarithmic(scores: torch.Tensor, transitions: torch.Tensor) -> tuple[torch.Tensor, _Tensors]:
-    """As `_forward_scaled`."""
+    """Like `_forward_scaled`, in the logarithmic form."""
     # Relative to the step's highest: scores of very different size would lose digits in the sums.
     highest = _finite(scores.amax(2, keepdim=True))  # (T, B, 1)
     forward = scores - highest  # becomes the log-probability of each tag given the steps so far
@@ -201,7 +201,7 @@ def _forward_logarithmic(scores: torch.Tensor, transitions: torch.Tensor) -> tup
 def _backward_logarithmic(
     seeds: torch.Tensor, forward: torch.Tensor, transitions: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """As `_backward_scaled`."""
+    """Like `_backward_scaled`, in the logarithmic form."""
     by_score = forward.exp().mul_(seeds.unsqueeze(2))  # (T, B, N)
     by_transition = torch.zeros_like(transitions)
     for t in range(len(forward) - 1, 0, -1):
@@ -214,5 +214,5 @@ def _backward_logarithmic(
 
 
 def _finite(tensor: torch.Tensor) -> torch.Tensor:
-    """-inf replaced by the lowest number: subtracted from -inf, that leaves -inf and not NaN."""
+    """The values with -inf replaced by the lowest number, so that -inf minus it is -inf and not NaN."""
     return tensor.clamp(min=torch.finfo(tensor.dtype).min)

@@ -1,4 +1,4 @@
-"""CRFs with label weights in their loss, as AllenNLP's, computed for a whole batch at once."""
+"""CRFs with label weights in the loss, like AllenNLP's, vectorized over the batch."""
 
 from typing import Dict, List, Optional, Tuple, Type
 
@@ -16,14 +16,14 @@ from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalR
 
 class _LabelWeighted(FastConditionalRandomField):
     """
-    What the variants share. Each also inherits from AllenNLP's variant, whose constructor is the next one. Decoding,
-    marginals and `log_partition` use no weights.
+    Base of the variants. Each also inherits from AllenNLP's variant, whose constructor is next in line. Decoding,
+    marginals and `log_partition` ignore the weights.
 
     # Parameters
 
     num_tags, constraints, include_start_end_transitions : as in `FastConditionalRandomField`
     label_weights : `List[float]`
-        One weight a tag.
+        One weight per tag.
     """
 
     label_weights: torch.Tensor
@@ -81,8 +81,8 @@ class FastConditionalRandomFieldWeightTrans(_LabelWeighted, ConditionalRandomFie
 
 class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFieldWeightLannoy):
     """
-    In the loss, what a step adds to the score and to log Z is multiplied by the weight of the step's tag (De Lannoy et
-    al. 2012, "Weighted conditional random fields for supervised interpatient heartbeat classification").
+    In the loss, the increments of the score and of log Z at a step are multiplied by the weight of the step's tag (De
+    Lannoy et al. 2012, "Weighted conditional random fields for supervised interpatient heartbeat classification").
     """
 
     @overrides
@@ -117,7 +117,7 @@ def build_crf(
 
     num_tags, constraints, include_start_end_transitions : as in `FastConditionalRandomField`
     label_weights : `List[float]`, optional (default = `None`)
-        One weight a tag, for the loss.
+        One weight per tag, for the loss.
     weight_strategy : `str`, optional (default = `None`)
         What the weights multiply: "emission" (also if `None`), "emission_transition" or "lannoy".
 

@@ -1,4 +1,4 @@
-"""Which steps of a batch count, and their masks."""
+"""Steps of a batch that count, and their masks."""
 
 from typing import NamedTuple
 
@@ -7,8 +7,8 @@ import torch
 
 class KeptSteps(NamedTuple):
     """
-    The steps of a batch that count: `lengths` (B,) is their number in each row, `None` if all do. `order` (B, T)
-    lists each row's steps with those that count in front, `None` if they stand there already.
+    The steps of a batch that count: `lengths` (B,) is their number in each row, `None` if all do. `order` (B, T) lists
+    each row's steps with those that count in front, `None` if they are in front already.
     """
 
     lengths: torch.Tensor | None
@@ -16,7 +16,9 @@ class KeptSteps(NamedTuple):
 
     @classmethod
     def from_mask(cls, mask: torch.Tensor) -> "KeptSteps":
-        """`mask` is (B, T), boolean. It is read on a CPU only: elsewhere that would wait for the device."""
+        """
+        `mask` is boolean, (B, T). Only a mask on the CPU is read, because reading it elsewhere waits for the device.
+        """
         if mask.device.type == "cpu":
             if bool(mask.all()):
                 return cls(None, None)

@@ -1,4 +1,4 @@
-"""The losses that a tagger can be trained with."""
+"""Training losses of taggers."""
 
 from collections.abc import Callable
 
@@ -48,7 +48,7 @@ def tagging_loss(
     logits : `torch.Tensor`
         (B, T, N)
     tags : `torch.Tensor`
-        (B, T). Ids below 0 are unseen labels, which are left out, or, with `allowed_tags`, partial labels.
+        (B, T). Ids below 0 are unseen labels, which are ignored, or, with `allowed_tags`, partial labels.
     mask : `torch.Tensor`
         (B, T)
     allowed_tags : `torch.Tensor`, optional
@@ -65,7 +65,7 @@ def tagging_loss(
 
 
 def check_loss(name: str, has_label_weights: bool, has_boundary_tags: bool) -> None:
-    """Raise `ConfigurationError` for an unknown loss and for options that it excludes."""
+    """Raise `ConfigurationError` for an unknown loss and for incompatible options."""
     if name not in TAGGING_LOSSES:
         raise ConfigurationError(
             f"The loss of an ldnet_tagger is one of {', '.join(TAGGING_LOSSES)}, but it is '{name}'."

@@ -1,11 +1,11 @@
 """
-The best tag sequences of a linear-chain CRF, for a whole batch at once.
+Best tag sequences of a linear-chain CRF, vectorized over the batch.
 
-`best_sequences` keeps the scores of the recursion only and recomputes each predecessor on the way back: an argmax
-over (B, N) a step instead of one over (B, N, N). `k_best_sequences` needs back-pointers.
+`best_sequences` keeps the scores of the recursion only and recomputes each predecessor on the way back: an argmax over
+(B, N) per step instead of (B, N, N). `k_best_sequences` needs back-pointers.
 
-Scores of -inf forbid a tag, a transition, a first or a last tag. A sequence returned with the score -inf does not
-exist, and its tags mean nothing.
+Scores of -inf forbid a tag, a transition, a first or a last tag. A sequence with the score -inf does not exist, and its
+tags are meaningless.
 """
 
 import math

@@ -28,21 +28,21 @@ class FrozenLanguageModel(torch.nn.Module):
     num_words : `int`
         The size of the vocabulary.
     boundary_id : `int`, optional
-        The id of the sentence boundary, which is read before the first word; `None` without one.
+        The id of the sentence boundary, read before the first word; `None` without one.
     boundary : `str`, optional
-        The boundary itself.
+        The boundary token.
     layers : `List[List[int]]`, optional
         The numbers of the layers before pruning, one list per direction.
     train_gates, requires_grad : `bool`
-        Whether the gates, and the language model itself, are trained.
+        Whether to train the gates, and the language model itself.
     mixture : `bool`
-        Whether a `StackedRnn` is read as a mixture of its layers, see `StackedLayers`.
+        Whether to read a `StackedRnn` as a mixture of its layers, see `StackedLayers`.
     unpruned_layers : `List[int]`, optional
-        How many layers each direction had before pruning; by default the highest number in `layers`.
+        The number of layers of each direction before pruning; by default the highest number in `layers`.
     embedding_dtype : `str`
-        How the word vectors are stored, see `WordVectors`.
+        The precision of the stored word vectors, see `WordVectors`.
 
-    Raises `ConfigurationError` if `layers` do not fit the encoder, and for a `mixture` without a `StackedRnn`.
+    Raises `ConfigurationError` if `layers` do not match the encoder, and for a `mixture` without a `StackedRnn`.
     """
 
     selection: Union[LayerSelection, StackedLayers]
@@ -107,7 +107,7 @@ class FrozenLanguageModel(torch.nn.Module):
         return self.selection.gates.dtype
 
     def is_fixed(self) -> bool:
-        """Return whether a sentence gets the same vectors in each epoch: nothing is trained, nothing dropped."""
+        """Return whether a sentence gets the same vectors in each epoch: no training, no dropout."""
         dropouts = (torch.nn.Dropout, LayerDropout)
         return not any(weight.requires_grad for weight in self.parameters()) and not any(
             isinstance(module, dropouts) and module.p > 0 for module in self.modules()
@@ -118,7 +118,7 @@ class FrozenLanguageModel(torch.nn.Module):
         return self.selection.get_output_dim()
 
     def describe(self) -> Dict[str, Any]:
-        """A `LanguageModelSource` that builds this model as it is now."""
+        """A `LanguageModelSource` that builds the current state of this model."""
         description: Dict[str, Any] = {
             "contextualizer": self.selection.encoder.describe(),
             "boundary": self.boundary,
@@ -144,7 +144,7 @@ class FrozenLanguageModel(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            The columns of the old output that the new output holds.
+            The columns of the old output in the new output.
 
         Raises `ConfigurationError` if a layer to keep does not exist.
         """
@@ -211,8 +211,7 @@ class FrozenLanguageModel(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (B, T, output size): the word vector and the layers at each token, the token itself being the
-            last one read; zeros at padded steps.
+            Shape (B, T, output size): the word vector and the layers after reading each token; zeros at padded steps.
         """
         self._check_weights()
         lengths = mask.sum(dim=1)

@@ -1,4 +1,4 @@
-"""The language models of an "ldnet" token embedder: their config sections, and how they are resolved."""
+"""Language models of an "ldnet" token embedder: their config sections and their resolution."""
 
 from typing import Any, Dict, List, Optional, Tuple, Union
 
@@ -30,17 +30,17 @@ class LanguageModelSource(FromParams):
     # Parameters
 
     pretrained_file : `str`, optional
-        The archive of an "adaptive_language_model" (or another `LanguageModel` of allennlp-models over a
-        plain word embedding) whose contextualizer is an "ld_rnn" or a "stacked_rnn": `model.tar.gz` or its
-        serialization directory. Needed in training only. AllenNLP leaves out keys of this name when it loads an
-        archive.
+        The archive of an "adaptive_language_model" (or another `LanguageModel` of allennlp-models over a plain word
+        embedding) whose contextualizer is an "ld_rnn" or a "stacked_rnn": `model.tar.gz` or its serialization
+        directory. Needed in training only: AllenNLP drops keys of this name when it loads an archive.
     contextualizer : `Seq2SeqEncoder`, optional
         The "ld_rnn" or "stacked_rnn" to build, for a model whose weights are loaded later. `ldnet-prune` writes it.
     boundary : `str`, optional
-        The sentence boundary that is read before the words of a sentence; with `pretrained_file`, the one the
-        language model was trained with is the default. An empty string stands for none.
+        The sentence boundary, read before the words of a sentence. With `pretrained_file`, the default is the boundary
+        of the language model's training. An empty string means none.
     layers : `List[List[int]]`, optional
-        The layers of the unpruned language model, from 0, that a pruned `contextualizer` kept: one list per stack.
+        The layers that a pruned `contextualizer` kept, numbered from 0 in the unpruned language model: one list per
+        stack.
     unpruned_layers : `List[int]`, optional
         The number of layers of each stack of the unpruned language model, for reports.
     mixture : `bool`, optional (default = `False`)
@@ -80,7 +80,7 @@ def resolve_sources(
     vocab: Vocabulary, namespace: str, sources: Dict[str, LanguageModelSource]
 ) -> Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]:
     """
-    Find out how each language model is built: from its archive, its config section, or the vocabulary.
+    Determine the architecture of each language model: from its archive, its config section, or the vocabulary.
 
     # Parameters
 
@@ -94,9 +94,9 @@ def resolve_sources(
     # Returns
 
     `Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]`
-        The architectures by direction, and the language models that were read from archives.
+        The architectures by direction, and the language models read from archives.
 
-    Raises `ConfigurationError` if a direction has none of the three, or if an archive holds another one.
+    Raises `ConfigurationError` if a direction has none of the three, or if an archive contains another direction.
     """
     stored = read_architecture(vocab, namespace) or {}
     architectures: Dict[str, Any] = {}
@@ -135,7 +135,7 @@ def namespace_of_words(vocab: Vocabulary, namespace: str, direction: str) -> str
 
 
 def boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:
-    """The id of a boundary in a namespace of words. Raises `ConfigurationError` if it is not one of the words."""
+    """The id of a boundary in a namespace of words. Raises `ConfigurationError` if it is missing."""
     if not boundary:
         return None
     if boundary not in vocab.get_token_to_index_vocabulary(namespace):
@@ -166,7 +166,7 @@ def stack_names(direction: str) -> List[str]:
 
 
 def build_contextualizer(description: Dict[str, Any]) -> Union[LdRnn, StackedRnn]:
-    """Build the "ld_rnn" or "stacked_rnn" that a `describe` returned, with new weights and without dropout."""
+    """Build the "ld_rnn" or "stacked_rnn" of a `describe` result, with new weights and without dropout."""
     encoder = Seq2SeqEncoder.from_params(Params(dict(description)))
     assert isinstance(encoder, READABLE)
     return encoder

@@ -1,4 +1,4 @@
-"""Contextual token vectors from frozen language models, with a gate for each of their layers."""
+"""Contextual token vectors from frozen language models, with one gate per layer."""
 
 from collections.abc import Mapping
 from typing import Any, Dict, List, Optional, Union
@@ -62,19 +62,18 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
     dropout : `float`, optional (default = `0.0`)
         Dropout on the layers before the projection. The published taggers use 0.5.
     lambda_0 : `float`, optional
-        The weight of the penalty of layer selection. A number, also 0, trains the gates; null (the default) leaves
-        them at 1. The penalty takes a model that adds it to its loss ("ldnet_tagger") and the "proximal" optimizer.
-        For a mixture of the layers of a "stacked_rnn" it is the weight of the mixture's regularizer, see
-        `StackedLayers`.
+        The weight of the penalty of layer selection. A number, also 0, trains the gates; null (the default) leaves them
+        at 1. The penalty requires a model that adds it to its loss ("ldnet_tagger") and the "proximal" optimizer. For a
+        mixture of the layers of a "stacked_rnn" it is the weight of the mixture's regularizer, see `StackedLayers`.
     lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
-        The layer budget: of all language models together, or of each direction (`{"forward": 2, "backward": 1}`). In
-        configs also under the name `max_layers`.
+        The layer budget: of all language models together, or of each direction (`{"forward": 2, "backward": 1}`).
+        Configs may also call it `max_layers`.
     max_multiply_adds : `float`, optional
         Instead of `lambda_1`: the budget of the language models with their projection in multiply-adds per word.
     over_budget_weight : `float`, optional (default = `1.0`)
         The weight of the penalty while over budget, see `LayerBudget`.
     requires_grad : `bool`, optional (default = `False`)
-        Whether the language models' own weights are trained, too. The published method never trains them.
+        Whether to train the weights of the language models, too. The published method never trains them.
     namespace : `str`, optional (default = `"ldnet"`)
         The prefix of the namespaces in the vocabulary; the indexer's `namespace` must be the same.
     cache : `str`, optional
@@ -83,11 +82,11 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         trainer "strict_gradient_descent" its validations; predictions do not. Trained gates, mixtures and language
         models cannot be cached.
     cache_dtype : `str`, optional (default = `"float32"`)
-        The cache's numbers: "float32", or "float16" for half the space.
+        The precision of the cache: "float32", or "float16" for half the space.
 
-    Raises `ConfigurationError` if there is no language model or one of the wrong direction or kind, if sizes do not
-    match, if `lambda_0` is negative, if the budget is negative, is given twice or cannot be met, or if there is a
-    `cache` of what is trained.
+    Raises `ConfigurationError` if a language model is missing or has the wrong direction or kind, if sizes do not
+    match, if `lambda_0` is negative, if the budget is negative, given twice or impossible to meet, or if a `cache` is
+    combined with trained parts.
     """
 
     language_models: Mapping[str, FrozenLanguageModel]
@@ -182,7 +181,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         token_ids : `torch.LongTensor`
             Shape (B, T), from the "ldnet" indexer; 0 is padding.
         backward_token_ids : `torch.LongTensor`, optional
-            Shape (B, T): the ids in the backward language model's vocabulary, if it has its own.
+            Shape (B, T): the ids in the backward language model's vocabulary, if it differs.
 
         # Returns
 
@@ -221,8 +220,8 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     def penalty(self) -> Optional[torch.Tensor]:
         """
-        The penalty of layer selection over all gates, plus `lambda_0` times the regularizers of the mixtures, a
-        scalar; `None` where there is no `lambda_0`.
+        The penalty of layer selection over all gates, plus `lambda_0` times the regularizers of the mixtures, a scalar;
+        `None` without `lambda_0`.
         """
         if self.lambda_0 is None:
             return None
@@ -244,7 +243,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         return kept
 
     def all_layers(self) -> Dict[str, List[int]]:
-        """Like `kept_layers`, whatever the gates."""
+        """Like `kept_layers`, for all values of the gates."""
         return {
             name: numbers
             for model in self.language_models.values()
@@ -258,9 +257,9 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         # Parameters
 
         keep : `Dict[str, List[int]]`, optional
-            In the form of `kept_layers()`, which is the default.
+            In the format of `kept_layers()`, which is the default.
 
-        Raises `ConfigurationError` if a layer to keep is not there.
+        Raises `ConfigurationError` if a layer to keep does not exist.
         """
         keep = self.kept_layers() if keep is None else keep
         check_layers_to_keep(self.all_layers(), keep)  # before anything is cut
@@ -278,10 +277,11 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     def fold_gates(self) -> None:
         """
-        Multiply each gate into the weights that read its layer, in place: the later layers' and the projection's.
-        The gates are 1 then, and the vectors are the same as before.
+        Multiply each gate into the weights that read its layer, in place: the later layers' and the projection's. The
+        gates become 1, and the vectors stay the same.
 
-        Raises `ConfigurationError` without a projection: the weights that read the layers are in another module then.
+        Raises `ConfigurationError` without a projection, because the weights that read the layers are then in another
+        module.
         """
         if self.projection is None:
             raise ConfigurationError(
@@ -293,5 +293,5 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
             self.projection.weight.mul_(torch.cat(factors))
 
     def describe(self) -> Dict[str, Any]:
-        """The sources of the language models as they are now, for a config."""
+        """The sources of the language models in their current state, for a config."""
         return {model.direction: model.describe() for model in self.language_models.values()}

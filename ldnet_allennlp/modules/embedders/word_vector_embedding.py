@@ -1,4 +1,4 @@
-"""An embedding that starts from a file of word vectors, and a report of how many words have one."""
+"""Embedding initialized from a file of word vectors, with a report of its coverage."""
 
 import logging
 from array import array
@@ -23,8 +23,8 @@ _MOST_LOWER = 0.05  # the share of capitalized vectors from which lower-cased wo
 @TokenEmbedder.register("word_vectors", constructor="from_file")
 class WordVectorEmbedding(Embedding):
     """
-    Builds AllenNLP's `Embedding` with the vectors of a file; each word that has one enters the vocabulary, in the
-    training data or not. Other words start from numbers of the same mean and deviation.
+    Builds AllenNLP's `Embedding` from a file of vectors. Each word with a vector enters the vocabulary, even if the
+    training data lack it. Other words start from random numbers of the same mean and deviation.
 
     Registered as a `TokenEmbedder` with name "word_vectors". The archive of a model does not need the file.
     """
@@ -44,7 +44,7 @@ class WordVectorEmbedding(Embedding):
         # Parameters
 
         vocab : `Vocabulary`
-            The model's; it grows.
+            The model's vocabulary, which grows.
         embedding_dim : `int`
             The size of the vectors.
         pretrained_file : `str`, optional
@@ -52,13 +52,13 @@ class WordVectorEmbedding(Embedding):
         vocab_namespace : `str`, optional (default = `"tokens"`)
             The namespace of the words.
         max_words : `int`, optional
-            Only so many vectors are read: files begin with the most frequent words.
+            The maximum number of vectors to read. Files begin with the most frequent words.
         trainable : `bool`, optional (default = `True`)
             Whether the vectors are trained.
         setting : `str`, optional (default = `"embedding_dim"`)
-            How messages name `embedding_dim`: a config that has it from a setting says which.
+            The name of `embedding_dim` in messages, for configs that take it from a setting.
 
-        Raises `ConfigurationError` if the file has vectors of another size, or none.
+        Raises `ConfigurationError` if the file has vectors of another size, or no vectors.
         """
         weight = None
         if pretrained_file is not None:
@@ -86,7 +86,7 @@ def _read(
     max_words: Optional[int],
     counts: Mapping[str, int],
 ) -> tuple[list[int], numpy.ndarray]:
-    """The ids of words, which enter the vocabulary, and their vectors: shape (number of ids, dimension)."""
+    """The ids of words, which are added to the vocabulary, and their vectors: shape (number of ids, dimension)."""
     # The words of a run that is recovered, or distributed, are not counted.
     words = counts or set(vocab.get_token_to_index_vocabulary(namespace)) - {
         vocab._padding_token,
@@ -113,7 +113,7 @@ def _read(
 
 
 def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_capitalized: int) -> None:
-    """Log how many of the counted words have a vector, and a setting that would find more."""
+    """Log how many of the counted words have a vector, and a setting that would match more."""
     if num_capitalized > _MOST_LOWER * (len(words) + num_capitalized):
         logger.warning(
             "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased. For cased "

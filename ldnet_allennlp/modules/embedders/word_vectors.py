@@ -1,4 +1,4 @@
-"""The word vectors of a language model, stored in single or half precision."""
+"""Word vectors of a language model, stored in single or half precision."""
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -9,7 +9,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 class WordVectors(torch.nn.Embedding):
     """
-    Word vectors that can be stored in half precision. Lookups return vectors in the precision of the network.
+    Word vectors with optional storage in half precision. Lookups return vectors in the precision of the network.
 
     The vectors are NaN until a state is loaded.
 
@@ -22,9 +22,9 @@ class WordVectors(torch.nn.Embedding):
     dtype : `str`, optional (default = `"float32"`)
         "float32" or "float16". A half-precision number has 11 significant bits and is at most 65,504.
     trainable : `bool`, optional (default = `False`)
-        Whether the vectors have a gradient.
+        Whether to train the vectors.
 
-    Raises `ConfigurationError` for another dtype, and for trainable vectors in half precision.
+    Raises `ConfigurationError` for any other dtype, and for trainable vectors in half precision.
     """
 
     like: torch.Tensor

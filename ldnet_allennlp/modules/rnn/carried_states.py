@@ -1,4 +1,4 @@
-"""Hidden states that an encoder carries from one window of a text to the next."""
+"""Hidden states carried from one window of a text to the next."""
 
 import copy
 import itertools
@@ -32,7 +32,7 @@ class CarriedStates:
         self.layers = [tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self.layers]
 
     def for_batch(self, batch_size: int) -> Optional[List[LayerState]]:
-        """The states to start from. Raises `ConfigurationError` if they belong to another number of rows."""
+        """The states to start from. Raises `ConfigurationError` if their number of rows differs."""
         if self.layers and self.layers[0][0].size(0) != batch_size:
             raise ConfigurationError(
                 f"The states of this stateful encoder belong to a batch of {self.layers[0][0].size(0)} streams, "
@@ -47,7 +47,7 @@ class CarriedStates:
 
 class CarryingEncoder(Seq2SeqEncoder):
     """
-    An encoder that, if `stateful`, starts each call from the states in which the previous one ended.
+    An encoder that, if `stateful`, starts each call from the final states of the previous call.
 
     # Parameters
 
@@ -84,8 +84,8 @@ class CarryingEncoder(Seq2SeqEncoder):
 
 def without_states(encoder: Any) -> Any:
     """
-    An encoder with the same weights that starts each call from zeros, and neither reads nor changes the states that
-    `encoder` carries. Returns `encoder` itself if no module in it is stateful.
+    An encoder with the same weights that starts each call from zeros and neither reads nor changes the carried states
+    of `encoder`. Returns `encoder` itself if no module in it is stateful.
     """
     if not any(getattr(module, "stateful", False) for module in encoder.modules()):
         return encoder
@@ -100,8 +100,8 @@ def without_states(encoder: Any) -> Any:
 
 def lengths_if_needed(mask: Optional[torch.BoolTensor]) -> Optional[torch.Tensor]:
     """
-    The length of each row, shape (B,), on the CPU; `None` if all rows fill the window. Only shorter rows need packing,
-    which is slower, for their final states to be right.
+    The length of each row, shape (B,), on the CPU; `None` if all rows fill the window. Only shorter rows require
+    packing (slower) for correct final states.
     """
     if mask is None:
         return None

@@ -1,4 +1,4 @@
-"""One direction of the densely connected recurrent network, with layer-wise dropout."""
+"""One direction of a densely connected recurrent network, with layer-wise dropout."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, reads_columns, 
 
 class LayerDropout(torch.nn.Module):
     """
-    Hides the whole output of a layer from the layers above it, in training only.
+    Layer-wise dropout: hides the whole output of a layer from the layers above it, in training only.
 
     One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
     this one, so that layers can be pruned later (LD-Net, section 3.2).
@@ -30,7 +30,7 @@ class LayerDropout(torch.nn.Module):
         self.p = p
 
     def is_hidden(self) -> bool:
-        """Draw once; always `False` outside of training."""
+        """Draw once; always `False` outside training."""
         # A draw on the CPU needs no synchronization with a GPU.
         return self.training and self.p > 0 and bool(torch.rand((), device="cpu") < self.p)
 
@@ -92,8 +92,8 @@ class DenseRnnStack(torch.nn.Module):
         states : `list[LayerState]`, optional
             The state each layer starts from; zeros by default.
         lengths : `torch.Tensor`, optional
-            Shape (B,), on the CPU: the rows stop there, so that the final states are those of their last real steps.
-            Outputs at padded steps are unspecified with and without it.
+            Shape (B,), on the CPU: the number of real steps per row, so that the final states are those of the last
+            real steps. Outputs at padded steps are unspecified with and without it.
 
         # Returns
 

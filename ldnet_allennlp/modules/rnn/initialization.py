@@ -9,9 +9,9 @@ import torch
 @torch.no_grad()
 def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
     """
-    Initialize a recurrent network in place, as the original does: every weight matrix of an LSTM is drawn from U(-a,
-    a) with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; the biases are 0 except for
-    the forget gate. A GRU and a plain RNN keep PyTorch's initialization.
+    Initialize a recurrent network in place, as in the original: every weight matrix of an LSTM is drawn from U(-a, a)
+    with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; the biases are 0 except for the
+    forget gate. A GRU and a plain RNN keep PyTorch's initialization.
 
     # Parameters
 
@@ -43,7 +43,7 @@ def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -
     # Parameters
 
     weight : `torch.Tensor`
-        The matrix, one embedding a row.
+        The matrix, one embedding per row.
     padding_index : `int`, optional (default = `None`)
         If given, this row is set to zero.
     """

@@ -1,4 +1,4 @@
-"""Recurrent layers: the cell types, and one step of a stack."""
+"""Recurrent layers: cell types, and one layer of a stack."""
 
 from typing import Any, NamedTuple
 

@@ -1,4 +1,4 @@
-"""The densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
+"""Densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
 
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -19,9 +19,9 @@ class LdRnn(CarryingEncoder):
     The densely connected recurrent network (LD-RNN) of LD-Net (Liu et al., EMNLP 2018, section 3.1-3.2;
     `model_word_ada/ldnet.py` of the original).
 
-    Every layer reads the input and the outputs of all earlier layers, and the output holds all of them:
-    `[x_0; h_1; ...; h_L]`. Layer-wise dropout hides a layer's output from the later layers at random, so that no layer
-    becomes indispensable.
+    Every layer reads the input and the outputs of all earlier layers. The output contains all of them: `[x_0; h_1; ...;
+    h_L]`. Layer-wise dropout hides a layer's output from the later layers at random, so that no layer becomes
+    indispensable.
 
     Registered as a `Seq2SeqEncoder` with name "ld_rnn".
 
@@ -32,8 +32,8 @@ class LdRnn(CarryingEncoder):
     hidden_size : `int`
         The size H of each layer, the growth rate. The published language models use 300.
     num_layers : `Union[int, List[int]]`
-        The number of layers L, 0 or more. A bidirectional encoder whose directions were pruned differently
-        takes two numbers, forward and backward. The published language models use 10.
+        The number of layers L, 0 or more. Two numbers, forward and backward, for a bidirectional encoder with
+        differently pruned directions. The published language models use 10.
     cell_type : `str`, optional (default = `"lstm"`)
         "lstm", "gru" or "rnn" (tanh).
     dropout : `float`, optional (default = `0.0`)
@@ -46,8 +46,8 @@ class LdRnn(CarryingEncoder):
         `[forward; backward]`, each with a copy of the input, as AllenNLP's language model expects.
     stateful : `bool`, optional (default = `False`)
         Whether each call starts from the (detached) final states of the previous one, to read a text in windows.
-        `reset_states` clears them. With `bidirectional` the two directions read different places of the text through
-        `read_windows`; `forward` reads whole sentences then, and carries nothing.
+        `reset_states` clears them. With `bidirectional`, the two directions read different parts of the text through
+        `read_windows`; `forward` then reads whole sentences and carries no states.
     return_all_layers : `bool`, optional (default = `False`)
         Whether `forward` returns the layers one by one, without the input: a list of L tensors of size H (2 H if
         bidirectional). allennlp-models' "language_model_token_embedder" sets it.
@@ -120,7 +120,7 @@ class LdRnn(CarryingEncoder):
         return self._bidirectional
 
     def describe(self) -> Dict[str, Any]:
-        """The constructor's arguments, without those of training alone."""
+        """The constructor's arguments, except those for training only."""
         counts = self.layer_counts
         return {
             "type": "ld_rnn",
@@ -146,7 +146,7 @@ class LdRnn(CarryingEncoder):
         mask : `torch.BoolTensor`, optional
             Shape (B, T), `True` at real steps, which stand at the left of each row.
         gates : `Sequence[torch.Tensor]`, optional
-            One tensor a direction, of shape (number of layers in that direction,): multipliers of the layers.
+            One tensor per direction, of shape (number of layers in that direction,): multipliers of the layers.
 
         # Returns
 
@@ -171,7 +171,7 @@ class LdRnn(CarryingEncoder):
     ) -> torch.Tensor:
         """
         Read one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
-        the text, the backward ones from its end. If it is `stateful`, each direction continues where it stopped.
+        the text, the backward ones from its end. If `stateful`, each direction continues from its last window.
 
         # Parameters
 

@@ -17,7 +17,7 @@ def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tens
     # Returns
 
     `torch.Tensor`
-        The shape of `inputs`. Applied twice, the function gives `inputs` back.
+        The shape of `inputs`. Applying the function twice restores `inputs`.
     """
     steps = torch.arange(inputs.size(1), device=inputs.device).unsqueeze(0)  # (1, T)
     ends = lengths.unsqueeze(1)  # (B, 1)

@@ -1,4 +1,4 @@
-"""The output of a plain stack for an "ldnet" token embedder: its top layer, or an ELMo-style mixture."""
+"""Output of a plain stack for an "ldnet" token embedder: the top layer, or an ELMo-style mixture."""
 
 from typing import List, Optional
 
@@ -13,7 +13,7 @@ class StackedLayers(torch.nn.Module):
     """
     The counterpart of `LayerSelection` for a `StackedRnn`: its top layer (`model_seq/seqlm.py` of the original LD-Net),
     or the mixture gamma * sum_l softmax(w)_l h_l of all layers, without the word vector (`model_seq/elmo.py`). It has
-    no gates to train and no layers to prune.
+    no gates and cannot be pruned.
 
     # Parameters
 
@@ -22,7 +22,7 @@ class StackedLayers(torch.nn.Module):
     mixture : `bool`
         Whether to mix all layers. The weights w and gamma are trained.
     freeze_encoder : `bool`
-        Whether the network's weights stay as they are.
+        Whether to freeze the network's weights.
     """
 
     gates: torch.Tensor

@@ -1,4 +1,4 @@
-"""A plain stack of recurrent layers that gives access to every layer."""
+"""Plain stack of recurrent layers, with access to every layer."""
 
 from typing import Any, Dict, List, Optional, Sequence, Union
 
@@ -88,7 +88,7 @@ class StackedRnn(CarryingEncoder):
         return False
 
     def describe(self) -> Dict[str, Any]:
-        """The constructor's arguments, without those of training alone."""
+        """The constructor's arguments, except those for training only."""
         return {
             "type": "stacked_rnn",
             "input_size": self.input_size,

@@ -21,17 +21,17 @@ class GateRegularizer(MaxLayersOption, Regularizer):
     `regularizer`: `{"regexes": [["gates$", {"type": "layer_selection", "lambda_0": 0.05, "lambda_1": 1}]]}`, with
     `"lambda_0": 0` for the "ldnet" embedder, so that its gates are trained.
 
-    AllenNLP calls it for each parameter, so the budget is that of one language model. Not for "ldnet_tagger", which
-    adds the penalty itself.
+    AllenNLP calls it for each parameter, so the budget is that of one language model. Do not use it with
+    "ldnet_tagger", which adds the penalty itself.
 
     Registered as a `Regularizer` with name "layer_selection".
 
     # Parameters
 
     lambda_0 : `float`
-        The weight, at least 0.
+        The weight of the penalty, at least 0.
     lambda_1 : `int`
-        The layer budget of each language model, at least 0. In configs also under the name `max_layers`.
+        The layer budget of each language model, at least 0. Configs may also call it `max_layers`.
 
     Raises `ConfigurationError` if one of them is negative.
     """

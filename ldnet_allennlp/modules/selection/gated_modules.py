@@ -1,4 +1,4 @@
-"""The parts of a model that take part in layer selection."""
+"""Modules of a model with layer selection."""
 
 from typing import Dict, Iterator, List, Set, Union
 
@@ -14,7 +14,7 @@ GatedModule = Union[LdnetEmbedder, LayerSelection]
 
 def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
     """
-    The modules of a model whose penalty is a part of its loss: "ldnet" token embedders with a `lambda_0`, and
+    The modules whose penalty is part of the model's loss: "ldnet" token embedders with a `lambda_0`, and
     "layer_selection" encoders with one above 0.
     """
     return [
@@ -26,7 +26,7 @@ def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
 
 
 def trained_selections(model: torch.nn.Module) -> Dict[str, LayerSelection]:
-    """The layer selections of a model whose gates are trained, by their names in it."""
+    """The layer selections of a model with trained gates, by module name."""
     return {
         name: module
         for name, module in model.named_modules()

@@ -1,13 +1,12 @@
 """
-The budget and the penalty of layer selection.
+Budget and penalty of layer selection.
 
-| in configs | in commands | what it limits |
-|---|---|---|
-| `lambda_1` (the paper's name) or `max_layers` | `--layers` | layers with a gate above 0, together or per direction |
-| `max_multiply_adds` | `--multiply-adds` | multiply-adds per word of the layers that are left |
+| in configs | in commands | limits | |---|---|---| | `lambda_1` (the paper's name) or `max_layers` | `--layers` |
+layers with a gate above 0, together or per direction | | `max_multiply_adds` | `--multiply-adds` | multiply-adds per
+word of the layers that are left |
 
-`lambda_0` is the weight of the penalty, and its presence trains the gates: 0 trains them without a penalty, null (the
-default) leaves them at 1.
+`lambda_0` is the weight of the penalty. Any number trains the gates (0: without a penalty); null, the default, leaves
+them at 1.
 """
 
 from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
@@ -74,8 +73,8 @@ def gate_penalty(
 
 def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
     """
-    Multiply-adds per word once the layers whose gate is 0 are cut: a layer reads the input, itself and the earlier
-    layers that are kept. A scalar on the gates' device.
+    Multiply-adds per word without the layers with gate 0: a layer reads the input, itself and the earlier kept layers.
+    A scalar on the gates' device.
     """
     total = torch.zeros((), device=stacks[0].gates.device if stacks else None)
     for stack in stacks:
@@ -92,7 +91,7 @@ def check_lambda_0(lambda_0: Optional[float]) -> None:
 
 
 class MaxLayersOption(FromParams):
-    """Lets the config of a class with a `lambda_1` name it `max_layers`."""
+    """Mixin that lets configs call `lambda_1` `max_layers`."""
 
     @classmethod
     def from_params(
@@ -102,7 +101,7 @@ class MaxLayersOption(FromParams):
         constructor_to_inspect: Any = None,
         **extras: Any,
     ) -> Any:
-        """As of `FromParams`. Raises `ConfigurationError` if a config has both names."""
+        """See `FromParams`. Raises `ConfigurationError` if a config has both names."""
         if isinstance(params, Params) and "max_layers" in params:
             if "lambda_1" in params:
                 raise ConfigurationError("max_layers is another name of lambda_1: give one of them.")
@@ -121,14 +120,14 @@ class LayerBudget:
         The layers of all directions together, at least 0; or those of each, for example
         `{"forward": 2, "backward": 1}`.
     max_multiply_adds : `float`, optional
-        The multiply-adds per word of the layers that are left, at least 0, instead of `lambda_1`.
+        The multiply-adds per word of the remaining layers, at least 0, instead of `lambda_1`.
     over_budget_weight : `float`, optional (default = `1.0`)
-        The weight of the penalty's second term, which counts while over budget, in units of `lambda_0`. At 1, as
-        published, the two terms cancel at gates of exactly 1: layers that the loss holds there stay, whatever
-        `lambda_0` is. Above 1 they fall.
+        The weight of the penalty's second term, which applies while over budget, in units of `lambda_0`. At 1, as
+        published, the two terms cancel at gates of exactly 1, so layers that the loss holds at 1 stay, for any
+        `lambda_0`. Above 1 they fall.
     spare_kept : `bool`, optional (default = `False`)
-        Whether to leave out the penalty's first term, unlike the published method: gates are free once the budget
-        holds, and fall from exactly 1 as long as it does not.
+        Whether to omit the penalty's first term, unlike the published method. Gates are then free once the budget is
+        met, and fall from exactly 1 until then.
 
     Raises `ConfigurationError` if one of them is negative, or if both budgets are given.
     """
@@ -168,7 +167,7 @@ class LayerBudget:
         return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
-        """Raise `ConfigurationError` if the budget is for other directions, or if no selection can meet it."""
+        """Raise `ConfigurationError` if the budget is for other directions, or impossible to meet."""
         names = [stack.name for stack in stacks]
         least = sum(stack.fixed_cost for stack in stacks)
         if self.max_multiply_adds is not None and self.max_multiply_adds < least:
@@ -202,14 +201,14 @@ class LayerBudget:
         self, stacks: Sequence[GatedStack], scores: Optional[Sequence[torch.Tensor]] = None
     ) -> List[torch.Tensor]:
         """
-        The gates above 0 that are left when the smallest are cut, one after the other, until the budget holds.
+        Mask of the gates that remain above 0 after removing the smallest ones, one by one, until the budget is met.
 
         # Parameters
 
         stacks : `Sequence[GatedStack]`
         scores : `Sequence[torch.Tensor]`, optional
-            A tensor (layers,) for each stack: among equal gates, the one with the lower score is cut first; among equal
-            scores, the later layer.
+            A tensor (layers,) for each stack. Among equal gates, the lower score is removed first; among equal scores,
+            the later layer.
 
         # Returns
 
@@ -235,7 +234,7 @@ class LayerBudget:
         return [mask.gates.to(stack.gates.device) for mask, stack in zip(kept, stacks)]
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:
-        """Return whether the layers that are left are within the budget."""
+        """Return whether the remaining layers are within the budget."""
         if self.max_multiply_adds is not None:
             return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
         kept: Dict[str, int] = {}

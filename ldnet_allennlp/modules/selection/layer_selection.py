@@ -1,4 +1,4 @@
-"""Gates on the layers of an `ld_rnn`, and the pruning of layers whose gate is 0."""
+"""Gates on the layers of an `ld_rnn`, and pruning of layers with gate 0."""
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Union
 
@@ -48,8 +48,8 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     encoder : `LdRnn`
         The encoder whose layers get gates.
     lambda_0 : `float`, optional (default = `0.0`)
-        The weight of the penalty on this encoder's gates, at least 0. Leave it at 0 where a wrapper takes the penalty
-        over several encoders together, as the "ldnet" token embedder does.
+        The weight of the penalty on this encoder's gates, at least 0. Leave it at 0 if a wrapper, such as the "ldnet"
+        token embedder, computes the penalty over several encoders.
     lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
     max_multiply_adds : `float`, optional
         The budget, see `LayerBudget`; `max_layers` is another name of `lambda_1` in configs. Multiply-adds are those
@@ -57,14 +57,14 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     over_budget_weight : `float`, optional (default = `1.0`)
         See `LayerBudget`.
     train_gates : `bool`, optional (default = `True`)
-        Whether the gates have gradients.
+        Whether to train the gates.
     freeze_encoder : `bool`, optional (default = `True`)
-        Whether the encoder's weights stay as they are. The published method never trains them.
+        Whether to freeze the encoder's weights. The published method never trains them.
     return_all_layers : `bool`, optional (default = `False`)
         See `LdRnn`. The layers are multiplied by their gates.
 
-    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, and for a budget that no
-    selection can meet.
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, and for a budget that is
+    impossible to meet.
     """
 
     def __init__(
@@ -182,8 +182,8 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
         """
-        Cut layers out: their RNN, and the columns that read them in the input weights of later layers. The other
-        layers give the same values as before if the gates of the layers that are cut are 0.
+        Cut layers out: their RNN, and the columns that read them in the input weights of later layers. If the gates of
+        the removed layers are 0, the other layers keep their outputs.
 
         # Parameters
 
@@ -193,7 +193,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         # Returns
 
         `PrunedLayers`
-            A new encoder, in evaluation or training mode like this one; this object is left as it is.
+            A new encoder, in the same mode (training or evaluation). This object does not change.
 
         Raises `ConfigurationError` if `keep` names a layer that does not exist.
         """

@@ -1,15 +1,15 @@
 """
-The cost of a network in multiply-adds per word, counted as in the LD-Net paper.
+Cost of a network in multiply-adds per word, counted as in the LD-Net paper.
 
 The paper (section 4.1) counts the products with the weight matrices of RNNs and linear layers. Look-ups, biases,
-activations, element-wise products and decoding are free. An LSTM with input size D and hidden size H costs
-4 H (D + H) a step.
+activations, element-wise products and decoding are free. An LSTM with input size D and hidden size H costs 4 H (D + H)
+per step.
 
 The published tagger, in millions: a language model of 10 layers of 300 over word vectors of 300 in each direction,
-whose layer l reads 300 l numbers and its own 300; a projection of all that to 100; character LSTMs of 150 over
-vectors of 30 in both directions, projected to 100; word vectors of 100; a BiLSTM; 17 tags. The paper says neither
-how long a word is nor whether the BiLSTM's 300 is one direction's size or both directions' together. With words of
-8 characters (`PUBLISHED_CHARACTERS_PER_WORD`, so 9 character steps, one for the space) and 300 in each direction:
+whose layer l reads 300 l numbers and its own 300; a projection of all that to 100; character LSTMs of 150 over vectors
+of 30 in both directions, projected to 100; word vectors of 100; a BiLSTM; 17 tags. The paper does not specify the word
+length, or whether the BiLSTM's 300 is the size of one direction or both. With words of 8 characters
+(`PUBLISHED_CHARACTERS_PER_WORD`, so 9 character steps, one for the space) and 300 in each direction:
 
     |                                                  | unpruned | 6 kept | 2 kept | no LM |
     |--------------------------------------------------|----------|--------|--------|-------|
@@ -21,9 +21,9 @@ how long a word is nor whether the BiLSTM's 300 is one direction's size or both 
     | sum                                              |    50.88 |  10.14 |   4.98 |  3.18 |
     | the paper                                        |    51    |  10    |   5    |  3    |
 
-(l = 10, 3 and 1 layers in each direction; which ones makes no difference, as they read each other and nothing that
-was cut.) All four figures come out with words of 7 to 9 characters; with 150 in each direction it takes 11 to 13. With
-newswire's 4.4 characters a word, and 150 in each direction, it is 49.2, 8.5, 3.3 and 1.6.
+(l = 10, 3 and 1 layers in each direction; the choice of layers makes no difference, because they read only each other.)
+All four figures match for words of 7 to 9 characters, or 11 to 13 with 150 in each direction. With newswire's 4.4
+characters per word, and 150 in each direction, the sums are 49.2, 8.5, 3.3 and 1.6.
 """
 
 from typing import Any, List, NamedTuple, Optional
@@ -59,7 +59,7 @@ def rnn_multiply_adds(rnn: Any) -> int:
     """
     The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` for every layer and direction.
 
-    Biases, activations and the products of gates are free (LD-Net, section 4.1, counts so).
+    Biases, activations and gate products are free, as in LD-Net, section 4.1.
     """
     directions = 2 if rnn.bidirectional else 1
     total, input_size = 0, rnn.input_size
@@ -72,7 +72,7 @@ def rnn_multiply_adds(rnn: Any) -> int:
 
 def multiply_adds(module: torch.nn.Module, characters_per_word: Optional[float] = None) -> float:
     """
-    The multiply-adds per word of everything in a module that `count_multiply_adds` can count.
+    Multiply-adds per word of all parts of a module that `count_multiply_adds` supports.
 
     # Parameters
 
@@ -84,7 +84,7 @@ def multiply_adds(module: torch.nn.Module, characters_per_word: Optional[float] 
     # Returns
 
     `float`
-        Multiply-adds a word.
+        Multiply-adds per word.
 
     Raises `ValueError` if a part runs over characters and `characters_per_word` is not given.
     """
@@ -98,9 +98,9 @@ def count_multiply_adds(
     Count a part that runs once per word: its RNNs and its linear layers.
 
     A part that runs over characters has a method `multiply_adds(characters_per_word)`, or is AllenNLP's
-    `TokenCharactersEncoder`, whose RNN runs once per character. Embeddings, biases and decoding are free, as
-    in the paper. Other modules that own matrices (convolutions, attention, bilinear forms) are not counted, and
-    neither are transformers, which run over word pieces.
+    `TokenCharactersEncoder`, whose RNN runs once per character. Embeddings, biases and decoding are free, as in the
+    paper. Other modules with matrices (convolutions, attention, bilinear forms) are not counted. Neither are
+    transformers, which run over word pieces.
 
     # Parameters
 

@@ -1,4 +1,4 @@
-"""Values of the penalty and the budget of layer selection over a training."""
+"""Schedule of the penalty and budget of layer selection."""
 
 import math
 from typing import Any, Dict, List, Sequence, Tuple
@@ -20,7 +20,7 @@ class PenaltySchedule:
     points : `Dict[str, List[Tuple[float, float]]]`
         Pairs of epoch, from 0, and value for each option; constant before the first and after the last.
 
-    Raises `ConfigurationError` for another option, for values below 0, and for epochs that do not rise.
+    Raises `ConfigurationError` for any other option, for negative values, and for epochs that do not increase.
     """
 
     def __init__(self, points: Dict[str, Points]) -> None:
@@ -52,7 +52,7 @@ class PenaltySchedule:
                 )
 
     def apply(self, modules: Sequence[Any], epoch: float) -> None:
-        """Give gated modules the penalty and the budget of an epoch."""
+        """Set the penalty and budget of gated modules for an epoch."""
         values = {name: _interpolated(pairs, epoch) for name, pairs in self.points.items()}
         for module in modules:
             module.lambda_0 = values.get("lambda_0", module.lambda_0)

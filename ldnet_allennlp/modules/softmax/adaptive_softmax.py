@@ -1,4 +1,4 @@
-"""A softmax over a large vocabulary whose cost follows the words' frequencies."""
+"""Adaptive softmax: a softmax over a large vocabulary that spends less on rare words."""
 
 import math
 import warnings
@@ -17,11 +17,11 @@ from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
 class AdaptiveSoftmax(torch.nn.Module):
     """
     !!! Warning
-        The words must be sorted by falling frequency: word 0 is the most frequent. Another order still gives valid
+        The words must be sorted by falling frequency: word 0 is the most frequent. Any other order gives valid
         probabilities, but a worse and much slower model.
 
     The adaptive softmax of Grave et al. 2017 (arXiv 1609.04309, section 4). The words before the first cutoff and one
-    entry per tail cluster share one softmax, the head. The words of a cluster have a softmax of their own, on a
+    entry per tail cluster share one softmax, the head. Each cluster has a separate softmax over its words, on a
     projection that shrinks from cluster to cluster. With h an input vector,
 
         log p(w | h) = log_softmax(head(h))[w]                         for w < cutoffs[0]
@@ -42,11 +42,11 @@ class AdaptiveSoftmax(torch.nn.Module):
     embedding_dim : `int`
         The size D of the input vectors.
     cutoffs : `Sequence[int]`
-        The first word of each tail cluster, increasing. The size of the vocabulary may stand at the end;
-        `[num_words]` is a softmax without clusters. The published language models (793,470 words) use 4000, 40000
-        and 200000. The head should hold the words that make up most of the text.
+        The first word of each tail cluster, increasing. The list may end with the size of the vocabulary; `[num_words]`
+        is a softmax without clusters. The published language models (793,470 words) use 4000, 40000 and 200000. The
+        head should contain the words that make up most of the text.
     div_value : `float`, optional (default = `4.0`)
-        How much smaller the projection gets from one cluster to the next.
+        The factor by which the projection shrinks from one cluster to the next.
     tail_offset : `int`, optional (default = `0`)
         Cluster i, counted from 0, is projected to `embedding_dim // div_value ** (i + tail_offset)` dimensions: 0 as
         in the original LD-Net, 1 as in `torch.nn.AdaptiveLogSoftmaxWithLoss`. With a projection to 0 dimensions, all
@@ -120,7 +120,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 torch.nn.init.xavier_normal_(weight)
 
     def sampled_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
-        """The names and weights of the clusters whose words are drawn in training: their gradients are sparse."""
+        """The names and weights of the sampled clusters, whose gradients are sparse."""
         return [
             (f"tail.{number}.1.weight", self._cluster(number)[1].weight)
             for number in range(self.num_clusters)
@@ -148,9 +148,9 @@ class AdaptiveSoftmax(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter takes part in it;
-            those of clusters without a target have a gradient of zero, so that all processes of a distributed training
-            have gradients for the same parameters.
+            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter gets a gradient,
+            zero in clusters without a target, so that all processes of a distributed training have gradients for the
+            same parameters.
         """
         return -self.target_log_prob(embeddings, targets, host_targets).sum()
 
@@ -166,10 +166,10 @@ class AdaptiveSoftmax(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (N,), the log-probability of each target. No tensor of size N x num_words is made.
+            Shape (N,), the log-probability of each target. No tensor of size N x num_words is created.
 
-        Raises `ConfigurationError` if an embedding has another size, if there is not a target for each, or if a target
-        is not a word: leave out positions without a target, such as -100.
+        Raises `ConfigurationError` if sizes do not match, or if a target is not a word. Remove positions without a
+        target, such as -100.
         """
         if embeddings.dim() != 2 or embeddings.size(1) != self.embedding_dim:
             raise ConfigurationError(
@@ -209,7 +209,7 @@ class AdaptiveSoftmax(torch.nn.Module):
             return log_prob
 
     def _members(self, number: int, targets: torch.Tensor) -> torch.Tensor:
-        """Which targets (N,) are in a cluster."""
+        """Mask (N,) of the targets in a cluster."""
         return (targets >= self.cutoffs[number]) & (targets < self.cutoffs[number + 1])
 
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -265,8 +265,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         # Returns
 
         `torch.Tensor`
-            Shape (N,), the most likely word. A cluster's words are computed only where the cluster as a whole is more
-            likely than the best word so far, which is rare.
+            Shape (N,), the most likely word. A cluster's words are computed only if the whole cluster is more likely
+            than the best word so far, which is rare.
         """
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)

@@ -1,4 +1,4 @@
-"""The cutoffs of an adaptive softmax: where its tail clusters begin."""
+"""Cutoffs of an adaptive softmax: the first words of its tail clusters."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ logger = logging.getLogger(__name__)
 
 
 def cutoffs_within(cutoffs: Sequence[int], num_words: int) -> list[int]:
-    """The cutoffs that a vocabulary of `num_words` words reaches; a warning names the others."""
+    """The cutoffs within a vocabulary of `num_words` words; a warning names the others."""
     within = [cutoff for cutoff in cutoffs if not isinstance(cutoff, int) or cutoff <= num_words]
     if len(within) < len(cutoffs):
         logger.warning(

@@ -7,8 +7,8 @@ import torch
 
 class LogUniformSampler:
     """
-    Draws words with the ranks `first` to `last - 1` of a vocabulary sorted by falling frequency, about as often as
-    they occur in text. The probability of the word of rank r (counted from 1) is proportional to log(1 + 1 / r), which
+    Draws words with the ranks `first` to `last - 1` of a vocabulary sorted by falling frequency, with about their
+    frequency in text. The probability of the word of rank r (counted from 1) is proportional to log(1 + 1 / r), which
     is close to Zipf's 1 / r and has an invertible distribution function.
 
     # Parameters
@@ -37,8 +37,7 @@ class LogUniformSampler:
 
     def log_prob(self, words: torch.Tensor) -> torch.Tensor:
         """
-        The log-probability of drawing each of `words`, counted from the first of the cluster: of the same shape, in
-        float64.
+        The log-probability of drawing each of `words`, counted from the first of the cluster: same shape, in float64.
         """
         ranks = (words + self.first + 1).double()
         return torch.log(torch.log1p(1 / ranks)) - math.log(self._log_range)

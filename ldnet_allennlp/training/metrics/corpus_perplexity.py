@@ -1,4 +1,4 @@
-"""The perplexity of a whole corpus."""
+"""Perplexity of a whole corpus."""
 
 import math
 from typing import Tuple, Union
@@ -14,11 +14,11 @@ from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part
 @Metric.register("corpus_perplexity")
 class CorpusPerplexity(Metric):
     """
-    The perplexity exp(sum of -log p / number of targets) of a corpus, however it is divided into batches and among the
-    ranks of a distributed run.
+    The perplexity exp(sum of -log p / number of targets) of a corpus, independent of batches and of the ranks of a
+    distributed run.
 
-    AllenNLP's `Perplexity` is the exponential of the mean of the batches' means, which differs as soon as two
-    batches have different numbers of targets.
+    AllenNLP's `Perplexity` is the exponential of the mean of the batches' means, which differs if batches have
+    different numbers of targets.
 
     Registered as a `Metric` with name "corpus_perplexity".
     """
@@ -39,7 +39,7 @@ class CorpusPerplexity(Metric):
         num_targets : `Union[int, torch.Tensor]`
             The number of targets.
 
-        In distributed mode all ranks make this call, which sums over them (see `all_ranks_take_part`).
+        In distributed mode, all ranks must call this, and it sums over them (see `all_ranks_take_part`).
         """
         (total,) = self.detach_tensors(negative_log_likelihood)
         counts = torch.tensor([float(total), float(num_targets)], dtype=torch.float64)
@@ -62,7 +62,7 @@ class CorpusPerplexity(Metric):
         # Returns
 
         `float`
-            The perplexity, infinite if it exceeds the largest number; 0 if nothing was counted, as AllenNLP's metrics.
+            The perplexity, infinite on overflow; 0 without targets, as in AllenNLP's metrics.
         """
         perplexity = 0.0
         if self._num_targets > 0:

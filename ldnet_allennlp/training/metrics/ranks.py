@@ -1,4 +1,4 @@
-"""Whether all ranks of a distributed training compute a metric, or one of them alone."""
+"""Detect whether all ranks of a distributed training compute a metric, or only one."""
 
 import logging
 
@@ -12,11 +12,11 @@ _state = {"went_through_ddp": False, "warned": False}
 
 def all_ranks_take_part() -> bool:
     """
-    Return whether the current forward pass takes place on all ranks, so that its numbers can be summed over them.
+    Return whether all ranks run the current forward pass, so that its numbers can be summed over them.
 
     In training and validation AllenNLP calls the model through `DistributedDataParallel`. After the last epoch it
-    evaluates the test set on rank 0, directly, while the other ranks end: to wait for them would fail. To be called
-    within the forward pass.
+    evaluates the test set on rank 0 only, while the other ranks exit, so waiting for them would fail. Call this within
+    the forward pass.
     """
     if not is_distributed():
         return False

@@ -21,13 +21,13 @@ _AVERAGES = ("overall", "macro")
 class SpanF1(SpanBasedF1Measure):
     """
     AllenNLP's `SpanBasedF1Measure` for predicted tag sequences instead of scores for every tag, and for distributed
-    runs, in which the original raises.
+    runs, which the original does not support.
 
-    The numbers are those of conlleval, the scorer of the CoNLL shared tasks, as fractions: a predicted span is
-    correct if the gold standard has one of the same type with the same first and last word. Ill-formed
-    sequences have spans, too, as conlleval reads them (see `tag_schemes`); AllenNLP's measure reads those of
-    "BIO" alike, but raises for ill-formed "BIOUL" and "BMES". "-overall" is the micro average, over the counts
-    of all types; "-macro" is the mean of the types' values, each type that is predicted or true counting once.
+    The numbers are those of conlleval, the scorer of the CoNLL shared tasks, as fractions: a predicted span is correct
+    if the gold standard has one of the same type with the same first and last word. Ill-formed sequences have spans,
+    too, as in conlleval (see `tag_schemes`). AllenNLP's measure agrees for "BIO", but raises an error for ill-formed
+    "BIOUL" and "BMES". "-overall" is the micro average, over the counts of all types; "-macro" is the mean of the
+    types' values, over all predicted and gold types.
 
     # Parameters
 
@@ -51,11 +51,11 @@ class SpanF1(SpanBasedF1Measure):
         predicted : `List[List[int]]`
             The tag ids of each sentence, without padding.
         gold : `torch.LongTensor`
-            Shape (B, T): the true tag ids. Only as many as were predicted count. Sentences with partial labels (-2) are
-            left out.
+            Shape (B, T): the gold tag ids, of which only the predicted positions count. Sentences with partial labels
+            (-2) are skipped.
         gold_tags : `Sequence[Sequence[str]]`, optional
-            The true tags themselves, for sentences with tags that are not in the vocabulary, whose ids in `gold`
-            are below 0. Raises `ValueError` if there are such ids and no tags.
+            The gold tags, for sentences with tags that are not in the vocabulary (negative ids in `gold`). Raises
+            `ValueError` if they are missing.
         """
         for number, (tags, gold_ids) in enumerate(zip(predicted, gold.tolist())):
             gold_ids = gold_ids[: len(tags)]
@@ -93,8 +93,8 @@ class SpanF1(SpanBasedF1Measure):
 
     def table(self, metrics: Dict[str, float]) -> List[str]:
         """
-        The `metrics` of the last call of `get_metric` as the lines of a table: precision, recall, F1 in percent and
-        the number of true spans, for each type and on average.
+        The `metrics` of the last call of `get_metric` as the lines of a table: precision, recall and F1 in percent and
+        the number of gold spans, per type and on average.
         """
         names = {
             f"type:{kind}" if kind in _AVERAGES else kind: count for kind, count in self._support.items()
@@ -116,7 +116,7 @@ class SpanF1(SpanBasedF1Measure):
         reset : `bool`, optional (default = `False`)
             Whether to count from 0 again.
         all_ranks : `bool`, optional
-            Whether to sum over all ranks, each of which makes this call. By default in distributed mode.
+            Whether to sum over all ranks, which must all call this. By default in distributed mode.
 
         # Returns
 

@@ -1,4 +1,4 @@
-"""All scores of an "ldnet_tagger"."""
+"""Scores of an "ldnet_tagger"."""
 
 import logging
 from collections.abc import Callable
@@ -21,19 +21,19 @@ logger = logging.getLogger(__name__)
 
 class TaggingScores:
     """
-    Accuracy, span F1 (or scores by tag) and the number of unseen labels, over all ranks that take part. The log gets a
-    table of span scores by type at the end of each evaluation. "accuracy3"
-    counts a word as right if its tag is predicted, or has one of the two highest emissions beside.
+    Accuracy, span F1 (or scores by tag) and the number of unseen labels, over all participating ranks. The log gets a
+    table of span scores by type at the end of each evaluation. "accuracy3" counts a word as correct if its gold tag is
+    predicted or has one of the two highest other emissions.
 
     # Parameters
 
     vocab : `Vocabulary`
     namespace : `str`
-        Of the tags.
+        The namespace of the tags.
     spans : `Callable[[list[str]], list[Span]]`, optional
         The spans of a tag sequence, for span F1.
     verbose : `bool`, optional (default = `False`)
-        Whether to give the scores of each type, or, without `spans`, of each tag.
+        Whether to report scores per type or, without `spans`, per tag.
     """
 
     def __init__(
@@ -75,11 +75,11 @@ class TaggingScores:
         predicted : `list[list[int]]`
             The predicted tag ids of each sentence.
         gold : `torch.Tensor`
-            (B, T), the true tag ids. Unseen labels (-1) are errors; partial ones (-2) are not scored.
+            (B, T), the true tag ids. Unseen labels (-1) are errors; partial labels (-2) are ignored.
         mask : `torch.Tensor`
             (B, T)
         metadata : `list[dict[str, Any]]`, optional
-            With "gold_tags" and "file" of each sentence.
+            One entry per sentence, with "gold_tags" and "file".
         emissions : `torch.Tensor`, optional
             (B, T, N), for `accuracy3`.
         """
@@ -104,7 +104,7 @@ class TaggingScores:
             self._unseen([tag], sentence.get("file"))
 
     def get(self, reset: bool = False) -> dict[str, float]:
-        """The scores by name; none if nothing was counted."""
+        """The scores by name; empty without data."""
         if not self._has_counted:
             return {}
         together, confusion, among_three = self._all_ranks, self._confusion, self._among_three

@@ -1,4 +1,4 @@
-"""Counts the words whose true label is not in the vocabulary."""
+"""Metric: number of words whose gold label is not in the vocabulary."""
 
 import logging
 from collections import Counter
@@ -18,8 +18,8 @@ _Key = Tuple[str, str]
 @Metric.register("unseen_labels")
 class UnseenLabels(Metric):
     """
-    Counts the words whose true label no training sentence has, by file and label. The counts are logged when they are
-    reset, once for each pass over a data set; the same counts are logged once only.
+    Counts the words whose gold label is not in the training data, by file and label. Resetting the metric, once per
+    pass over a data set, logs the counts; identical counts are logged once.
     """
 
     supports_distributed = True
@@ -46,9 +46,9 @@ class UnseenLabels(Metric):
         # Parameters
 
         reset : `bool`, optional (default = `False`)
-            Whether to log the counts and to count from 0 again.
+            Whether to log the counts and start again from 0.
         all_ranks : `bool`, optional
-            Whether to sum over all ranks, each of which makes this call. By default in distributed mode.
+            Whether to sum over all ranks, which must all call this. By default in distributed mode.
 
         # Returns
 
