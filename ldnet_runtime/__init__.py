@@ -1,12 +1,12 @@
 """
-Tag text with an exported LD-Net tagger: numpy and ONNX Runtime, nothing else.
+Tag text with an exported LD-Net tagger. Requires only numpy and ONNX Runtime.
 
     from ldnet_runtime import Tagger
     tagger = Tagger("ner.onnx")
     for span in tagger("Ada Lovelace wrote to Charles Babbage from London.").spans:
         print(span.text, span.label, span.start, span.end, span.confidence)
 
-The names below are imported when they are first used, so that `ldnet-tag --help` need not wait for them.
+The names below are imported on first use, which keeps `ldnet-tag --help` fast.
 """
 
 import importlib

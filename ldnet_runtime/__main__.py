@@ -1,4 +1,4 @@
-"""`ldnet-tag`: tags files with an exported tagger."""
+"""`ldnet-tag`: tag files with an exported tagger."""
 
 import argparse
 import sys
@@ -76,7 +76,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and give its exit status."""
+    """Run the command and return its exit status."""
     options = build_parser().parse_args(arguments)
     try:
         from ldnet_runtime.command import describe, run

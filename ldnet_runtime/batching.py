@@ -1,4 +1,4 @@
-"""Sentences in batches of similar lengths, several of them at a time."""
+"""Batches of sentences of similar lengths, computed in parallel."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,15 +11,15 @@ Result = TypeVar("Result")
 
 def batches(words: Sequence[Sequence[str]], tokens_per_batch: int) -> Iterator[list[int]]:
     """
-    The numbers of the sentences with words, in batches, the longest first.
+    Batches of sentence numbers, the longest sentences first, without empty sentences.
 
     # Parameters
 
     words : `Sequence[Sequence[str]]`
         The words of each sentence.
     tokens_per_batch : `int`
-        The most words of a batch, padding included, unless one sentence has more. A batch with a very long word is
-        smaller, since its characters may be padded, too.
+        The maximum number of words per batch, padding included, unless one sentence has more. A batch with a very long
+        word is smaller, because its characters may be padded, too.
     """
     longest = [max(map(len, sentence), default=0) for sentence in words]
     # By words and then by characters: both are padded.
@@ -48,16 +48,16 @@ def run(
     threads: int,
 ) -> list[Result | None]:
     """
-    The results for all sentences, in their order; `None` for those without words.
+    The results for all sentences in order; `None` for empty sentences.
 
     # Parameters
 
     words : `Sequence[Sequence[str]]`
     compute : `Callable[[list[int]], Sequence[Result]]`
-        Gives the results for the sentences of these numbers. Called from several threads.
+        Computes the results for the sentences with these numbers. Called from several threads.
     tokens_per_batch : `int`
     threads : `int`
-        The most batches that are computed at a time.
+        The maximum number of parallel batches.
     """
     results: list[Result | None] = [None] * len(words)
     of_sentences = list(batches(words, tokens_per_batch))
@@ -73,7 +73,7 @@ def run(
 
 
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of `size`, read as they are needed."""
+    """Lists of `size` items, read lazily."""
     iterator = iter(items)
     while window := list(islice(iterator, size)):
         yield window

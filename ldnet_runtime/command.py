@@ -1,4 +1,4 @@
-"""What `ldnet-tag` does: inputs of any number and kind, one output or one for each input."""
+"""Implementation of `ldnet-tag`: any number of inputs in any format, one output or one per input."""
 
 import argparse
 import contextlib
@@ -26,7 +26,7 @@ _SUFFIXES = {
 
 
 def describe(path: str) -> str:
-    """What a model file says of itself."""
+    """The description of a model file, as text."""
     description = read_model_file(path).description
     entries = {
         "labels": f"{len(description.labels)} ({description.label_encoding or 'no spans'})",
@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 class _Job:
-    """One run of the command."""
+    """A run of the command."""
 
     def __init__(self, tagger: Tagger, options: argparse.Namespace, several: bool) -> None:
         self._tagger = tagger
@@ -69,7 +69,7 @@ class _Job:
         self._progress = _Progress(shown=not options.quiet and sys.stderr.isatty())
 
     def tag(self, paths: list[str], target: str, texts: str | None = None) -> None:
-        """Tag some files into another one; `texts` is where the text goes that standoff annotations refer to."""
+        """Tag files and write the results to another one; `texts` receives the text of standoff annotations."""
         title = Path(paths[0]).name if len(paths) == 1 and paths[0] != STANDARD else "Entities"
         writer = Writer(self._options.output, self._tagger.span_types, self._options.tag_encoding, title)
         with contextlib.ExitStack() as stack:
@@ -99,7 +99,7 @@ class _Job:
             yield {**waiting.popleft(), **prediction.to_json(wanted)}
 
     def _words(self, path: str, waiting: deque[dict[str, Any]]) -> Iterator[Words]:
-        """The inputs of a file; what else belongs to each goes to `waiting`."""
+        """The inputs of a file; their other columns are added to `waiting`."""
         name = "standard input" if path == STANDARD else path
         with contextlib.ExitStack() as stack:
             file = sys.stdin.buffer if path == STANDARD else stack.enter_context(open(path, "rb"))
@@ -138,7 +138,7 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
 
 
 class _Progress:
-    """A line on the terminal: texts, words, words a second."""
+    """Progress line on the terminal: texts, words, words per second."""
 
     def __init__(self, shown: bool) -> None:
         self._shown = shown
@@ -146,7 +146,7 @@ class _Progress:
         self._texts = self._words = 0
 
     def add(self, words: int) -> None:
-        """One text more."""
+        """Count a text."""
         self._texts += 1
         self._words += words
         if self._shown and time.monotonic() - self._last > 0.2:
@@ -154,7 +154,7 @@ class _Progress:
             self._show()
 
     def finish(self) -> None:
-        """Leave the last line there."""
+        """Keep the last progress line."""
         if self._shown:
             self._show()
             print(file=sys.stderr)

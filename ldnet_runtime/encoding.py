@@ -1,8 +1,7 @@
 """
-Sentences as the integer arrays that a tagger's graph reads.
+Encode sentences as the integer inputs of a tagger's graph.
 
-Each kind of input looks a word up once a batch; nothing is kept from one call to the next, so encoders may be used
-from any number of threads.
+Each input looks up a word once per batch. Encoders keep no state between calls, so threads can share them.
 """
 
 from collections.abc import Callable, Sequence
@@ -48,12 +47,12 @@ class SentenceEncoder:
         # Parameters
 
         sentences : `Sequence[Sequence[str]]`
-            One or more, each of one word or more.
+            One or more sentences of at least one word each.
 
         # Returns
 
         `Arrays`
-            By the names of the graph's inputs; `lengths` (B,) counts the end token, where the tagger has one.
+            Arrays by input name; `lengths` (B,) includes the end token, if any.
         """
         numbers: dict[str, int] = {}
         extra = () if self._end_token is None else (self._end_token,)
@@ -72,7 +71,7 @@ class SentenceEncoder:
 
 
 def _readable(word: str) -> str:
-    """A word that UTF-8 can hold: halves of surrogate pairs, which JSON can bring along, become "?"."""
+    """The word as valid UTF-8: lone surrogates, which JSON allows, become "?"."""
     if word.isascii():
         return word
     return word.encode("utf-8", "replace").decode("utf-8")
@@ -131,7 +130,7 @@ class _Characters:
 
 
 class _WordCharacterEncoder:
-    """The characters of the batch's unique words, a row each, below a row of padding."""
+    """The characters of the batch's unique words, one row each, after a row of padding."""
 
     def __init__(self, one: WordCharacterInput, characters: _Characters) -> None:
         self._input = one
@@ -149,9 +148,7 @@ class _WordCharacterEncoder:
 
 
 class _SentenceCharacterEncoder:
-    """
-    Each sentence's words with a space behind each and a marker at the end. An empty word has no place in the string.
-    """
+    """Each sentence's words with a space after each and a marker at the end. Empty words are skipped."""
 
     def __init__(self, one: SentenceCharacterInput, characters: _Characters) -> None:
         self._input = one

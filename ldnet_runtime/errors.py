@@ -1,9 +1,9 @@
-"""The errors of this package: `ValueError`s whose text is one sentence."""
+"""Errors of this package: `ValueError`s with a one-sentence message."""
 
 
 class ModelFileError(ValueError):
-    """The model file is damaged, is no tagger, or holds what a tagger's file does not."""
+    """The model file is damaged, or not a tagger written by the exporter."""
 
 
 class InputError(ValueError):
-    """A text, a line or a file that cannot be read: which one, where, what stands there and what was expected."""
+    """Invalid input, with its place, the found and the expected content."""

@@ -1,4 +1,4 @@
-"""What a tagger gives out."""
+"""Predictions of a tagger."""
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,14 +9,14 @@ from typing import Any, NamedTuple
 @dataclass(frozen=True)
 class Options:
     """
-    What a call wants to know beside tags and spans.
+    Options of a call: results besides tags and spans.
 
     # Parameters
 
     n_best : `int`, optional (default = `0`)
-        How many of the best tag sequences; fewer where fewer are allowed.
+        The number of best tag sequences; fewer if constraints allow fewer.
     marginals : `bool`, optional (default = `False`)
-        Whether the probability of each label for each word is wanted.
+        Whether to compute the probability of each label for each word.
     confidences : `bool`, optional (default = `True`)
         Whether spans have a confidence: their probability, see `decoding.span_probabilities`.
 
@@ -53,7 +53,7 @@ class Decoded:
 class Span(NamedTuple):
     """
     An entity: its text and label, the words [start, end), the characters [start_char, end_char) of the prediction's
-    text, and its probability, where confidences were asked for.
+    text, and its probability, if confidences are requested.
     """
 
     text: str
@@ -73,20 +73,20 @@ class Prediction:
     # Parameters
 
     text : `str`
-        The text; of words, these with blanks between them.
+        The text, or the words joined by blanks.
     words, tags : `list[str]`
-        One tag a word.
+        The words and their tags.
     starts, ends : `list[int]`
-        Where each word stands in the text.
+        The offsets of the words in the text.
     spans : `list[Span]`
     sentences : `list[tuple[int, int]]`
         The words [start, end) of each sentence.
     n_best : `list[Ranked]`
-        If asked for, the best tag sequences of the whole text, best first.
+        If requested, the best tag sequences of the whole text, best first.
     marginals : `list[dict[str, float]]`
-        If asked for, a probability for each label, for each word.
+        If requested, the probability of each label, for each word.
     has_text : `bool`
-        Whether a text was given, and not words.
+        Whether the input was a text, not words.
     """
 
     text: str
@@ -104,7 +104,7 @@ class Prediction:
         return iter(self.spans)
 
     def to_json(self, options: Options | None = None) -> dict[str, Any]:
-        """The JSON form; `options` say which entries there are."""
+        """The JSON form; `options` select the entries."""
         options = options or Options()
         output: dict[str, Any] = {"text": self.text} if self.has_text else {}
         output.update(words=self.words, tags=self.tags, spans=[_span_json(span) for span in self.spans])
@@ -125,17 +125,17 @@ def prediction(
     n_best: int = 0,
 ) -> Prediction:
     """
-    Put the sentences of one input together again.
+    Merge the sentences of one input.
 
     # Parameters
 
     words : `list[str]`
-        Of all sentences.
+        The words of all sentences.
     decoded : `Sequence[Decoded]`
     text : `str`, optional
-        Of which `offsets` are the words' starts and ends.
+        The text; `offsets` are the starts and ends of the words.
     n_best : `int`, optional (default = `0`)
-        How many tag sequences of the whole input to give.
+        The number of tag sequences of the whole input.
     """
     has_text = text is not None and offsets is not None
     if text is None or offsets is None:

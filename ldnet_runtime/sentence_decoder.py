@@ -1,4 +1,4 @@
-"""Tags, spans and probabilities out of the scores of labels."""
+"""Decode label scores into tags, spans and probabilities."""
 
 import contextlib
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from ldnet_runtime.tag_schemes import OUTSIDE, UnreadableTag, canonical_encoding
 
 class SentenceDecoder:
     """
-    Makes tags, spans and probabilities of emissions.
+    Decodes emissions into tags, spans and probabilities.
 
     # Parameters
 
     labels : `Sequence[str]`
         The N labels in the order of their ids.
     label_encoding : `str`, optional
-        Their span encoding; without one there are no spans.
+        The span encoding of the labels; without one there are no spans.
     scores : `Scores`
-        Of transitions, without the constraints.
+        Transition scores, without the constraints.
     allowed : `NDArray[numpy.bool_]`, optional
         (N + 2, N + 2), see `Scores.restricted`.
     never_spans : `Sequence[str]`, optional
-        Labels that are no part of a span: boundary tags, which a word may have.
+        Labels that are never part of a span, such as boundary tags.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class SentenceDecoder:
 
     @property
     def span_types(self) -> list[str]:
-        """The types of all spans that the labels can make."""
+        """The types of all spans that the labels can form."""
         types: set[str] = set()
         for label in self.labels:
             with contextlib.suppress(UnreadableTag):  # a label that is never predicted
@@ -160,7 +160,7 @@ class SentenceDecoder:
 
 
 def _role(label: str, of_two: list[tuple[str, int, int]], encoding: str) -> tuple[bool, bool]:
-    """Return whether a span is open after a label, and whether the label may go on with an open one."""
+    """Return whether a span is open after a label, and whether the label can continue an open span."""
     if len(of_two) == 1:  # I, M, or a bare type
         return True, True
     letter = "" if encoding == "BARE" else label.partition("-")[0]

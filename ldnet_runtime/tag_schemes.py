@@ -1,8 +1,8 @@
 """
-Span encodings of sequence labels: reading, writing, checking, converting.
+Tag schemes: read, write, check and convert span encodings of sequence labels.
 
-A span is `(type, start, end)`, `end` inclusive. An encoding spells spans as one tag a token: "O" outside of
-spans, else a letter, a hyphen and the type. Only the first hyphen separates ("B-creative-work" has the type
+A span is `(type, start, end)`, `end` inclusive. An encoding represents spans by one tag per token: "O" outside spans,
+otherwise a letter, a hyphen and the type. Only the first hyphen separates ("B-creative-work" has the type
 "creative-work"); a lone letter ("B") is a span without a type. The encodings:
 
 - "IOB1": I; a span that directly follows another of its type begins with B (CoNLL-2003 as published)
@@ -10,12 +10,12 @@ spans, else a letter, a hyphen and the type. Only the first hyphen separates ("B
 - "BIOUL" (alias "BILOU"): B, I, L for the last token, U for a span of one token
 - "IOBES" (alias "BIOES"): the same with the letters E and S
 - "BMES" (alias "BMEWO"): the same with M for I
-- "IO": I only, so that neighbouring spans of one type run together
-- "BARE": the type alone, no letter; the same limit
+- "IO": I only, so adjacent spans of one type merge
+- "BARE": the type only, without a letter; adjacent spans merge, too
 
-Reading is that of conlleval, the scorer of the CoNLL shared tasks: B and S (U, W) always begin a span, E (L)
-and S always end one, and I (M) and E continue a span of their own type or else begin one. So ill-formed
-sequences have spans, too, and the reading is the same for all encodings that have letters.
+Tags are interpreted as by conlleval, the scorer of the CoNLL shared tasks: B and S (U, W) always begin a span, E (L)
+and S always end one, and I (M) and E continue a span of the same type or begin a new one. So ill-formed sequences have
+spans, too, and the interpretation is the same for all encodings with letters.
 """
 
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
@@ -54,7 +54,7 @@ Span = Tuple[str, int, int]
 
 
 class UnreadableTag(ValueError):
-    """A tag that is neither "O" nor a letter of an encoding with a type, and its position."""
+    """An invalid tag, which is neither "O" nor a letter and a type, and its position."""
 
     def __init__(self, tag: str, position: int) -> None:
         super().__init__(tag, position)
@@ -69,7 +69,7 @@ class UnreadableTag(ValueError):
 
 
 class TagProblem(NamedTuple):
-    """Where a tag sequence leaves its encoding: the position, the tag there, and what could stand there."""
+    """An ill-formed tag: its position, the tag, and the possible tags at this position."""
 
     position: int
     tag: str
@@ -77,10 +77,7 @@ class TagProblem(NamedTuple):
 
 
 def canonical_encoding(name: str) -> str:
-    """
-    The member of `ENCODINGS` that a name or an alias stands for, in any case. Raises `ValueError` for an
-    unknown name.
-    """
+    """The member of `ENCODINGS` for a name or an alias (case-insensitive). Raises `ValueError` for an unknown name."""
     upper = name.upper()
     upper = _ALIASES.get(upper, upper)
     if upper not in ENCODINGS:
@@ -90,7 +87,7 @@ def canonical_encoding(name: str) -> str:
 
 
 def split_tag(tag: str) -> Optional[Tuple[str, str]]:
-    """The letter and the type of a tag, `("O", "")` for "O", and `None` for anything that is no such tag."""
+    """The letter and the type of a tag, `("O", "")` for "O", and `None` for any other text."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
     letter, hyphen, span_type = tag.partition("-")
@@ -105,7 +102,7 @@ def role_of(letter: str) -> str:
 
 
 def letter_of(role: str, encoding: str) -> str:
-    """The letter that an encoding writes for the role B, I, E or S."""
+    """The letter of an encoding for the role B, I, E or S."""
     return _LETTER_OF[encoding][role]
 
 
@@ -123,14 +120,14 @@ def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
     tags : `Sequence[str]`
         One tag a token.
     encoding : `str`
-        The name of an encoding. It matters only for "BARE", the others are read alike.
+        The name of an encoding. It matters only for "BARE"; all others are read the same way.
 
     # Returns
 
     `List[Tuple[str, int, int]]`
         The type, first and last token of each span.
 
-    Raises `UnreadableTag` for a tag that is none, except in "BARE", where each tag but "O" is a type.
+    Raises `UnreadableTag` for an invalid tag, except in "BARE", where each tag except "O" is a type.
     """
     bare = canonical_encoding(encoding) == "BARE"
     spans: List[Span] = []
@@ -157,9 +154,9 @@ def tags_from_spans(spans: Sequence[Span], length: int, encoding: str) -> List[s
     """
     The tags of a sentence of `length` tokens with these spans, in any order.
 
-    "IO" and "BARE" cannot keep neighbouring spans of one type apart. Raises `ValueError` for a span that
-    reaches outside of the sentence or into another span, and for one that the encoding cannot spell ("BARE"
-    has no tag for a span without a type or with the type "O").
+    "IO" and "BARE" merge adjacent spans of one type. Raises `ValueError` for a span outside the sentence, for
+    overlapping spans, and for a span that the encoding cannot represent ("BARE" has no tag for a span without a type or
+    with the type "O").
     """
     encoding = canonical_encoding(encoding)
     tags = [OUTSIDE] * length
@@ -193,18 +190,16 @@ def tags_from_spans(spans: Sequence[Span], length: int, encoding: str) -> List[s
 
 def convert(tags: Sequence[str], source: str, target: str) -> List[str]:
     """
-    The same spans in another encoding; `convert(tags, e, e)` repairs an ill-formed sequence by conlleval's
-    reading and spells a well-formed one in the letters of `e`. Raises like `spans_from_tags` and
-    `tags_from_spans`.
+    The same spans in another encoding; `convert(tags, e, e)` repairs an ill-formed sequence as conlleval reads it, and
+    writes a well-formed one with the letters of `e`. Raises like `spans_from_tags` and `tags_from_spans`.
     """
     return tags_from_spans(spans_from_tags(tags, source), len(tags), target)
 
 
 def validate(tags: Sequence[str], encoding: str) -> List[TagProblem]:
     """
-    The places where a tag sequence is not well-formed, in order; none if it is. The letters E and S are as
-    good as L and U. A slip counts once, and a tag has at most one: what follows is judged by conlleval's
-    reading of what stands there.
+    The ill-formed tags of a sequence, in order. The letters E and S are equivalent to L and U. Each mistake counts
+    once: the next tags are judged by conlleval's reading of the mistake.
     """
     encoding = canonical_encoding(encoding)
     if encoding == "BARE":
@@ -229,7 +224,7 @@ def validate(tags: Sequence[str], encoding: str) -> List[TagProblem]:
 
 
 def native_letters(tags: Sequence[str], encoding: str) -> int:
-    """How many tags have a letter that `encoding` itself writes (E is not native to "BIOUL")."""
+    """The number of tags with a letter of `encoding` itself (E is not native to "BIOUL")."""
     encoding = canonical_encoding(encoding)
     letters = set(_LETTER_OF.get(encoding, {}).values()) | ({"B"} if encoding == "IOB1" else set())
     return sum(1 for tag in tags if tag != OUTSIDE and tag.partition("-")[0] in letters)
@@ -250,8 +245,8 @@ def _read(tag: str, position: int) -> Tuple[str, str]:
 
 def _expected(encoding: str, previous: Tuple[str, str], parts: Optional[Tuple[str, str]]) -> str:
     """
-    What should stand in place of a tag (letter and type, `None` if unreadable) after another (role and type);
-    empty if the tag may stand there.
+    The correction of a tag (letter and type, `None` if invalid) after another (role and type); empty if the tag is
+    well-formed.
     """
     valid = _VALID_LETTERS[encoding]
     if parts is None or (parts[0] != OUTSIDE and parts[0] not in valid):

@@ -1,4 +1,4 @@
-"""A tagger that runs in ONNX Runtime."""
+"""Tagger in ONNX Runtime."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,8 +27,8 @@ Text = str | Sequence[str] | Mapping[str, Any] | Words
 
 class Tagger:
     """
-    Tags texts and lists of words. Nothing of a tagger changes while it is used, so that any number of threads, forked
-    children and copies may use it at the same time, each with its own options.
+    Tags texts and lists of words. A tagger is immutable, so threads, forked processes and copies can share it, each
+    with different options.
 
         tagger = Tagger("ner.onnx")
         for span in tagger("Ada Lovelace wrote to Charles Babbage from London."):
@@ -37,14 +37,14 @@ class Tagger:
     # Parameters
 
     model : `str`, `PathLike` or `bytes`
-        What `allennlp ldnet-export` wrote: a path, or the file's bytes. A file is mapped into memory: it may be
-        replaced, as the export does it, but not written over while it is in use.
+        A file written by `allennlp ldnet-export`: its path, or its bytes. A file is memory-mapped, so you may replace
+        it (as the export does), but not overwrite it while it is in use.
     threads : `int`, optional
-        The most batches that are computed at a time, each by one thread; by default one for each CPU of this process.
+        The maximum number of parallel batches, one thread each; by default the number of CPUs of this process.
     tokens_per_batch : `int`, optional (default = `512`)
-        The most words of a batch, padding included, unless one sentence has more. Memory goes with it.
+        The maximum number of words per batch, padding included, unless one sentence has more. It determines the memory.
 
-    Raises `ModelFileError` if the file is no exported tagger, and `OSError` if it cannot be read.
+    Raises `ModelFileError` if the file is not an exported tagger, and `OSError` if it cannot be read.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Tagger:
 
     @property
     def span_types(self) -> list[str]:
-        """The types of the spans that the tagger can find."""
+        """The span types of the tagger."""
         return self.decoder.span_types
 
     def __call__(
@@ -104,7 +104,7 @@ class Tagger:
 
         `Prediction`
 
-        Raises `InputError` for an input of another kind, and `TextError` if the text cannot be split into words.
+        Raises `InputError` for any other input, and `TextError` if the text cannot be split into words.
         """
         return self._tag([text], Options(n_best, marginals, confidences))[0]
 
@@ -124,14 +124,14 @@ class Tagger:
         texts : `Iterable[Text]`
             See `__call__`.
         window : `int`, optional (default = `4096`)
-            How many are sorted by length at a time.
+            The number of inputs to sort by length at a time.
         """
         options = Options(n_best, marginals, confidences)
         for group in batching.windows(texts, window):
             yield from self._tag(group, options)
 
     def split(self, text: Text) -> Words:
-        """The words of an input, which may be given in its place: so errors of an input are met one by one."""
+        """The words of an input, or an input's words unchanged, so that errors occur input by input."""
         return words_of(text, self.description.mode, self.description.language)
 
     def _tag(self, texts: Sequence[Text], options: Options) -> list[Prediction]:
@@ -145,8 +145,8 @@ class Tagger:
 
     def emissions(self, sentences: Sequence[Sequence[str]]) -> tuple[Floats, Integers]:
         """
-        The scores of the labels for each word, (B, T, N), and the lengths of the sentences, (B,). There is no end step:
-        its score is in the last word's.
+        The scores of the labels for each word, (B, T, N), and the lengths of the sentences, (B,). The score of an end
+        step, if any, is added to the last word's.
 
         # Parameters
 
@@ -169,7 +169,7 @@ class Tagger:
         return emissions, lengths
 
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> list[Decoded]:
-        """The tags of sentences, each of one word or more, as one batch."""
+        """The tags of non-empty sentences, computed as one batch."""
         return self.decoder.decode(*self.emissions(sentences), options)
 
     def _session(self) -> "onnxruntime.InferenceSession":
@@ -222,7 +222,7 @@ def tag_words(
     threads: int,
 ) -> list[Prediction]:
     """
-    Tag inputs whose words are known.
+    Tag inputs that are already split into words.
 
     # Parameters
 

@@ -1,8 +1,8 @@
 """
-Sentences and words of plain text, with their places in the text.
+Split plain text into sentences and words, with offsets.
 
-Words follow spaCy's rules for a language, sentences the rules below; no statistical model is involved, and nothing is
-downloaded. spaCy is imported when raw text is first split; text that is tokenized already does not need it.
+Words follow spaCy's rules for a language, and sentences the rules below, without a statistical model or downloads.
+spaCy is imported for the first raw text; tokenized text does not need it.
 """
 
 import functools
@@ -66,7 +66,7 @@ _CLITIC = re.compile(r"\w+(?:n['\u2019]t|['\u2019](?:s|re|ve|ll|m|d))", re.IGNOR
 
 
 class TextError(InputError):
-    """Text that cannot be split as asked: unknown mode or language, or spaCy is missing."""
+    """Splitting failed: unknown mode or language, or spaCy is missing."""
 
 
 class Sentence(NamedTuple):
@@ -84,9 +84,9 @@ def split_text(text: str, language: str = "en", mode: str = "auto") -> list[Sent
     # Parameters
 
     text : `str`
-        One text: paragraphs are separated by blank lines, other line ends count as blanks (not in "whitespace").
+        The text. Blank lines separate paragraphs, and other line ends count as blanks (except in "whitespace").
     language : `str`, optional (default = `"en"`)
-        The code of one of spaCy's languages; "xx" for rules that fit many.
+        The code of a spaCy language; "xx" for language-independent rules.
     mode : `str`, optional (default = `"auto"`)
         "rule_based"; "whitespace": each line is a sentence, ASCII white space separates its words; or "auto":
         "whitespace" if the text looks tokenized, else "rule_based".
@@ -110,7 +110,7 @@ def resolve_mode(text: str, mode: str) -> str:
 
 
 def looks_tokenized(text: str) -> bool:
-    """Return whether more punctuation stands apart from words (as in the Penn Treebank) than is attached to them."""
+    """Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them."""
     free = glued = clitics = 0
     for line in _LINE.finditer(text):
         chunks = [
@@ -139,7 +139,7 @@ def _spans(pattern: re.Pattern[str], text: str, start: int, end: int) -> list[tu
 
 
 class _Rules:
-    """spaCy's tokenizer of a language, for one process, and the rules that make sentences of its words."""
+    """spaCy's tokenizer of a language, for one process, and the rules for sentences."""
 
     def __init__(self, language: str) -> None:
         self._language = language
@@ -149,7 +149,9 @@ class _Rules:
 
     @staticmethod
     def of(language: str) -> "_Rules":
-        """The one of this process: a lock that another thread held at a fork stays with the parent."""
+        """
+        The tokenizer of this process. A forked process gets a new one, because another thread may have held the lock.
+        """
         return _cached_rules(language, os.getpid())
 
     def sentences(self, text: str) -> Iterator[list[tuple[int, int]]]:
@@ -233,7 +235,7 @@ def _blank(language: str) -> Any:
 
 
 def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Parts of a paragraph that spaCy splits in linear time: long runs of marks, and very long words, are cut."""
+    """Parts of a paragraph that spaCy splits in linear time, by cutting long runs of marks and very long words."""
     for run in _RUN.finditer(text, start, end):
         for part in _LONG.finditer(text, run.start(), run.end()):
             if part.end() < end:
@@ -243,7 +245,7 @@ def _pieces(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def _paragraph_ends(text: str) -> Iterator[int]:
-    """Where paragraphs and items of lists end; items with numbers only if these count up from 1."""
+    """The ends of paragraphs and list items; numbered items only if they count up from 1."""
     number = 1
     for match in _PARAGRAPH.finditer(text):
         if match[1] is None:
@@ -258,7 +260,7 @@ def _is_all(text: str, word: tuple[int, int], characters: str) -> bool:
 
 
 def _next_word(text: str, words: list[tuple[int, int]], position: int) -> str:
-    """The word at `position`, or the one after the quotes and brackets that open there."""
+    """The word at `position`, or after opening quotes and brackets at it."""
     end = min(position + _MOST_MARKS, len(words) - 1)
     while position < end and _is_all(text, words[position], _OPENERS):
         position += 1
@@ -266,7 +268,7 @@ def _next_word(text: str, words: list[tuple[int, int]], position: int) -> str:
 
 
 def _join_graphemes(text: str, words: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Put together what spaCy cuts within a character that people see as one, such as a family emoji or a flag."""
+    """Join words that spaCy splits within one visible character, such as a family emoji or a flag."""
     joined: list[tuple[int, int]] = []
     for start, end in words:
         if joined and joined[-1][1] == start and _is_inside_grapheme(text, joined[-1][0], start):

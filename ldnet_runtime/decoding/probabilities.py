@@ -1,4 +1,4 @@
-"""The forward-backward algorithm: probabilities of labels, spans and sequences, in float64."""
+"""Forward-backward algorithm: probabilities of labels, spans and sequences, in float64."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -33,8 +33,8 @@ def path_scores(
 
 class Messages(NamedTuple):
     """
-    Log-sums over the sequences: over all that precedes a step's label, itself included, (B, T, N); over all that
-    follows it, (B, T, N); and over everything, (B,). Beyond a sentence's length they mean nothing.
+    Log-sums over the sequences: up to a step's label, (B, T, N); after it, (B, T, N); and over whole sequences, (B,).
+    Cells beyond a sentence's length are meaningless.
     """
 
     forward: NDArray[numpy.float64]
@@ -79,8 +79,8 @@ def marginals(
     messages: Messages | None = None,
 ) -> NDArray[numpy.float64]:
     """
-    The probability of each label at each step, (B, T, N): sums to 1 over the labels; 0 beyond a sentence's length and
-    where no sequence is allowed.
+    The probability of each label at each step, (B, T, N), which sums to 1 over the labels; 0 beyond a sentence's length
+    and without an allowed sequence.
     """
     messages = messages or pass_messages(emissions, lengths, scores)
     with numpy.errstate(invalid="ignore", over="ignore"):
@@ -92,7 +92,7 @@ def marginals(
 def sequence_probabilities(
     path_scores: NDArray[numpy.float64], log_partition: NDArray[numpy.float64]
 ) -> NDArray[numpy.float64]:
-    """exp(score - log Z), (B,); 0 where no sequence is allowed."""
+    """The probability exp(score - log Z) of sequences, (B,); 0 without an allowed sequence."""
     with numpy.errstate(invalid="ignore"):
         found = numpy.exp(numpy.minimum(path_scores - log_partition, 0.0))
     return numpy.where(numpy.isneginf(log_partition), 0.0, numpy.nan_to_num(found, nan=0.0))
@@ -108,9 +108,9 @@ def span_probabilities(
     messages: Messages | None = None,
 ) -> list[list[float]]:
     """
-    The probability of each span: that its words have exactly these labels, and that it neither begins earlier nor
-    ends later, whatever the other words are. For the span from s to e with the labels y_s..y_e of a sentence with
-    the emissions x and the transitions A:
+    The probability of each span: that its words have exactly these labels, and that it neither begins earlier nor ends
+    later, for any labels of the other words. For the span from s to e with the labels y_s..y_e of a sentence with the
+    emissions x and the transitions A:
 
         P = 1/Z * [sum of exp(forward_(s-1)(a) + A[a, y_s]) over the labels a that y_s does not continue]
                 * exp(x_s(y_s) + sum over s < t <= e of A[y_(t-1), y_t] + x_t(y_t))
@@ -130,7 +130,7 @@ def span_probabilities(
     # Returns
 
     `list[list[float]]`
-        A probability for each span of each sentence; 0 where no sequence is allowed.
+        A probability for each span of each sentence; 0 without an allowed sequence.
     """
     where = [(row, *span) for row, of_row in enumerate(spans) for span in of_row]
     if not where:
@@ -198,7 +198,7 @@ def _steppers(
 
 
 def _log_sum(values: Floats, axis: int) -> Floats:
-    """log(sum(exp(values))); -inf where all are."""
+    """log(sum(exp(values))); -inf if all values are -inf."""
     shift = values.max(axis, keepdims=True)
     shift = numpy.where(numpy.isfinite(shift), shift, 0.0)
     with numpy.errstate(divide="ignore"):

@@ -1,4 +1,4 @@
-"""The scores of transitions, and the layout of the recursions."""
+"""Transition scores, and the memory layout of the recursions."""
 
 from typing import Any, NamedTuple
 
@@ -18,8 +18,8 @@ class Scores(NamedTuple):
 
     def restricted(self, allowed: NDArray[numpy.bool_] | None, forbidden: float = -numpy.inf) -> "Scores":
         """
-        With `forbidden` where `allowed` (N + 2, N + 2) is not; N is the start and N + 1 the end. A label to and from
-        which nothing is allowed (padding, for example) has -inf in any case.
+        The scores with `forbidden` for transitions that are not in `allowed` (N + 2, N + 2); N is the start and N + 1
+        the end. A label without any allowed transition (padding, for example) always gets -inf.
         """
         if allowed is None:
             return self

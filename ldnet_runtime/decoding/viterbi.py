@@ -1,4 +1,4 @@
-"""The best and the k best label sequences."""
+"""Best and k-best label sequences (Viterbi)."""
 
 import numpy
 from numpy.typing import NDArray
@@ -60,7 +60,7 @@ def k_best_paths(
     # Returns
 
     `tuple[Integers, Floats]`
-        Labels (B, k, T) and scores (B, k); the rest has the score -inf where there are fewer.
+        Labels (B, k, T) and scores (B, k); missing sequences have the score -inf.
     """
     rows, num_steps, size = emissions.shape
     lengths = numpy.asarray(lengths)
@@ -97,7 +97,7 @@ def decode(
     emissions: Floats, lengths: Integers, scores: Scores, allowed: NDArray[numpy.bool_] | None, k: int = 1
 ) -> tuple[Integers, Floats]:
     """
-    `k_best_paths` among the allowed sequences. A sentence that has none is decoded AllenNLP's way: each forbidden
+    `k_best_paths` among the allowed sequences. A sentence without any is decoded as in AllenNLP: each forbidden
     transition costs 10,000.
 
     # Parameters
@@ -119,8 +119,8 @@ def decode(
 
 def without_end_step(emissions: Floats, lengths: Integers, end: int) -> tuple[Floats, Integers]:
     """
-    Emissions (B, T - 1, N) and lengths without the last step of each sentence, whose label is `end`. Its score is
-    added to all labels of the last word, so that the scores of sequences stay what they are.
+    Emissions (B, T - 1, N) and lengths without the last step of each sentence, whose label is `end`. Its score is added
+    to all labels of the last word, so sequence scores stay the same.
     """
     rows = numpy.arange(len(lengths))
     emissions = emissions.copy()
@@ -136,7 +136,7 @@ def _decode(emissions: Floats, lengths: Integers, scores: Scores, k: int) -> tup
 
 
 def _k_highest(values: Floats, k: int) -> tuple[Floats, Integers]:
-    """The k highest along the last axis, highest first (equal ones in their order), and where they stand."""
+    """The k highest values along the last axis, highest first (ties in order), with their positions."""
     size = values.shape[-1]
     if size < k:
         padding = [(0, 0)] * (values.ndim - 1) + [(0, k - size)]

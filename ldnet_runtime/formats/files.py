@@ -1,4 +1,4 @@
-"""Which files names stand for, and files that are never half written."""
+"""Find input files by name, and write output files atomically."""
 
 import contextlib
 import glob
@@ -15,8 +15,8 @@ STANDARD = "-"
 
 def expand(names: Iterable[str]) -> list[str]:
     """
-    The files that names, folders (all files below them that are not hidden) and globs ("**" for any depth) stand for,
-    each once. Raises `InputError` for a name that stands for no file.
+    The files for names, folders (recursively, without hidden files) and globs ("**" for any depth), each once. Raises
+    `InputError` for a name without a file.
     """
     paths: list[str] = []
     for name in names:
@@ -35,8 +35,8 @@ def expand(names: Iterable[str]) -> list[str]:
 @contextlib.contextmanager
 def written_beside(path: str) -> Iterator[BinaryIO]:
     """
-    A file that takes the place of `path` when the context ends without an error, so that none is ever half written.
-    Standard output ("-"), pipes and devices are written to directly.
+    Context with a file that replaces `path` when it ends without an error, so `path` is never half written. Standard
+    output ("-"), pipes and devices are written directly.
     """
     if path == STANDARD:
         yield sys.stdout.buffer

@@ -1,9 +1,8 @@
 """
-A page with marked entities that needs nothing else: no script, no font, no picture.
+Self-contained HTML page with marked entities: no scripts, fonts or images.
 
-Colors are those of Okabe and Ito, which readers with any kind of color blindness can tell apart; each entity has its
-type beside it as well, and from the ninth type on another line below it. They follow the reader's light or dark
-setting.
+The colors are the color-blind safe palette of Okabe and Ito, for light and dark mode. Each entity also shows its type,
+and from the ninth type on a different underline.
 """
 
 import html
@@ -27,7 +26,7 @@ mark small { font-size: .7em; font-weight: 600; margin-left: .4em; color: var(--
 
 
 def page_start(title: str, span_types: Sequence[str]) -> str:
-    """The head of the page and its legend."""
+    """The head and legend of the page."""
     style = "\n".join(
         f".t{number} {{ --hue: {_HUES[number % len(_HUES)]}; border-bottom-style: "
         f"{_LINES[number // len(_HUES) % len(_LINES)]}; }}"
@@ -47,7 +46,7 @@ def page_start(title: str, span_types: Sequence[str]) -> str:
 
 
 def page_text(text: str, spans: Sequence[Mapping[str, Any]], span_types: Sequence[str]) -> str:
-    """One text with its entities marked; a confidence shows when the pointer is over it."""
+    """One text with marked entities; hovering shows the confidence."""
     numbers = {kind: number for number, kind in enumerate(span_types)}
     parts, position = [], 0
     for span in spans:

@@ -1,8 +1,8 @@
 """
-Inputs out of files: plain text, JSON lines, a JSON array, CoNLL columns; plain or compressed.
+Read inputs from files: plain text, JSON lines, a JSON array or CoNLL columns; plain or compressed.
 
-Each file's format is detected from its own first lines. An item is what `words.words_of` reads: a text, or an object
-with "tokens", and with all of their "columns" where there are any.
+The format of each file is detected from its first lines. An item is an input of `words.words_of`: a text, or an object
+with "tokens" and, if the file has columns, all their "columns".
 """
 
 import bz2
@@ -30,7 +30,7 @@ _NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nod
 
 
 class Item(NamedTuple):
-    """One input, and where it stands: the number of its first line."""
+    """One input, with the number of its first line."""
 
     value: Any
     line: int
@@ -45,13 +45,13 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
     file : `BinaryIO`
         Open for reading, plain or compressed (gzip, bzip2, xz, Zstandard).
     name : `str`
-        Its name, for messages.
+        The name of the file, for messages.
     kind : `str`, optional (default = `"auto"`)
-        "text": a text a line, an empty one for a blank line. "document": the whole file is one text. "jsonl": JSON
-        lines, or one JSON array, of what `words_of` takes. "conll": a word a line, in the first column (CoNLL-U: in the
-        second), with blank lines between sentences. "auto": see `detect`.
+        "text": one text per line, empty for a blank line. "document": one text per file. "jsonl": JSON lines, or one
+        JSON array, of inputs of `words_of`. "conll": one word per line, in the first column (CoNLL-U: the second), with
+        blank lines between sentences. "auto": see `detect`.
 
-    Raises `InputError` with the file's name and the line for what cannot be read.
+    Raises `InputError` with file and line for invalid input.
     """
     if kind not in KINDS:
         raise InputError(f"the input is {kind!r}; expected one of {', '.join(KINDS)}.")
@@ -63,7 +63,7 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
 
 
 def detect_file(file: BinaryIO) -> str:
-    """The format of a file, plain or compressed, whose position is at its start again afterwards."""
+    """The format of a file, plain or compressed. Restores the position to the start of the file."""
     head = _Lines(decompressed(file), "the file").head()
     file.seek(0)
     return detect(head)
@@ -71,8 +71,8 @@ def detect_file(file: BinaryIO) -> str:
 
 def detect(head: str) -> str:
     """
-    The format of a file that begins with these characters: JSON, CoNLL columns (see `looks_like_columns`), text with a
-    sentence a line (all of it has the spacing of tokenized text), or a document.
+    The format of a file that begins with these characters: JSON, CoNLL columns (see `looks_like_columns`), text with
+    one sentence per line (if all of it looks tokenized), or a document.
     """
     lines = head.split("\n")
     first = next((line for line in lines if line.strip()), "")
@@ -85,8 +85,9 @@ def detect(head: str) -> str:
 
 def looks_like_columns(lines: list[str]) -> bool:
     """
-    Return whether lines are rows of columns: all have as many, and the last one holds tags, the first one counts, TABs
-    separate them, or blank lines stand between groups of rows. Comments and `-DOCSTART-` rows are not looked at.
+    Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
+    tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
+    rows are ignored.
     """
     if any(line.startswith("-DOCSTART-") for line in lines):
         return True
@@ -107,9 +108,7 @@ def looks_like_columns(lines: list[str]) -> bool:
 
 
 def read_json_line(line: str) -> Any:
-    """
-    The input in a line of JSON. Raises `InputError`, without the place, if it is none.
-    """
+    """The input in a line of JSON. Raises `InputError`, without the place, for invalid JSON."""
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -120,7 +119,7 @@ def read_json_line(line: str) -> Any:
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:
-    """The file's content: what begins with the magic bytes of a compression is decompressed."""
+    """The file's content, decompressed if it begins with the magic bytes of a compression."""
     buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[arg-type]
     start = buffered.peek(6)[:6]
     if start[:2] == b"\x1f\x8b":
@@ -141,7 +140,7 @@ def decompressed(file: BinaryIO) -> BinaryIO:
 
 
 class _Lines:
-    """The lines of a file as text; damage and other encodings are errors that name the place."""
+    """The lines of a file as text. Damage and invalid UTF-8 are errors with their place."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
         self._file = file
@@ -150,13 +149,13 @@ class _Lines:
         self.number = 0
 
     def head(self) -> str:
-        """The first characters, which are read again afterwards."""
+        """Peek at the first characters."""
         if not self._start:
             self._start = self._read(_HEAD)
         return self._start.decode("utf-8", "replace").removeprefix(_BYTE_ORDER_MARK)
 
     def whole(self) -> str:
-        """All that is left, as one text."""
+        """The rest of the file as one text."""
         content = self._start + self._read(_MAX_WHOLE + 1)
         if len(content) > _MAX_WHOLE:
             raise self.error(
@@ -184,7 +183,7 @@ class _Lines:
             yield piece
 
     def error(self, message: str) -> InputError:
-        """An error at the present line."""
+        """An error at the current line."""
         return InputError(f"{self._name}, line {max(self.number, 1)}: {message}.")
 
     def _read(self, size: int) -> bytes:
@@ -290,7 +289,7 @@ def _looks_like_json(line: str, head: str) -> bool:
 
 
 def _is_line_of_words(head: str) -> bool:
-    """Return whether the first line is an array of words of its own."""
+    """Return whether the first line is a complete array of words."""
     try:
         value = json.loads(head.lstrip().splitlines()[0])
         words_of(value, mode="whitespace")

@@ -1,4 +1,4 @@
-"""The words of an input: of a text, of a list of words, or of an object with either."""
+"""Words of an input: a text, a list of words, or an object with either."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +14,7 @@ _EXPECTED = (
 
 class Words(NamedTuple):
     """
-    The sentences of an input, and, if it has a text, where their words start and end there, sentence after sentence.
+    The sentences of an input and, if it has a text, the start and end offsets of their words, sentence by sentence.
     """
 
     sentences: list[list[str]]
@@ -28,12 +28,11 @@ def words_of(value: Any, mode: str = "auto", language: str = "en") -> Words:
 
     value : `Any`
         A text, a list of words (strings, numbers or `{"text": "word"}`), or `{"sentence": text}`, `{"text": text}` or
-        `{"tokens": words}`; with a text and words that have their "start" and "end" in it, these are kept. Or what
-        this function has returned.
+        `{"tokens": words}`; offsets ("start" and "end") of words in a text are kept. Or a result of this function.
     mode, language : `str`
-        How texts are split, see `split_text`.
+        Options for splitting texts, see `split_text`.
 
-    Raises `InputError` for anything else.
+    Raises `InputError` for any other input.
     """
     if isinstance(value, Words):
         return value

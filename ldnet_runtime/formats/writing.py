@@ -1,8 +1,8 @@
 """
-Predictions as text: JSON lines, marks in the text, CoNLL columns, annotation tools' files, a page.
+Write predictions: JSON lines, inline marks, CoNLL columns, files of annotation tools, or an HTML page.
 
-All of them read the JSON form of a prediction (`Prediction.to_json`), with `LAYOUT` beside it where its words came out
-of a file with columns.
+All formats read the JSON form of a prediction (`Prediction.to_json`), plus `LAYOUT` if its words come from a file with
+columns.
 """
 
 import json
@@ -24,21 +24,21 @@ _ASCII_WHITE_SPACE = re.compile(r"[\t\n\r\v\f ]+")
 
 class Writer:
     """
-    Writes predictions one after the other into one file.
+    Formats predictions one by one for an output file.
 
     # Parameters
 
     output : `str`
-        "json": an object a line, in UTF-8. "inline": a line a sentence with `<TYPE> ... </TYPE>` around spans, see
-        `inline`. "conll": all columns of the input, or the word, and the predicted tag as the last one, see
-        `column_lines`. "html": a page that needs nothing else, with entities marked. "standoff": brat's annotations;
-        `texts` gives what they refer to. "doccano", "label_studio": JSON lines that these tools import.
+        "json": one object per line, in UTF-8. "inline": one sentence per line with `<TYPE> ... </TYPE>` around spans,
+        see `inline`. "conll": all columns of the input, or the word, and the predicted tag as the last column, see
+        `column_lines`. "html": a self-contained page with marked entities. "standoff": brat's annotations; `texts`
+        receives their text. "doccano", "label_studio": JSON lines that these tools import.
     span_types : `Sequence[str]`, optional
         All types, for the page's legend.
     tag_encoding : `str`, optional
-        The span encoding of the tags in "conll", if it is another than the tagger's.
+        The span encoding of the tags in "conll", by default the tagger's.
     title : `str`, optional
-        Of the page.
+        The title of the page.
 
     Raises `ValueError` for an unknown output.
     """
@@ -60,15 +60,15 @@ class Writer:
         self._offset = 0
 
     def start(self) -> str:
-        """What stands before the first prediction."""
+        """The text before the first prediction."""
         return page_start(self._title, self._span_types) if self.output == "html" else ""
 
     def end(self) -> str:
-        """What stands after the last one."""
+        """The text after the last prediction."""
         return page_end() if self.output == "html" else ""
 
     def write(self, output: Mapping[str, Any]) -> str:
-        """One prediction."""
+        """The text of one prediction."""
         if self.output == "json":
             return _json_line({name: value for name, value in output.items() if name not in LAYOUT})
         if self.output == "inline":
@@ -103,7 +103,7 @@ class Writer:
         return column_lines(output["words"][start:end], tags, rows, output.get("separator", " "))
 
     def _standoff(self, text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-        """A line a span; one over a line end has several places, as brat wants it."""
+        """One line per span. A span across a line end has several ranges, as brat requires."""
         lines = []
         for span in spans:
             self._num_spans += 1
@@ -119,15 +119,15 @@ class Writer:
 
 
 def text_of(output: Mapping[str, Any]) -> str:
-    """The text that offsets refer to: of words, these with blanks between them."""
+    """The text that offsets refer to; words are joined by blanks."""
     return str(output["text"]) if "text" in output else " ".join(output["words"])
 
 
 def inline(words: Sequence[str], spans: Sequence[Mapping[str, Any]]) -> str:
     """
-    One line: the words with blanks between them, and around each span "<TYPE>" and "</TYPE>" as words of their own
-    ("<span>" where the type is empty). In words and types "&", "<" and ">" become "&amp;", "&lt;" and "&gt;", and
-    line ends become blanks; so each "<" in the line begins a mark, and the words can be read back.
+    One line: the words separated by blanks, with "<TYPE>" and "</TYPE>" as separate words around each span ("<span>" if
+    the type is empty). In words and types "&", "<" and ">" become "&amp;", "&lt;" and "&gt;", and line ends become
+    blanks, so each "<" in the line begins a mark, and the words can be recovered.
     """
     begin, end = {}, {}
     for span in spans:
@@ -149,9 +149,9 @@ def column_lines(
     separator: str = " ",
 ) -> str:
     """
-    A line for each word and an empty one after them: the word's `columns`, or the word alone where there are none,
-    and the predicted tag as the last column. Inside of a column ASCII white space becomes "_" (blanks only if they
-    are the separator), and an empty column is "_".
+    One line per word, and an empty line at the end: the word's `columns`, or the word if there are none, and the
+    predicted tag as the last column. Within a column, ASCII white space becomes "_" (blanks only if they are the
+    separator), and an empty column becomes "_".
     """
     rows = [[word] for word in words] if columns is None else columns
     lines = [
@@ -161,12 +161,12 @@ def column_lines(
 
 
 def encodable(text: str) -> str:
-    """JSON can hold halves of surrogate pairs, which no file can: they become "?"."""
+    """Replace lone surrogates, which JSON allows but UTF-8 does not, by "?"."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _json_line(value: Any) -> str:
-    """In UTF-8; halves of surrogate pairs, which UTF-8 cannot hold, stay escapes."""
+    """JSON in UTF-8; lone surrogates stay escaped."""
     text = json.dumps(value, ensure_ascii=False)
     try:
         text.encode("utf-8")
@@ -187,7 +187,7 @@ def _sentences(output: Mapping[str, Any]) -> Sequence[Sequence[int]]:
 
 
 def _inside(spans: Sequence[Mapping[str, Any]], start: int, end: int) -> list[dict[str, Any]]:
-    """The spans of the words [start, end), counted from there."""
+    """The spans within the words [start, end), relative to `start`."""
     return [
         {**span, "start": span["start"] - start, "end": span["end"] - start}
         for span in spans

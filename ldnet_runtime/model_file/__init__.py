@@ -1,8 +1,9 @@
 """
-The exported tagger: one ONNX file whose metadata hold, as JSON, all that its graph does not.
+The exported tagger: one ONNX file with a graph and JSON metadata.
 
-`TaggerDescription` is that JSON: `to_json` writes it, `read_model_file` reads and checks a file. The layouts of the
-graph's inputs are those of `ldnet_runtime.encoding`; its output `emissions` (B, T, N) holds the scores of N labels.
+`TaggerDescription` represents the metadata: `to_json` writes it, and `read_model_file` reads and checks a file.
+`ldnet_runtime.encoding` defines the layouts of the graph's inputs. Its output `emissions` (B, T, N) contains the scores
+of N labels.
 """
 
 from ldnet_runtime.model_file.description import (

@@ -1,4 +1,4 @@
-"""What a tagger is beside its graph: vocabularies, inputs, labels, scores of transitions."""
+"""Description of a tagger besides its graph: vocabularies, inputs, labels and transition scores."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ DECODERS = ("crf", "softmax")
 @dataclass(frozen=True)
 class WordInput:
     """
-    Word ids, (B, T + boundaries): the words of a vocabulary, with a boundary's id before the first and after the
-    last one if there are such.
+    Word ids, (B, T + boundaries): the words of a vocabulary, with optional boundary ids before the first and after the
+    last one.
     """
 
     kind: ClassVar[str] = "words"
@@ -40,7 +40,7 @@ class WordInput:
 class WordCharacterInput:
     """
     Characters of single words, for the unique words of a batch: `NAME` (U, C), their numbers `NAME_lengths` (U,), and
-    which of these rows each word is, `NAME_rows` (B, T). Row 0 is padding. Without a vocabulary, UTF-8 bytes plus 1.
+    the row of each word, `NAME_rows` (B, T). Row 0 is padding. Without a vocabulary, ids are UTF-8 bytes plus 1.
     """
 
     kind: ClassVar[str] = "word_characters"
@@ -61,9 +61,9 @@ class WordCharacterInput:
 @dataclass(frozen=True)
 class SentenceCharacterInput:
     """
-    Characters of whole sentences: `NAME` (B, S) with a space (0) behind each word and a marker (1) at the end, a
-    character's id plus 2; `NAME_lengths` (B,); and where each word is read, `NAME_forward` and `NAME_backward` (B, T),
-    position * B + row, or -1 where nothing is read.
+    Characters of whole sentences: `NAME` (B, S) with a space (0) after each word, a marker (1) at the end, and other
+    ids plus 2; `NAME_lengths` (B,); and the read position of each word, `NAME_forward` and `NAME_backward` (B, T), as
+    position * B + row, or -1 for none.
     """
 
     kind: ClassVar[str] = "sentence_characters"
@@ -87,34 +87,34 @@ Input = WordInput | WordCharacterInput | SentenceCharacterInput
 @dataclass(frozen=True)
 class TaggerDescription:
     """
-    All that a tagger is beside its graph.
+    Description of a tagger besides its graph.
 
     # Parameters
 
     vocabularies : `Mapping[str, Sequence[str]]`
         Tokens in the order of their ids: padding (0), which is never looked up, the unknown token (1), and the rest.
     inputs : `Sequence[Input]`
-        The graph's inputs, beside `lengths`.
+        The graph's inputs, except `lengths`.
     labels : `Sequence[str]`
         The N labels in the order of their ids.
     label_encoding : `str`, optional
-        Their span encoding, see `tag_schemes`; `None` for labels that are no spans.
+        The span encoding of the labels, see `tag_schemes`; `None` for labels without spans.
     transitions, start, end : `NDArray`
         (N, N), from the row's label to the column's, (N,) and (N,): scores, without the constraints.
     allowed : `NDArray`, optional
-        (N + 2, N + 2), boolean: which transitions decoding may use; N is the start and N + 1 the end.
+        (N + 2, N + 2), boolean: the allowed transitions in decoding; N is the start and N + 1 the end.
     end_token : `str`, optional
-        A token that each sentence ends with for the graph.
+        A token that the graph expects at the end of each sentence.
     boundary_tags : `tuple[int, int]`, optional
-        The labels before and after a sentence, which no span has. With an `end_token` only.
+        The labels before and after a sentence, which are not part of spans. Requires an `end_token`.
     decoder : `str`
-        "crf", or "softmax", where all scores of transitions are 0.
+        "crf", or "softmax" with transition scores of 0.
     mode, language : `str`
-        How text is split, see `text.split_text`.
+        Options for splitting text, see `text.split_text`.
     provenance : `Mapping[str, str]`
-        Where the tagger comes from, for people.
+        The origin of the tagger, for information.
 
-    Raises `ModelFileError` if they do not fit together.
+    Raises `ModelFileError` if the parts are inconsistent.
     """
 
     vocabularies: Mapping[str, Sequence[str]]

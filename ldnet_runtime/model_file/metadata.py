@@ -1,4 +1,4 @@
-"""A `TaggerDescription` as JSON: written by the exporter, read with the types of all entries checked."""
+"""JSON form of a `TaggerDescription`: written by the exporter, read with type checks of all entries."""
 
 import json
 import math
@@ -27,7 +27,7 @@ _INPUTS: dict[str, type[Input]] = {
 
 
 def to_json(description: TaggerDescription) -> str:
-    """The text that the exporter puts into the file's metadata, under `METADATA_KEY`."""
+    """The text for the file's metadata, under `METADATA_KEY`."""
     allowed, boundary_tags = None, None
     if description.allowed is not None:
         allowed = ["".join("01"[int(cell)] for cell in row) for row in description.allowed]
@@ -51,7 +51,7 @@ def to_json(description: TaggerDescription) -> str:
 
 
 def from_json(text: str) -> TaggerDescription:
-    """The reverse of `to_json`. Raises `ModelFileError` that names the entry that is wrong."""
+    """The inverse of `to_json`. Raises a `ModelFileError` that names an invalid entry."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -143,7 +143,7 @@ class _Getter:
         return value
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> NDArray[numpy.float32]:
-        """A list of numbers, or a list of such lists."""
+        """A list of numbers, or of lists of numbers."""
         rows = self(name, list)
         flat: list[Any] = rows
         if len(shape) == 2:

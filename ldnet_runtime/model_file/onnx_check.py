@@ -1,10 +1,9 @@
 """
 Checks of an ONNX file's bytes before ONNX Runtime parses them.
 
-The walk follows the protobuf encoding of `onnx.proto` and knows just the fields that a tagger's file has. It reads
-sizes, names and operators; it copies no weights. Files come from strangers: every length is compared with what is
-left of the file, and a field that is unknown or repeated where it is singular is refused, since two parsers might
-read it in two ways.
+The walk follows the protobuf encoding of `onnx.proto` and supports only the fields of an exported tagger. It reads
+sizes, names and operators, and copies no weights. Files are untrusted: every length is compared with the rest of the
+file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently.
 """
 
 import math
@@ -47,7 +46,7 @@ _MAX_EXPANSION = 2**24
 
 
 class GraphSummary(NamedTuple):
-    """What the walk collects of a model."""
+    """The parts of a model that the walk collects."""
 
     inputs: list[str]
     outputs: list[str]
@@ -63,7 +62,7 @@ class _Tensor(NamedTuple):
 
 
 def check_onnx(data: memoryview) -> GraphSummary:
-    """Walk over a model. Raises `ModelFileError` for anything that an exported tagger does not hold."""
+    """Walk over a model. Raises `ModelFileError` for anything that is not part of an exported tagger."""
     graph: Field | None = None
     metadata: dict[str, str] = {}
     versions: dict[str, int] = {}
@@ -101,7 +100,7 @@ def _check_versions(versions: dict[str, int]) -> None:
 def _check_graph(
     data: memoryview, graph: Field, outer: dict[str, _Tensor], depth: int = 0
 ) -> tuple[list[str], list[str]]:
-    """The names of the graph's inputs and outputs. `outer` are the constants of the graph that it stands in."""
+    """The names of the graph's inputs and outputs. `outer` contains the constants of the enclosing graph."""
     inputs: list[str] = []
     outputs: list[str] = []
     nodes: list[Field] = []
@@ -153,7 +152,10 @@ def _check_attribute(
     constants: dict[str, _Tensor],
     depth: int,
 ) -> None:
-    """A tensor of a `Constant` joins the constants; a graph is allowed in a `Scan` of the main graph alone."""
+    """
+    Check an attribute. The tensor of a `Constant` is added to the constants; a graph is allowed only in a `Scan` of the
+    main graph.
+    """
     for field in fields(data, attribute.start, attribute.stop, ATTRIBUTE, f"an attribute of {operator}"):
         if field.name == "t":
             tensor = _check_tensor(data, field)
@@ -167,7 +169,7 @@ def _check_attribute(
 
 
 def _check_expansion(data: memoryview, operator: str, tensor: _Tensor) -> None:
-    """A constant size must be a moderate one: a line of the file could ask for all memory otherwise."""
+    """Check that a constant size is moderate. Otherwise a tiny file could request all memory."""
     if tensor.data_type != _INT64:
         raise ModelFileError(f"the operator '{operator}' has a size that is no int64 tensor")
     numbers = data[tensor.start : tensor.stop].cast("q").tolist()
@@ -178,7 +180,7 @@ def _check_expansion(data: memoryview, operator: str, tensor: _Tensor) -> None:
 
 
 def _check_tensor(data: memoryview, field: Field) -> _Tensor:
-    """The data of a weight must be in the file, and of the size that its shape asks for."""
+    """Check that the data of a weight are in the file and match its shape."""
     name, data_type, raw = "", 0, (0, 0)
     num_elements, bits = 1, 0
     for part in fields(data, field.start, field.stop, TENSOR, "a tensor (external or unusual data)"):

@@ -1,9 +1,8 @@
 """
-The protobuf encoding of `onnx.proto`: walking over the fields of messages, without a copy of their data.
+Protobuf encoding of `onnx.proto`: walk over the fields of messages without copying their data.
 
-Only the fields that a tagger's file has are known. Files come from strangers: every length is compared with what is
-left of the file, and a field that is unknown, or repeated where it is singular, is refused: two parsers might read
-it in two ways.
+Only the fields of an exported tagger are supported. Files are untrusted: every length is compared with the rest of the
+file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently.
 """
 
 from collections.abc import Iterator
@@ -48,7 +47,7 @@ _REPEATED = {
 
 
 class Field(NamedTuple):
-    """One field of a message: where it begins, its name, and its number, or where its bytes stand."""
+    """One field of a message: its start, its name, and its number or the position of its bytes."""
 
     begin: int
     name: str
@@ -58,12 +57,12 @@ class Field(NamedTuple):
 
 
 def message(data: memoryview, field: Field, names: dict[int, str], what: str) -> dict[str, Field]:
-    """The fields of a message whose names come once."""
+    """The singular fields of a message."""
     return {part.name: part for part in fields(data, field.start, field.stop, names, what)}
 
 
 def text_of(data: memoryview, field: Field | None) -> str:
-    """The text of a field, "" for one that is missing."""
+    """The text of a field, "" if it is missing."""
     if field is None:
         return ""
     try:
@@ -84,7 +83,7 @@ def integers(data: memoryview, field: Field) -> list[int]:
 
 
 def fields(data: memoryview, start: int, stop: int, names: dict[int, str], what: str) -> Iterator[Field]:
-    """The fields of a message between two positions; `names` has those that are expected."""
+    """The fields of a message between two positions; `names` are the expected ones."""
     seen: set[str] = set()
     position, count = start, 0
     while position < stop:
@@ -114,7 +113,7 @@ def fields(data: memoryview, start: int, stop: int, names: dict[int, str], what:
 
 
 def varint(data: memoryview, position: int, stop: int) -> tuple[int, int]:
-    """A number of variable length, and the position after it."""
+    """A variable-length number, and the position after it."""
     value = 0
     for shift in range(0, 70, 7):
         if position >= stop:
@@ -128,7 +127,7 @@ def varint(data: memoryview, position: int, stop: int) -> tuple[int, int]:
 
 
 def encoded_varint(number: int) -> bytes:
-    """The reverse of `varint`."""
+    """The inverse of `varint`."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -138,5 +137,5 @@ def encoded_varint(number: int) -> bytes:
 
 
 def encoded_bytes(number: int, content: bytes) -> bytes:
-    """A field that holds bytes, text or a message."""
+    """Encode a field of bytes, text or a message."""
     return encoded_varint(number << 3 | _BYTES) + encoded_varint(len(content)) + content

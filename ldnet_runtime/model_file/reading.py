@@ -1,4 +1,4 @@
-"""Reading a model file: its bytes are checked before anything else is done with them."""
+"""Read a model file, after a check of its bytes."""
 
 import mmap
 import os
@@ -15,8 +15,8 @@ from ldnet_runtime.model_file.weights import without_large_weights
 
 class ModelFile(NamedTuple):
     """
-    A checked file: its description; what it was when it was checked (size and time of its last change); and the model
-    with its large weights left in the file, if it has such, see `without_large_weights`.
+    A checked file: its description; its size and modification time at the check; and, if it has large weights, the
+    model without them, see `without_large_weights`.
     """
 
     description: TaggerDescription
@@ -26,10 +26,9 @@ class ModelFile(NamedTuple):
 
 def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
     """
-    Check a model file, or its bytes, and read its description; ONNX Runtime has no part in it.
+    Check a model file, or its bytes, and read its description; This does not use ONNX Runtime.
 
-    Raises `ModelFileError`, whose text begins with the path, if it is not what the exporter writes, and `OSError` if
-    it cannot be read.
+    Raises `ModelFileError`, with the path, if the exporter has not written it, and `OSError` if it cannot be read.
     """
     if isinstance(source, bytes):
         return ModelFile(_described(lambda: _check(memoryview(source)), "the model"), (len(source), 0))
@@ -47,7 +46,7 @@ def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
 
 
 def check_model(data: bytes) -> TaggerDescription:
-    """What `read_model_file` does with the bytes of a file."""
+    """`read_model_file` for the bytes of a file."""
     return read_model_file(data).description
 
 

@@ -1,8 +1,8 @@
 """
-A model whose large weights stay in its file: ONNX Runtime maps them into memory instead of copying them.
+Memory-mapped weights: ONNX Runtime maps large weights from the file instead of copying them.
 
-Word vectors are most of a tagger's file, and of these a text needs few. Mapped, only the pages that are read take
-memory, once for all processes.
+Word vectors make up most of a tagger's file, and a text needs only a few of them. With mapping, only the pages in use
+take memory, shared by all processes.
 """
 
 from ldnet_runtime.model_file.protobuf import GRAPH, MODEL, TENSOR, encoded_bytes, encoded_varint, fields
@@ -18,14 +18,14 @@ def without_large_weights(data: memoryview, location: str) -> bytes | None:
     # Parameters
 
     data : `memoryview`
-        A model that `check_onnx` has approved of.
+        A model that has passed `check_onnx`.
     location : `str`
         The name of its file.
 
     # Returns
 
     `bytes`, optional
-        The same model, with the places of its large weights in the file instead of these; `None` if it has none.
+        The same model, with file positions instead of its large weights; `None` if it has none.
     """
     content = bytearray()
     num_mapped = 0
@@ -45,7 +45,7 @@ def without_large_weights(data: memoryview, location: str) -> bytes | None:
 
 
 def _placed(data: memoryview, start: int, stop: int, location: str) -> bytes:
-    """A tensor with the place of its data."""
+    """A tensor with the position of its data."""
     tensor = bytearray()
     for part in fields(data, start, stop, TENSOR, "a tensor"):
         if part.name != "raw_data":

@@ -1,1 +1,1 @@
-"""A JSON API and a web page for one tagger: `ldnet-tag MODEL --serve PORT`. Needs the extra `serve`."""
+"""JSON API and web page for one tagger: `ldnet-tag MODEL --serve PORT`. Requires the extra `serve`."""

@@ -1,4 +1,4 @@
-"""The ASGI application: JSON API and page."""
+"""ASGI application: JSON API and web page."""
 
 import asyncio
 import contextlib
@@ -38,14 +38,14 @@ class Limits:
     # Parameters
 
     max_bytes : `int`, optional (default = `1_000_000`)
-        The largest body of a request.
+        The maximum size of a request body.
     max_n_best : `int`, optional (default = `100`)
     timeout : `float`, optional (default = `30.0`)
-        Seconds for a request, its body included.
+        Time limit for a request in seconds, including its body.
     max_waiting : `int`, optional (default = `256`)
-        Requests that wait while others are tagged. Further ones get status 503.
+        The maximum number of waiting requests. Further ones get status 503.
     max_words : `int`, optional (default = `4096`)
-        Words that are tagged at a time.
+        The maximum number of words per batch.
     """
 
     max_bytes: int = 1_000_000
@@ -56,7 +56,7 @@ class Limits:
 
 
 class RequestError(Exception):
-    """A request that is refused, with its HTTP status."""
+    """A rejected request, with its HTTP status."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -74,8 +74,8 @@ def create_app(
     tagger : `Tagger`
     limits : `Limits`, optional
     allowed_hosts : `Sequence[str]`, optional
-        The host names that requests may ask for. A server on the loopback interface should list its own: pages of
-        other sites could otherwise reach it through a name of theirs.
+        The allowed host names of requests. A server on the loopback interface should list its names, because pages of
+        other sites could otherwise reach it through their domain (DNS rebinding).
     """
     server = _Server(tagger, limits or Limits())
     routes = [
@@ -171,7 +171,7 @@ class _Server:
     def _runner_up(
         self, span: Mapping[str, Any], marginals: Sequence[Mapping[str, float]]
     ) -> dict[str, Any] | None:
-        """The most probable other type of the words of a span, on average; the label `None` is no entity."""
+        """The most probable alternative type for the words of a span, on average; `None` means no entity."""
         totals: dict[str | None, float] = {}
         words = marginals[span["start"] : span["end"]]
         for word in words:

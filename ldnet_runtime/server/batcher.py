@@ -1,4 +1,4 @@
-"""Concurrent requests, tagged in common batches."""
+"""Batching of concurrent requests."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from ldnet_runtime.tagger import Tagger
 
 
 class Busy(Exception):
-    """Too many requests are waiting."""
+    """The queue of requests is full."""
 
 
 class _Request(NamedTuple):
@@ -22,16 +22,16 @@ class _Request(NamedTuple):
 
 class Batcher:
     """
-    Tags the inputs of concurrent requests together. While one batch is computed, new requests wait in a queue and
-    form the next one, so a single request never waits for company.
+    Tags the inputs of concurrent requests in shared batches. While one batch is computed, new requests wait in a queue
+    and form the next batch, so a single request is never delayed.
 
     # Parameters
 
     tagger : `Tagger`
     max_waiting : `int`
-        The most requests in the queue.
+        The maximum number of requests in the queue.
     max_words : `int`
-        The most words of a batch, unless one request has more.
+        The maximum number of words per batch, unless one request has more.
     """
 
     def __init__(self, tagger: Tagger, max_waiting: int, max_words: int) -> None:

@@ -1,4 +1,4 @@
-"""Runs the server."""
+"""Run the server."""
 
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.tagger import Tagger
@@ -14,7 +14,7 @@ def serve(tagger: Tagger, host: str, port: int) -> None:
 
     tagger : `Tagger`
     host : `str`
-        The address to listen on. Only a loopback address keeps other machines out: there is no authentication.
+        The address to listen on. There is no authentication, so only a loopback address keeps other machines out.
     port : `int`
     """
     import uvicorn
