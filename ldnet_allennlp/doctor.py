@@ -134,6 +134,7 @@ def nltk_hint() -> list[str]:
     if not installed("nltk") or any((folder / "tokenizers" / "punkt").exists() for folder in folders):
         return []
     return [
-        "allennlp_models tries to download nltk data on each start. Nothing here needs it; an empty folder stops it:",
+        "allennlp_models tries to download nltk data on each start. ldnet_allennlp does not need "
+        "them; an empty folder prevents it:",
         f"      mkdir -p {folders[0]}/tokenizers/punkt",
     ]

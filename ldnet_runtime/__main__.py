@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(
         prog="ldnet-tag",
-        description="Tag text with a model that 'allennlp ldnet-export' wrote.",
+        description="Tag text with a model exported by 'allennlp ldnet-export'.",
         epilog="Examples: ldnet-tag ner.onnx article.txt; ldnet-tag ner.onnx articles/ --output html -o entities.html; "
         "echo 'Ada Lovelace lived in London .' | ldnet-tag ner.onnx --output inline",
     )
@@ -28,49 +28,50 @@ def build_parser() -> argparse.ArgumentParser:
         default=["-"],
         help="files, folders or globs; standard input by default, or by '-'",
     )
-    parser.add_argument("-o", "--output-file", metavar="PATH", help="a file, or a folder for a file an input")
+    parser.add_argument(
+        "-o", "--output-file", metavar="PATH", help="a file, or a folder for one file per input"
+    )
     parser.add_argument(
         "--input",
         choices=_INPUTS,
         default="auto",
-        help="format of the inputs (default: found out for each file): text is a text a line, document a text a file",
+        help="format of the inputs (default: detected for each file): text is one text per line, "
+        "document one text per file",
     )
     parser.add_argument(
         "--output", choices=_OUTPUTS, default="json", help="format of the output (default: json)"
     )
     parser.add_argument(
-        "--n-best", type=_positive, default=0, metavar="N", help="give the N best tag sequences"
+        "--n-best", type=_positive, default=0, metavar="N", help="output the N best tag sequences"
     )
     parser.add_argument(
-        "--marginals", action="store_true", help="give the probability of each label for each word"
+        "--marginals", action="store_true", help="output the probability of each label for each word"
     )
-    parser.add_argument(
-        "--no-confidences", action="store_true", help="leave out the probabilities of the spans"
-    )
+    parser.add_argument("--no-confidences", action="store_true", help="omit the probabilities of the spans")
     parser.add_argument(
         "--tag-encoding", metavar="NAME", help="span encoding of --output conll, for example BIO"
     )
     parser.add_argument(
-        "--threads", type=_positive, metavar="N", help="batches at a time (default: one for each CPU)"
+        "--threads", type=_positive, metavar="N", help="parallel batches (default: one per CPU)"
     )
     parser.add_argument(
         "--tokens-per-batch",
         type=_positive,
         default=512,
         metavar="N",
-        help="words of a batch, padding included (default: 512)",
+        help="words per batch, padding included (default: 512)",
     )
     parser.add_argument(
         "--window",
         type=_positive,
         default=4096,
         metavar="N",
-        help="texts that are sorted by length (default: 4096)",
+        help="texts to sort by length at a time (default: 4096)",
     )
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     parser.add_argument("--serve", type=_port, metavar="PORT", help="start a JSON API and a web page instead")
     parser.add_argument("--host", default="127.0.0.1", help="address for --serve (default: 127.0.0.1)")
-    parser.add_argument("--info", action="store_true", help="describe the model and stop")
+    parser.add_argument("--info", action="store_true", help="describe the model and exit")
     parser.add_argument("--version", action="version", version=f"ldnet_runtime {__version__}")
     return parser
 

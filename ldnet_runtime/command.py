@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> None:
     paths = expand(options.inputs)
     tagger = Tagger(options.model, options.threads, options.tokens_per_batch)
     if options.tag_encoding is not None and tagger.description.label_encoding is None:
-        raise InputError("--tag-encoding needs a tagger of spans, but this one has no label encoding.")
+        raise InputError("--tag-encoding requires a label encoding, but this tagger has none.")
     job = _Job(tagger, options, several=len(paths) > 1)
     to_folder = options.output == "standoff" or (
         options.output_file is not None
@@ -126,10 +126,10 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
         target = folder / f"{'input' if path == STANDARD else Path(path).stem}{suffix}"
         if target in targets:
             raise InputError(
-                f"{path} and {targets[target]} would both become {target}; tag them into two folders."
+                f"{path} and {targets[target]} would both be written to {target}; use two output folders."
             )
         if path != STANDARD and target.exists() and target.samefile(path):
-            raise InputError(f"{path} would be replaced by its own output; name another folder with -o.")
+            raise InputError(f"{path} would be replaced by its output; choose another folder with -o.")
         targets[target] = path
     for target, path in targets.items():
         job.tag(

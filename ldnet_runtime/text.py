@@ -230,7 +230,7 @@ def _blank(language: str) -> Any:
         return spacy.blank(language)
     except ImportError as error:
         unknown = "E048" in str(error)
-        reason = "it is none of spaCy's languages" if unknown else " ".join(str(error).split())
+        reason = "it is not a spaCy language" if unknown else " ".join(str(error).split())
         raise TextError(f"The language {language!r} cannot be split into words: {reason}.") from error
 
 

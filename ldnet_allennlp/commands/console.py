@@ -26,14 +26,14 @@ def add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--trust",
         action="store_true",
-        help="the archives are your own: build any type that their configs name, and unpack any size",
+        help="trust the archives: allow any type in their configs, and any size",
     )
 
 
 def whole_number(text: str, least: int = 0) -> int:
     """Argument type: an integer of at least `least`."""
     if not text.isdecimal() or int(text) < least:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least {least}, found '{text}'")
+        raise argparse.ArgumentTypeError(f"expected an integer of at least {least}, found '{text}'")
     return int(text)
 
 

@@ -48,20 +48,20 @@ class LdnetConvert(Subcommand):
         subparser.add_argument(
             "--maps",
             help="the pickle with the maps: test.pk of a language model, ner_dataset.pk of a tagger. Pruned "
-            "taggers have them in themselves",
+            "taggers contain them",
         )
         subparser.add_argument(
             "--direction", choices=["forward", "backward"], help="the direction of a language model"
         )
         subparser.add_argument(
             "--options",
-            help="the options of the run as JSON, for dropouts and the like; by default the file x.config.json "
-            "beside x.th, if there is one",
+            help="the options of the run as JSON, such as dropouts; by default x.config.json "
+            "next to x.th, if it exists",
         )
         subparser.add_argument(
             "--projection-activation",
             choices=list(ACTIVATIONS),
-            help="what follows the projection of a language model, if the options do not tell: relu if it was "
+            help="activation after the projection of a language model, if the options lack it: relu if it was "
             "trained with --add_relu",
         )
         subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")

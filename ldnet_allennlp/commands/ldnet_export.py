@@ -65,18 +65,19 @@ class LdnetExport(Subcommand):
         subparser.add_argument(
             "--keep-words",
             metavar="FILE",
-            help="a file of words, one a line: all other words lose their vectors and become unknown words. "
+            help="a file of words, one per line: all other words lose their vectors and become unknown words. "
             "Sentences of the kept words are tagged as before",
         )
         subparser.add_argument(
             "--sentences",
             metavar="FILE",
-            help="a text file to verify on, one sentence a line, words between blanks (default: generated sentences)",
+            help="a text file for the verification, one sentence per line, words separated by blanks "
+            "(default: generated sentences)",
         )
         subparser.add_argument(
             "--test",
             metavar="FILE",
-            help="labeled data for the tagger's dataset reader: verify on it, and print F1 before and after",
+            help="labeled data for the tagger's dataset reader: verify with it, and print F1 before and after",
         )
         subparser.add_argument(
             "--max-changed",

@@ -31,12 +31,15 @@ class LdnetPrune(Subcommand):
             "Cut the layers whose gate is 0 out of a trained model, check that tags stay the same and scores agree to "
             "1e-5, and write the smaller model as an ordinary archive."
         )
-        subparser = parser.add_parser(self.name, description=description, help="Cut unused LM layers out.")
+        subparser = parser.add_parser(
+            self.name, description=description, help="Remove unused language model layers."
+        )
         subparser.add_argument("archive", help="the trained model: model.tar.gz or its directory")
         subparser.add_argument("output", help="the archive to write: a file, or a directory for model.tar.gz")
         subparser.add_argument(
             "--sentences",
-            help="a text file to check on, one sentence a line, words between blanks (default: sentences generated "
+            help="a text file for the check, one sentence per line, words separated by blanks "
+            "(default: sentences generated "
             "from the language models' words)",
         )
         subparser.add_argument(
@@ -50,7 +53,7 @@ class LdnetPrune(Subcommand):
         subparser.add_argument(
             "--keep-words",
             metavar="FILE",
-            help="a file of words, one a line: all other words become unknown to the language models, and their "
+            help="a file of words, one per line: all other words become unknown to the language models, and their "
             "vectors are dropped. Sentences of kept words are tagged as before",
         )
         subparser.add_argument(

@@ -43,26 +43,27 @@ class LdnetReport(Subcommand):
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
         description = (
             "Count and measure taggers, language models and other models with ldnet token embedders: layers and gates "
-            "of each direction, parameters, multiply-adds a word by component, sizes, words a second."
+            "of each direction, parameters, multiply-adds per word by component, sizes, words a second."
         )
         subparser = parser.add_parser(
             self.name, description=description, help="Layers, costs, sizes and speed of models."
         )
         subparser.add_argument(
-            "archive", nargs="+", help="trained models: model.tar.gz or the directory of a training"
+            "archive", nargs="+", help="trained models: model.tar.gz or its serialization directory"
         )
         subparser.add_argument(
             "--text",
             metavar="FILE",
-            help="the text to measure the speed and the length of words on (default: sentences of random words of the "
+            help="the text for measuring speed and word length (default: sentences of random words of the "
             "first model's vocabulary)",
         )
         subparser.add_argument(
             "--text-format",
             choices=TEXT_FORMATS,
             default="auto",
-            help="plain: a sentence a line, words between blanks; conll: columns, read by the first model's reader if "
-            f"it can, with the word in the first; auto: conll if the name ends in {', '.join(COLUMN_ENDINGS)}",
+            help="plain: one sentence per line, words separated by blanks; conll: columns, read by the first model's "
+            "reader if possible, with the word in the first; auto: conll if the name ends in "
+            f"{', '.join(COLUMN_ENDINGS)}",
         )
         subparser.add_argument(
             "--characters-per-word",
@@ -71,17 +72,15 @@ class LdnetReport(Subcommand):
             help="for the multiply-adds of character networks, without the space (default: the mean of the text; the "
             "published figures are for 8)",
         )
-        subparser.add_argument(
-            "--threads", type=positive_int, help="torch's threads while the speed is measured"
-        )
+        subparser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
         subparser.add_argument("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
         subparser.add_argument(
             "--passes",
             type=whole_number,
             default=3,
-            help="how often the text is tagged; the median time counts (default: 3). 0 measures no speed",
+            help="number of passes over the text; the median time counts (default: 3). 0 measures no speed",
         )
-        subparser.add_argument("--json", metavar="FILE", help="also write everything as JSON")
+        subparser.add_argument("--json", metavar="FILE", help="also write the report as JSON")
         subparser.add_argument(
             "--plot",
             metavar="FILE",
@@ -94,7 +93,7 @@ class LdnetReport(Subcommand):
             help="instead, compare the spans that one tagger predicts with those of a file with tags: scores by type, "
             "confusion of types, boundary errors, calibration, and the most confident mistakes, as the page --html",
         )
-        subparser.add_argument("--html", metavar="FILE", help="the page that --errors writes")
+        subparser.add_argument("--html", metavar="FILE", help="the page for --errors")
         add_trust(subparser)
         subparser.set_defaults(func=report_from_args)
         return subparser

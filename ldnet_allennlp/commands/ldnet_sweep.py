@@ -40,11 +40,11 @@ class LdnetSweep(Subcommand):
             "on. An interrupted call continues where it stopped."
         )
         subparser = parser.add_parser(
-            self.name, description=description, help="Smaller taggers from one, a layer budget each."
+            self.name, description=description, help="Prune a tagger to several layer budgets."
         )
         subparser.add_argument("archive", help="the trained tagger: model.tar.gz or its directory")
         subparser.add_argument(
-            "output", help="the directory to write: an archive for each budget, in NAME/pruned/model.tar.gz"
+            "output", help="the output directory: one archive per budget, in NAME/pruned/model.tar.gz"
         )
         budgets = subparser.add_mutually_exclusive_group(required=True)
         budgets.add_argument(
@@ -59,7 +59,7 @@ class LdnetSweep(Subcommand):
             type=positive_float,
             nargs="+",
             metavar="NUMBER",
-            help="budgets in multiply-adds a word, of the language models with their projection: 2e6",
+            help="budgets in multiply-adds per word, of the language models with their projection: 2e6",
         )
         subparser.add_argument(
             "--lambda-0", type=float, default=0.05, help="the weight of the penalty (default: 0.05)"
@@ -86,7 +86,7 @@ class LdnetSweep(Subcommand):
             "--published-penalty",
             action="store_true",
             help="use the paper's penalty, which may leave more layers than the budget (default: every budget is "
-            "reached exactly)",
+            "met exactly)",
         )
         subparser.add_argument(
             "--finetune-epochs",
@@ -99,7 +99,7 @@ class LdnetSweep(Subcommand):
             "-o",
             "--overrides",
             default="",
-            help="JSON with further changes of the tagger's config, as for allennlp train",
+            help="JSON with other changes to the tagger's config, as for allennlp train",
         )
         subparser.add_argument(
             "--also",
@@ -108,16 +108,14 @@ class LdnetSweep(Subcommand):
             metavar="ARCHIVE",
             help="other models to compare with, such as one without language models",
         )
-        subparser.add_argument(
-            "--threads", type=positive_int, help="torch's threads while the speed is measured"
-        )
+        subparser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
         subparser.add_argument(
             "--passes",
             type=whole_number,
             default=3,
-            help="how often the validation data are tagged to measure the speed (default: 3); 0 measures none",
+            help="passes over the validation data for the speed measurement (default: 3); 0 measures none",
         )
-        subparser.add_argument("--plot", metavar="FILE", help="also write a picture, .png or .svg")
+        subparser.add_argument("--plot", metavar="FILE", help="also write a plot, .png or .svg")
         add_trust(subparser)
         subparser.set_defaults(func=sweep_from_args)
         return subparser

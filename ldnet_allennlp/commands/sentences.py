@@ -26,7 +26,7 @@ def read_sentences(path: str) -> Sentences:
     lines = (decode_line(line, "utf-8", path, number).split() for number, line in numbered_lines(path))
     sentences = [words for words in lines if words]
     if not sentences:
-        raise ConfigurationError(f"'{path}' was expected to have a sentence a line, but it has none.")
+        raise ConfigurationError(f"'{path}' was expected to have one sentence per line, but it has none.")
     return sentences
 
 

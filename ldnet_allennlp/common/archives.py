@@ -34,7 +34,7 @@ def check_exists(path: str) -> None:
     """Raise `ConfigurationError` if there is no archive at `path`."""
     if not os.path.exists(path):
         raise ConfigurationError(
-            f"No archive was found at '{path}': expected a model.tar.gz or the directory of a training."
+            f"No archive was found at '{path}': expected a model.tar.gz or a serialization directory."
         )
 
 

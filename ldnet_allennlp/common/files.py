@@ -71,7 +71,7 @@ def scratch_directory(path: str) -> Iterator[str]:
             lock.release()
             shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        raise OSError(f"'{path}' could not be written, and nothing of it was kept: {error}") from error
+        raise OSError(f"'{path}' could not be written; the partial file was removed: {error}") from error
 
 
 @contextmanager
@@ -89,9 +89,9 @@ def exclusive_lock(folder: str, wait: bool = False) -> Iterator[None]:
     except Timeout as error:
         if not wait:
             raise ConfigurationError(
-                f"Another process is at work in '{folder}'. Wait until it ends, or name another folder."
+                f"Another process uses '{folder}'. Wait until it ends, or choose another folder."
             ) from error
-        logger.info("Waiting for another process that works in '%s'.", folder)
+        logger.info("Waiting for another process that uses '%s'.", folder)
         lock.acquire()
     except OSError as error:
         if error.errno not in _NO_LOCKS:
@@ -110,19 +110,19 @@ def check_output(path: str, force: bool = False) -> str:
     Raises `ConfigurationError` otherwise.
     """
     if not path:
-        raise ConfigurationError("The name of the output is empty: give the file to write.")
+        raise ConfigurationError("The output path is empty: give the file to write.")
     try:
         mode = os.stat(path).st_mode
     except OSError:
         if os.path.islink(path):
             raise ConfigurationError(
-                f"The output '{path}' is a link to a file that does not exist. Remove it, or give another output."
+                f"The output '{path}' is a link to a file that does not exist. Remove it, or choose another output."
             ) from None
         return path
     if not stat.S_ISREG(mode):
-        kind = "a directory" if stat.S_ISDIR(mode) else "no regular file (a device or a pipe)"
+        kind = "a directory" if stat.S_ISDIR(mode) else "a device or a pipe"
         raise ConfigurationError(
-            f"The output '{path}' is {kind} and cannot be replaced. Give another output."
+            f"The output '{path}' is {kind} and cannot be replaced. Choose another output."
         )
     if not force:
         raise ConfigurationError(f"'{path}' exists already. Give another output, or --force to replace it.")

@@ -143,7 +143,7 @@ class LayerCache:
             self.dtype,
         )
         logger.info(
-            "The %s language model's vectors of %d sentences, %d tokens are in '%s'; %d bytes a token.",
+            "The %s language model's vectors of %d sentences, %d tokens are in '%s'; %d bytes per token.",
             model.direction,
             len(store),
             store.num_rows,

@@ -37,7 +37,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     """
     targets = {split: os.path.join(output, f"{split}.conll") for split in _SPLITS}
     if not output or (os.path.lexists(output) and not os.path.isdir(output)):
-        raise ConfigurationError(f"A dataset is written to a folder, but '{output}' is none.")
+        raise ConfigurationError(f"A dataset is written to a folder, but '{output}' is not a folder.")
     for path in targets.values():
         check_output(path, force)
     names = [*TAGGER_MAPS, *(f"{split}_data" for split in _SPLITS)]

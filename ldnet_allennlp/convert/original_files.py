@@ -55,7 +55,7 @@ def is_pickle_of_maps(path: str) -> bool:
     Raises `ConfigurationError` if the file is missing.
     """
     if not os.path.isfile(path):
-        raise ConfigurationError(f"There is no file '{path}'.")
+        raise ConfigurationError(f"The file '{path}' does not exist.")
     with open(path, "rb") as file:
         start = file.read(3)
     return start[:1] == b"\x80" and start[2:3] in (b"}", b"]", b"\x95")
@@ -127,7 +127,7 @@ def checked_map(
         raise ConfigurationError(f"'{path}': {name} was expected to be a map from strings to numbers.")
     if len(mapping) != size:
         raise ConfigurationError(
-            f"The maps do not belong to the weights: {name} of '{path}' has {len(mapping)} entries, but {rows} "
+            f"The maps do not match the weights: {name} of '{path}' has {len(mapping)} entries, but {rows} "
             f"has {size} rows."
         )
     if sorted(mapping.values()) != list(range(size)):

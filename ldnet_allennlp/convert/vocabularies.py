@@ -98,4 +98,6 @@ def check_vocabulary(written: Archive, vocab: Vocabulary) -> None:
         if written.model.vocab.get_token_to_index_vocabulary(
             namespace
         ) != vocab.get_token_to_index_vocabulary(namespace):
-            raise ConfigurationError(f"The vocabulary's namespace '{namespace}' was not written as it is.")
+            raise ConfigurationError(
+                f"The vocabulary's namespace '{namespace}' differs in the written archive."
+            )

@@ -161,7 +161,7 @@ class TaggedSentenceReader(DatasetReader):
             raise ConfigurationError("Found a sentence without words, expected at least one word.")
         if tags is not None and len(tags) != len(tokens):
             raise ConfigurationError(
-                f"Found {len(tags)} tags for {len(tokens)} words, expected one tag a word."
+                f"Found {len(tags)} tags for {len(tokens)} words, expected one tag per word."
             )
         words = [Token(token) if isinstance(token, str) else token for token in tokens]
         metadata = {**(metadata or {}), "words": [word.text for word in words]}
@@ -289,5 +289,5 @@ def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> Non
     if len(tagged) > 1:
         raise ConfigurationError(
             f"{path}, line {sentence.lines[0]}: found tags in '{tagged[True]}' and none in '{tagged[False]}', "
-            f"expected tags in all files that are read together or in none."
+            f"expected tags in all of these files or in none."
         )

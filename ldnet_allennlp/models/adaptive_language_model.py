@@ -152,7 +152,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
             self._projection = torch.nn.Linear(self._forward_dim, projection_dim)
             init_linear_(self._projection)
         elif projection_activation is not None:
-            raise ConfigurationError("There is a projection_activation, but no projection_dim.")
+            raise ConfigurationError("projection_activation requires a projection_dim.")
         self._projection_activation = projection_activation or Activation.by_name("linear")()
         if spare_classes < 0:
             raise ConfigurationError(f"spare_classes is at least 0, but it is {spare_classes}.")

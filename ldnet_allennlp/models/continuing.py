@@ -56,7 +56,7 @@ class ContinueFrom(Initializer):
         if parameter_name == _CONSTRAINTS:
             return
         if old is None or old.dim() != tensor.dim():
-            logger.warning("%s: not in %s, starts anew.", parameter_name, self._archive_file)
+            logger.warning("%s: not in %s, keeps its initial values.", parameter_name, self._archive_file)
             return
         with torch.no_grad():
             for dim in range(old.dim()):
@@ -65,7 +65,7 @@ class ContinueFrom(Initializer):
                     old = self._matched(old, tensor, dim, namespace)
             if old.size() != tensor.size():
                 logger.warning(
-                    "%s: size %s in %s, but %s now, starts anew.",
+                    "%s: size %s in %s, but %s now, keeps its initial values.",
                     parameter_name,
                     tuple(old.size()),
                     self._archive_file,

@@ -125,7 +125,7 @@ def check_tags(
     if tags.size() != mask.size():
         raise ConfigurationError(
             f"Found tags of size {tuple(tags.size())} for words of size {tuple(mask.size())}, expected one tag a "
-            f"word: the reader's end_token and the model's boundary_tags need each other."
+            f"word: the reader's end_token and the model's boundary_tags require each other."
         )
     if training and bool(((tags == UNSEEN) & mask).any()):
         row, step = ((tags == UNSEEN) & mask).nonzero()[0].tolist()

@@ -256,7 +256,7 @@ class LdnetTaggerPredictor(Predictor):
         """One output as text. The first one also begins the page."""
         if self._output == "standoff":
             raise ConfigurationError(
-                "The output 'standoff' is two files, which `tag_file` and the command ldnet-tag write."
+                "The output 'standoff' consists of two files. Use `tag_file` or the command ldnet-tag."
             )
         start = "" if self._has_begun else self._lines.start()
         self._has_begun = True

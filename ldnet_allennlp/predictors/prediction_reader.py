@@ -59,7 +59,7 @@ class PredictionReader(DatasetReader):
         if kind == "conll" and not isinstance(reader, ConllColumnsReader):
             raise ConfigurationError(
                 f"The input 'conll' needs a model whose dataset reader is 'conll_columns', but it is "
-                f"{type(reader).__name__}. The input 'auto' reads columns with that one (--use-dataset-reader)."
+                f"{type(reader).__name__}. The input 'auto' reads columns with that reader (--use-dataset-reader)."
             )
         self.kind = kind
         self.reader = reader

@@ -72,7 +72,7 @@ class LayerSelectionCallback(TrainerCallback):
     ) -> None:
         super().__init__(serialization_dir)
         if budget is not None and max_layers is not None:
-            raise ConfigurationError("budget is the former name of max_layers: give one of them.")
+            raise ConfigurationError("budget is the former name of max_layers: set only one of them.")
         self.max_layers = budget if max_layers is None else max_layers
         if self.max_layers is not None and self.max_layers < 0:
             raise ConfigurationError(
@@ -103,7 +103,7 @@ class LayerSelectionCallback(TrainerCallback):
         self._modules = gated_modules(model)
         if self.max_layers is None and not self._modules:
             raise ConfigurationError(
-                "The layer_selection callback found no budget in the model: no part of it has a penalty of its own. "
+                "The layer_selection callback found no budget in the model: no part of it adds a penalty to the loss. "
                 "Give the callback max_layers."
             )
         self.schedule.check(self._modules)
@@ -225,8 +225,8 @@ class LayerSelectionCallback(TrainerCallback):
             return  # without metrics, training was interrupted by another error
         least = self._tracker.least
         raise BudgetMissed(
-            f"No epoch came within the budget of {self._tracker.constraint}, so no model was saved. The fewest layers "
-            f"kept are {least['kept_layers']:.0f}, the fewest multiply-adds a word {least['kept_multiply_adds']:.2f} "
+            f"No epoch meets the budget of {self._tracker.constraint}, so no model was saved. The fewest layers "
+            f"kept are {least['kept_layers']:.0f}, the fewest multiply-adds per word {least['kept_multiply_adds']:.2f} "
             f"M. Set exact_budget of the layer_selection callback; or train for more epochs, raise lambda_0, "
             f"over_budget_weight or the learning rate of the gates, or allow more (max_layers, max_multiply_adds)."
         )

@@ -90,7 +90,7 @@ class ResumableCheckpointer(Checkpointer):
             paths = self._model_state_path(*point), self._training_state_path(*point)
             if all(_is_complete(path) for path in paths):
                 return paths
-            logger.warning("The checkpoint %s is incomplete and is not used.", paths[0])
+            logger.warning("The checkpoint %s is incomplete and is ignored.", paths[0])
             if self._is_primary:
                 # AllenNLP would not write the files again when the run reaches this point.
                 self._remove_checkpoint(*point)
@@ -110,7 +110,7 @@ class ResumableCheckpointer(Checkpointer):
         if not os.path.exists(path):
             logger.warning(
                 "Found no %s (was this checkpoint written with another number of processes, or by another "
-                "checkpointer?): hidden states and random numbers start anew.",
+                "checkpointer?): hidden states and random numbers are reset.",
                 path,
             )
             return checkpoint

@@ -104,7 +104,7 @@ class TrainingPlateau(TrainerCallback):
                     owner, name, [max(value * self.factor, self.min_lr) for value in getattr(owner, name)]
                 )
         logger.info(
-            "training %s did not fall below %g: the learning rate is now %s",
+            "training %s did not fall below %g; the learning rate is now %s",
             self.metric,
             self.best,
             ", ".join(f"{group['lr']:g}" for group in groups),

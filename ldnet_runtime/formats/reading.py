@@ -160,7 +160,7 @@ class _Lines:
         if len(content) > _MAX_WHOLE:
             raise self.error(
                 f"the file is larger than the {_MAX_WHOLE >> 20} MB that are read as one document or array; split it, "
-                f"or write one text or object a line"
+                f"or write one text or object per line"
             )
         self.number = 1
         return self._decoded(content).removeprefix(_BYTE_ORDER_MARK)

@@ -55,7 +55,7 @@ def from_json(text: str) -> TaggerDescription:
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"the metadata {METADATA_KEY!r} are not JSON: {error}") from error
+        raise ModelFileError(f"the metadata {METADATA_KEY!r} are not valid JSON: {error}") from error
     get = _Getter(content, "the metadata")
     number = get("format", int)
     if number != FORMAT:
@@ -96,7 +96,8 @@ def _read_input(content: Any) -> Input:
         if entry.name in ("start", "end"):
             numbers = get(entry.name, list)
             expect(
-                all(type(number) is int for number in numbers), f"{entry.name} of an input is no list of ids"
+                all(type(number) is int for number in numbers),
+                f"{entry.name} of an input is not a list of ids",
             )
             values[entry.name] = tuple(numbers)
         elif entry.name == "lowercase":
@@ -139,7 +140,7 @@ class _Getter:
     def strings(self, name: str) -> list[str]:
         """A list of strings."""
         value = self(name, list)
-        expect(all(type(one) is str for one in value), f"{self._where}: {name!r} is no list of strings")
+        expect(all(type(one) is str for one in value), f"{self._where}: {name!r} is not a list of strings")
         return value
 
     def numbers(self, name: str, shape: tuple[int, ...]) -> NDArray[numpy.float32]:
@@ -152,6 +153,6 @@ class _Getter:
             )
             flat = [number for row in rows for number in row] if regular else []
         right = len(flat) == math.prod(shape) and all(type(number) in (int, float) for number in flat)
-        expect(right, f"{self._where}: {name!r} is no array of numbers of the shape {shape}")
+        expect(right, f"{self._where}: {name!r} is not an array of numbers of the shape {shape}")
         limited = [float(number) if abs(number) < 1e38 else math.inf for number in flat]
         return numpy.array(limited, numpy.float32).reshape(shape)

@@ -93,7 +93,7 @@ def fields(data: memoryview, start: int, stop: int, names: dict[int, str], what:
         name = names.get(number)
         count += 1
         if name is None or (name in seen and name not in _REPEATED) or count > _MAX_FIELDS:
-            raise ModelFileError(f"{what} has the field {number} at byte {position}, which was not expected")
+            raise ModelFileError(f"{what} has the field {number} at byte {position}, which is unexpected")
         seen.add(name)
         value, size = 0, 0
         if wire_type == _VARINT:

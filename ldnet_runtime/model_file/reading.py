@@ -37,7 +37,7 @@ def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
         status = os.fstat(file.fileno())
         if not path.is_file() or status.st_size == 0:
             raise ModelFileError(
-                f"{path}: expected an exported tagger (.onnx), but it is empty or no regular file"
+                f"{path}: expected an exported tagger (.onnx), but it is empty or not a regular file"
             )
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as memory, memoryview(memory) as data:
             description = _described(lambda: _check(data), str(path))
@@ -64,12 +64,12 @@ def _check(data: memoryview) -> TaggerDescription:
     summary = check_onnx(data)
     if METADATA_KEY not in summary.metadata:
         raise ModelFileError(
-            f"the ONNX file has no metadata {METADATA_KEY!r}; expected a file that 'allennlp ldnet-export' wrote"
+            f"the ONNX file has no metadata {METADATA_KEY!r}; expected a file of 'allennlp ldnet-export'"
         )
     description = from_json(summary.metadata[METADATA_KEY])
     if sorted(summary.inputs) != sorted(description.tensors) or summary.outputs != [EMISSIONS]:
         raise ModelFileError(
-            f"the graph reads {sorted(summary.inputs)} and gives {summary.outputs}; expected "
+            f"the graph reads {sorted(summary.inputs)} and returns {summary.outputs}; expected "
             f"{sorted(description.tensors)} and {[EMISSIONS]}"
         )
     return description

@@ -151,7 +151,7 @@ class _Server:
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-            raise RequestError(415, "The Content-Type of a request is application/json.")
+            raise RequestError(415, "The Content-Type must be application/json.")
         body = bytearray()
         async for chunk in request.stream():
             body += chunk
@@ -202,7 +202,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"The body is not JSON: {error}.") from error
     if not isinstance(parsed, dict) or ("inputs" in parsed) == any(key in parsed for key in _INPUT_KEYS):
-        raise RequestError(400, f"The body names no input, or two; {_EXPECTED}.")
+        raise RequestError(400, f"The body must name exactly one input; {_EXPECTED}.")
     unknown = sorted(set(parsed) - set(_OPTIONS) - {*_INPUT_KEYS, "inputs"})
     if unknown:
         raise RequestError(

@@ -49,9 +49,7 @@ def test_two_sweeps_into_one_directory(gated, tmp_path):
     with exclusive_lock(str(tmp_path / "out")):
         done = allennlp("ldnet-sweep", gated, tmp_path / "out", "--layers", "1")
         assert done.status == 1 and "Traceback" not in done.err
-        assert done.message.startswith(f"ldnet-sweep: Another process is at work in '{tmp_path / 'out'}'"), (
-            done.err
-        )
+        assert done.message.startswith(f"ldnet-sweep: Another process uses '{tmp_path / 'out'}'"), done.err
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
     with exclusive_lock(str(tmp_path / "out")):  # the lock ends with the context
         pass

@@ -66,7 +66,7 @@ def test_archives(gated, tmp_path, command, size):
     done = allennlp(*arguments, before=full_from(module, "write_archive", size))
     assert done.status == 1 and done.out == "" and "Traceback" not in done.err
     assert done.message.startswith(
-        f"{command}: '{output}' could not be written, and nothing of it was kept: "
+        f"{command}: '{output}' could not be written; the partial file was removed: "
     )
     assert [path.name for path in tmp_path.iterdir()] == ["model.tar.gz"]
     assert output.read_bytes() == b"from an earlier run"

@@ -144,7 +144,7 @@ class TestErrors:
             ("ner_elmo.th", ["--options", DATASET], "options of a run as JSON"),
             ("expected_lm.json", [], "damaged, truncated or of another kind"),
             ("data/1b_map.pk", [], "has no flm_map"),
-            ("absent.th", [], "There is no file"),
+            ("absent.th", [], "does not exist"),
         ],
     )
     def test_one_sentence_exit_status_1_and_nothing_written(self, tmp_path, file, options, message):

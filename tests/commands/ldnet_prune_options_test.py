@@ -97,7 +97,7 @@ def test_kept_words(gated, tmp_path):
     words = words_of(load_archive(pruned).model.vocab, "ldnet_words")
     assert set(words[2:]) == {"<eos>", *KEPT_WORDS} and len(WORDS) > len(KEPT_WORDS) + 1
     assert report[2] == f"Words of the language models (ldnet_words): 7 of {len(WORDS)} are kept."
-    assert report[3].startswith("Checked on 2 of your sentences (1 others have words that are dropped): same")
+    assert report[3].startswith("Checked on 2 of your sentences (1 others have dropped words): same")
     # What was dropped is what is missing: 2 embeddings, vectors of 6.
     embeddings = [
         sum(
@@ -113,7 +113,7 @@ def test_kept_words(gated, tmp_path):
 def test_kept_words_are_checked_on_generated_sentences_of_theirs(gated, tmp_path, sentences):
     pruned = str(tmp_path / "pruned.tar.gz")
     report = prune_archive(gated, pruned, sentences, keep_words=KEPT_WORDS)
-    reason = ", since each of yours has words that are dropped" if sentences else ""
+    reason = ", because each of yours has dropped words" if sentences else ""
     assert report[3] == f"Checked on 16 generated sentences{reason}: same tags, scores within 1e-05."
 
 
@@ -157,7 +157,7 @@ def test_errors_leave_nothing(gated, tmp_path):
     for options, message in [
         (("--keep", "9"), "--keep 9: the model has only 8 layers with a gate"),
         (("--keep", "forward:5"), "forward language model has the layers 1 2 3 4, but 5 was to be kept"),
-        (("--keep-words", str(empty)), "expected to have a word a line"),
+        (("--keep-words", str(empty)), "expected to have one word per line"),
         (("--keep-words", str(tmp_path / "none")), "No such file"),
     ]:
         with pytest.raises(SystemExit, match=f"ldnet-prune: .*{message}"):

@@ -241,7 +241,7 @@ def test_a_device_or_a_dangling_link_is_never_replaced(gated, tmp_path):
     device, link = tmp_path / "device", tmp_path / "link"
     device.symlink_to("/dev/null")
     link.symlink_to(tmp_path / "nowhere")
-    for output, message in [(device, "no regular file"), (link, "does not exist"), ("", "is empty")]:
+    for output, message in [(device, "a device or a pipe"), (link, "does not exist"), ("", "is empty")]:
         with pytest.raises(ConfigurationError, match=message):
             prune_archive(gated, str(output), force=True)
     assert {path.name for path in tmp_path.iterdir()} == {"device", "link"} and os.path.exists("/dev/null")
@@ -341,7 +341,10 @@ def test_errors_of_the_command_are_told_in_a_line(gated, tmp_path):
     target = str(tmp_path / "out.tar.gz")
     for arguments, message in [
         ((str(tmp_path / "none"), target), "ldnet-prune: No archive was found"),
-        ((gated, target, "--sentences", empty), "was expected to have a sentence a line, but it has none"),
+        (
+            (gated, target, "--sentences", empty),
+            "was expected to have one sentence per line, but it has none",
+        ),
         ((gated, target, "--sentences", missing), "No such file"),
         ((gated, empty), "exists already"),
     ]:

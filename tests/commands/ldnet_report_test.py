@@ -110,7 +110,7 @@ def test_errors_are_told_in_a_line_before_the_work(archives, tmp_path, monkeypat
     for options, message in [
         ((str(tmp_path / "none"),), "No archive was found"),
         (("--plot", "x.pdf"), "expected to be a .png or a .svg file"),
-        (("--text", str(empty)), "was expected to have a sentence a line, but it has none"),
+        (("--text", str(empty)), "was expected to have one sentence per line, but it has none"),
         (("--text", str(tmp_path / "missing.conll")), "missing.conll' was not found"),
         (("--text", str(empty), "--text-format", "conll"), "found no sentence"),
     ]:

@@ -114,7 +114,7 @@ def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
     options = {**SETTINGS, "lambda_0": 1e-9, "num_epochs": 1, "published_penalty": True}
     result = sweep(tagger, str(tmp_path / "out"), [Budget(layers=2)], **options)
     assert [point["name"] for point in result["points"]] == ["unpruned"]
-    assert "No epoch came within the budget of 2 layers" in result["missed"]["layers-2"]
+    assert "No epoch meets the budget of 2 layers" in result["missed"]["layers-2"]
 
 
 def test_what_is_left_is_trained_on(swept, tagger, tmp_path):
@@ -183,7 +183,7 @@ def test_other_settings(swept, tagger, change, message):
 
 def test_a_directory_with_something_else(tagger, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(ConfigurationError, match="holds neither"):
+    with pytest.raises(ConfigurationError, match="to contain a sweep"):
         sweep(tagger, str(tmp_path), [Budget(layers=4)], **SETTINGS)
 
 
@@ -192,9 +192,9 @@ def test_a_directory_with_something_else(tagger, tmp_path):
     [
         (
             Budget(layers=99),
-            "--layers 99 is no budget for this tagger: its language models have 8 layers in all",
+            "--layers 99 is not a valid budget for this tagger: its language models have 8 layers in all",
         ),
-        (Budget(multiply_adds=1e9), "--multiply-adds 1e.09 is no budget for this tagger"),
+        (Budget(multiply_adds=1e9), "--multiply-adds 1e.09 is not a valid budget for this tagger"),
     ],
 )
 def test_budgets_that_are_too_large_are_refused_before_the_work(tagger, tmp_path, budget, message):
@@ -206,7 +206,7 @@ def test_budgets_that_are_too_large_are_refused_before_the_work(tagger, tmp_path
 @pytest.mark.parametrize(
     "options, message",
     [
-        (("--layers", "-1"), "expected a whole number of at least 0, found '-1'"),
+        (("--layers", "-1"), "expected an integer of at least 0, found '-1'"),
         (("--multiply-adds", "nan"), "expected a number above 0, found 'nan'"),
         (("--layers", "1", "--also", "nowhere.tar.gz"), "No archive was found at 'nowhere.tar.gz'"),
         (

@@ -151,7 +151,7 @@ class TestExclusiveLock:
                 Path(folder, "entered").write_text("")
 
         def expect_refusal():
-            with pytest.raises(ConfigurationError, match=r"Another process is at work in '.*new'"):
+            with pytest.raises(ConfigurationError, match=r"Another process uses '.*new'"):
                 enter()
 
         with exclusive_lock(folder):
@@ -175,11 +175,11 @@ class TestOutputs:
     @pytest.mark.parametrize(
         "kind, message",
         [
-            ("device", "no regular file"),
-            ("pipe", "no regular file"),
+            ("device", "a device or a pipe"),
+            ("pipe", "a device or a pipe"),
             ("link", "a link to a file that does not exist"),
             ("directory", "is a directory"),
-            ("empty", "name of the output is empty"),
+            ("empty", "output path is empty"),
         ],
     )
     def test_what_is_never_replaced(self, tmp_path, kind, message):

@@ -534,7 +534,7 @@ class TestContract:
     def test_cutoffs_beyond_the_vocabulary_are_left_out(self, caplog):
         model = make_model(num_words=30, cutoffs=[10, 30, 31, 4000])
         assert model._softmax_loss.cutoffs == [10, 30]
-        assert "[31, 4000] lie beyond the vocabulary of 30 words" in caplog.text
+        assert "[31, 4000] exceed the vocabulary of 30 words" in caplog.text
         assert make_model(num_words=30, cutoffs=[4000])._softmax_loss.cutoffs == [30]
 
     @pytest.mark.parametrize(
@@ -547,7 +547,7 @@ class TestContract:
             ({"contextualizer": LdRnn(4, 3, 1, bidirectional=True)}, "must match its contextualizer"),
             ({"contextualizer": LdRnn(7, 3, 1)}, "size 7 .* size 4"),
             ({"projection_dim": 0}, "projection_dim"),
-            ({"projection_activation": Activation.by_name("relu")()}, "no projection_dim"),
+            ({"projection_activation": Activation.by_name("relu")()}, "requires a projection_dim"),
             ({"cutoffs": []}, "cutoffs"),
             ({"cutoffs": [9, 3]}, "increase"),
         ],

@@ -452,7 +452,7 @@ def test_standoff(tagging, tmp_path):
         start, end = map(int, place.split()[1:])
         assert text[start:end] == surface
     assert len(lines) == sum(len(output["spans"]) for output in predictor.predict_sentences(SENTENCES)) > 3
-    with pytest.raises(ConfigurationError, match="'standoff' is two files"):
+    with pytest.raises(ConfigurationError, match="'standoff' consists of two files"):
         predictor.dump_line(predictor.predict("a"))
 
 

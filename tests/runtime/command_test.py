@@ -86,9 +86,9 @@ def test_columns_in_and_out(model, tmp_path):
         (["missing.txt"], "missing.txt: no such file"),
         (["a.jsonl"], "a.jsonl, line 2: word 1 is None; expected a string"),
         (["a.jsonl", "--output", "standoff"], "name a folder with -o"),
-        (["a.jsonl", "sub/a.jsonl", "-o", "out/"], "would both become out/a.jsonl"),
+        (["a.jsonl", "sub/a.jsonl", "-o", "out/"], "would both be written to out/a.jsonl"),
         (["a.jsonl", "-o", "sub/missing/x"], "No such file or directory"),
-        (["a.jsonl", "-o", "./", "--output", "json"], "would be replaced by its own output"),
+        (["a.jsonl", "-o", "./", "--output", "json"], "would be replaced by its output"),
         (["a.jsonl", "--tag-encoding", "XYZ", "--output", "conll"], "Found the label encoding 'XYZ'"),
     ],
 )

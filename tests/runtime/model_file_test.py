@@ -56,7 +56,7 @@ WORDS_INPUT = {"kind": "words", "name": "tokens", "vocabulary": "tokens", "lower
         ({"format": 2}, "the format is 2; this version of ldnet_runtime reads 1"),
         ({"format": "1"}, "'format' is of type str; expected int"),
         ({"format": True}, "'format' is of type bool"),
-        ({"vocabularies": {"tokens": ["", 5]}}, "'tokens' is no list of strings"),
+        ({"vocabularies": {"tokens": ["", 5]}}, "'tokens' is not a list of strings"),
         ({"vocabularies": {"tokens": [""]}}, "'tokens' lacks a padding and an unknown token"),
         ({"vocabularies": {"tokens": ["", "a", "a"]}}, "'tokens' has a token twice"),
         ({"vocabularies": {}}, "has the vocabulary 'tokens', which is missing"),
@@ -69,10 +69,10 @@ WORDS_INPUT = {"kind": "words", "name": "tokens", "vocabulary": "tokens", "lower
         ({"inputs": [{**WORDS_INPUT, "before": 99}]}, "a boundary id outside of its vocabulary"),
         ({"inputs": [{**WORDS_INPUT, "lowercase": 1}]}, "'lowercase' is of type int; expected bool"),
         ({"labels": ["O"] * 5}, "the labels are missing or not unique"),
-        ({"labels": LABELS[:4]}, "'transitions' is no array of numbers of the shape"),
+        ({"labels": LABELS[:4]}, "'transitions' is not an array of numbers of the shape"),
         ({"label_encoding": "XYZ"}, "Found the label encoding 'XYZ'"),
-        ({"transitions": [["0"] * 5] * 5}, "'transitions' is no array of numbers"),
-        ({"transitions": [[0] * 5] * 4 + [[0] * 4]}, "'transitions' is no array of numbers"),
+        ({"transitions": [["0"] * 5] * 5}, "'transitions' is not an array of numbers"),
+        ({"transitions": [[0] * 5] * 4 + [[0] * 4]}, "'transitions' is not an array of numbers"),
         ({"start": [float("nan")] * 5}, "start has numbers that are not finite"),
         ({"end": [10**400] * 5}, "end has numbers that are not finite"),
         ({"allowed": ["01"]}, "allowed is not 7 strings of 7 zeros and ones"),
@@ -90,10 +90,11 @@ def test_bad_metadata(entries, message):
 
 
 def test_metadata_that_are_none():
-    refused(serialize(describe([WordInput("tokens", "tokens")]), [], {}, metadata="{"), "are not JSON")
+    refused(serialize(describe([WordInput("tokens", "tokens")]), [], {}, metadata="{"), "are not valid JSON")
     refused(serialize(describe([WordInput("tokens", "tokens")]), [], {}, metadata="[]"), "expected an object")
     refused(
-        serialize(describe([WordInput("tokens", "tokens")]), [], {}, metadata="[" * 10**5), "are not JSON"
+        serialize(describe([WordInput("tokens", "tokens")]), [], {}, metadata="[" * 10**5),
+        "are not valid JSON",
     )
     refused(changed(lambda model: model.metadata_props.pop()), "no metadata 'ldnet'")
 

@@ -241,9 +241,7 @@ class TestModes:
     def test_unknown_names(self):
         with pytest.raises(TextError, match="mode 'word', expected one of auto, rule_based, whitespace"):
             split_text("a", mode="word")
-        with pytest.raises(
-            TextError, match="'qq' cannot be split into words: it is none of spaCy's languages"
-        ):
+        with pytest.raises(TextError, match="'qq' cannot be split into words: it is not a spaCy language"):
             split_text("a", "qq", "rule_based")
 
 

@@ -285,7 +285,7 @@ def test_a_recovered_training_goes_on_with_the_budget(tmp_path, language_models)
     overrides = {"data_loader": {"batch_size": 10, "shuffle": False}}
     train_model(tagger_params(language_models, "select", overrides, **params), str(tmp_path / "once"))
     folder = str(tmp_path / "twice")
-    with pytest.raises(BudgetMissed, match="No epoch came within"):
+    with pytest.raises(BudgetMissed, match="No epoch meets"):
         train_model(
             tagger_params(language_models, "select", overrides, **{**params, "num_epochs": 2}), folder
         )

@@ -23,7 +23,7 @@ def read_words(path: str) -> Set[str]:
     """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
     words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
     if not words:
-        raise ConfigurationError(f"'{path}' was expected to have a word a line, but it has none.")
+        raise ConfigurationError(f"'{path}' was expected to have one word per line, but it has none.")
     return words
 
 

@@ -127,10 +127,10 @@ def _sample(sentences: Sentences | None, model: Model, namespace: str, words: Ke
     usable = [sentence for sentence in sentences or [] if allowed is None or all(map(allowed, sentence))]
     if usable:
         left_out = len(sentences or []) - len(usable)
-        note = f" ({left_out} others have words that are dropped)" if left_out else ""
+        note = f" ({left_out} others have dropped words)" if left_out else ""
         return _Sample(usable, f"{len(usable)} of your sentences{note}")
     generated = generated_sentences(model.vocab, namespace, allowed=allowed)
-    reason = ", since each of yours has words that are dropped" if sentences else ""
+    reason = ", because each of yours has dropped words" if sentences else ""
     return _Sample(generated, f"{len(generated)} generated sentences{reason}")
 
 
@@ -174,6 +174,6 @@ def _describe(moment: str, model: Model, embedders: list[LdnetEmbedder], charact
     parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
     incomplete = " (incomplete: see ldnet-report)" if costs.not_counted else ""
     return (
-        f"{moment + ':':8} {costs.total / 1e6:.2f} M multiply-adds a word{incomplete}, {parameters:.2f} M parameters, "
-        f"language model layers: {layers}"
+        f"{moment + ':':8} {costs.total / 1e6:.2f} M multiply-adds per word{incomplete}, {parameters:.2f} M "
+        f"parameters, language model layers: {layers}"
     )

@@ -88,7 +88,7 @@ def _rows(reports: Sequence[Report], names: Sequence[str]) -> List[_Row]:
         gate is not None for _, stacks in layered for stack in stacks.values() for gate in stack["gates"]
     )
     rows += _in_rows(
-        "Which layers read which" + (" (gates stand below, pale layers are cut)" if has_gates else ""),
+        "Connections of the layers" + (" (gates below; pale layers are removed)" if has_gates else ""),
         [0.6 + 1.5 * len(stacks) for _, stacks in layered],
         1 if most > _MANY_LAYERS else 2,
         [partial(_plot_layers, stacks, name) for name, stacks in layered],
@@ -155,7 +155,7 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
     axes.set_yticklabels(names)
     axes.invert_yaxis()
     axes.set_xlim(0, max(max(ends), 1e-9) * 1.25)  # with room for the numbers
-    axes.set_xlabel("million multiply-adds a word")
+    axes.set_xlabel("million multiply-adds per word")
     _leave_two_spines(axes)
     if parts:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -70,7 +70,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     add("words/second", lambda report: _speed_of(report["words_per_second"]))
     lines = aligned(rows)
     for title, details in (
-        ("Layers and their gates (- is cut):", [_layer_rows(report) for report in reports]),
+        ("Layers and their gates (-: removed):", [_layer_rows(report) for report in reports]),
         ("Not counted:", [[[text] for text in report["not_counted"]] for report in reports]),
         (
             "Not measured:",

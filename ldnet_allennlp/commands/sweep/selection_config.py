@@ -87,10 +87,11 @@ def selection_config(
     )
     if last > whole:
         option, unit = (
-            ("--layers", "layers") if name == "lambda_1" else ("--multiply-adds", "multiply-adds a word")
+            ("--layers", "layers") if name == "lambda_1" else ("--multiply-adds", "multiply-adds per word")
         )
         raise ConfigurationError(
-            f"{option} {last:g} is no budget for this tagger: its language models have {whole:g} {unit} in all."
+            f"{option} {last:g} is not a valid budget for this tagger: its language models have "
+            f"{whole:g} {unit} in all."
         )
     points = [[0, max(0.8 * whole, float(last))], [num_epochs // 2, last]]
     callbacks = [

@@ -160,14 +160,12 @@ def _check_settings(output: str, settings: dict[str, Any]) -> None:
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise ConfigurationError(
-                f"'{output}' has a sweep with other settings: "
+                f"'{output}' contains a sweep with other settings: "
                 + ", ".join(f"{name} was {before.get(name)!r}" for name in changed)
-                + ". Give another output, or remove it."
+                + ". Choose another output, or remove it."
             )
     elif os.path.isdir(output) and set(os.listdir(output)) - {LOCK}:
-        raise ConfigurationError(
-            f"'{output}' was expected to be empty or to hold a sweep, but it holds neither."
-        )
+        raise ConfigurationError(f"'{output}' was expected to be empty or to contain a sweep.")
     with atomic_write(path) as file:
         json.dump(settings, file, indent=2)
 

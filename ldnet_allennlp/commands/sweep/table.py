@@ -30,7 +30,7 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     return [
         *aligned(rows),
-        f"Multiply-adds are those of words of {result['characters_per_word']:.2f} characters. Words per second, from "
+        f"Multiply-adds are for words of {result['characters_per_word']:.2f} characters. Words per second, from "
         f"words to output: {threads}, batches of {result['batch_size']}, torch {result['torch']}.",
     ]
 
@@ -67,10 +67,12 @@ def draw_sweep(result: Dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     points = result["points"]
-    costs = [("multiply-adds a word, millions", [point["report"]["multiply_adds"] / 1e6 for point in points])]
+    costs = [
+        ("multiply-adds per word, millions", [point["report"]["multiply_adds"] / 1e6 for point in points])
+    ]
     speeds = [point["report"]["words_per_second"] for point in points]
     if None not in speeds:
-        costs.append(("words a second, thousands", [speed / 1e3 for speed in speeds]))
+        costs.append(("words per second, thousands", [speed / 1e3 for speed in speeds]))
     split = list(points[0]["scores"])[-1]  # test, where there is one
     scores = [point["scores"][split] for point in points]
     # A point that is a budget has a layer count; another archive has its name, as its layers do not tell it.

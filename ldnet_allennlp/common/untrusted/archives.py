@@ -110,7 +110,7 @@ def _extract(path: str, resolved: str, folder: str, limit: int | None) -> None:
         ) from error
     except OSError as error:
         raise ConfigurationError(
-            f"'{path}' could not be read and unpacked to '{folder}' (the variable TMPDIR names another place): "
+            f"'{path}' could not be read and unpacked to '{folder}' (set TMPDIR to use another folder): "
             f"{printable(str(error))}"
         ) from error
 
@@ -121,8 +121,8 @@ def _extract_member(path: str, archive: tarfile.TarFile, member: tarfile.TarInfo
     is_plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) and not member.issparse()
     if os.path.isabs(name) or name.split(os.sep)[0] == os.pardir or "\0" in name or not is_plain:
         raise ConfigurationError(
-            f"'{path}' was expected to hold files of its own, but it has '{printable(member.name):.200}', a link, a "
-            f"device or a file elsewhere. Nothing was written there."
+            f"'{path}' was expected to contain plain files only, but it has '{printable(member.name):.200}', a link, a "
+            f"device or a file elsewhere. Nothing was written to it."
         )
     target = os.path.join(folder, name)
     os.makedirs(target if member.isdir() else os.path.dirname(target), exist_ok=True)
@@ -138,7 +138,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
     for name, part in {**parts, "weights (weights.th or best.th)": weights}.items():
         if not os.path.exists(part):
             raise ConfigurationError(
-                f"'{path}' was expected to be an archive or the directory of a training, but it has no {name}."
+                f"'{path}' was expected to be an archive or a serialization directory, but it has no {name}."
             )
     try:
         config = _read_json(parts[CONFIG_NAME])
@@ -153,7 +153,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
         message = printable(str(error).replace(folder, path))
         kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
         raise ConfigurationError(
-            f"The archive '{path}' is damaged, or its parts do not fit each other: {kind}"
+            f"The archive '{path}' is damaged or inconsistent: {kind}"
             f"{message if len(message) <= 500 else message[:497] + '...'}"
         ) from error
 
@@ -183,4 +183,4 @@ def _read_json(path: str) -> dict[str, Any]:
 
 def _refused(path: str, error: ForbiddenType) -> str:
     reason = printable(str(error.message))
-    return f"The archive '{path}' was not opened: {reason}. If it is your own, --trust opens it."
+    return f"The archive '{path}' was not opened: {reason}. If you trust it, pass --trust."

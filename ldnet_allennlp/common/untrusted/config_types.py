@@ -45,7 +45,7 @@ _BUILT = ("model", "dataset_reader", "validation_dataset_reader", "vocabulary")
 _LEFT_OUT = ("pretrained_file", "initializer", "cache", "cache_dtype")
 
 _REFUSED_KEYS = {
-    "trust_remote_code": "which runs code from elsewhere",
+    "trust_remote_code": "which runs remote code",
     "_pretrained": "which loads another archive",
 }
 
@@ -125,7 +125,7 @@ def _is_allowed(name: str, base: Any = None) -> bool:
 def _refusal(name: str) -> str:
     return (
         f"its config has the type {name!r:.100}, which is not among the layers, readers and the like that an archive "
-        f"of unknown origin may build"
+        f"of unknown origin may use"
     )
 
 

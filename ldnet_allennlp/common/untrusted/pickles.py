@@ -125,7 +125,7 @@ class RestrictedUnpickler(_PythonUnpickler):
     def persistent_load(self, reference: Any) -> Any:
         """The object of a reference. Raises `UnsafePickle` if none is expected."""
         if self._resolve is None:
-            raise UnsafePickle("it refers to an object outside of itself")
+            raise UnsafePickle("it refers to an external object")
         return self._resolve(reference)
 
     def _refuse(self) -> None:

@@ -57,14 +57,14 @@ class _Tensor(NamedTuple):
 def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> _Tensor:
     """Stand-in for `torch._utils._rebuild_tensor_v2`. Raises `ValueError` if the tensor exceeds its storage."""
     if not isinstance(storage, _Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
-        raise ValueError("a tensor is not described as torch describes one")
+        raise ValueError("a tensor has an invalid description")
     fields = (offset, *size, *stride)
     if len(size) != len(stride) or not all(type(field) is int and field >= 0 for field in fields):
         raise ValueError(f"a tensor has the size {size!s:.80} and the strides {stride!s:.80}")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride))
     # Overlapping strides would make a huge tensor of few numbers.
     if 0 not in size and (last >= storage.size or math.prod(size) > storage.size):
-        raise ValueError(f"a tensor of size {size!s:.80} does not lie within its {storage.size} numbers")
+        raise ValueError(f"a tensor of size {size!s:.80} exceeds its {storage.size} numbers")
     return _Tensor(storage)
 
 
@@ -126,12 +126,12 @@ class _Storages:
     def __call__(self, reference: Any) -> _Storage:
         # ("storage", type, key, device, number of elements, and in old files a view, which is None)
         if not (isinstance(reference, tuple) and len(reference) >= 5 and reference[0] == "storage"):
-            raise ValueError("a storage is not described as torch describes one")
+            raise ValueError("a storage has an invalid description")
         dtype, key, _, size = reference[1:5]
         if not (isinstance(dtype, torch.dtype) and isinstance(key, str) and type(size) is int and size >= 0):
             raise ValueError("a storage has no type or size")
         if len(reference) > 5 and reference[5] is not None:
-            raise ValueError("a storage is a part of another one")
+            raise ValueError("a storage is part of another one")
         storage = _Storage(key, dtype, size)
         if self.by_key.setdefault(key, storage) != storage:
             raise ValueError(f"the storage {key!r:.40} is described in two ways")
@@ -141,10 +141,10 @@ class _Storages:
 def _check_legacy(file: BinaryIO, path: str) -> None:
     storages = _Storages()
     if read_part(file, path, _WHAT) != _MAGIC or read_part(file, path, _WHAT) != _PROTOCOL:
-        raise ValueError("it does not begin as torch begins a file")
+        raise ValueError("it does not begin like a file of torch")
     system = read_part(file, path, _WHAT)
     if not isinstance(system, dict) or not system.get("little_endian", True):
-        raise ValueError("it comes from a machine with another order of bytes")
+        raise ValueError("it has another byte order than this machine")
     read_part(file, path, _WHAT, names=_NAMES, persistent_load=storages)
     keys = read_part(file, path, _WHAT)
     if (
@@ -175,7 +175,7 @@ def _check_zip(file: BinaryIO, path: str) -> None:
         # torch stores without compression: anything else is a bomb.
         packed = [name for name, entry in entries.items() if entry.compress_type != zipfile.ZIP_STORED]
         if packed or any(entry.compress_size != entry.file_size for entry in entries.values()):
-            raise ValueError("its parts are compressed, which torch does not do")
+            raise ValueError("its parts are compressed, unlike those of torch")
         folder = pickles[0][: -len("data.pkl")]
         storages = _Storages()
         stream = io.BytesIO(archive.read(pickles[0]))

@@ -141,7 +141,7 @@ class JsonDocuments:
                 continue  # no spans
             if len(values) != num_tokens or num_words != num_tokens:
                 raise DocumentError(
-                    f"found {len(values)} {key} for {num_words} tokens, expected one tag a token"
+                    f"found {len(values)} {key} for {num_words} tokens, expected one tag per token"
                 )
             return [self._tag(value, str(key)) for value in values]
         return None
@@ -219,7 +219,7 @@ def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] |
         return words, None
     for word, start in zip(words, starts, strict=True):
         if text[start : start + len(word)] != word:
-            raise DocumentError(f"found the token {excerpt(word)} at {start}, where the text has another")
+            raise DocumentError(f"found the token {excerpt(word)} at {start}, where the text differs")
     return words, starts
 
 

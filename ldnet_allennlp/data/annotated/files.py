@@ -12,7 +12,7 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.common.lines import TEXT_ERRORS, decode_line, excerpt, numbered_lines, open_text
 from ldnet_allennlp.data.annotated.documents import CharSpan, Document, DocumentError, JsonDocuments
 
-REJECTED = "documents that were not accepted"
+REJECTED = "documents that the annotator rejected"
 _BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t.*)?")
 _SUFFIX = re.compile(r"\.(spacy|ann|txt)$", re.IGNORECASE)
 
@@ -132,7 +132,7 @@ def _brat(stem: str, left_out: Counter) -> Document:
     for number, line in numbered_lines(path):
         annotation = decode_line(line, "utf-8", path, number)
         if not annotation.startswith("T"):
-            left_out["annotations that are no spans"] += bool(annotation)
+            left_out["annotations other than spans"] += bool(annotation)
             continue
         match = _BRAT_SPAN.fullmatch(annotation)
         offsets = [] if match is None else [int(place) for place in re.findall(r"\d+", match[2])]

@@ -97,7 +97,7 @@ def _open(folder: str, facts: dict[str, Any]) -> tuple[Any, dict[str, BinaryIO]]
             files[name] = open(path, "rb")  # noqa: SIM115
         return index["content"], files
     except FileNotFoundError as error:
-        raise _Unusable(f"there is no '{error.filename}' from an earlier run") from error
+        raise _Unusable(f"'{error.filename}' does not exist yet") from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise _Unusable(f"'{path}' is damaged ({error!r})") from error
 
@@ -113,7 +113,7 @@ def _make(
         index["files"] = {name: _checksum(os.path.join(new, name)) for name in sorted(os.listdir(new))}
         for name, value in facts_now().items():
             if value != facts[name]:
-                raise ConfigurationError(f"{name} was changed while it was read. Start again.")
+                raise ConfigurationError(f"{name} changed while it was read. Start again.")
         with open(os.path.join(new, INDEX), "w", encoding="utf-8") as file:
             json.dump(index, file, indent=1)
         os.replace(os.path.join(new, INDEX), os.path.join(folder, INDEX))

@@ -36,7 +36,7 @@ class StoredIds:
             return numpy.memmap(self._file, ID_TYPE, "r", offset, (end - start,))
         except ValueError as error:
             raise RuntimeError(
-                f"The file '{self._file.name}' was cut off while it was read ({error}). Start again: it is made anew."
+                f"The file '{self._file.name}' was truncated while it was read ({error}). Start again to rebuild it."
             ) from error
 
 

@@ -153,7 +153,7 @@ class FrozenLanguageModel(torch.nn.Module):
             if missing:
                 raise ConfigurationError(
                     f"The {self.direction} language model has the layers {numbers}, "
-                    f"but {missing} was to be kept."
+                    f"but {missing} should be kept."
                 )
         if isinstance(self.selection, StackedLayers):
             if keep != self.layers:

@@ -107,7 +107,7 @@ def _read(
             ids[word] = vocab.add_token_to_namespace(word, namespace)
             numbers.frombytes(vector.tobytes())
     if not ids:
-        raise ConfigurationError(f"{path}: found no word vectors that can be looked up, expected some.")
+        raise ConfigurationError(f"{path}: found no usable word vectors.")
     _report(path, ids, counts, num_capitalized if is_lower else 0)
     return list(ids.values()), numpy.frombuffer(numbers, dtype=numpy.float32).reshape(len(ids), dimension[0])
 
@@ -126,7 +126,7 @@ def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_ca
     if not num_tokens:
         return
     logger.info(
-        "%s: %d vectors; %d of %d different words have one (%.1f %%), and %d of %d words of the texts (%.1f %%). The "
+        "%s: %d vectors; %d of %d distinct words have one (%.1f %%), and %d of %d words of the texts (%.1f %%). The "
         "most frequent without: %s.",
         path,
         len(words),

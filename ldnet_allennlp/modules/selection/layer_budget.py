@@ -104,7 +104,7 @@ class MaxLayersOption(FromParams):
         """See `FromParams`. Raises `ConfigurationError` if a config has both names."""
         if isinstance(params, Params) and "max_layers" in params:
             if "lambda_1" in params:
-                raise ConfigurationError("max_layers is another name of lambda_1: give one of them.")
+                raise ConfigurationError("max_layers is another name of lambda_1: set only one of them.")
             params["lambda_1"] = params.pop("max_layers", keep_as_dict=True)
         return super().from_params(params, constructor_to_call, constructor_to_inspect, **extras)
 
@@ -173,7 +173,7 @@ class LayerBudget:
         if self.max_multiply_adds is not None and self.max_multiply_adds < least:
             raise ConfigurationError(
                 f"The budget max_multiply_adds is {self.max_multiply_adds:g}, but without any gated layer the language "
-                f"models with their projection still cost {least} multiply-adds a word."
+                f"models with their projection still cost {least} multiply-adds per word."
             )
         if isinstance(self.lambda_1, dict) and sorted(self.lambda_1) != sorted(names):
             raise ConfigurationError(
@@ -246,7 +246,7 @@ class LayerBudget:
 
     def __str__(self) -> str:
         if self.max_multiply_adds is not None:
-            return f"{self.max_multiply_adds / 1e6:g} M multiply-adds a word"
+            return f"{self.max_multiply_adds / 1e6:g} M multiply-adds per word"
         if isinstance(self.lambda_1, dict):
             return " and ".join(f"{number} {name} layers" for name, number in self.lambda_1.items())
         return f"{self.lambda_1} layers"

@@ -252,7 +252,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         counts = self.encoder.layer_counts
         if len(keep) != len(counts):
             raise ConfigurationError(
-                f"The layers to keep are given as one list a direction: {len(counts)} lists were expected, "
+                f"The layers to keep are given as one list per direction: {len(counts)} lists were expected, "
                 f"{len(keep)} were found."
             )
         for layers, count in zip(keep, counts):

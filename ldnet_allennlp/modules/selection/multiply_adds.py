@@ -134,7 +134,7 @@ def count_multiply_adds(
     if not isinstance(module, _EMBEDDINGS) and any(
         parameter.dim() > 1 for parameter in module.parameters(recurse=False)
     ):
-        return Count(0.0, [f"{label}: how often its weights are used is unknown"])
+        return Count(0.0, [f"{label}: the number of uses of its weights is unknown"])
     parts = [
         count_multiply_adds(child, characters_per_word, f"{name}.{key}" if name else key)
         for key, child in module.named_children()

@@ -13,7 +13,7 @@ def cutoffs_within(cutoffs: Sequence[int], num_words: int) -> list[int]:
     within = [cutoff for cutoff in cutoffs if not isinstance(cutoff, int) or cutoff <= num_words]
     if len(within) < len(cutoffs):
         logger.warning(
-            "The cutoffs %s lie beyond the vocabulary of %d words and are left out.",
+            "The cutoffs %s exceed the vocabulary of %d words and are ignored.",
             [cutoff for cutoff in cutoffs if cutoff not in within],
             num_words,
         )
@@ -25,7 +25,7 @@ def checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> list[int]:
     checked = list(cutoffs)
     if not checked or any(isinstance(cutoff, bool) or not isinstance(cutoff, int) for cutoff in checked):
         raise ConfigurationError(
-            f"The cutoffs of an adaptive softmax are a list of one or more whole numbers, such as [4000, 40000], "
+            f"The cutoffs of an adaptive softmax are a list of one or more integers, such as [4000, 40000], "
             f"or [{num_words}] (num_words) for no clusters, but {cutoffs} was found."
         )
     if checked[0] < 1 or any(first >= second for first, second in zip(checked, checked[1:])):

@@ -29,6 +29,6 @@ def all_ranks_take_part() -> bool:
         _state["warned"] = True
         logger.warning(
             "AllenNLP evaluates the test set of a distributed training on one rank only, with this rank's share of the "
-            "sentences. `allennlp evaluate` gives the scores of all of them."
+            "sentences. `allennlp evaluate` scores all of them."
         )
     return False

@@ -101,7 +101,7 @@ def test_read_words(tmp_path):
     path.write_text("the\nlist\n", encoding="utf-8-sig")  # as editors on Windows write it
     assert read_words(str(path)) == {"the", "list"}
     path.write_text("\n \n")
-    with pytest.raises(ConfigurationError, match="expected to have a word a line, but it has none"):
+    with pytest.raises(ConfigurationError, match="expected to have one word per line, but it has none"):
         read_words(str(path))
     path.write_bytes(b"na\xefve\n")
     with pytest.raises(ConfigurationError, match="line 1: found the byte 0xef"):

@@ -86,7 +86,7 @@ def test_what_cannot_be_counted_is_said(language_models):
     costs = component_costs(tagger.model, CHARACTERS)
     assert len(costs.not_counted) == 1
     assert costs.not_counted[0].startswith("embedder token_characters._encoder")
-    assert "(Conv1d): how often its weights are used is unknown" in costs.not_counted[0]
+    assert "(Conv1d): the number of uses of its weights is unknown" in costs.not_counted[0]
     # The linear layer behind the convolution runs once a word.
     assert costs.components["embedder token_characters"] == 2 * 6
 

@@ -59,12 +59,12 @@ def test_the_labels_are_in_the_svg(logged, tmp_path):
     path = tmp_path / "new" / "report.svg"
     write_plot(str(path), [make_report(), logged], ["first", "second"])
     texts = texts_of(path)
-    for label in ("Cost by component", "LM forward", "BiLSTM", "0.62 M", "million multiply-adds a word"):
+    for label in ("Cost by component", "LM forward", "BiLSTM", "0.62 M", "million multiply-adds per word"):
         assert label in texts
     assert texts.count("first") == 2 and texts.count("second") == 3  # costs and layers; and gates
     joined = " ".join(texts)
     for label in (
-        "Which layers read which",
+        "Connections of the layers",
         "word",
         "projection",
         "0.70",

@@ -141,7 +141,7 @@ class TestItems:
         assert read_items(spans((0, 12, "PER")), {**spans((0, 3, "X")), "answer": "reject"}) == [
             (LETTER[0][0], ["B-PER", "I-PER", "O", "O", "O"])
         ]
-        assert "left out: 1 documents that were not accepted" in caplog.text
+        assert "left out: 1 documents that the annotator rejected" in caplog.text
 
     def test_other_names(self, read_items):
         item = {"body": TEXT, "names": [[0, 12, "PER"]]}

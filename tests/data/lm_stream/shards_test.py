@@ -274,7 +274,7 @@ class TestShards:
         with open(tmp_path / "s", "rb") as file:
             part = StoredIds(file, 0, 100)
             os.truncate(tmp_path / "s", 200)
-            with pytest.raises(RuntimeError, match="s' was cut off while it was read"):
+            with pytest.raises(RuntimeError, match="s' was truncated while it was read"):
                 part[40:60]
 
 

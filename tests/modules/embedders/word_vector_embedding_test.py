@@ -147,7 +147,7 @@ class TestEmbedding:
         (tmp_path / "vectors").write_bytes(glove())
         embedding(tmp_path / "vectors", vocabulary("paris Paris rome oslo oslo oslo"))
         assert (
-            "1 of 3 different words have one (33.3 %), and 2 of 6 words of the texts (33.3 %)" in caplog.text
+            "1 of 3 distinct words have one (33.3 %), and 2 of 6 words of the texts (33.3 %)" in caplog.text
         )
         assert "without: oslo (3), rome (1)" in caplog.text
         assert "lowercase" not in caplog.text

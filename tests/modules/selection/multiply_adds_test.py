@@ -110,7 +110,9 @@ def test_what_is_not_known_is_named(module):
     model = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Sequential(module))
     counted, not_counted = count_multiply_adds(model, name="model")
     assert counted == 12
-    assert not_counted == [f"model.1.0 ({type(module).__name__}): how often its weights are used is unknown"]
+    assert not_counted == [
+        f"model.1.0 ({type(module).__name__}): the number of uses of its weights is unknown"
+    ]
 
 
 def test_norms_and_mixtures_are_free():

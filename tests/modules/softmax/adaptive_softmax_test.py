@@ -197,8 +197,8 @@ class TestErrors:
             ([5, 5], "increase"),
             ([9, 5], "increase"),
             ([5, 51], "which is 50"),
-            ([5.0], "whole numbers"),
-            ([True, 5], "whole numbers"),
+            ([5.0], "one or more integers"),
+            ([True, 5], "one or more integers"),
         ],
     )
     def test_cutoffs(self, cutoffs, found):
