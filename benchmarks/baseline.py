@@ -2,7 +2,7 @@
 The baseline of the speed benchmarks: the original LD-Net's computation with the weights of the same archive. Importing
 this module registers its predictor, and one for allennlp-models' unchanged `crf_tagger`.
 
-The computation (`model_seq/` of the original): one `nn.LSTM` a layer over the `torch.cat` of all that is below,
+The computation (`model_seq/` of the original): one `nn.LSTM` per layer over the `torch.cat` of all layers below,
 batches in the order of the file, all sentences padded to the longest one of their batch in words, and in characters for
 the character networks, whose strings are put together sentence by sentence; a Viterbi recursion over whole batches,
 step by step, and a loop over the sentences for what it found. Only where the original would read padding (its backward

@@ -3,10 +3,9 @@ Times our CRF against AllenNLP's and pytorch-crf's in one run:
 
     python benchmarks/crf.py --threads 2 --json crf.json
 
-Each case draws one batch with a fixed seed. The rivals take turns, in an order drawn anew each round, and
-every round times each of them once, so that whatever else the machine does hits all alike. What is printed is
-the median of the rounds and their first and third quartile, in milliseconds, and the ratio of the medians to
-ours. Before a case is timed, the rivals' results are compared.
+Each case draws one batch with a fixed seed. The CRFs take turns in random order, once per round, so that other load on
+the machine affects all alike. The script prints the median and the quartiles of the rounds in milliseconds, and the
+ratios of the medians to ours. Before the timing of a case, the results are compared.
 
 "viterbi" and "top_5" are decoding into lists, constrained to BIOUL (pytorch-crf cannot be constrained: it
 decodes freely). "loss" is the negative log-likelihood and its gradient with respect to logits and parameters;

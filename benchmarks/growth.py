@@ -1,5 +1,5 @@
 """
-How words a second change with the length of sentences, the batch, the layers, the vocabulary and the number of tags.
+Measure words per second against sentence length, batch size, layers, vocabulary and number of tags.
 
     python benchmarks/growth.py --json growth.json --plot growth.svg
     python benchmarks/growth.py --quick --plot growth.svg                 # about two minutes on one core

@@ -1,5 +1,5 @@
 """
-What a training step of a language model costs, in time and memory, at the published sizes.
+Measure time and memory of a language model's training step, at the published sizes.
 
     python benchmarks/lm_training.py --json lm_training.json            # about 25 minutes on one core
     python benchmarks/lm_training.py --vocabularies 33000 --rounds 3 --ways baseline sparse bfloat16
@@ -17,17 +17,17 @@ dense            "adaptive_language_model" with dense gradients, torch's Adam an
 AllenNLP sampled allennlp-models' LanguageModel, sampled softmax of 1,024 words, dense_sparse_adam
 AllenNLP full    allennlp-models' LanguageModel, softmax over the whole vocabulary, Adam
 
-Each way and vocabulary runs in a process of its own, in an order drawn anew each round. The batches are random words
-with Zipf's frequencies, 128 x 20; the layers that are hidden in a step (`layer_dropout`) are the same for all ways.
-Time is the process's CPU time with one thread, else wall time, of the steps of all rounds after the first two of each
-process; memory is the largest resident size, less what the process had before the model was made. A way that would need
-more memory than the machine has is not run, and its need is given.
+Each program and vocabulary runs in a separate process, in random order per round. The batches are random words with
+Zipf's frequencies, 128 x 20; the layers that are hidden in a step (`layer_dropout`) are the same for all ways. Time is
+the process's CPU time with one thread, else wall time, of the steps of all rounds after the first two of each process;
+memory is the largest resident size, less what the process had before the model was made. A way that would need more
+memory than the machine has is not run, and its need is given.
 
 The arithmetic limit: three times the forward pass's multiply-adds (the gradients of a product are two products), each
 two operations, at the rate of a float32 product of 2560 x 1800 and 1800 x 1200 numbers with as many threads, which each
 process measures before and after its steps. All columns are counted, also those of hidden layers, which are
-zeros; `--layer-dropout 0` leaves no such work out. With `--device cuda` time is wall time with synchronisation, and
-memory the device's peak. (No figures of a GPU are quoted anywhere: none was at hand.)
+zeros; `--layer-dropout 0` leaves no such work out. With `--device cuda` time is wall time with synchronization, and
+memory the device's peak. GPU speed has not been measured.
 """
 
 import argparse

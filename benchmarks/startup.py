@@ -1,5 +1,5 @@
 """
-What this package adds to AllenNLP's start: `allennlp --help` with the plugin and without it, and the import alone.
+Measure the start-up cost of the package: `allennlp --help` with and without the plugin, and the import alone.
 
     python benchmarks/startup.py [--rounds 5] [--json startup.json]
 

@@ -1,5 +1,5 @@
 """
-Runs the speed benchmarks one after the other, and collects their tables and figures in a folder:
+Run all speed benchmarks, and collect their tables and figures in a folder:
 
     python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: does it run
     python benchmarks/suite.py out/benchmarks             # half an hour on two idle cores: what the README quotes

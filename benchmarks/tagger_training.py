@@ -1,5 +1,5 @@
 """
-What an epoch of training a tagger over frozen language models costs, in time and memory, at the published sizes.
+Measure time and memory of training a tagger over frozen language models, at the published sizes.
 
     python benchmarks/tagger_training.py --json tagger_training.json       # about 6 minutes on one core
     python benchmarks/tagger_training.py --quick                           # sizes that mean nothing
@@ -14,16 +14,16 @@ ldnet_tagger     as in training_config/ner.jsonnet: batches of sentences of like
 cached           the same, with the language models' vectors in a `cache`; its first epoch, which fills it, apart
 cached float16   the same, with `cache_dtype: "float16"`
 
-Each way runs in a process of its own, in an order drawn anew each round; an epoch is timed from the indexed sentences
-to the last update, after a few batches that are not timed. Time is the process's CPU time with one thread, else wall
-time; memory is the largest resident size, less what the process had before the model was made (pages of the cache's
-file that are in memory count, though the system may take them back at any time). Before the epochs, the baseline
-way is checked against the tagger: same weights, no dropout, same loss.
+Each program runs in a separate process, in random order per round; an epoch is timed from the indexed sentences to the
+last update, after a few batches that are not timed. Time is the process's CPU time with one thread, else wall time;
+memory is the largest resident size, less what the process had before the model was made (pages of the cache's file that
+are in memory count, though the system may take them back at any time). Before the epochs, the baseline way is checked
+against the tagger: same weights, no dropout, same loss.
 
 The arithmetic limit: multiply-adds of the language models once, or not at all where they are cached, and of the rest
 three times (the gradients of a product are two products), two operations each, at the rate of a float32 product that
 each process measures before and after its epochs. No padding and no CRF in it. With `--device cuda` time is wall time
-with synchronisation, and memory the device's peak. (No figures of a GPU are quoted anywhere: none was at hand.)
+with synchronization, and memory the device's peak. GPU speed has not been measured.
 """
 
 import argparse
@@ -68,7 +68,7 @@ from ldnet_allennlp.modules.rnn.ld_rnn import reverse_sequences  # noqa: E402
 
 WAYS = ("baseline", "crf_tagger", "ldnet_tagger", "cached", "cached float16")
 BATCH_SIZE, CLIP = 10, 5.0
-# CoNLL-2003's training set: what an epoch is told for.
+# The size of CoNLL-2003's training set, for times per epoch.
 CONLL_WORDS = 203_621
 
 

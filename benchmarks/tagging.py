@@ -1,5 +1,5 @@
 """
-How fast taggers tag a file: the exported ones, `allennlp predict`, the baseline, and what people use otherwise.
+Measure the speed of taggers on a file: exported taggers, `allennlp predict`, the baseline, and other packages.
 
     python benchmarks/tagging.py --quick                              # two minutes on one core: does it run
     python benchmarks/tagging.py --json tagging.json                  # half an hour: the table in docs/speed.md
@@ -7,7 +7,7 @@ How fast taggers tag a file: the exported ones, `allennlp predict`, the baseline
 
 Four taggers of the published sizes with random weights (`synthetic_taggers.py`): "vanilla" without language models,
 "pruned" with one layer of 300 left in each direction, "unpruned" with 10, and allennlp-models' "crf_tagger" of the
-sizes of "vanilla". Each way tags the same CoNLL file, in a process of its own, in an order drawn anew each round:
+sizes of "vanilla". Each program tags the same CoNLL file in a separate process, in random order per round:
 
 baseline           `allennlp predict` with `baseline.py`: the same weights, one nn.LSTM a layer over torch.cat, batches
                    of 32 in the order of the file; for "crf_tagger" AllenNLP's own predictor, batches of 32
@@ -18,8 +18,8 @@ ldnet-tag int8     the tagger exported with --int8
 A process's start-up (interpreter, imports, loading) ends where it begins to read the file, and is given apart.
 Speed-ups are ratios of medians to the baseline of the same tagger, without and with start-up, in wall time and in CPU
 time: the second counts where the machine is not idle. The tags of float32 ways are compared with the baseline's, and
-the run fails if more than one word in ten thousand differs; for int8 the share is printed. --trained ARCHIVE FILE
-prints F1 on the file in float32 and int8, too: what random weights cannot tell.
+the run fails if more than one word in ten thousand differs; for int8 the share is printed. --trained ARCHIVE FILE also
+prints F1 on the file in float32 and int8.
 
 --peers PYTHON runs `peers.py` in another environment with spaCy and/or flair, on the same text.
 """

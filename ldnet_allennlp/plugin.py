@@ -9,9 +9,9 @@ import warnings
 
 import ldnet_allennlp  # noqa: F401, registers every component
 
-# jsonnet has no default for a variable: without settings, the configs in training_config/ use their own values.
+# jsonnet variables have no defaults. An empty object makes the configs in training_config/ use their defaults.
 os.environ.setdefault("LDNET_SETTINGS", "{}")
 
-# AllenNLP's trainer calls torch.cuda.amp, whose new name torch recommends in every run, and on CPUs, too.
+# AllenNLP's trainer calls torch.cuda.amp, and torch warns about the new name in every run.
 warnings.filterwarnings("ignore", category=FutureWarning, module=r"allennlp\.")
 warnings.filterwarnings("ignore", message="User provided device_type of 'cuda', but CUDA is not available")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ldnet_runtime import __version__
 
-# numpy and ONNX Runtime are imported when there is something to tag.
+# numpy and ONNX Runtime are imported only for tagging.
 
 _INPUTS = ("auto", "text", "document", "jsonl", "conll")
 _OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
@@ -94,7 +94,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()  # or Python reports that standard output cannot be flushed
         return 1
     except (ValueError, OSError) as error:
-        # All errors that files and models cause are of these types, and their text is a sentence.
+        # Files and models raise only these errors, with one-sentence messages.
         print(f"ldnet-tag: error: {error}", file=sys.stderr)
         return 1
     return 0

@@ -99,7 +99,7 @@ class _WordEncoder:
         find = self._ids.get
         if self._input.lowercase:
             words = [word.lower() for word in words]
-        # The last one, 0, stands for the place -1.
+        # The last one, 0, is the target of position -1.
         found = numpy.array([*(find(word, _UNKNOWN) for word in words), 0], numpy.int64)[places]
         before, after = self._input.before, self._input.after
         if before is not None:

@@ -63,7 +63,7 @@ class Tagger:
         self.description, self._fingerprint, self._mapped = read_model_file(self._source)
         self._encoder = SentenceEncoder(self.description)
         self.decoder = _decoder(self.description)
-        # One session for each process: a forked child cannot use its parent's.
+        # One session per process, because a forked process cannot use its parent's session.
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         try:
             self.decode([["a"]], Options())
@@ -208,7 +208,7 @@ class Tagger:
         return type(self), (self._source, self._threads, self._tokens_per_batch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tagger":
-        return self  # nothing of it changes
+        return self  # immutable
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r})"

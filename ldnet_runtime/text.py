@@ -17,11 +17,11 @@ from ldnet_runtime.errors import InputError
 
 MODES = ("auto", "rule_based", "whitespace")
 
-# spaCy keeps every word that it has seen. With more than this, its tokenizer is built anew.
+# spaCy stores every word that it reads. Beyond this number, its tokenizer is rebuilt.
 _MOST_WORDS = 500_000
-# Quotes and brackets that are looked at around the end of a sentence.
+# Maximum number of quotes and brackets to check around the end of a sentence.
 _MOST_MARKS = 6
-# Longer pieces without a blank are judged by their ends.
+# For longer pieces without a blank, only their ends are checked.
 _LONGEST_PIECE = 1000
 _RUN = re.compile(r"\S{50,}")
 _LONG = re.compile(r"[^\w\s]{50}|\S{1000}")
@@ -30,7 +30,7 @@ _TERMINALS = ".!?\u2026\u203d\u3002\uff01\uff1f\uff61\u061f\u06d4\u0964\u0965"
 _WIDE_TERMINALS = "\u3002\uff01\uff1f\uff61"  # no blank follows these
 _CLOSERS = "\"'\u201d\u2019\u00bb\u203a)]}\u300d\u300f\uff09*_"
 _OPENERS = "\"'\u201c\u2018\u00ab\u2039\u201e([{\u300c\u300e\uff08\u00bf\u00a1*_"
-# Abbreviations that stand before a name, so that a sentence does not end with them ...
+# Abbreviations before a name, which do not end a sentence ...
 _TITLE_LIST = """mr mrs ms messrs mx dr prof sen rep gov gen st ste rev lt col capt cpt maj sgt cpl adm cmdr pres hon
     supt insp fr mme mlle mm hr fru herr sr sra srta vs cf e.g i.e z.b d.h p.ex v"""
 _TITLES = frozenset(_TITLE_LIST.split())

@@ -131,7 +131,7 @@ make_environment() {
             "Install one of them (Debian, Ubuntu: apt install python3-pip), then run this again."
     fi
     say "Making .venv with $("$python" --version) (about 6 GB with torch; takes minutes, once) ..."
-    # An environment that moved or lost its interpreter starts anew; otherwise only what changed is installed.
+    # Rebuild an environment that was moved or lost its interpreter. Otherwise install only the changes.
     if [ "$(head -n 1 "$stamp" 2>/dev/null)" != "$root" ] || ! "$venv/bin/python" --version >/dev/null 2>&1; then
         rm -rf "$venv"
     fi

@@ -34,7 +34,7 @@ find_interpreter() {
     return 1
 }
 
-# Sets the versions to run: the oldest and the newest that exist; says which do not.
+# Set the versions to run, the oldest and the newest that exist, and print the missing ones.
 choose_versions() {
     local version oldest="" newest=""
     for version in 3.11 3.12 3.13 3.14; do

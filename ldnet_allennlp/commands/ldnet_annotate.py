@@ -136,7 +136,7 @@ def annotate(
 
 
 def _read_entries(dictionary: str, phrases: str | None, kind: str, language: str) -> list[Entry]:
-    # Surfaces have the words that the same characters have in the text.
+    # Split surfaces into words like the text.
     split: Callable[[str], Sequence[str]] = str.split
     if kind == "text":
 

@@ -57,7 +57,7 @@ def sentences_for(archive: Archive) -> Sentences:
     words = next(
         (words_of(vocab, namespace)[2:] for namespace in namespaces if has_words(vocab, namespace)), []
     )
-    # The boundary between sentences, which is no word of one.
+    # The boundary between sentences is not a word.
     boundaries = {DEFAULT_BOUNDARY, getattr(archive.validation_dataset_reader, "end_of_sentence", "")}
     words = [word for word in words if word.strip() and word not in boundaries]
     return [sentence for seed in _SEEDS for sentence in random_sentences(words, seed)]

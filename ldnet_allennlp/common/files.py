@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 LOCK = ".lock"
 _SCRATCH = re.compile(r"\.ldnet-[0-9a-f]{16}")
-# The errors of file systems without locks. Nobody can lock there, so nobody removes what others write.
+# Errors of file systems without locks. Without locks, no process removes the files of others.
 _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 

@@ -16,11 +16,11 @@ from ldnet_allennlp.common.vector_store import VectorStore
 
 logger = logging.getLogger(__name__)
 
-# Raised whenever a language model computes something else from its weights: older caches are left alone.
+# Increase this number when language models compute other vectors from the same weights. Older caches are then ignored.
 FORMAT = 1
 DTYPES = ("float32", "float16")
 
-# What a tensor was when it was looked at: its object, its memory, and how often it was changed in place.
+# The state of a tensor: its object, its memory, and its number of in-place changes.
 _State = List[Tuple[int, int, int]]
 
 

@@ -142,7 +142,7 @@ def _chunks(
         left = None if end is None else end - start
         at_start = start == 0
         while True:
-            # Not `read`, which would lose what comes before an error.
+            # Not `read`, which loses the data before an error.
             chunk = file.read1(block_size if left is None else min(block_size, left))  # type: ignore[attr-defined]
             if not chunk:
                 return

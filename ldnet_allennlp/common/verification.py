@@ -83,7 +83,7 @@ def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
         if parameter.default is parameter.empty
         and parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
     ]
-    # Of a parser: every word gets the tag X, which stands for other parts of speech in Universal Dependencies.
+    # For parsers: every word gets the tag X, the other parts of speech of Universal Dependencies.
     tags = {
         parameter.name: ["X"] * len(words)
         for parameter in required[1:]

@@ -130,5 +130,5 @@ def _character(letter: str, small: str, alphabet: set[str]) -> str:
     """One character, from its entry in the character map and the lower-cased word."""
     if letter != UNKNOWN:
         return letter
-    # An unknown character is not the small letter itself if the map has that: then it is the capital.
+    # If the map has the lower-case letter, an unknown character must be the upper-case one.
     return small.upper() if small in alphabet and len(small.upper()) == 1 else small

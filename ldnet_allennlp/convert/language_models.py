@@ -151,7 +151,7 @@ def convert_language_model(
 def _dropouts(network: Network, options: Dict[str, Any]) -> Dict[str, float]:
     dropouts = {"dropout": number_of(options, "droprate", 0.0, 1.0)}
     if network.kind == "ld_rnn":
-        # Only LDRNN hides layers; DenseRNN is the same without.
+        # Only LDRNN has layer-wise dropout; DenseRNN is the same network without it.
         hides = options.get("rnn_layer", "LDNet") == "LDNet"
         dropouts["layer_dropout"] = number_of(options, "layer_drop", 0.0, 1.0) if hides else 0.0
     return dropouts

@@ -83,7 +83,7 @@ def read_network(checkpoint: Checkpoint, prefix: str, output_size: Optional[int]
     _, input_size = matrix_size(checkpoint, f"{prefix}word_embed.weight")
     num_layers = count_layers(checkpoint.weights, re.escape(prefix) + r"rnn\.layer\.(\d+)\.")
     if num_layers == 0:
-        # Pruned to nothing: what is left is the word vector. A size of at least 1 is a matter of form.
+        # All layers are pruned, so only the word vector remains. The size must be at least 1, but has no effect.
         return Network("ld_rnn", input_size, 1, 0, "lstm")
     cell_type, hidden_size = cell_of(checkpoint, f"{prefix}rnn.layer.0.layer.")
     candidates = [

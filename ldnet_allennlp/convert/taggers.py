@@ -200,7 +200,7 @@ def _language_models(
         if direction == "forward" or has_two_maps:
             namespaces["ldnet_words" if direction == "forward" else "ldnet_backward_words"] = words
         network = networks[direction]
-        # The end token is the boundary: it is a word of the sentence, and no other is read before.
+        # The end token is the boundary and a word of the sentence, so no other boundary is read.
         section[direction] = {"contextualizer": network.describe(), "boundary": ""}
         inner = f"{target}language_models.{direction}_lm."
         parts[inner + "embedding.weight"] = (name, with_padding(weight))
@@ -223,7 +223,7 @@ def _networks(checkpoint: Checkpoint, columns: int) -> Dict[str, Network]:
     """Both language models' networks, of which `lm_seq` reads `columns` numbers."""
     networks = {direction: read_network(checkpoint, prefix) for direction, prefix in _PREFIXES.items()}
     if sum(network.output_size for network in networks.values()) != columns:
-        # A single layer does not tell whether it is a dense network or a plain one: then the columns do.
+        # With a single layer, only the columns distinguish a dense network from a plain one.
         networks = {
             direction: network._replace(kind="stacked_rnn") if network.num_layers == 1 else network
             for direction, network in networks.items()
@@ -241,7 +241,7 @@ def _gates(checkpoint: Checkpoint, prefix: str, network: Network) -> Any:
     name = f"{prefix}rnn.weight_list"
     if name in checkpoint.weights:
         return name, checkpoint.weight(name)
-    # A language model that was not made for selection, or one without layers.
+    # A language model without gates, or without layers.
     return "(no gates)", torch.ones(network.num_layers)
 
 

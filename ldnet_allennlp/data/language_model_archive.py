@@ -61,7 +61,7 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     contextualizer = model._contextualizer
     embedding = _word_embedding(model, archive_path)
     words = words_of(model.vocab, embedding._vocab_namespace or "tokens")
-    # A vocabulary from elsewhere may have its unknown token anywhere; in the tagger's it is the second.
+    # A vocabulary may have its unknown token at any position; in the tagger's it is the second.
     order = list(range(len(words)))
     order.insert(1, order.pop(words.index(model.vocab._oov_token)))
     words = [words[number] for number in order]

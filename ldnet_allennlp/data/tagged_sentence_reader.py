@@ -256,7 +256,7 @@ class TaggedSentenceReader(DatasetReader):
 
     def _log(self, file: TaggedFile, recoder: TagRecoder) -> None:
         distributed, worker = self.get_distributed_info(), self.get_worker_info()
-        # All processes read and check everything, and build a share.
+        # All processes read and check all sentences, and build instances for their share.
         is_first = (distributed is None or distributed.global_rank == 0) and (
             worker is None or worker.id == 0
         )

@@ -134,7 +134,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         check_autocast(autocast, f"the {NAME}")
         check_directions(text_field_embedder, contextualizer, direction, bidirectional)
         initializer = kwargs.pop("initializer", None)
-        # LanguageModel's constructor would make a softmax over the whole vocabulary (1.3 GB at the published sizes).
+        # LanguageModel's constructor builds a softmax over the whole vocabulary (1.3 GB at the published sizes).
         super(LanguageModel, self).__init__(vocab, **kwargs)
         self._text_field_embedder = text_field_embedder
         self._contextualizer = contextualizer

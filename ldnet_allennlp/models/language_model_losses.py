@@ -106,7 +106,7 @@ class LanguageModelLosses(LanguageModel):
                 self._before_softmax(direction_part(contextual, name, self._bidirectional)[predicting]),
                 targets[predicting] - 1,
             ).to(values.dtype)
-            # From the step that predicts to the token that is predicted; what wraps around is 0.
+            # Shift from the predicting step to the predicted token; positions that wrap around are 0.
             log_probs[name] = values.roll(1 if name == "forward" else -1, dims=1)
         return log_probs
 

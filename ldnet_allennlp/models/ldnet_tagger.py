@@ -126,7 +126,7 @@ class LdnetTagger(CrfTagger):
         self.co_training: Optional[CharacterCoTraining] = None
         if co_training is not None:
             built = co_training.construct(vocab=vocab, text_field_embedder=text_field_embedder)
-            # With a weight of 0 its parameters would only be decayed by the optimizer.
+            # With a weight of 0, the optimizer would only decay its parameters.
             self.co_training = built if built.lambda_0 > 0 else None
         self._lm_perplexity = CorpusPerplexity()
         # Last: an initializer that reads a trained tagger's weights needs the final modules.
@@ -261,7 +261,7 @@ class LdnetTagger(CrfTagger):
             if self._feedforward is not None:
                 encoded = self._feedforward(encoded)
             emissions = self.tag_projection_layer(encoded)
-        # The CRF adds scores up: not in half precision.
+        # The CRF sums scores, so half precision is not enough.
         return emissions if emissions.dtype == torch.float64 else emissions.float(), mask
 
     @overrides

@@ -63,7 +63,7 @@ class PredictionReader(DatasetReader):
             )
         self.kind = kind
         self.reader = reader
-        # Where AllenNLP's attackers look for them.
+        # AllenNLP's attackers read the indexers from this attribute.
         self._token_indexers = getattr(reader, "_token_indexers", {})
 
     def split(self, value: Any) -> Words:

@@ -83,7 +83,7 @@ class LayerSelectionCallback(TrainerCallback):
         self._exact: List[ExactBudget] = []
         self._tracker: Optional[BudgetedMetricTracker] = None
         self._modules: List[GatedModule] = []
-        # Of a run that is recovered:
+        # State of a recovered run:
         self._least_before: Dict[str, float] = {}
         self._exact_before: List[Dict[str, Any]] = []
 

@@ -94,7 +94,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
             return
         device = values[0].device
         total = torch.stack([gradient.norm().to(device) for gradient in values]).norm()
-        # As `torch.nn.utils.clip_grad_norm_`, but without reading the number, which would make a GPU wait.
+        # Like `torch.nn.utils.clip_grad_norm_`, but without reading the norm, which makes a GPU wait.
         factor = (grad_norm / (total + 1e-6)).clamp(max=1.0)
         for gradient in values:
             gradient.mul_(factor.to(gradient.device))

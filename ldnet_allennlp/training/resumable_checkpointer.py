@@ -75,7 +75,7 @@ class ResumableCheckpointer(Checkpointer):
             if callable(stream_state):
                 state["stream"] = stream_state()
             path = self._stream_state_path(trainer._epochs_completed, trainer._batches_in_epoch_completed)
-            # This file before AllenNLP's: a checkpoint counts once its model is there.
+            # Write this file before AllenNLP's: a checkpoint is complete once its model exists.
             with atomic_path(path) as beside:
                 save_tensors(state, beside)
         super().save_checkpoint(trainer)

@@ -28,7 +28,8 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
             model = model.cuda(self.cuda_device)
         sparse = dict(sparse_parameters(model))
         if sparse:
-            # A group of its own: the order of collectives in the default group is DistributedDataParallel's.
+            # A separate group, because DistributedDataParallel determines the order of collectives in the default
+            # group.
             group: Any = dist.new_group()
             for parameter in sparse.values():
                 dist.broadcast(parameter.data, 0, group=group)  # as the wrapper does with its parameters

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from ldnet_runtime.decoding.scores import Floats, Integers, Scores, by_step
 
-# What AllenNLP scores a forbidden transition with. Here only for sentences without an allowed sequence.
+# AllenNLP's score of a forbidden transition, used only for sentences without an allowed sequence.
 _PENALTY = -10000.0
 
 

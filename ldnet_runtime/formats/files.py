@@ -47,7 +47,7 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
             yield device
         return
     path = os.path.realpath(path)  # a link stays one
-    # A run that is killed leaves it, and the next one writes over it.
+    # A killed run leaves this file; the next run overwrites it.
     beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.unfinished")
     try:
         with open(beside, "wb") as file:

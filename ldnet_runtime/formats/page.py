@@ -69,6 +69,6 @@ def page_end() -> str:
 
 
 def _escape(text: str) -> str:
-    # Control characters are no HTML.
+    # Control characters are not allowed in HTML.
     cleaned = "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
     return html.escape(cleaned.encode("utf-8", "replace").decode("utf-8"))

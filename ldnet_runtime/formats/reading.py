@@ -19,7 +19,7 @@ from ldnet_runtime.formats.words import words_of
 from ldnet_runtime.text import looks_tokenized
 
 KINDS = ("auto", "text", "document", "jsonl", "conll")
-# So many bytes decide on a file's format.
+# The number of bytes for detecting a file's format.
 _HEAD = 1 << 16
 _MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
 _MAX_ROWS = 200  # are looked at

@@ -15,9 +15,9 @@ from ldnet_runtime.tag_schemes import canonical_encoding, tags_from_spans
 
 OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
 
-# What a prediction has beside its JSON form: all columns of each word, and what stands between them.
+# Additional entries of a prediction: all columns of each word, and their separator.
 LAYOUT = ("columns", "separator")
-# What ends a line for one reader or another.
+# Characters that some readers treat as line ends.
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _ASCII_WHITE_SPACE = re.compile(r"[\t\n\r\v\f ]+")
 
@@ -172,7 +172,7 @@ def _json_line(value: Any) -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         text = json.dumps(value)
-    # JSON allows these inside of strings, but many readers of lines take them for line ends.
+    # JSON allows these in strings, but many readers treat them as line ends.
     return text.replace("\x85", "\\u0085").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029") + "\n"
 
 

@@ -27,8 +27,8 @@ from ldnet_runtime.model_file.protobuf import (
 )
 
 OPSETS = range(13, 25)
-# Those of our exporter, the activations of AllenNLP among them. None but Scan runs a graph inside of the graph, and
-# none but Expand and Range makes large tensors of small ones.
+# The operators of the exporter, including AllenNLP's activations. Only Scan has a subgraph, and only Expand and Range
+# create large tensors from small ones.
 _OPERATORS = """
     Abs Add And Cast Clip Concat Constant Conv CumSum DequantizeLinear Div DynamicQuantizeLinear DynamicQuantizeLSTM
     Elu Equal Erf Exp Expand Flatten GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual HardSigmoid

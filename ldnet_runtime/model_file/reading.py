@@ -56,7 +56,7 @@ def _described(check: Callable[[], TaggerDescription], name: str) -> TaggerDescr
         return check()
     except ModelFileError as error:
         message = f"{name}: {error}."
-    # Not from within the handler: the traceback would keep the mapped file in use.
+    # Raised outside the handler, because the traceback would keep the mapped file open.
     raise ModelFileError(message)
 
 

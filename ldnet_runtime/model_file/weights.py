@@ -7,7 +7,7 @@ take memory, shared by all processes.
 
 from ldnet_runtime.model_file.protobuf import GRAPH, MODEL, TENSOR, encoded_bytes, encoded_varint, fields
 
-# Smaller ones are not worth it: LSTMs copy theirs into another layout in any case.
+# Smaller weights are not worth mapping: LSTMs copy theirs to another layout anyway.
 _MIN_SIZE = 1 << 20
 _GRAPH, _INITIALIZER, _EXTERNAL_DATA, _DATA_LOCATION = 7, 5, 13, 14
 _EXTERNAL = 1

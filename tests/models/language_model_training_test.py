@@ -115,7 +115,7 @@ class TestRecover:
         assert len(left) == 2 and not list(killed.glob("*.tmp"))
 
     def test_weights_alone_load_as_ever(self, tmp_path):
-        """Other checkpointers' directories can be recovered; what is not there starts anew."""
+        """Directories of other checkpointers can be recovered; missing parts are reset."""
         params = config("forward", checkpointer={"save_every_num_batches": 3}, num_epochs=1)
         train_model(params, str(tmp_path / "run"))
         written = json.loads((tmp_path / "run" / "config.json").read_text())

@@ -45,7 +45,7 @@ def with_options(predictor, **options):
 
 
 def random_sentences(number, seed=0, lengths=(0, 1, 3, 8)):
-    """Of a few lengths: torch's LSTM is made anew for each shape, which takes long."""
+    """Sentences of a few lengths only, because torch rebuilds its LSTM for each shape, which is slow."""
     generator = random.Random(seed)
     words = [word for sentence in SENTENCES for word in sentence.split()]
     words += ["Zork", "naïve", "日本", "🙂", "e\u0301"]

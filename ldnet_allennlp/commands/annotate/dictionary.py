@@ -10,7 +10,7 @@ from spacy.util import get_lang_class
 
 from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
 
-# Types whose surfaces are names: written in lower case they are other words.
+# Types with proper names as surfaces, which are other words in lower case.
 PROPER_NAMES = frozenset({"PER", "ORG", "LOC", "PERSON", "ORGANIZATION", "LOCATION", "GPE"})
 
 
@@ -155,7 +155,7 @@ def _add(forms: dict[str, Entry], form: str, entry: Entry) -> None:
 def _automaton(forms: dict[str, Entry]) -> ahocorasick.Automaton:
     automaton = ahocorasick.Automaton()
     for form, entry in forms.items():
-        # The blanks make matches begin and end at words.
+        # With blanks, matches begin and end at word boundaries.
         automaton.add_word(f" {form} ", (form.count(" ") + 1, entry))
     automaton.make_automaton()
     return automaton

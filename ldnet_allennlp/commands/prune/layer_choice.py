@@ -73,7 +73,7 @@ def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
     ]
     if count > len(gated):
         raise ConfigurationError(f"--keep {count}: the model has only {len(gated)} layers with a gate.")
-    # Stable: of layers that are equal in all this, those of the forward direction stand first.
+    # The sort is stable: among ties, forward layers come first.
     best = sorted(gated, key=lambda layer: layer[:2])[:count]
     chosen = {(order, name, number) for gate, number, order, name in best if gate < 0}
     kept = []

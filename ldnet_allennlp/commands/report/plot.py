@@ -10,7 +10,7 @@ from ldnet_allennlp.commands.report.gates_history import GatesHistory, read_gate
 from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened
 from ldnet_allennlp.common.files import atomic_path, check_output
 
-# Okabe and Ito's colors, which people with any kind of color vision can tell apart.
+# Color-blind safe palette of Okabe and Ito.
 BLUE, VERMILLION, PURPLE = "#0072B2", "#D55E00", "#CC79A7"
 COLORS = ["#E69F00", "#009E73", "#56B4E9", "#F0E442", "#000000"]  # of the parts that are not named below
 PART_COLORS = {"LM forward": BLUE, "LM backward": VERMILLION, "LM projection": PURPLE}
@@ -45,7 +45,7 @@ def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> No
     import matplotlib
 
     figure = draw(reports, names)
-    # In SVG, text stays text.
+    # Keep text as text in SVG.
     with matplotlib.rc_context({"svg.fonttype": "none"}), atomic_path(path) as file:
         figure.savefig(file, dpi=150)
 

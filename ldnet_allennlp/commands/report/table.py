@@ -58,7 +58,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
         add(f"  {part}", lambda report: _cost_of(report["components"].get(part)))  # noqa: B023
     add("embeddings", lambda report: in_mebibytes(report["embedding_bytes"]))
     add("all weights", lambda report: in_mebibytes(report["total_bytes"]))
-    # Of more than 0.0 MiB: masks and the like are not worth a line.
+    # Skip dtypes of 0.0 MiB, such as masks.
     kinds = [
         kind
         for kind in union("bytes_by_dtype")

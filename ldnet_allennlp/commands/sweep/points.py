@@ -74,7 +74,7 @@ def train_once(folder: str, config: Config) -> str:
         has_checkpoint = os.path.isdir(folder) and any(
             name.startswith("training_state_") for name in os.listdir(folder)
         )
-        # A copy: reading a `Params` empties it.
+        # Copy it, because reading a `Params` empties it.
         train_model(Params(copy.deepcopy(config)), folder, recover=has_checkpoint, force=not has_checkpoint)
     return archive
 

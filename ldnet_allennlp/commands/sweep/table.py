@@ -75,7 +75,7 @@ def draw_sweep(result: Dict[str, Any]) -> Any:
         costs.append(("words per second, thousands", [speed / 1e3 for speed in speeds]))
     split = list(points[0]["scores"])[-1]  # test, where there is one
     scores = [point["scores"][split] for point in points]
-    # A point that is a budget has a layer count; another archive has its name, as its layers do not tell it.
+    # Label budgets with their layer count, and other archives with their name.
     labels = [
         name if point["name"] == point["archive"] else f"{count_layers(point)}"
         for name, point in zip(names_of(points), points)

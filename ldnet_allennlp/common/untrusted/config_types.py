@@ -41,7 +41,7 @@ mean_absolute_error perplexity sequence_accuracy span_f1 auc
 _ALLOWED = frozenset(_NAMES.split())
 _ADDRESS = ("http://", "https://", "s3://", "gs://", "hf://")
 _BUILT = ("model", "dataset_reader", "validation_dataset_reader", "vocabulary")
-# AllenNLP leaves out the first two when it loads a model. A cache is a directory of the machine that trained it.
+# AllenNLP skips the first two when it loads a model. A cache is a directory of the machine that trained it.
 _LEFT_OUT = ("pretrained_file", "initializer", "cache", "cache_dtype")
 
 _REFUSED_KEYS = {

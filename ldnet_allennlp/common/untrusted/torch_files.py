@@ -167,7 +167,7 @@ def _check_zip(file: BinaryIO, path: str) -> None:
     _check_directory_end(file)
     with zipfile.ZipFile(file) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
-        # In small letters: torch's reader is not case-sensitive.
+        # In lower case, because torch's reader is case-insensitive.
         names = {name.lower() for name in entries}
         pickles = [name for name in entries if name.lower().endswith(".pkl")]
         if len(names) != len(archive.infolist()) or len(pickles) != 1 or not pickles[0].endswith("/data.pkl"):

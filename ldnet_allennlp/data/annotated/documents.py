@@ -7,14 +7,14 @@ from typing import Any, NamedTuple
 
 from ldnet_allennlp.common.lines import excerpt
 
-# Where documents keep their parts, in order of preference; the option `fields` puts another name first.
+# Names of the parts of documents, in order of preference. The option `fields` adds a name in front.
 KEYS = {
     "text": ("text", "sentence", "content"),
     "spans": ("spans", "entities", "ents", "label", "labels", "annotations"),
     "tokens": ("tokens", "words"),
     "tags": ("ner_tags", "tags", "labels", "label", "ner"),
 }
-# The same in spans that are objects. `start_char` stands before `start`, which may count tokens beside it.
+# The same in spans that are objects. `start_char` precedes `start`, which may count tokens if both exist.
 _START = ("start_char", "start_offset", "start", "begin")
 _END = ("end_char", "end_offset", "end")
 _LABEL = ("label", "labels", "type", "entity_group", "tag")

@@ -73,7 +73,7 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
     except (ValueError, RecursionError, *TEXT_ERRORS) as error:
         raise ConfigurationError(f"{path}: found no JSON lines and no JSON array ({error}).") from error
     if isinstance(item, dict) and isinstance(item.get("annotations"), list) and "data" not in item:
-        # spaCy's training data as some annotation tools write them.
+        # spaCy's training data in the format of some annotation tools.
         item = [document for document in item["annotations"] if document is not None]
     yield from enumerate(item if _is_list(item) else [item], 1)
 
@@ -141,6 +141,6 @@ def _brat(stem: str, left_out: Counter) -> Document:
                 f"{path}, line {number}: found {excerpt(annotation)}, expected 'T1', a TAB, a type and offsets within "
                 f"the {len(text)} characters of '{text_path}'."
             )
-        # A span in several pieces reaches from the first to the last one.
+        # A discontinuous span becomes one from its first to its last piece.
         spans.append(CharSpan(offsets[0], offsets[-1], match[1]))
     return Document(1, text, spans=spans)

@@ -12,10 +12,10 @@ from ldnet_allennlp.data.conll import file_checks
 from ldnet_allennlp.data.conll.columns import ColumnLayout, Row
 
 DOCSTART = "-DOCSTART-"
-# Between a word and its tag in the files of allennlp-models' "sequence_tagging" reader.
+# Delimiter between word and tag in files of allennlp-models' "sequence_tagging" reader.
 WORD_TAG_DELIMITER = "###"
 
-# What a file may hold beside words; the keys of `ColumnFile.left_out`.
+# Skipped parts of a file; the keys of `ColumnFile.left_out`.
 DOCUMENT_MARKS = "document marks"
 COMMENTS = "comments"
 MULTIWORD_RANGES = "multiword ranges"
@@ -65,8 +65,7 @@ class ColumnFile:
         self.changed: Counter[str] = Counter()
         self.num_sentences = 0
         self.num_words = 0
-        # How many columns each row of the file has, and whether its sentences have tags; `None` before the
-        # first.
+        # The number of columns per row, and whether sentences have tags; `None` before the first row.
         self._num_columns: int | None = None
         self.has_tags: bool | None = None
         self._delimiter = layout.word_tag_delimiter

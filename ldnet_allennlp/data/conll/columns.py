@@ -14,7 +14,7 @@ LAYOUTS = ("columns", "conllu", "ontonotes")
 LABELS = ("required", "optional", "ignored")
 SEPARATORS = {"whitespace": None, "tab": b"\t", "\t": b"\t"}
 
-# The columns of the word and of the tag, unless options name others.
+# Default columns of the word and the tag.
 _DEFAULTS: dict[str, tuple[int, int | str]] = {"columns": (0, -1), "conllu": (1, -1), "ontonotes": (3, 10)}
 
 Column = int | str

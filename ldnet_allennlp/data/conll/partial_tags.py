@@ -12,10 +12,10 @@ from ldnet_runtime.tag_schemes import (
 )
 
 ALTERNATIVES = "|"
-# Encodings in which a tag and its successor decide how a tag is written in another encoding.
+# Encodings in which a tag and its successor determine the tag in another encoding.
 CONVERTIBLE = ("BIO", "BIOUL", "IOBES", "BMES")
 
-# The role in an encoding that marks the end of spans: the role in BIO, and whether the span goes on.
+# For each role in an encoding that marks the end of spans: the role in BIO, and whether the span continues.
 _CLOSED_ROLE = {("B", True): "B", ("B", False): "S", ("I", True): "I", ("I", False): "E"}
 
 

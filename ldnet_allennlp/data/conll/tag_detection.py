@@ -8,12 +8,12 @@ from ldnet_runtime.tag_schemes import OUTSIDE, native_letters, split_tag, valida
 
 BRACKETS = "BRACKETS"
 
-# In order of preference where several fit equally well: tags that are all "O" count as BIO, I- tags alone as IOB1,
-# spans of one token with the letter S as IOBES. "IO" is missing: whatever fits it fits IOB1.
+# In order of preference among ties: all "O" counts as BIO, only I- tags as IOB1, and spans of one token with the letter
+# S as IOBES. "IO" is missing, because all its tags are valid IOB1.
 _CANDIDATES = ("BIO", "IOB1", "IOBES", "BIOUL", "BMES")
 # Tags of words without a label where no word has "O".
 _BLANK = ("-", "_")
-# A column with more different tags than this holds no spans.
+# A column with more distinct tags than this has no spans.
 _MOST_TAGS = 10_000
 
 

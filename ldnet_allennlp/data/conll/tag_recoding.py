@@ -19,12 +19,12 @@ from ldnet_runtime.tag_schemes import (
 
 AUTO = "auto"
 ON_INVALID_TAGS = ("repair", "keep", "error")
-# "IO" and "BARE" are no targets: they would lose the border between neighbouring spans of one type.
+# "IO" and "BARE" are not targets, because they merge adjacent spans of one type.
 TARGETS = ("BIO", "BIOUL", "IOB1", "BMES", "IOBES")
 
-# With a declared encoding, so many ill-formed spans, and this share of all spans, are no slips.
+# With a declared encoding, this many ill-formed spans and this share of all spans indicate a wrong declaration.
 _MANY_PROBLEMS, _MOST_SPANS = 3, 0.8
-# Sentences with spans from which the encoding is detected that a file of such spans looks like.
+# Number of sentences with spans for detecting the actual encoding of such a file.
 _DETECTED_SENTENCES = 500
 
 
@@ -117,7 +117,7 @@ class TagRecoder:
         self.first_respelled: tuple[str, str] | None = None
         self.has_spans = False  # whether any tag but "O" has been checked
         self._num_spans = 0
-        # Judges the tags of a file whose encoding is declared.
+        # Detects the encoding of a file with a declared encoding.
         self._detector = EncodingDetector() if options.label_encoding not in (AUTO, None, BRACKETS) else None
         self._num_judged = 0
         self._standard: dict[str, str] = {OUTSIDE: OUTSIDE, detected.outside: OUTSIDE}

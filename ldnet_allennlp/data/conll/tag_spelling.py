@@ -28,7 +28,7 @@ class TagSpelling(NamedTuple):
         span_type, separator, letter = match.groups() if self.is_suffix else match.groups()[::-1]
         if ("-" if separator in _DASHES else separator) != self.separator:
             return None
-        # A file in lower case: its types are in upper case elsewhere.
+        # A lower-case file; its types become upper case.
         is_lower = letter.islower() and span_type == span_type.lower()
         return letter.upper(), span_type.upper() if is_lower else span_type
 

@@ -159,8 +159,8 @@ class LmStreamLoader(DataLoader):
         self._boundary = PADDING
         # Files, or parts of them, which `shuffle` reorders.
         self._units: list[list[Ids]] = []
-        # The next window: the pass over the text, and the place in it. A recovered run reaches the place where it
-        # stopped because AllenNLP's trainer replays the earlier batches.
+        # The next window: the pass over the text and the position in it. A recovered run gets to its position because
+        # AllenNLP's trainer replays the earlier batches.
         self._position = (0, 0)
         self._device: Optional[torch.device] = None
 
@@ -204,7 +204,7 @@ class LmStreamLoader(DataLoader):
             for starts_stream, pair in self._pass(number_of_pass, first, min(windows, first + left)):
                 first, left = first + 1, left - 1
                 self._position = number_of_pass, first
-                # Validation may have come between this batch and the one before it.
+                # A validation may precede this batch.
                 yield self._batch(pair, first_window=starts_stream or starts_epoch)
                 starts_epoch = False
             if first >= windows:
@@ -256,7 +256,7 @@ class LmStreamLoader(DataLoader):
             "direction": DIRECTIONS[self.direction],
         }
         if self._device is not None and self._device.type != "cpu":
-            # A copy that the model can look at without waiting for the device.
+            # A copy that the model can read without waiting for the device.
             batch["host_targets"] = [numpy.array(targets, dtype=numpy.int64) for _, targets in windows]
         if len(windows) > 1:
             ids, targets = windows[1]

@@ -16,7 +16,7 @@ from ldnet_allennlp.common.files import LOCK, exclusive_lock
 
 logger = logging.getLogger(__name__)
 
-# Another number makes everything anew: for each change of what is stored, or of how a text becomes tokens.
+# Increase this number to rebuild everything, after each change of the format or the tokenization.
 FORMAT = 2
 INDEX = "index.json"
 

@@ -9,8 +9,7 @@ import numpy
 
 PADDING = 0
 
-# Tokens of a row that are copied out of the stream at once, so that reads from a disk are long and few. Those of 128
-# rows take 4 MB.
+# Tokens of a row to copy from the stream at once, for few and long disk reads. 128 rows take 4 MB.
 TOKENS_AT_ONCE = 4096
 
 
@@ -93,7 +92,7 @@ class StreamWindows:
         rows_of_rank = range(num_rows // world_size * rank, num_rows // world_size * (rank + 1))
         self._rows = [(starts[row], starts[row + 1]) for row in rows_of_rank]
         self._full_windows = length // sequence_length
-        # What is left of the longest row, in any process, after the full windows.
+        # The rest of the longest row, in any process, after the full windows.
         self._last_steps = length + (longer > 0) - self._full_windows * sequence_length
 
     def __len__(self) -> int:

@@ -15,7 +15,7 @@ from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 
 logger = logging.getLogger(__name__)
 
-# Classes of the softmax are word ids. The id of the padding, which is no word, stands for the sentence's end.
+# Classes of the softmax are word ids. The id of the padding represents the sentence's end.
 _END = 0
 _UNKNOWN = 1
 
@@ -145,7 +145,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         kept = states.mask
         classes = words[kept]  # (M,)
         sentences = kept.nonzero(as_tuple=True)[0]  # (M,)
-        # The words, each of which has a word or the end behind it. (N,)
+        # The words; each is followed by a word or the end. (N,)
         first = (sentences[1:] == sentences[:-1]).nonzero().squeeze(1)
         second = first + 1
         vectors = [

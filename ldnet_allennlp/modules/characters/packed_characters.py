@@ -5,14 +5,14 @@ from typing import List, NamedTuple, Optional, Tuple
 
 import torch
 
-# Codes in a string beside characters, whose ids are above 0.
+# Special codes in a string; the ids of characters are above 0.
 SPACE = -2
 MARKER = -1
-# A segment ends where fewer than this part of its sentences would still be running: about a quarter of the computed
-# steps are idle at most, and 128 sentences of any lengths need at most 14 segments.
+# A segment ends when fewer than this share of its sentences are unfinished. At most about a quarter of the computed
+# steps are idle, and 128 sentences need at most 14 segments.
 MIN_RUNNING = 0.75
-# Segments' steps, and the sentences of those after the first one, are multiples of these where they can be: torch's
-# LSTM for CPUs (oneDNN) is made anew for each shape that it has not met yet.
+# Segments' steps, and the sentences of segments after the first one, are multiples of these where possible, because
+# torch's LSTM for CPUs (oneDNN) is rebuilt for each new shape.
 STEPS, SENTENCES = 8, 4
 
 
@@ -68,14 +68,14 @@ def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] 
         is_word = is_word & ~is_end
         is_character = is_character & is_word.unsqueeze(2)
 
-    # A space behind every word makes characters and spaces one matrix in reading order.
+    # With a space after every word, characters and spaces form one matrix in reading order.
     present = torch.cat([is_character, is_word.unsqueeze(2)], dim=2).flatten(1)  # (B, T * (C + 1))
     spaces = token_characters.new_full((*is_word.shape, 1), SPACE)
     codes = torch.cat([token_characters, spaces], dim=2).flatten(1)[present]  # (K,)
     sentences = present.nonzero(as_tuple=True)[0]  # (K,)
     sizes = present.sum(dim=1)  # (B,)
     first = sizes.cumsum(0) - sizes
-    # Where each of them stands in its forward string. (K,)
+    # The position of each in its forward string. (K,)
     positions = torch.arange(codes.size(0), device=codes.device) - first[sentences]
 
     ranks, offsets, segments = _segment(sizes + 1)
@@ -140,7 +140,7 @@ def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tu
     ranks = torch.empty_like(order)
     ranks[order] = torch.arange(order.size(0), device=order.device)
 
-    # How many sentences are still running at each step: all, less those that are not longer than it.
+    # The number of unfinished sentences at each step.
     running = lengths.size(0) - torch.bincount(lengths.cpu()).cumsum(0)[:-1]  # (longest string,)
     segments: List[Tuple[int, int]] = []
     start = 0

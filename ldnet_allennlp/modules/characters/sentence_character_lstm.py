@@ -125,8 +125,8 @@ class SentenceCharacterLstm(TokenEmbedder):
         self.embedding = Embedding(
             embedding_dim, num_embeddings=num_embeddings, vocab_namespace=vocab_namespace, vocab=vocab
         )
-        # The space between words, and the marker: no character of the text has these vectors, not even a
-        # blank inside a token.
+        # Vectors of the space between words and of the marker. No character of the text shares them, not even a blank
+        # inside a token.
         self.boundary_embeddings = torch.nn.Parameter(torch.empty(2, embedding_dim))
         init_embedding_(self.embedding.weight)
         init_embedding_(self.boundary_embeddings)
@@ -200,7 +200,7 @@ class SentenceCharacterLstm(TokenEmbedder):
             As in the constructor, whose value is ignored here.
         """
         if token_characters.dim() == 2 and token_characters.size(1) == 0:
-            # What the indexer gives for a batch of empty texts.
+            # The indexer's output for a batch of empty texts.
             token_characters = token_characters.unsqueeze(2)
         if token_characters.dim() != 3:
             raise ConfigurationError(

@@ -51,7 +51,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         Whether the first and the last tag of a sentence have start and end scores.
     """
 
-    # Ids of tags that no decoded sequence contains, whatever the constraints.
+    # Ids of tags that no decoded sequence may contain.
     never_decoded: tuple[int, ...] = ()
 
     @overrides

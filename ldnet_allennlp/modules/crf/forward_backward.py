@@ -143,7 +143,7 @@ def _forward_scaled(
     # exp2() on the CPU takes half the time of torch's exp(), and a fraction of it where that underflows.
     factors = scores.to(dtype).sub_(highest).mul_(1.0 / math.log(2.0)).exp2_()  # (T, B, N), at most 1
     moves = (transitions.to(dtype) - highest_transition).exp_()  # (N, N), at most 1
-    # The matrix products write into memory that is given to them: autocast leaves such alone.
+    # The matrix products write to preallocated memory, so autocast ignores them.
     forward = torch.empty_like(factors)  # forward[t, b, j]: probability of tag j at step t given steps 0 to t
     scales = factors.new_empty(
         factors.size(0), factors.size(1), 1
@@ -169,8 +169,8 @@ def _backward_scaled(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The derivatives by scores (T, B, N) and transitions (N, N)."""
     num_tags = moves.size(0)
-    # backward[t, b, i]: the derivative by score (t, b, i), divided by forward[t, b, i]. What log Z_t adds to it is
-    # the same for all tags.
+    # backward[t, b, i]: the derivative by score (t, b, i), divided by forward[t, b, i]. The summand of log Z_t is the
+    # same for all tags.
     backward = seeds.unsqueeze(2).expand_as(forward).contiguous()
     passed = torch.empty_like(backward)  # passed[t]: backward[t] with the factors of step t, for step t - 1
     from_to = moves.t()
@@ -205,7 +205,7 @@ def _backward_logarithmic(
     by_score = forward.exp().mul_(seeds.unsqueeze(2))  # (T, B, N)
     by_transition = torch.zeros_like(transitions)
     for t in range(len(forward) - 1, 0, -1):
-        # Each previous tag's share of what flows into a tag; NaN where nothing does.
+        # The share of each previous tag in the flow into a tag; NaN without flow.
         shares = torch.softmax(forward[t - 1].unsqueeze(2) + transitions, 1).nan_to_num(0.0)  # (B, from, to)
         shares *= by_score[t].unsqueeze(1)
         by_score[t - 1] += shares.sum(2)

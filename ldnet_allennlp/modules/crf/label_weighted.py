@@ -97,7 +97,7 @@ class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFi
         weighted = transitions * weights.unsqueeze(1), start, end
         score = self._path_score(inputs * weights, weighted, kept, tags)
         log_z = self._log_z(inputs, (transitions, start, end), kept)
-        # What the end adds to log Z has the weight 1: only what the steps add is corrected.
+        # The end's summand of log Z has the weight 1; only those of the steps are corrected.
         without_end = transitions, start, torch.zeros_like(end)
         correction = self._log_z(inputs, without_end, kept, step_weights=weights[tags] - 1.0)
         return (score - log_z - correction).sum()

@@ -189,7 +189,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
             Shape (B, T, get_output_dim()).
         """
         mask = token_ids != 0
-        # Predictions are not worth their place on disk.
+        # Caching predictions is not worth the disk space.
         is_cached = self._cache is not None and (self.training or self.caches_evaluation)
         layers = []
         for model in self.language_models.values():

@@ -87,7 +87,7 @@ def _read(
     counts: Mapping[str, int],
 ) -> tuple[list[int], numpy.ndarray]:
     """The ids of words, which are added to the vocabulary, and their vectors: shape (number of ids, dimension)."""
-    # The words of a run that is recovered, or distributed, are not counted.
+    # Recovered and distributed runs have no word counts.
     words = counts or set(vocab.get_token_to_index_vocabulary(namespace)) - {
         vocab._padding_token,
         vocab._oov_token,

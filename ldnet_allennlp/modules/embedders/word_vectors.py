@@ -42,7 +42,7 @@ class WordVectors(torch.nn.Embedding):
         super().__init__(num_words, size, padding_idx=0, _weight=weight)
         self.weight.requires_grad_(trainable)
         self.dtype = dtype
-        # Without elements: it shows which precision the module has been moved to.
+        # An empty tensor that tracks the precision of the module.
         self.register_buffer("like", torch.zeros(0), persistent=False)
 
     @overrides(check_signature=False)

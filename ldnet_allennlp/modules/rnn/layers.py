@@ -73,7 +73,7 @@ def run_layer(
     elif lengths is None:
         output, final = layer(inputs, hidden)
     else:
-        # Packing takes no empty rows: they run one step, and their state is put back below.
+        # Packing does not support empty rows, so they run one step, and their state is restored below.
         packed = pack_padded_sequence(inputs, lengths.clamp(min=1), batch_first=True, enforce_sorted=False)
         output, final = layer(packed, hidden)
         output, _ = pad_packed_sequence(output, batch_first=True, total_length=inputs.size(1))

@@ -209,7 +209,7 @@ class LdRnn(CarryingEncoder):
             )
         padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
         if padding is not None:
-            # Also before the layers: a NaN in a padded cell would come back through the gradients.
+            # Also before the layers, because a NaN in a padded cell would spread through the gradients.
             inputs = inputs.masked_fill(padding, 0.0)
         if direction == 1:
             row_lengths = _lengths(inputs, mask)

@@ -126,7 +126,7 @@ class StackedRnn(CarryingEncoder):
             )
         padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
         if padding is not None:
-            # Also before the layers: a NaN in a padded cell would come back through the gradients.
+            # Also before the layers, because a NaN in a padded cell would spread through the gradients.
             inputs = inputs.masked_fill(padding, 0.0)
         states = self.carried[0].for_batch(inputs.size(0)) if self.stateful else None
         lengths = lengths_if_needed(mask) if self.stateful else None

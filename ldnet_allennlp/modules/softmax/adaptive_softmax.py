@@ -197,7 +197,7 @@ class AdaptiveSoftmax(torch.nn.Module):
                 )
             log_prob = -cross_entropy(self.head(embeddings), head_targets, reduction="none")  # (N,)
             for number in range(self.num_clusters):
-                # Empty clusters, too: it costs nothing and keeps their parameters in the graph.
+                # Empty clusters, too, which costs nothing and keeps their parameters in the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
                 rows = members.nonzero().squeeze(1).to(targets.device, non_blocking=True)  # (n,)
                 inside = self._cluster_log_prob(

@@ -130,7 +130,7 @@ class SpanF1(SpanBasedF1Measure):
         ]
         if is_distributed() if all_ranks is None else all_ranks:
             gathered: List = [None] * dist.get_world_size()
-            # Objects and not tensors: ranks that saw other labels than these have other counts to add.
+            # Objects, not tensors, because ranks may have counts for different labels.
             dist.all_gather_object(gathered, counts)
             counts = [sum(parts, Counter()) for parts in zip(*gathered)]
         types = sorted(set().union(*counts))

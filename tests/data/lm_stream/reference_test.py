@@ -418,9 +418,9 @@ class TestLoader:
             seen[: len(everything)] == everything
             and seen[len(everything) :] == everything[: len(seen)][: len(seen) - len(everything)]
         )
-        # The hidden states start anew with each epoch and with each pass over the text.
-        anew = [batch["first_window"] for epoch in epochs for batch in epoch]
-        assert anew == [n % 7 == 0 or n == len(everything) for n in range(len(seen))]
+        # Each epoch and each pass over the text resets the hidden states.
+        resets = [batch["first_window"] for epoch in epochs for batch in epoch]
+        assert resets == [n % 7 == 0 or n == len(everything) for n in range(len(seen))]
 
     def files(self, tmp_path):
         return [write(tmp_path / f"{n}.txt", "\n".join([f"w{n}"] * (5 + n))) for n in range(6)]
