@@ -1,13 +1,13 @@
 """
-The baseline of the speed benchmarks: the original LD-Net's computation with the weights of the same archive. Importing
-this module registers its predictor, and one for allennlp-models' unchanged `crf_tagger`.
+Baseline of the speed benchmarks: the original LD-Net's computation with the weights of the same archive. Importing this
+module registers its predictor, and one for allennlp-models' unchanged `crf_tagger`.
 
 The computation (`model_seq/` of the original): one `nn.LSTM` per layer over the `torch.cat` of all layers below,
 batches in the order of the file, all sentences padded to the longest one of their batch in words, and in characters for
-the character networks, whose strings are put together sentence by sentence; a Viterbi recursion over whole batches,
-step by step, and a loop over the sentences for what it found. Only where the original would read padding (its backward
-networks begin with it) sentences are reversed within their own length, as the tagger does: predictions stay the same.
-Around the network everything is AllenNLP's own: instances, indexing, the predictor, JSON.
+the character networks, whose strings are built sentence by sentence; a Viterbi recursion over whole batches, step by
+step, and a loop over the sentences for the result. One difference: the original's backward networks read padding first.
+Here sentences are reversed within their length, as in the tagger, so predictions stay the same. Everything around the
+network is AllenNLP's: instances, indexing, the predictor, JSON.
 """
 
 from typing import Any, Dict, Iterator, List, Optional, Tuple
@@ -32,7 +32,7 @@ SPACE, MARKER = 0, 1  # rows of `boundary_embeddings`
 
 
 def one_direction(rnn: torch.nn.LSTM, reverse: bool) -> torch.nn.LSTM:
-    """A direction of a one-layer LSTM as an LSTM of its own, batch first, with the same parameters."""
+    """One direction of a one-layer LSTM as a separate LSTM, batch first, with the same parameters."""
     single = torch.nn.LSTM(rnn.input_size, rnn.hidden_size, batch_first=True)
     suffix = "_reverse" if reverse else ""
     single.load_state_dict({name: getattr(rnn, name + suffix) for name, _ in single.named_parameters()})

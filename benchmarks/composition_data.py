@@ -1,5 +1,5 @@
 """
-Makes what the configs in training_config/compose/ want, and what is not CoNLL columns, of a CoNLL-U corpus:
+Convert a CoNLL-U corpus to the other formats of the configs in training_config/compose/:
 
     python benchmarks/composition_data.py en_ewt-ud-train.conllu.gz en_ewt-ud-dev.conllu.gz \\
         en_ewt-ud-test.conllu.gz out/composition
@@ -8,9 +8,9 @@ writes for each of train, dev and test
 
 - `train.conllu`: the file itself, not compressed, for allennlp-models' `universal_dependencies` reader;
 - `lemmas.train.tsv`, for seq2seq.jsonnet: the part of speech and the characters of a word, TAB, the characters of its
-  lemma, with blanks between: "VERB w r o t e" and "w r i t e". Each pair stands once, in lower case, of words and
-  lemmas that are letters only; numbers, punctuation, symbols and X are left out. What dev and test have of the files
-  before them is left out there, so that all of their words are new ones;
+  lemma, with blanks between: "VERB w r o t e" and "w r i t e". Pairs are unique, in lower case, with words and lemmas
+  of letters only, without numbers, punctuation, symbols and X. Dev and test exclude the pairs of the earlier files, so
+  all their words are new;
 - `genres.train.jsonl`, for classifier.jsonnet: {"text": "words between blanks", "label": "weblog"}, where the label is
   the beginning of the sentence's `sent_id` up to the first hyphen, which in English EWT is its genre.
 """
@@ -66,7 +66,7 @@ def lemma_pairs(sentences: List[Sentence], known: Set[str]) -> Dict[Tuple[str, s
 
 def write_data(paths: Dict[str, str], folder: Path) -> Dict[str, int]:
     """
-    Writes all files, and gives the number of sentences or pairs in each by its name.
+    Write all files, and return the number of sentences or pairs in each by its name.
 
     # Parameters
 

@@ -1,12 +1,12 @@
 """
-Trains the configs in training_config/compose/ on the corpora they name, and prints the scores in their headers:
+Train the configs in training_config/compose/ on their corpora, and print the scores of their headers:
 
     OMP_NUM_THREADS=1 python benchmarks/compositions.py --out out/compositions
     OMP_NUM_THREADS=1 python benchmarks/compositions.py --out out/compositions pos_char_lstm seq2seq
 
-The corpora are looked for in the folder of the variable LDNET_DATA, by default ../shared/data. The runs with language
-models take those of `--lm-forward` and `--lm-backward`. The transformer is a random one, see `random_transformer`.
-The CPU time is that of training, with validation and test, on one thread; loading the data is part of it.
+The corpora are read from the folder in the variable LDNET_DATA, by default ../shared/data. Runs with language models
+use those of `--lm-forward` and `--lm-backward`. The transformer is a random one, see `random_transformer`. The CPU time
+covers loading the data, training, validation and test on one thread.
 """
 
 import argparse
@@ -122,7 +122,7 @@ RUNS = {
 
 def random_transformer(words: List[str], folder: Path, seed: int = 13) -> None:
     """
-    Writes a BERT of `SIZES` with random weights and at most 4,000 word pieces learnt from `words`: it has seen no text,
+    Write a BERT of `SIZES` with random weights and at most 4,000 word pieces learnt from `words`: it has seen no text,
     so that a run with it shows that the parts fit, and not what a transformer can do.
     """
     from tokenizers import BertWordPieceTokenizer
@@ -161,7 +161,7 @@ def settings_of(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
 
 
 def train(name: str, run: Run, args: argparse.Namespace) -> Dict[str, float]:
-    """Trains, and gives the scores, the epoch they are of, counted from 0, CPU time and memory."""
+    """Train, and return the scores, the epoch they are of, counted from 0, CPU time and memory."""
     os.environ["LDNET_SETTINGS"] = json.dumps(settings_of(run, args))
     params = Params.from_file(str(ROOT / "training_config" / "compose" / f"{run.config}.jsonnet"))
     folder = args.out / name

@@ -1,5 +1,5 @@
 """
-Times our CRF against AllenNLP's and pytorch-crf's in one run:
+Compare the speed of our CRF with AllenNLP's and pytorch-crf's:
 
     python benchmarks/crf.py --threads 2 --json crf.json
 
@@ -7,19 +7,17 @@ Each case draws one batch with a fixed seed. The CRFs take turns in random order
 the machine affects all alike. The script prints the median and the quartiles of the rounds in milliseconds, and the
 ratios of the medians to ours. Before the timing of a case, the results are compared.
 
-"viterbi" and "top_5" are decoding into lists, constrained to BIOUL (pytorch-crf cannot be constrained: it
-decodes freely). "loss" is the negative log-likelihood and its gradient with respect to logits and parameters;
-"loss_forbidding" the same with three tenths of the transitions at -10000, for which our CRF takes its slower
-way. "marginals" are token marginals; the others have no method for them, so theirs is what one would write:
-the gradient of their log Z with respect to the logits.
+"viterbi" and "top_5" are decoding into lists, constrained to BIOUL (pytorch-crf has no constraints). "loss" is the
+negative log-likelihood and its gradient with respect to logits and parameters; "loss_forbidding" the same with three
+tenths of the transitions at -10000, for which our CRF takes its slower way. "marginals" are token marginals. The other
+CRFs have no method for them, so they are computed as the gradient of log Z with respect to the logits.
 
-The machine needs as many idle cores as there are threads. An operation that is shared out waits for its last
-thread, for milliseconds if another program has that core, and few but large operations lose more by that than
-many small ones that are not shared out: ours more than the rivals'. On a busy machine, compare at `--threads
-1`.
+The machine needs one idle core per thread. A parallel operation waits for its slowest thread, for milliseconds if
+another program uses that core. Our few large operations lose more than the many small ones of the others. On a busy
+machine, compare with `--threads 1`.
 
-What bounds ours at 128x40x105: in "loss", 78 products (128, 105) x (105, 105) and one of (105, 4992) x (4992,
-105) take more than half of the time; in "viterbi", 39 times adding to and maximising over 1.4 million pairs.
+Limits of ours at 128x40x105: in "loss", 78 products (128, 105) x (105, 105) and one of (105, 4992) x (4992, 105) take
+more than half of the time; in "viterbi", 39 times adding to and maximizing over 1.4 million pairs.
 """
 
 import argparse
@@ -138,7 +136,7 @@ class Batch:
         return torch.autograd.grad(log_z.sum(), self.logits)[0]
 
     def check(self, what: str) -> None:
-        """Raises `AssertionError` where the rivals disagree."""
+        """Raise `AssertionError` if the CRFs disagree."""
         runs = self.runs(what)
         if what.startswith("loss"):
             losses = {name: float(run()) for name, run in runs.items()}

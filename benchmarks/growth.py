@@ -4,9 +4,9 @@ Measure words per second against sentence length, batch size, layers, vocabulary
     python benchmarks/growth.py --json growth.json --plot growth.svg
     python benchmarks/growth.py --quick --plot growth.svg                 # about two minutes on one core
 
-One thing is changed at a time; the others stay at the published sizes (10 layers of 300 in each direction, 33,000
-words, 17 tags), at sentences of 16 words and at 1,024 tokens a batch. All sentences of a text have one length, so that
-nothing is padded. The published setting, which all panels share, is measured once. Each point is the exported tagger in
+One parameter varies at a time; the others keep the published sizes (10 layers of 300 in each direction, 33,000 words,
+17 tags), with sentences of 16 words and 1,024 tokens per batch. All sentences of a text have the same length, so there
+is no padding. The published setting, which all panels share, is measured once. Each point is the exported tagger in
 `ldnet_runtime`, from words to tags: the median of the rounds. The plot (matplotlib) has a panel for each of them.
 """
 
@@ -31,7 +31,7 @@ from synthetic_taggers import Sizes, build_tagger, make_sentences, make_words  #
 
 
 class Point(NamedTuple):
-    """A setting that is measured."""
+    """A setting to measure."""
 
     axis: str
     value: int
@@ -86,12 +86,12 @@ def seconds_of(point: Point, num_words: int, rounds: int, seed: int, threads: in
     return seconds[1:]  # the first one does what is only done once
 
 
-# Okabe and Ito's colours, which also colour-blind readers can tell apart.
+# Color-blind safe palette of Okabe and Ito.
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
 def plot(rows: List[Dict[str, Any]], path: str) -> None:
-    """Draws a panel for each axis; the published size is marked."""
+    """Draw a panel for each axis; the published size is marked."""
     import matplotlib
 
     matplotlib.use("Agg")

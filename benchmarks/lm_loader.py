@@ -1,19 +1,19 @@
 """
-Measures the "lm_stream" data loader on a generated corpus, by default of a billion tokens:
+Measure the "lm_stream" data loader on a generated corpus, by default a billion tokens:
 
     python benchmarks/lm_loader.py --directory /a/disk/with/5/GB --json lm_loader.json
 
 Reading: random ids (Zipf's law over the words of the One Billion Word benchmark) are written as shards, as the
 preparation of a text would leave them, and the loader reads all of them forward, backward and in both directions, once
 for the time and once to check that every token was a target exactly once (the number of times that each id came). A
-tenth of the corpus is read in the same way: the memory must not depend on the size. Each reading has a process of its
-own with one thread; its memory is that of Python, torch and AllenNLP at the start, and what comes on top: the peak of
-the resident memory, and of the part of it that is not backed by files. Reading comes from the page cache where the
-corpus fits into the machine's memory.
+tenth of the corpus is read in the same way: the memory must not depend on the size. Each reading runs in a separate
+process with one thread. The script prints the memory of Python, torch and AllenNLP at the start, and the additional
+peak of the resident memory and of its part without backing files. If the corpus fits into memory, reading uses the page
+cache.
 
-Preparing: a text (of the same distribution, or a file of yours) is counted and looked up by one process and by several.
+Preparing: one and several processes count and look up a text (of the same distribution, or your file).
 
-The directory is emptied at the end of what was written. Linux only (/proc).
+The script finally removes its files from the directory. Linux only (/proc).
 """
 
 import argparse
@@ -66,7 +66,7 @@ class Corpus:
         return loader
 
     def write(self) -> float:
-        """Writes the shards, and how often each id is a target: forward, then backward. Returns seconds."""
+        """Write the shards, and how often each id is a target: forward, then backward. Returns seconds."""
         started = time.perf_counter()
         text = LmStreamReader().corpus(self.path)
         words = WordIds(Vocabulary({"tokens": text.count_tokens()}), text.end_of_sentence)
@@ -101,7 +101,7 @@ def memory(what: str) -> int:
 
 
 def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) -> Dict[str, Any]:
-    """Reads the corpus once for the time and once for the check."""
+    """Read the corpus once for the time and once for the check."""
     at_start = {"VmRSS": memory("VmRSS"), "RssAnon": memory("RssAnon")}
     started = time.perf_counter()
     loader = corpus.loader(batch_size=batch_size, sequence_length=sequence_length, direction=direction)
@@ -134,7 +134,7 @@ def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) 
 
 
 def check(corpus: Corpus, loader: LmStreamLoader, direction: str) -> None:
-    """Ends the program unless every token was a target exactly once."""
+    """End the program unless every token was a target exactly once."""
     expected = numpy.load(corpus.histogram)
     entries = {"forward": ["targets"], "backward": ["targets"], "both": ["targets", "backward_targets"]}
     for number, entry in enumerate(entries[direction]):

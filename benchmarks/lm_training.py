@@ -1,11 +1,11 @@
 """
 Measure time and memory of a language model's training step, at the published sizes.
 
-    python benchmarks/lm_training.py --json lm_training.json            # about 25 minutes on one core
-    python benchmarks/lm_training.py --vocabularies 33000 --rounds 3 --ways baseline sparse bfloat16
-    python benchmarks/lm_training.py --quick                            # seconds, sizes that mean nothing
+    python benchmarks/lm_training.py --json lm_training.json # about 25 minutes on one core python
+    benchmarks/lm_training.py --vocabularies 33000 --rounds 3 --ways baseline sparse bfloat16 python
+    benchmarks/lm_training.py --quick # seconds, tiny sizes
 
-The ways, all with an LD-RNN of the same sizes:
+The programs, all with an LD-RNN of the same sizes:
 
 baseline  one nn.LSTM a layer over the torch.cat of all below, as the original has it, an adaptive softmax out of
                  nn.Linear and cross_entropy, dense gradients, torch's Adam and clipping; written in this file
@@ -18,10 +18,10 @@ AllenNLP sampled allennlp-models' LanguageModel, sampled softmax of 1,024 words,
 AllenNLP full    allennlp-models' LanguageModel, softmax over the whole vocabulary, Adam
 
 Each program and vocabulary runs in a separate process, in random order per round. The batches are random words with
-Zipf's frequencies, 128 x 20; the layers that are hidden in a step (`layer_dropout`) are the same for all ways. Time is
-the process's CPU time with one thread, else wall time, of the steps of all rounds after the first two of each process;
-memory is the largest resident size, less what the process had before the model was made. A way that would need more
-memory than the machine has is not run, and its need is given.
+Zipf's frequencies, 128 x 20; the hidden layers of a step (`layer_dropout`) are the same for all programs. Time is the
+process's CPU time with one thread, else wall time, of the steps of all rounds after the first two of each process;
+memory is the peak resident size, minus the size before the construction of the model. A program that needs more memory
+than the machine has is skipped, and its estimated memory is printed.
 
 The arithmetic limit: three times the forward pass's multiply-adds (the gradients of a product are two products), each
 two operations, at the rate of a float32 product of 2560 x 1800 and 1800 x 1200 numbers with as many threads, which each
@@ -383,7 +383,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def run(way: str, size: int, arguments: argparse.Namespace) -> Dict[str, Any]:
-    """Measures in a process of its own."""
+    """Measure in a process of its own."""
     command = [sys.executable, __file__, "--measure", way, str(size)]
     for name in (*SIZES, "steps", "seed", "threads", "device"):
         command.append(f"--{name.replace('_', '-')}={getattr(arguments, name)}")

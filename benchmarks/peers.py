@@ -1,8 +1,8 @@
 """
-Taggers that people would pick on a CPU, on the text of `tagging.py`: run by its `--peers`, in an environment that has
-spaCy and/or flair. No model is downloaded: spaCy's `spacy.blank("en")` with an "ner" over its default "tok2vec",
-flair's `SequenceTagger` with the sizes of "vanilla" (words 100, characters 30/150, a BiLSTM of 300, CRF), both with
-random weights. Only spaCy's speed depends on them a little, through the number of entities.
+Other popular taggers on a CPU, on the text of `tagging.py`, which runs this with `--peers` in an environment with spaCy
+and/or flair. No model is downloaded: spaCy's `spacy.blank("en")` with an "ner" over its default "tok2vec", flair's
+`SequenceTagger` with the sizes of "vanilla" (words 100, characters 30/150, a BiLSTM of 300, CRF), both with random
+weights. Only spaCy's speed depends on them a little, through the number of entities.
 
     python -m venv peers && peers/bin/pip install spacy flair
 """

@@ -3,9 +3,9 @@ Measure the start-up cost of the package: `allennlp --help` with and without the
 
     python benchmarks/startup.py [--rounds 5] [--json startup.json]
 
-Each measurement is a process of its own; the two of a pair take turns, so what else the machine does falls on both.
-Wall time and CPU time are measured: on a busy machine the second says more. Bytecode is cached (in a temporary folder)
-by a first round that does not count. Takes five minutes on an idle core.
+Each measurement is a separate process, and the two of a pair take turns, so other load affects both. The script
+measures wall time and CPU time; on a busy machine, use CPU time. A first round, which does not count, caches bytecode
+in a temporary folder. Takes five minutes on an idle core.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def seconds(arguments: List[str], folder: Path, cache: Path) -> Tuple[float, flo
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

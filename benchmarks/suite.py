@@ -1,21 +1,19 @@
 """
 Run all speed benchmarks, and collect their tables and figures in a folder:
 
-    python benchmarks/suite.py out/benchmarks --quick     # some minutes, sizes that mean nothing: does it run
-    python benchmarks/suite.py out/benchmarks             # half an hour on two idle cores: what the README quotes
-    python benchmarks/suite.py out/benchmarks --full      # hours: more of everything
+    python benchmarks/suite.py out/benchmarks --quick # a few minutes, tiny sizes: smoke test python benchmarks/suite.py
+    out/benchmarks # half an hour on two idle cores python benchmarks/suite.py out/benchmarks --full # hours: more of
+    everything
 
-    tagging          tagging.py: exported taggers and `allennlp predict` against the baseline and crf_tagger
-    growth           growth.py: what length, batch, layers, vocabulary and tags cost, with a plot
-    lm_training      lm_training.py: steps of a language model's training, without hidden layers
-    lm_vocabulary    the same with 33,000 and 793,470 words
-    tagger_training  tagger_training.py: steps of a tagger's training
-    crf              crf.py: the CRF against AllenNLP's and pytorch-crf's
-    startup          startup.py: what the package adds to AllenNLP's start
+    tagging tagging.py: exported taggers and `allennlp predict` against the baseline and crf_tagger growth growth.py:
+    cost by length, batch, layers, vocabulary and tags, with a plot lm_training lm_training.py: steps of a language
+    model's training, without hidden layers lm_vocabulary the same with 33,000 and 793,470 words tagger_training
+    tagger_training.py: steps of a tagger's training crf crf.py: the CRF against AllenNLP's and pytorch-crf's startup
+    startup.py: the package's share of AllenNLP's start-up
 
-Each runs in a process of its own with the same number of threads (tagging with 1 and 2). Its output is shown and kept
-in `<name>.txt`, its figures in `<name>.json`, all of them together in `suite.json`. If one fails, the others still run,
-and the exit status is 1. The machine should be idle.
+Each runs in a separate process with the same number of threads (tagging with 1 and 2). Its output is shown and stored
+in `<name>.txt`, its figures in `<name>.json`, and all figures in `suite.json`. If one fails, the others still run, and
+the exit status is 1. The machine should be idle.
 """
 
 import argparse
@@ -122,7 +120,7 @@ def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[st
 
 
 def run(command: List[str], threads: int, log: Path) -> int:
-    """Runs a command, shows what it prints and keeps it in a file. Gives its exit status."""
+    """Run a command, show what it prints and keep it in a file. Gives its exit status."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment

@@ -1,4 +1,4 @@
-"""The ratios that the README and docs/speed.md quote, out of the figures of the suite's parts."""
+"""Summarize the suite: the speed ratios of its parts."""
 
 import statistics
 from typing import Any, Callable, Dict, Iterator, List, Tuple

@@ -1,9 +1,9 @@
 """
-Taggers of the published sizes with random weights, and CoNLL-like text for them: what the speed benchmarks run on.
+Build taggers of the published sizes with random weights, and CoNLL-like text, for the speed benchmarks.
 
-Speed does not depend on what the weights are, so nothing has to be trained. The text has a Zipf vocabulary, the lengths
-of sentences and words are like those of CoNLL-2003's test set (13.4 words a sentence, of 4.5 characters, many short
-lines and few of more than 60 words), and the scores are scaled so that about as many words are in spans as there.
+Speed does not depend on the weights, so no training is needed. The text has a Zipf vocabulary, the lengths of sentences
+and words are like those of CoNLL-2003's test set (13.4 words a sentence, of 4.5 characters, many short lines and few of
+more than 60 words), and the scores are scaled so that about as many words are in spans as there.
 """
 
 import copy
@@ -63,7 +63,7 @@ def make_words(number: int, rng: random.Random) -> List[str]:
 
 def make_lengths(number: int, rng: random.Random) -> List[int]:
     """
-    Lengths like those of CoNLL-2003: headlines and table lines of a few words, and prose. Neighbours are often of one
+    Lengths like those of CoNLL-2003: headlines and table lines of a few words, and prose. Neighbors are often of one
     kind, so that a batch of 32 in the order of the file takes 2.5 positions a word, as there.
     """
     lengths, short = [], rng.random() < 0.45
@@ -240,7 +240,7 @@ def prepare(
     seed: int,
     lengths: Optional[List[int]] = None,
 ) -> Setting:
-    """Writes the archives of `kinds` and the text into a folder."""
+    """Write the archives of `kinds` and the text into a folder."""
     rng = random.Random(seed)
     words = make_words(max(sizes.lm_words, sizes.tagger_words) + 2000, rng)
     archives = {}

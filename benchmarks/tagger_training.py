@@ -1,10 +1,10 @@
 """
 Measure time and memory of training a tagger over frozen language models, at the published sizes.
 
-    python benchmarks/tagger_training.py --json tagger_training.json       # about 6 minutes on one core
-    python benchmarks/tagger_training.py --quick                           # sizes that mean nothing
+    python benchmarks/tagger_training.py --json tagger_training.json # about 6 minutes on one core python
+    benchmarks/tagger_training.py --quick # tiny sizes
 
-The ways, all with the same sizes and dropout, batches of 10, SGD with momentum, gradients clipped at 5:
+The programs, all with the same sizes and dropout, batches of 10, SGD with momentum, gradients clipped at 5:
 
 baseline  the original's way, from torch's own modules (`baseline.py`): one nn.LSTM a layer over
                  torch.cat, batches in the order of the file, everything padded to the longest sentence of the batch,
@@ -16,9 +16,9 @@ cached float16   the same, with `cache_dtype: "float16"`
 
 Each program runs in a separate process, in random order per round; an epoch is timed from the indexed sentences to the
 last update, after a few batches that are not timed. Time is the process's CPU time with one thread, else wall time;
-memory is the largest resident size, less what the process had before the model was made (pages of the cache's file that
-are in memory count, though the system may take them back at any time). Before the epochs, the baseline way is checked
-against the tagger: same weights, no dropout, same loss.
+memory is the peak resident size, minus the size before the construction of the model. It includes cached pages of the
+cache's file, which the system can reclaim. Before the epochs, the baseline is checked against the tagger: same weights,
+no dropout, same loss.
 
 The arithmetic limit: multiply-adds of the language models once, or not at all where they are cached, and of the rest
 three times (the gradients of a product are two products), two operations each, at the rate of a float32 product that
@@ -245,7 +245,7 @@ def take(loader: DataLoader, count: int) -> Iterator[Dict[str, Any]]:
 
 
 def run(way: str, arguments: argparse.Namespace) -> Dict[str, Any]:
-    """Measures in a process of its own, with a folder of its own."""
+    """Measure in a process of its own, with a folder of its own."""
     command = [sys.executable, __file__, "--measure", way]
     for name in ("sentences", "epochs", "seed", "threads", "device", "dropout", "vocabulary"):
         command.append(f"--{name}={getattr(arguments, name)}")

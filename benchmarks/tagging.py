@@ -1,9 +1,9 @@
 """
 Measure the speed of taggers on a file: exported taggers, `allennlp predict`, the baseline, and other packages.
 
-    python benchmarks/tagging.py --quick                              # two minutes on one core: does it run
-    python benchmarks/tagging.py --json tagging.json                  # half an hour: the table in docs/speed.md
-    python benchmarks/tagging.py --peers /path/to/python --trained ner/model.tar.gz test.conll
+    python benchmarks/tagging.py --quick # two minutes on one core: smoke test python benchmarks/tagging.py --json
+    tagging.json # half an hour: all rows python benchmarks/tagging.py --peers /path/to/python --trained
+    ner/model.tar.gz test.conll
 
 Four taggers of the published sizes with random weights (`synthetic_taggers.py`): "vanilla" without language models,
 "pruned" with one layer of 300 left in each direction, "unpruned" with 10, and allennlp-models' "crf_tagger" of the
@@ -15,11 +15,11 @@ allennlp predict   the package's predictor, which uses ONNX Runtime
 ldnet-tag          the exported tagger
 ldnet-tag int8     the tagger exported with --int8
 
-A process's start-up (interpreter, imports, loading) ends where it begins to read the file, and is given apart.
-Speed-ups are ratios of medians to the baseline of the same tagger, without and with start-up, in wall time and in CPU
-time: the second counts where the machine is not idle. The tags of float32 ways are compared with the baseline's, and
-the run fails if more than one word in ten thousand differs; for int8 the share is printed. --trained ARCHIVE FILE also
-prints F1 on the file in float32 and int8.
+The start-up of a process (interpreter, imports, loading) ends when it begins to read the file, and is reported
+separately. Speed-ups are ratios of medians to the baseline of the same tagger, without and with start-up, in wall time
+and in CPU time: use CPU time unless the machine is idle. The tags of float32 programs are compared with the baseline's,
+and the run fails if more than one word in ten thousand differs; for int8 the share is printed. --trained ARCHIVE FILE
+also prints F1 on the file in float32 and int8.
 
 --peers PYTHON runs `peers.py` in another environment with spaCy and/or flair, on the same text.
 """
@@ -73,7 +73,7 @@ def predict_arguments(case: Case, archive: str, text: str, target: str) -> list[
 def in_process(
     task: dict[str, Any], threads: int, python: str = sys.executable, script: str = "tagging_tasks.py"
 ) -> Any:
-    """Runs a task in a process of its own."""
+    """Run a task in a separate process."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     environment.update(PYTHONPATH=os.pathsep.join([str(HERE.parent), str(HERE)]), PYTHONWARNINGS="ignore")
     if python != sys.executable:
@@ -141,7 +141,7 @@ def size_of(case: Case, setting: dict[str, Any]) -> int:
 
 
 def ratios(rows: list[dict[str, Any]]) -> None:
-    """Adds each row's speed-ups over the baseline of the same tagger with as many threads."""
+    """Add each row's speed-ups over the baseline of the same tagger with as many threads."""
     base = {(row["tagger"], row["threads"]): row for row in rows if row["way"] == BASELINE}
     for row in rows:
         other = base[row["tagger"], row["threads"]]

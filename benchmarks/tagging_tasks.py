@@ -1,4 +1,4 @@
-"""What `tagging.py` measures, each task in a process of its own: `python tagging_tasks.py --task JSON`."""
+"""Tasks of `tagging.py`, each run in a separate process: `python tagging_tasks.py --task JSON`."""
 
 import json
 import resource
@@ -36,7 +36,7 @@ class Clock:
 
 
 def run_predict(task: dict[str, Any]) -> dict[str, float]:
-    """Runs `allennlp predict` in this process. Start-up ends where it begins to read."""
+    """Run `allennlp predict` in this process. Start-up ends where it begins to read."""
     from allennlp.__main__ import run
     from allennlp.commands.predict import _PredictManager
 
@@ -54,7 +54,7 @@ def run_predict(task: dict[str, Any]) -> dict[str, float]:
 
 
 def run_tag(task: dict[str, Any]) -> dict[str, float]:
-    """Runs `ldnet-tag` in this process. Start-up ends where the tagger is loaded."""
+    """Run `ldnet-tag` in this process. Start-up ends where the tagger is loaded."""
     from ldnet_runtime import tagger as module
     from ldnet_runtime.__main__ import main
 
@@ -72,7 +72,7 @@ def run_tag(task: dict[str, Any]) -> dict[str, float]:
 
 
 def run_prepare(task: dict[str, Any]) -> dict[str, Any]:
-    """Writes archives, exported taggers and the text into a folder."""
+    """Write archives, exported taggers and the text into a folder."""
     from allennlp.models.archival import load_archive
     from synthetic_taggers import Sizes, prepare
 

@@ -1,4 +1,4 @@
-"""Trains, prunes and compares LD-Net taggers. Called by quickstart.sh, which makes the environment first."""
+"""Train, prune and compare LD-Net taggers. quickstart.sh prepares the environment and calls this."""
 
 import argparse
 import json
@@ -38,11 +38,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 class BadArguments(Exception):
-    """The message is for the user."""
+    """Invalid arguments; the message is for the user."""
 
 
 def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]) -> list[list[Step]]:
-    """The commands, in stages; those of a stage run side by side."""
+    """The commands, in stages; the commands of a stage run in parallel."""
     lm = {"train": str(data["lm_train"]), "valid": str(data["lm_valid"]), **settings["lm"]}
     ner: dict[str, Any] = {part: str(data[f"ner_{part}"]) for part in ("train", "dev", "test")}
     ner.update(settings["ner"], vectors=str(data["vectors"]) if "vectors" in data else None)
@@ -80,7 +80,7 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
 
 
 def corpus_step(out: Path) -> Step:
-    """Makes the text that comes with Python."""
+    """Build the corpus of Python's own text."""
     about = out / "corpus" / "ABOUT.txt"
     command = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
     sources = [ROOT / "quickstart" / name for name in ("corpus.py", "prose.py")]
@@ -88,7 +88,7 @@ def corpus_step(out: Path) -> Step:
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Reads the command line."""
+    """Read the command line."""
     parser = argparse.ArgumentParser(
         prog="quickstart.sh",
         description="Trains language models and taggers, selects layers, prunes, and prints a table of results. "
@@ -130,7 +130,7 @@ def read_settings(assignments: list[str]) -> dict[str, dict[str, Any]]:
 
 def find_data(arguments: argparse.Namespace, out: Path) -> dict[str, Path]:
     """
-    The user's files, and those of the corpus for each group that the user leaves out.
+    The user's files, and the corpus files for each group without user files.
 
     Raises `BadArguments` if a file does not exist or a group is incomplete.
     """
@@ -150,13 +150,13 @@ def find_data(arguments: argparse.Namespace, out: Path) -> dict[str, Path]:
 
 
 def check_folder(out: Path) -> None:
-    """Raises `BadArguments` if the output folder holds other things."""
+    """Raise `BadArguments` if the output folder contains other files."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "done").is_dir())):
         raise BadArguments(f"{out} exists and was not made by the quickstart. Choose another --out.")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the quickstart; returns the exit status."""
+    """Run the quickstart; returns the exit status."""
     started = time.monotonic()
     options = parse_arguments(arguments)
     out = Path(options.out).resolve()

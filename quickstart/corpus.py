@@ -1,9 +1,10 @@
-"""Real text that every machine with Python has: its help topics, labeled by their markup, and its docstrings.
+"""Build a corpus from Python's own text: help topics, labeled by their markup, and docstrings.
 
     python -m quickstart.corpus FOLDER
 
 writes `ner/{train,dev,test}.conll` (word TAB tag, BIO; types CODE, TERM, PEP) and `lm/{train,valid,test}.txt` (one
-sentence a line). No sentence is in two of the tagger's files, and none of its dev and test is in the LM's.
+sentence per line). No sentence is in two of the tagger's files, and no sentence of its dev and test files is in the LM
+files.
 """
 
 import ast
@@ -79,7 +80,7 @@ def tagging_data() -> dict[str, list[Sentence]]:
 
 
 def docstrings(path: Path) -> Iterator[str]:
-    """The docstrings of a source file: the module's, its classes' and functions'. None if it does not parse."""
+    """The docstrings of a source file: the module's, its classes' and functions'. None if it cannot be parsed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # invalid escapes in old modules
@@ -125,7 +126,7 @@ def language_data(tagging: dict[str, list[Sentence]]) -> dict[str, list[list[str
 
 
 def bio(sentence: Sentence) -> list[str]:
-    """One tag a word: B-X opens a span of type X, I-X continues it, O is outside."""
+    """One tag per word: B-X opens a span of type X, I-X continues it, O is outside."""
     tags = ["O"] * len(sentence.words)
     for span in sentence.spans:
         tags[span.start] = f"B-{span.label}"
@@ -134,7 +135,7 @@ def bio(sentence: Sentence) -> list[str]:
 
 
 def write_corpus(folder: Path) -> str:
-    """Writes the corpus to `folder`, `ABOUT.txt` last. Returns that file's text: the totals, each file, the source."""
+    """Write the corpus to `folder`, `ABOUT.txt` last. Returns that file's text: the totals, each file, the source."""
     tagging = tagging_data()
     language = language_data(tagging)
     files = []

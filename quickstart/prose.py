@@ -1,8 +1,8 @@
-"""From laid-out text (pydoc's help topics, docstrings) to tokenised sentences with the spans its mark-up named.
+"""Convert formatted text (pydoc's help topics, docstrings) to tokenized sentences with spans from its markup.
 
-The help topics are Sphinx's plain-text output: paragraphs between blank lines, code and tables indented or drawn,
-and inline mark-up in three forms: `"code"`, `*emphasis*` and `**strong**`. Quotes of the prose itself are curly
-there, so a straight quote is mark-up. Where marks can be read in two ways the paragraph is left out.
+The help topics are Sphinx's plain-text output: paragraphs between blank lines, code and tables indented or drawn, and
+inline markup in three forms: `"code"`, `*emphasis*` and `**strong**`. Quotes in the text itself are curly, so straight
+quotes are markup. Paragraphs with ambiguous marks are skipped.
 """
 
 import re
@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """A labelled stretch: characters (or tokens) `start` to `end`, the end not included."""
+    """A labeled range of characters (or tokens), from `start` to `end` (exclusive)."""
 
     label: str
     start: int
@@ -19,7 +19,7 @@ class Span(NamedTuple):
 
 
 class Token(NamedTuple):
-    """A word and where it stands in its text: `[start, end)` in characters."""
+    """A word and its position in the text: `[start, end)` in characters."""
 
     text: str
     start: int
@@ -27,7 +27,7 @@ class Token(NamedTuple):
 
 
 class Sentence(NamedTuple):
-    """A sentence's words and its labelled stretches, counted in words."""
+    """A sentence's words and its labeled ranges of words."""
 
     words: list[str]
     spans: list[Span]
@@ -59,7 +59,8 @@ def paragraphs(text: str) -> list[str]:
             code_indent = indent if indent >= previous_indent + 3 and not bullet else None
         if code_indent is None and not _NOT_PROSE.search(block):
             line = _join(block)
-            # `if x:` ends in a colon too; a paragraph in lower case goes on after code and is no whole sentence.
+            # `if x:` ends in a colon, too. A paragraph in lower case continues after code and is not a complete
+            # sentence.
             if _SENTENCE_END.search(line) and (bullet or not line[0].islower()):
                 found.append(line)
         previous, previous_indent = block.rstrip().rsplit("\n", 1)[-1].strip(), indent
@@ -173,7 +174,7 @@ def tokenize(text: str) -> list[Token]:
 
 
 def split_sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
-    """Cuts after a full stop, question or exclamation mark that stands at a word and has white space after it."""
+    """Cut after a full stop, question or exclamation mark that stands at a word and has white space after it."""
     sentences: list[list[Token]] = [[]]
     for position, token in enumerate(tokens):
         sentences[-1].append(token)
@@ -192,7 +193,7 @@ def split_sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
 def tagged_sentences(paragraph: str) -> list[Sentence]:
     """
     The sentences of one paragraph with their labels. What is cut where never depends on the labels: the text is
-    tokenised after the marks are gone, and a sentence in which a label does not fall on whole tokens is left out.
+    tokenized after the marks are gone, and a sentence in which a label does not fall on whole tokens is left out.
     """
     stripped = strip_marks(paragraph)
     if stripped is None:

@@ -29,7 +29,7 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def perplexities(out: Path) -> list[str]:
-    """A line for each language model."""
+    """One line per language model."""
     lines = []
     for direction in ("forward", "backward"):
         metrics = read_json(out / f"lm_{direction}" / "metrics.json")
@@ -89,7 +89,7 @@ def examples(sentences: list[dict[str, Any]], count: int = 3) -> list[dict[str, 
 
 
 def report(out: Path) -> list[str]:
-    """The lines that the quickstart prints at its end."""
+    """The lines of the final report."""
     gated, pruned = (read_lines(out / f"{model}.jsonl") for model in ("ner_select", "pruned"))
     same = [line["tags"] for line in gated] == [line["tags"] for line in pruned]
     return [

@@ -1,4 +1,4 @@
-"""Runs commands side by side, with a log each, and keeps those whose inputs have not changed."""
+"""Run commands in parallel, with one log each, and skip those with unchanged inputs."""
 
 import json
 import os
@@ -46,7 +46,7 @@ class Step(NamedTuple):
     summary: Path | None = None
 
     def shell(self) -> str:
-        """The command as one would type it."""
+        """The command line."""
         words = shlex.join([os.path.basename(self.command[0]), *self.command[1:]])
         return (
             words
@@ -69,7 +69,7 @@ class Step(NamedTuple):
 
 
 class StepFailed(Exception):
-    """A command did not succeed; the message is for the user."""
+    """A command failed; the message is for the user."""
 
 
 class Runner:
@@ -80,7 +80,7 @@ class Runner:
         self.cores = os.cpu_count() or 1
 
     def run(self, steps: Sequence[Step]) -> None:
-        """Runs steps side by side. Raises `StepFailed` if one fails, after stopping the others."""
+        """Run steps side by side. Raises `StepFailed` if one fails, after stopping the others."""
         for folder in (self.logs, self.done):
             folder.mkdir(parents=True, exist_ok=True)
         waiting = [step for step in steps if not self._is_done(step)]
@@ -151,7 +151,7 @@ class Runner:
 
 
 def say(mark: str, name: str, text: str = "") -> None:
-    """Prints a line about a step."""
+    """Print a line about a step."""
     print(f"{mark:>5}  {name:<18} {text}".rstrip(), flush=True)
 
 

@@ -270,7 +270,7 @@ def test_the_data_that_is_made(workshop):
 
 
 @pytest.mark.parametrize("name", CONFIGS)
-def test_the_defaults_are_a_config_and_a_misspelt_setting_is_named(name):
+def test_the_defaults_are_a_config_and_a_misspelled_setting_is_named(name):
     params = load(name, {}).as_dict(quiet=True)
     assert params["model"]["type"] and params["evaluate_on_test"]
     with pytest.raises(

@@ -1,6 +1,6 @@
 """
 The counting of conlleval, the scorer of the CoNLL shared tasks, written from its rules: where chunks start and end
-is decided from two neighbouring tags, and a chunk is correct if both sequences start and end it together. The rules
+is decided from two neighboring tags, and a chunk is correct if both sequences start and end it together. The rules
 for E and S are those of its Python ports. Nothing here is shared with the package.
 """
 

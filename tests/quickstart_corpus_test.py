@@ -49,7 +49,7 @@ def tagging(folder) -> Dict[str, Rows]:
 
 
 class TestMarks:
-    def test_code_terms_and_peps_are_labelled_and_their_marks_are_gone(self):
+    def test_code_terms_and_peps_are_labeled_and_their_marks_are_gone(self):
         text, spans = strip_marks(
             'The "for x in y" loop needs an *iterable* (see **PEP 234**). **Note:** "next()".'
         )

@@ -1,4 +1,4 @@
-"""The corpora of the results, and how they are split where their makers did not."""
+"""Corpora of the results page, with splits for those without official ones."""
 
 import gzip
 import hashlib
@@ -77,7 +77,7 @@ def paths_of(name: str, data: Path, folder: Path) -> Dict[str, str]:
 
 def split(paths: List[Path], corpus: Corpus, folder: Path) -> List[Path]:
     """
-    Divides the sentences of the first file into train, dev and, if there is no second file, test, by the last decimal
+    Divide the sentences of the first file into train, dev and, if there is no second file, test, by the last decimal
     digit of the SHA-1 of their words with blanks between. So equal sentences stand on one side.
     """
     parts: Dict[str, List[str]] = {"train": [], "dev": [], "test": []}

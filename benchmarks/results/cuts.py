@@ -1,11 +1,11 @@
 """
-Measures what the cut changes in the taggers that `run.py` made with layer selection, before they are trained on:
+Measure the effect of pruning on the taggers of `run.py` with layer selection, before fine-tuning:
 
     python benchmarks/results/cuts.py out/results --corpora wnut17 --rows layers-5 layers-2 clamped-2 --seeds 1
 
-The tagger with its gates beside the one with the layers cut out: F1 on dev and test, layers left, and, over all words
-of the test data, how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for
-`clamped-N` the clamp stands between them. A line for each cell goes to `benchmarks/results/cuts.jsonl`.
+Compare the tagger with gates and the pruned one: F1 on dev and test, layers left, and, over all words of the test data,
+how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for `clamped-N` the clamp
+stands between them. A line for each cell goes to `benchmarks/results/cuts.jsonl`.
 """
 
 import argparse
@@ -36,7 +36,7 @@ Outputs = List[Dict[str, Any]]
 
 
 def main() -> None:
-    """Measures the cells that are there."""
+    """Measure the cells that are there."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

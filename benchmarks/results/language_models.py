@@ -129,7 +129,7 @@ def model_config(row: str) -> Dict[str, Any]:
 
 
 def main() -> None:
-    """Trains the rows that are asked for and not done."""
+    """Train the requested rows that are not done."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -175,7 +175,7 @@ def vocabulary(paths: List[str], min_count: int) -> Vocabulary:
 
 
 def run_row(args: argparse.Namespace, row: str, seed: int, vocab: Vocabulary, folder: Path) -> Dict[str, Any]:
-    """Trains a language model, writes its archive and gives its line of the results."""
+    """Train a language model, write its archive and return its result line."""
     torch.manual_seed(seed)
     numpy.random.seed(seed)
     config = model_config(row)
@@ -275,7 +275,7 @@ def endless(batches: Callable[[], Iterator[Any]]) -> Iterator[Any]:
 
 
 def train(model: Model, batches: Any, seconds: float) -> Tuple[int, int]:
-    """Trains for so much CPU time; gives the steps and the words, boundaries of sentences included."""
+    """Train for this CPU time; returns the steps and the words, boundaries of sentences included."""
     is_ours = hasattr(model, "token_log_probs")
     kind = {"type": "lazy_adam", "grad_norm": 5.0} if is_ours else {"type": "dense_sparse_adam"}
     optimizer = Optimizer.from_params(

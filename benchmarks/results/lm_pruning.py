@@ -52,7 +52,7 @@ REFIT = {"windows": 50, "lr": 0.002}
 
 
 def main() -> None:
-    """Measures the models that are there and not done."""
+    """Measure the models that are there and not done."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,7 +117,7 @@ def measure(args: argparse.Namespace, archive: str, seed: int) -> Dict[str, Any]
 
 
 def cut(model: Any, layers: Sequence[int], for_good: bool) -> None:
-    """Makes the columns 0, in place, that read layers (from 0): in those above them and, for good, the projection."""
+    """Make the columns 0, in place, that read layers (from 0): in those above them and, for good, the projection."""
     encoder = model._contextualizer
     with torch.no_grad():
         for number in layers:
@@ -187,7 +187,7 @@ def choose_by_gates(model: Any, text: Any) -> Iterator[List[int]]:
 
 
 def reach_budget(model: Any, selection: LayerSelection, budget: int, windows: Iterator[Any]) -> None:
-    """Trains the gates until no more are left than the budget allows."""
+    """Train the gates until no more are left than the budget allows."""
     selection.budget = LayerBudget(budget, over_budget_weight=GATES["over_budget_weight"])
     selection.lambda_0 = GATES["lambda_0"]
     sgd = {"type": "sgd", "lr": GATES["lr"], "momentum": GATES["momentum"]}

@@ -98,11 +98,11 @@ def draw_pruning(lines: List[Line]) -> Any:
             panel.grid(alpha=0.3, which="both")
         panels[0].set_ylabel("perplexity")
         for line in lines:
-            label, colour, _, style = CURVES[line["row"]]
+            label, color, _, style = CURVES[line["row"]]
             for panel, name in zip(panels, ("hidden", "cut")):
                 draw_sets(panel, line, name)
             draw_chosen(panels[1], line, "cut", f"{label}, by gates", "none", "")
-            draw_chosen(panels[2], line, "refitted", label, colour, style)
+            draw_chosen(panels[2], line, "refitted", label, color, style)
         for panel in panels:
             with_plain_ticks(panel)
             panel.legend(fontsize=9, frameon=False, loc="upper left")
@@ -112,24 +112,22 @@ def draw_pruning(lines: List[Line]) -> Any:
 
 def draw_sets(panel: Any, line: Line, name: str) -> None:
     """The mean over all sets of layers, and how far they are apart."""
-    label, colour, marker, style = CURVES[line["row"]]
+    label, color, marker, style = CURVES[line["row"]]
     counts = sorted({len(one["layers"]) for one in line["cuts"]})
     values = [perplexities(line, name, count) for count in counts]
-    panel.plot(counts, [statistics.mean(some) for some in values], marker + style, color=colour, label=label)
+    panel.plot(counts, [statistics.mean(some) for some in values], marker + style, color=color, label=label)
     panel.fill_between(
-        counts, [min(some) for some in values], [max(some) for some in values], color=colour, alpha=0.15
+        counts, [min(some) for some in values], [max(some) for some in values], color=color, alpha=0.15
     )
 
 
 def draw_chosen(panel: Any, line: Line, name: str, label: str, face: str, style: str) -> None:
     """The sets that the gates chose."""
-    _, colour, marker, _ = CURVES[line["row"]]
+    _, color, marker, _ = CURVES[line["row"]]
     found = {count: chosen(line, name, count) for count in range(len(line["cuts"]))}
     points = [(count, value) for count, value in found.items() if value is not None]
     size = 6 if style else 10
-    panel.plot(
-        *zip(*points), marker + style, color=colour, markerfacecolor=face, markersize=size, label=label
-    )
+    panel.plot(*zip(*points), marker + style, color=color, markerfacecolor=face, markersize=size, label=label)
 
 
 def with_plain_ticks(panel: Any) -> None:

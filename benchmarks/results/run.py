@@ -81,7 +81,7 @@ CONFIGS = {"vanilla": "ner_vanilla", "unpruned": "ner", "elmo": "ner", "co-train
 
 
 def main() -> None:
-    """Runs the cells that are asked for and not done."""
+    """Run the requested cells that are not done."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -117,7 +117,7 @@ def missed(error: BudgetMissed) -> Dict[str, Any]:
 
 
 def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None:
-    """Trains, scores and counts one tagger, unless that is done, and adds its line to the results."""
+    """Train, score and count one tagger, unless done, and add its line to the results."""
     folder = args.out / corpus / row / str(seed)
     cell = folder / "cell.json"
     if not cell.exists():
@@ -170,7 +170,7 @@ def train(folder: Path, config: Dict[str, Any]) -> Any:
 
 def clamp_after_training(folder: Path, config: Dict[str, Any], layers: str) -> None:
     """
-    Trains without the proximal step, and puts in the place of the pruned tagger that of the last epoch with its gates
+    Train without the proximal step, and replace the pruned tagger by that of the last epoch with its gates
     clamped to [0, 1] and only the largest ones kept.
     """
     pruned = folder / "pruned" / "model.tar.gz"
@@ -251,7 +251,7 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
 def add_to_results(
     line: Dict[str, Any], path: Path = RESULTS, key: Sequence[str] = ("corpus", "row", "seed")
 ) -> None:
-    """Puts a cell's line into a file of results, in the place of an older one with the same values of `key`."""
+    """Write a cell's line to a file of results, replacing an older one with the same values of `key`."""
     lines: List[Dict[str, Any]] = []
     if path.exists():
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]

@@ -32,7 +32,7 @@ SPEEDS = Path(__file__).resolve().parent / "speed.json"
 
 
 def main() -> None:
-    """Measures, prints and writes."""
+    """Measure, print and write."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

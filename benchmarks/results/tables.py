@@ -33,7 +33,7 @@ Cells = List[Dict[str, Any]]
 
 
 def main() -> None:
-    """Prints the tables and writes the plots."""
+    """Print the tables and write the plots."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

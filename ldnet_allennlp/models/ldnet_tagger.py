@@ -63,13 +63,12 @@ class LdnetTagger(CrfTagger):
     boundary_tags : `List[str]`, optional
         The sentence boundaries of the original LD-Net, for models from `ldnet-convert`: two tags of the label
         vocabulary, there "<s>" and "<eof>". The last token of each sentence is an end-of-sentence step (the reader's
-        `end_token`). The encoder reads it, its tag is the second one, and the output omits it. The first tag precedes
-        the first word. Transitions score both like any other tag; there are no start and end transitions. See
-        `BoundaryTagCrf`.
+        `end_token`) with the second tag, which the output omits. The first tag precedes the first word. Transitions
+        score both like any other tag; there are no start and end transitions. See `BoundaryTagCrf`.
     loss : `str`, optional (default = `"negative_log_likelihood"`)
-        "negative_log_likelihood", "structured_perceptron" or "softmax", see `TAGGING_LOSSES`. With "softmax" the CRF's
-        transitions stay 0, so decoding picks the best tag of each token or, if constrained, the best allowed sequence.
-        Label weights and partial labels require the first loss, boundary tags one of the first two.
+        "negative_log_likelihood", "structured_perceptron" or "softmax", see `TAGGING_LOSSES`. With "softmax" the
+        transitions stay 0, so decoding picks the best tag of each token, or the best allowed sequence. Label weights
+        and partial labels require the first loss, boundary tags one of the first two.
     co_training : `CharacterCoTraining`, optional
         Adds a word-prediction loss on the character LSTMs during training (LM-LSTM-CRF).
     kwargs

@@ -1,4 +1,4 @@
-"""Configs with misspelt keys and impossible sizes: `allennlp train` ends with a message that names them."""
+"""Configs with misspelled keys and impossible sizes: `allennlp train` ends with a message that names them."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.bad_days.configs import language_model_config, tagger_config, write_c
 from tests.command_lines import allennlp
 
 TAGGER = [
-    # Misspelt. AllenNLP finds these, except in the trainer, unless that is ours.
+    # Misspelled. AllenNLP finds these, except in the trainer, unless that is ours.
     ("modle", 1, "'modle'"),
     ("model.encodr", 1, "'encodr'"),
     ("model.encoder.hidden_siz", 3, "LdRnn: {'hidden_siz': 3}"),

@@ -23,7 +23,7 @@ def test_what_is_detected_fits_all_tags_and_leaves_the_spans(corpus, encoding):
 
 
 @pytest.mark.parametrize("encoding", LOSSLESS)
-def test_a_corpus_with_all_kinds_of_spans_is_recognised(encoding):
+def test_a_corpus_with_all_kinds_of_spans_is_recognized(encoding):
     spans = [("A", 0, 0), ("A", 1, 3), ("B", 5, 6), ("B", 7, 7)]
     assert detect_encoding([tags_from_spans(spans, 9, encoding)]) == encoding
 

@@ -137,7 +137,7 @@ def test_backward_is_forward_on_reversed_sentences(archives):
 
 
 @pytest.mark.parametrize("names", [("forward", "backward"), ("bidirectional",)])
-def test_neither_padding_nor_neighbours_matter(archives, names):
+def test_neither_padding_nor_neighbors_matter(archives, names):
     embedder, ids = build(archives, names), ids_of(archives["forward"])
     together = embedder(ids)
     padded = embedder(torch.nn.functional.pad(ids, (0, 4)))
