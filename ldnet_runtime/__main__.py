@@ -10,7 +10,7 @@ from ldnet_runtime import __version__
 
 _INPUTS = ("auto", "text", "document", "jsonl", "conll")
 _OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
-_INTERRUPTED = 130  # what a shell reports of a command that SIGINT ended
+_INTERRUPTED = 130  # a shell's exit status after SIGINT
 
 
 def build_parser() -> argparse.ArgumentParser:

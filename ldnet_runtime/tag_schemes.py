@@ -118,7 +118,7 @@ def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
     # Parameters
 
     tags : `Sequence[str]`
-        One tag a token.
+        One tag per token.
     encoding : `str`
         The name of an encoding. It matters only for "BARE"; all others are read the same way.
 

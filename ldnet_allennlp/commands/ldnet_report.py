@@ -43,7 +43,7 @@ class LdnetReport(Subcommand):
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
         description = (
             "Count and measure taggers, language models and other models with ldnet token embedders: layers and gates "
-            "of each direction, parameters, multiply-adds per word by component, sizes, words a second."
+            "of each direction, parameters, multiply-adds per word by component, sizes, words per second."
         )
         subparser = parser.add_parser(
             self.name, description=description, help="Layers, costs, sizes and speed of models."

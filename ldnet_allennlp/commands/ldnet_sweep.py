@@ -36,7 +36,7 @@ class LdnetSweep(Subcommand):
     def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
         description = (
             "Continue training a tagger with layer selection, once per layer budget, cut the unused layers out, and "
-            "compare scores, multiply-adds, words a second and sizes. The data are those that the tagger was trained "
+            "compare scores, multiply-adds, words per second and sizes. The data are those that the tagger was trained "
             "on. An interrupted call continues where it stopped."
         )
         subparser = parser.add_parser(

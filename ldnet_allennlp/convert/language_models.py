@@ -74,7 +74,7 @@ def convert_language_model(
     """
     if direction is None:
         raise ConfigurationError(
-            f"'{checkpoint.path}' holds a language model, which does not say in which direction it reads: give "
+            f"'{checkpoint.path}' contains a language model of unknown direction: give "
             f"--direction forward or --direction backward."
         )
     if maps is None:
@@ -176,7 +176,7 @@ def _activation(checkpoint: Checkpoint, options: Dict[str, Any], activation: Opt
         return activation
     if not isinstance(options.get("add_relu"), bool):
         raise ConfigurationError(
-            f"'{checkpoint.path}' holds a language model with a projection, and its weights do not tell whether it "
+            f"'{checkpoint.path}' holds a language model with a projection, and its weights do not show whether it "
             f"was trained with --add_relu, as the published ones were: give --projection-activation relu or "
             f"--projection-activation linear, or the run's options as --options."
         )

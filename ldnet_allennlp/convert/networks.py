@@ -13,7 +13,7 @@ _CELL_TYPES = {cell.num_gates: name for name, cell in CELLS.items()}
 RNN_TENSORS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
 Parts = Dict[str, Tuple[str, torch.Tensor]]
-"""The weights of a model: for each name what the tensor is called in the original's file, and the tensor."""
+"""The weights of a model: for each name, the name in the original's file and the tensor."""
 
 
 class Network(NamedTuple):

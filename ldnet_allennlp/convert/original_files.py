@@ -104,7 +104,7 @@ def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
     """
     what = f"a pickle of the original LD-Net's pre-processing, with {', '.join(names)}"
     if not os.path.isfile(path):
-        raise ConfigurationError(f"There is no file '{path}', which was expected to be {what}.")
+        raise ConfigurationError(f"The file '{path}' does not exist; expected {what}.")
     data = read_pickle(path, what)
     missing = [name for name in names if not isinstance(data, dict) or name not in data]
     if missing:

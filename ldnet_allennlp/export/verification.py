@@ -14,7 +14,7 @@ from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_runtime import Options, Tagger
 
 TOLERANCE = 1e-4
-"""Of scores, relative to the larger of 1 and the largest score of a batch."""
+"""Tolerance of scores, relative to the larger of 1 and the largest score of a batch."""
 _BATCH = 32
 
 Sentences = Sequence[Sequence[str]]

@@ -189,7 +189,7 @@ class _Lines:
     def _read(self, size: int) -> bytes:
         try:
             return self._file.read(size)
-        except Exception as error:  # each compression has errors of its own
+        except Exception as error:  # each compression raises different errors
             raise self.error(f"the file cannot be read any further: {error}") from error
 
     def _line(self, line: bytes) -> str:

@@ -171,7 +171,7 @@ def _check_attribute(
 def _check_expansion(data: memoryview, operator: str, tensor: _Tensor) -> None:
     """Check that a constant size is moderate. Otherwise a tiny file could request all memory."""
     if tensor.data_type != _INT64:
-        raise ModelFileError(f"the operator '{operator}' has a size that is no int64 tensor")
+        raise ModelFileError(f"the operator '{operator}' has a size that is not an int64 tensor")
     numbers = data[tensor.start : tensor.stop].cast("q").tolist()
     if math.prod(max(abs(number), 1) for number in numbers) > _MAX_EXPANSION:
         raise ModelFileError(

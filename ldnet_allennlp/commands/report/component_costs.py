@@ -23,7 +23,7 @@ class Costs(NamedTuple):
     """The costs of a model's parts."""
 
     components: Dict[str, float]
-    """Multiply-adds a word, by the part's name."""
+    """Multiply-adds per word, by the part's name."""
 
     not_counted: List[str]
     """What could not be counted, and why: a sentence each."""

@@ -91,7 +91,7 @@ class ErrorReport(NamedTuple):
     scores: dict[str, Scores]
     """By type, in alphabetical order, and under "" of all types together."""
     confusion: Counter[tuple[str, str]]
-    """Of spans with the same boundaries or an overlap: how often a gold type got a predicted type. "" is no span."""
+    """Counts of (gold type, predicted type) for spans with the same boundaries or an overlap. "" means no span."""
     boundaries: Counter[str]
     """Of boundary errors: how the predicted span differs from the gold one."""
     mistakes: list[Mistake]

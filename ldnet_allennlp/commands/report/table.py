@@ -53,7 +53,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     for direction in union("layers"):
         add(f"layers, {direction}", lambda report: _count_of(report["layers"].get(direction)))  # noqa: B023
     add("parameters", lambda report: shortened(report["parameters"]))
-    add("multiply-adds a word", lambda report: shortened(report["multiply_adds"]))
+    add("multiply-adds per word", lambda report: shortened(report["multiply_adds"]))
     for part in union("components"):
         add(f"  {part}", lambda report: _cost_of(report["components"].get(part)))  # noqa: B023
     add("embeddings", lambda report: in_mebibytes(report["embedding_bytes"]))

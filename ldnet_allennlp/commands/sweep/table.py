@@ -98,7 +98,7 @@ def draw_scores(
     labels: list[str],
     spreads: list[float] | None = None,
 ) -> None:
-    """Points with error bars. Layer counts stand beside their points, other labels in a legend."""
+    """Points with error bars. Layer counts are next to their points, other labels in a legend."""
     markers = iter("sD^vP*X<>" * len(labels))
     for value, score, label, spread in zip(values, scores, labels, spreads or [0.0] * len(labels)):
         is_count = label.replace(", ", "").isdecimal()

@@ -102,7 +102,7 @@ def check_torch_file(path: str) -> None:
     """
     with open(path, "rb") as file:
         try:
-            is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # which is how torch tells them apart
+            is_zip = file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC  # torch's criterion
             file.seek(0)
             (_check_zip if is_zip else _check_legacy)(file, path)
         except UnsafePickle:

@@ -30,7 +30,7 @@ class TagField(SequenceLabelField):
 
     labels, sequence_field, label_namespace : as in `SequenceLabelField`
     partial_label : `str`, optional
-        The tag that stands for any tag. With it, "B-Chemical|O" means one of these.
+        The tag that means any tag. With it, "B-Chemical|O" means one of these.
     """
 
     __slots__ = ["_partial_label"]

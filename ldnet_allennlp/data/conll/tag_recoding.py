@@ -102,7 +102,7 @@ class TagRecoder:
     def __init__(self, path: str, detected: DetectedTags, options: RecodingOptions) -> None:
         if detected.encoding is None and options.target_label_encoding is not None:
             raise ConfigurationError(
-                f"{path}: found tags that are no spans, expected span tags that can be converted to the "
+                f"{path}: found tags without spans, expected span tags that can be converted to the "
                 f"target_label_encoding '{options.target_label_encoding}'. Declare label_encoding if they "
                 f"are spans."
             )

@@ -96,7 +96,7 @@ class LmStreamLoader(DataLoader):
     max_batches : `int`, optional
         The maximum number of windows of the text to read.
     shards : `str`, optional
-        A directory for the ids (4 bytes a token) and the word counts of any number of texts. Later runs and other
+        A directory for the ids (4 bytes per token) and the word counts of any number of texts. Later runs and other
         processes reuse them. They are rebuilt when the text, the options or the vocabulary change, and the log names
         the reason.
     num_workers : `int`, optional (default = `0`)

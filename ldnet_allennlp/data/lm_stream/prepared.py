@@ -64,7 +64,7 @@ def prepare(
     except OSError as error:
         raise ConfigurationError(
             f"Could not write the ids of the text to '{folder}' (shards of the lm_stream data loader): {error}. They "
-            f"take 4 bytes a token; nothing unfinished was kept."
+            f"take 4 bytes per token; partial files were removed."
         ) from error
 
 

@@ -147,7 +147,7 @@ def _cuts(path: str, size: int) -> Iterator[int]:
     num_bytes = os.path.getsize(path)
     with open(path, "rb") as raw:
         position = size
-        while position < num_bytes - size // 2:  # a small rest is no piece of its own
+        while position < num_bytes - size // 2:  # merge a small rest into the last piece
             raw.seek(position)
             chunk = raw.read(BLOCK_SIZE)
             cut = chunk.find(b"\n")

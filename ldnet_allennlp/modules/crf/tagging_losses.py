@@ -24,9 +24,9 @@ By name:
     -log p(tags | sentence) of the CRF, with its label weights where it has any.
 "structured_perceptron"
     The score of the best tag sequence minus that of the true one (Collins 2002, "Discriminative training methods for
-    hidden Markov models"). The best one is that among all sequences, whatever decoding is constrained to, so the loss
-    is never negative, even where the true tags break a constraint. The gradient is +1 for each logit and transition of
-    the best sequence and -1 for each of the true one.
+    hidden Markov models"). The best one is among all sequences, without the constraints of decoding, so the loss is
+    never negative, even where the true tags break a constraint. The gradient is +1 for each logit and transition of the
+    best sequence and -1 for each of the true one.
 "softmax"
     The sum of the tokens' cross entropies. The CRF's transitions take no part in it.
 """

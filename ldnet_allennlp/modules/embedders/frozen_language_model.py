@@ -68,7 +68,7 @@ class FrozenLanguageModel(torch.nn.Module):
         self.layers = layers or [list(range(count)) for count in encoder.layer_counts]
         if [len(numbers) for numbers in self.layers] != encoder.layer_counts:
             raise ConfigurationError(
-                f"The {direction} language model has {encoder.layer_counts} layers a direction, but the "
+                f"The {direction} language model has {encoder.layer_counts} layers per direction, but the "
                 f"numbers of {[len(numbers) for numbers in self.layers]} layers are given."
             )
         least = [max(numbers, default=-1) + 1 for numbers in self.layers]

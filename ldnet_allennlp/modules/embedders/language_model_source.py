@@ -186,7 +186,7 @@ def _read(vocab: Vocabulary, namespace: str, direction: str, archive_path: str) 
         )
     words = words_namespace(namespace)
     backward = words_namespace(namespace, backward=True)
-    # A backward model with a namespace of its own keeps it.
+    # A backward model with a separate namespace keeps it.
     if (direction == "backward" and has_words(vocab, words)) and (
         has_words(vocab, backward) or words_of(vocab, words) != language_model.words
     ):

@@ -144,7 +144,7 @@ class LdRnn(CarryingEncoder):
         inputs : `torch.Tensor`
             Shape (B, T, input_size).
         mask : `torch.BoolTensor`, optional
-            Shape (B, T), `True` at real steps, which stand at the left of each row.
+            Shape (B, T), `True` at real steps, at the left of each row.
         gates : `Sequence[torch.Tensor]`, optional
             One tensor per direction, of shape (number of layers in that direction,): multipliers of the layers.
 
@@ -178,7 +178,7 @@ class LdRnn(CarryingEncoder):
         forward_inputs, backward_inputs : `torch.Tensor`
             Shape (B, T, input_size) each, both in the natural order.
         forward_mask, backward_mask : `torch.BoolTensor`, optional
-            Shape (B, T) each, `True` at real steps, which stand at the left of each row.
+            Shape (B, T) each, `True` at real steps, at the left of each row.
 
         # Returns
 

@@ -107,7 +107,7 @@ class StackedRnn(CarryingEncoder):
         inputs : `torch.Tensor`
             Shape (B, T, input_size).
         mask : `torch.BoolTensor`, optional
-            Shape (B, T), `True` at real steps, which stand at the left of each row.
+            Shape (B, T), `True` at real steps, at the left of each row.
 
         # Returns
 

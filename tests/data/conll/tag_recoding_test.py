@@ -92,5 +92,5 @@ def test_options_that_do_not_fit(options, message):
 
 
 def test_a_target_for_tags_that_are_no_spans():
-    with pytest.raises(ConfigurationError, match=r"f.txt: found tags that are no spans, expected span tags"):
+    with pytest.raises(ConfigurationError, match=r"f.txt: found tags without spans, expected span tags"):
         TagRecoder("f.txt", DetectedTags(None), RecodingOptions("auto", "BIO"))

@@ -193,7 +193,7 @@ class TestInterruption:
         def run():
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
             with pytest.raises(
-                ConfigurationError, match=r"Could not write .*prepared.*shards.*4 bytes a token"
+                ConfigurationError, match=r"Could not write .*prepared.*shards.*4 bytes per token"
             ):
                 maker.get()
 

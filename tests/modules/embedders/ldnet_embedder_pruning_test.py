@@ -230,7 +230,7 @@ def test_negative_penalties(archives, options):  # noqa: F811
 
 def test_numbers_of_other_layers_than_there_are():
     with pytest.raises(
-        ConfigurationError, match=r"has \[3\] layers a direction, but the numbers of \[2\] layers"
+        ConfigurationError, match=r"has \[3\] layers per direction, but the numbers of \[2\] layers"
     ):
         FrozenLanguageModel("forward", LdRnn(4, 3, 3), 9, None, None, [[0, 2]], False, False)
 
@@ -281,7 +281,7 @@ def test_how_many_layers_there_were_is_at_least_what_is_left(unpruned, expected)
         )
 
     if expected is None:
-        with pytest.raises(ConfigurationError, match=r"at least \[3\] layers a direction before pruning"):
+        with pytest.raises(ConfigurationError, match=r"at least \[3\] layers per direction before pruning"):
             make()
     else:
         assert make().unpruned_layers == expected
