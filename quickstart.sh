@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # From text to a pruned tagger: language models, taggers with and without them, layer selection, pruning, a table.
-# Makes its own environment (.venv/) on the first run. ./quickstart.sh --help lists the options.
+# Creates .venv/ on the first run. ./quickstart.sh --help lists the options.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
 pins=requirements.txt

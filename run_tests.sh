@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lint, format, types and tests. Makes its own environment (.venv/) on the first run.
-# Arguments go to pytest: ./run_tests.sh tests/modules -k rnn
+# Lint, format, types and tests. Creates .venv/ on the first run. Arguments go to pytest: ./run_tests.sh tests/modules
+# -k rnn
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
 pins=development.txt
@@ -27,7 +27,7 @@ bin="$venv/bin"
 check "ruff check" "$bin/ruff" check .
 check "ruff format" "$bin/ruff" format --check .
 check "mypy" "$bin/mypy"
-# One thread a worker: two workers on two cores would otherwise wait for each other's threads.
+# One thread per worker, because workers would otherwise wait for each other's threads.
 export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"
 check "pytest" "$bin/python" -m pytest -n "${PYTEST_WORKERS:-2}" --dist loadfile "$@"
 

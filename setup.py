@@ -38,7 +38,7 @@ setup(
     license_files=["LICENSE"],
     packages=find_packages(include=["ldnet_allennlp", "ldnet_allennlp.*"]),
     package_data={"ldnet_allennlp": ["py.typed"]},
-    # allennlp_models would download this on each start where it is missing; nothing here reads it.
+    # Without this, allennlp_models downloads it on each start. ldnet_allennlp does not read it.
     data_files=[("nltk_data/tokenizers/punkt", ["requirements/nltk_data.txt"])],
     cmdclass={"build_py": BuildWithConfigs},
     python_requires=">=3.11",

@@ -1,7 +1,7 @@
-# Makes .venv/ at the repository root, or reuses it. quickstart.sh and run_tests.sh source this file after they set
-# `root` (the repository's absolute path) and `pins` (requirements.txt, or development.txt, which contains it).
-# Afterwards `venv` is the environment. $PYTHON names the interpreter to use; without it the first Python 3.11 to 3.14
-# on PATH counts, then uv's own, then one that uv downloads.
+# Create or reuse .venv/ at the repository root. quickstart.sh and run_tests.sh source this file after setting `root`
+# (the repository's absolute path) and `pins` (requirements.txt, or development.txt, which contains it). Sets `venv` to
+# the environment. $PYTHON selects the interpreter. Otherwise the first Python 3.11 to 3.14 on PATH is used, then one of
+# uv's, then one that uv downloads.
 
 venv="$root/.venv"
 stamp="$venv/ldnet-stamp"
@@ -9,7 +9,7 @@ stamp="$venv/ldnet-stamp"
 say() { printf '%s\n' "$*" >&2; }
 die() { say "error: $1"; shift; for line in "$@"; do say "       $line"; done; exit 1; }
 
-# What the environment was made from. The path counts: scripts and the editable install hold it.
+# The inputs of the environment. The path is included, because scripts and the editable install contain it.
 stamp_text() {
     printf '%s\n' "$root" "$2" "$(cat "$root/requirements/$2" "$root/setup.py" "$root/ldnet_runtime/pyproject.toml" | cksum)" \
         "$("$1" -VV 2>&1)"
@@ -28,8 +28,8 @@ python_fits() {
     "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1
 }
 
-# Sets `python` to the first interpreter that fits. A name on PATH may be a shim that cannot start, and .venv/bin may be
-# on PATH, too: each candidate is tried, and our own environment is none.
+# Set `python` to the first suitable interpreter. Each candidate is started, because a name on PATH may be a broken
+# shim. Our own .venv/bin is skipped.
 find_python() {
     local candidate path version seen=""
     python=""
@@ -51,14 +51,14 @@ find_python() {
     seen_pythons="${seen:-none}"
 }
 
-# Runs pip for the interpreter $1 without leaving anything in it. The pins are exact: constraints could only break them.
+# Run pip for the interpreter $1 without changing it. The pins are exact, so constraints could only break them.
 pip_of() {
     local interpreter="$1"
     shift
     PIP_USER=0 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_CONSTRAINT=/dev/null "$interpreter" -m pip "$@"
 }
 
-# Sets `uv` to a working uv: the one on PATH, or ours in .uv/, which pip installs.
+# Set `uv` to a working uv: the one on PATH, or one that pip installs in .uv/.
 find_uv() {
     local interpreter
     for uv in "$(command -v uv || true)" "$root/.uv/bin/uv"; do
@@ -75,7 +75,7 @@ find_uv() {
     return 1
 }
 
-# Sets `python` to an interpreter that uv manages; downloads one where there is none.
+# Set `python` to an interpreter of uv; download one if there is none.
 python_from_uv() {
     local wanted='>=3.11,<3.15'
     python="$("$uv" python find --no-project --managed-python --no-python-downloads "$wanted" 2>/dev/null)" && return
@@ -84,7 +84,7 @@ python_from_uv() {
         python="$("$uv" python find --no-project --managed-python --no-python-downloads 3.14)"
 }
 
-# Both ways compile byte code: where PYTHONDONTWRITEBYTECODE is set, each start would otherwise take 45 seconds.
+# Both installers compile bytecode. Otherwise, with PYTHONDONTWRITEBYTECODE, each start takes 45 seconds.
 install_with_uv() {
     "$uv" venv --quiet --allow-existing --no-project --python "$python" --no-python-downloads "$venv" &&
         "$uv" pip install $quiet --python "$venv/bin/python" --no-deps --compile-bytecode -r "$root/requirements/$pins" &&
@@ -100,7 +100,7 @@ install_with_pip() {
             --editable "$root/ldnet_runtime" --editable "$root"
 }
 
-# Whether an environment that the user made has every pinned version; prints what differs.
+# Check that a user's environment has every pinned version; print the differences.
 users_environment_fits() {
     local differences
     python_fits "$venv/bin/python" || die "$venv is not an environment of Python 3.11 to 3.14, and it was not made here." \
@@ -142,13 +142,13 @@ make_environment() {
         install_with_pip
     } || die "the environment could not be made; see the message above." \
         "This needs a package index and about 10 GB of free disk. Run the same command again to continue."
-    # What setup.py's data_files are for; an editable installation has none.
+    # Replaces setup.py's data_files, which an editable install lacks.
     mkdir -p "$venv/nltk_data/tokenizers/punkt" && cp "$root/requirements/nltk_data.txt" "$venv/nltk_data/tokenizers/punkt/"
     stamp_text "$venv/bin/python" "$pins" >"$stamp.new"
     mv "$stamp.new" "$stamp" # written last: without it the next run installs again
 }
 
-# Two scripts that start at the same time must not both make it.
+# Two scripts that start at the same time must not both create it.
 ensure_environment() {
     environment_is_made && return
     if command -v flock >/dev/null 2>&1; then

@@ -274,7 +274,7 @@ def test_the_defaults_are_a_config_and_a_misspelled_setting_is_named(name):
     params = load(name, {}).as_dict(quiet=True)
     assert params["model"]["type"] and params["evaluate_on_test"]
     with pytest.raises(
-        RuntimeError, match=r"LDNET_SETTINGS has num_epoch, but this config knows only .*num_epochs"
+        RuntimeError, match=r"LDNET_SETTINGS has num_epoch, but this config has only .*num_epochs"
     ):
         load(name, {"num_epoch": 3})
 

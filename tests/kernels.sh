@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests that depend on the CPU's instruction set again, as on machines with AVX2 alone and with no vector
-# extensions at all. Arguments go to pytest.
+# Run the tests that depend on the CPU's instruction set as on machines with only AVX2, and without vector extensions.
+# Arguments go to pytest.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 cd "$root"

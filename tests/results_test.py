@@ -107,7 +107,7 @@ def test_what_a_cut_changes_is_counted(scripts, unpruned, tmp_path):
 
 def test_only_a_missed_budget_is_a_result(scripts, tmp_path, monkeypatch):
     run = scripts("run")
-    failures = {1: BudgetMissed("No epoch came within the budget"), 2: ConfigurationError("no archive")}
+    failures = {1: BudgetMissed("No epoch meets the budget"), 2: ConfigurationError("no archive")}
     recorded = []
 
     def fails(args, corpus, row, seed):
@@ -118,4 +118,4 @@ def test_only_a_missed_budget_is_a_result(scripts, tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path), "--rows", "layers-2", "--seeds", "1", "2"])
     with pytest.raises(ConfigurationError, match="no archive"):
         run.main()
-    assert [(line["seed"], line["missed"]) for line in recorded] == [(1, "No epoch came within the budget")]
+    assert [(line["seed"], line["missed"]) for line in recorded] == [(1, "No epoch meets the budget")]

@@ -1,11 +1,9 @@
 #!/usr/bin/env bash
-# Installs the wheels into empty environments and runs train, prune and predict with them, from another directory:
-#
-#   tests/smoke.sh [VERSION[:pip] ...]      by default the oldest and the newest Python of 3.11 to 3.14 on this machine
-#
-# Installs the pinned file, then the wheels; with uv where it exists, with pip alone where the version ends in ":pip".
-# A version is skipped, with the reason, if there is no such interpreter, if the package index cannot be reached, or if
-# SMOKE_MINUTES (15) do not suffice to install. The exit status is 0 unless a step fails.
+# Install the wheels into empty environments, and run train, prune and predict from another directory: tests/smoke.sh
+# [VERSION[:pip] ...] by default the oldest and the newest Python of 3.11 to 3.14 on this machine Installs the pinned
+# file, then the wheels; with uv where it exists, with pip alone where the version ends in ":pip". A version is skipped,
+# with the reason, if there is no such interpreter, if the package index cannot be reached, or if SMOKE_MINUTES (15) do
+# not suffice to install. The exit status is 0 unless a step fails.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 minutes="${SMOKE_MINUTES:-15}"
@@ -19,7 +17,7 @@ done
 
 is_version() { "$1" -c "import sys; sys.exit('%d.%d' % sys.version_info[:2] != '$2')" >/dev/null 2>&1; }
 
-# Prints an interpreter of version $1: on PATH, one that uv manages, or one of pyenv's.
+# Print an interpreter of version $1: on PATH, of uv, or of pyenv.
 find_interpreter() {
     local candidate managed=""
     if [ -n "$uv_program" ]; then
@@ -48,7 +46,7 @@ choose_versions() {
     if [ "$newest" != "$oldest" ]; then versions+=("$newest"); fi
 }
 
-# Installs something into $env.
+# Install packages into $env.
 install() {
     if [ -n "$uv" ]; then
         "$uv" pip install --quiet --python "$env/bin/python" "$@"
@@ -65,7 +63,7 @@ make_environment() {
     fi
 }
 
-# The wheels are made from source distributions, so a file that these lack is missed here.
+# Build the wheels from source distributions, to detect files that these lack.
 build_wheels() {
     local package
     tar -C "$root" --exclude=./.git --exclude=./.venv --exclude=./.uv --exclude='./.*_cache' --exclude=./.hypothesis \
@@ -86,7 +84,7 @@ install_package() {
     install --no-deps "$scratch/dist/"*.whl
 }
 
-# Runs the function $2 with the arguments after it, for at most $1 minutes. Status 124: the time was up.
+# Run the function $2 with the arguments after it, for at most $1 minutes. Status 124: timeout.
 within() {
     local limit="$1" name="$2"
     shift 2

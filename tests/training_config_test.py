@@ -194,7 +194,7 @@ def test_a_tagger_from_an_export_of_doccano(tmp_path):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_a_misspelt_setting_is_named(name):
     with pytest.raises(
-        RuntimeError, match=r"LDNET_SETTINGS has num_epoch, but this config knows only .*num_epochs"
+        RuntimeError, match=r"LDNET_SETTINGS has num_epoch, but this config has only .*num_epochs"
     ):
         load(name, {"num_epoch": 3})
 

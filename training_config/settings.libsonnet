@@ -12,6 +12,6 @@ function(defaults)
   local user = std.parseJson(pass__include_package_ldnet_allennlp__or_set_LDNET_SETTINGS);
   local unknown = [name for name in std.objectFields(user) if !std.objectHas(defaults, name)];
   assert unknown == [] :
-         'LDNET_SETTINGS has ' + std.join(', ', unknown) + ', but this config knows only ' +
+         'LDNET_SETTINGS has ' + std.join(', ', unknown) + ', but this config has only ' +
          std.join(', ', std.objectFields(defaults)) + '.';
   defaults + user

@@ -75,7 +75,7 @@ class FrozenLanguageModel(torch.nn.Module):
         self.unpruned_layers = unpruned_layers or least
         if len(self.unpruned_layers) != len(least) or any(map(int.__lt__, self.unpruned_layers, least)):
             raise ConfigurationError(
-                f"The numbers of the {direction} language model's layers show that it had at least {least} layers a "
+                f"The numbers of the {direction} language model's layers show that it had at least {least} layers per "
                 f"direction before pruning, but unpruned_layers is {unpruned_layers}."
             )
         # NaN until weights are loaded, which `_check_weights` detects.
