@@ -111,11 +111,14 @@ class LdnetTaggerPredictor(Predictor):
         autocast: Optional[str] = None,
         engine: str = "auto",
     ) -> None:
-        super().__init__(model, PredictionReader(dataset_reader, input), frozen)
-        encoding = getattr(model, "label_encoding", None)
+        decoder = sentence_decoder(model)
+        self._span_types = [] if decoder is None else decoder.span_types
+        super().__init__(model, PredictionReader(dataset_reader, input, self._span_types), frozen)
         if output not in OUTPUTS:
             raise ConfigurationError(f"The output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
-        if (output not in ("json", "conll") or tag_encoding is not None) and encoding is None:
+        if (output not in ("json", "conll") or tag_encoding is not None) and getattr(
+            model, "label_encoding", None
+        ) is None:
             what = f"The output '{output}' with the tag_encoding {tag_encoding!r}"
             raise ConfigurationError(f"{what} needs spans, but the model has no label_encoding.")
         if tokens_per_batch < 1 or (workers is not None and workers < 1) or n_best < 0:
@@ -123,7 +126,7 @@ class LdnetTaggerPredictor(Predictor):
                 f"tokens_per_batch and workers are at least 1 and n_best at least 0, but they are {tokens_per_batch}, "
                 f"{workers} and {n_best}."
             )
-        if (n_best > 0 or marginals) and sentence_decoder(model) is None and engine == "torch":
+        if (n_best > 0 or marginals) and decoder is None and engine == "torch":
             types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
             raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
         self._output = output
@@ -289,8 +292,7 @@ class LdnetTaggerPredictor(Predictor):
         return [prediction.to_json(options) for prediction in predictions]
 
     def _writer(self) -> Writer:
-        decoder = sentence_decoder(self._model)
-        return Writer(self._output, [] if decoder is None else decoder.span_types, self._tag_encoding)
+        return Writer(self._output, self._span_types, self._tag_encoding)
 
 
 def _encoding(name: str) -> str:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 from allennlp.common.checks import ConfigurationError
@@ -13,14 +13,19 @@ from overrides import overrides
 
 from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
+from ldnet_allennlp.data.conll.tag_spelling import respell
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import KINDS, LAYOUT, read_items
+from ldnet_runtime.formats.detection import is_words_with_tags
 from ldnet_runtime.formats.files import expand
 from ldnet_runtime.formats.reading import detect_file, read_json_line
 from ldnet_runtime.formats.words import Words, words_of
+from ldnet_runtime.tag_schemes import split_tag
 
 _JSON = re.compile(r"\s*(\{\s*[\"}]|\[\s*($|[\[{\"]))")
-_ROW = re.compile(r"-DOCSTART-.*|\S.*[ \t](O|[BILUESMW]-\S+)\s*")
+# A few columns, of which the last one is a tag in lower case.
+_LOWER_ROW = re.compile(r"(\S+[ \t]+){1,3}[bi]-[a-z]+\s*")
+_ROW = re.compile(r"-DOCSTART-.*|\S.*[ \t](O|[BILUESMW]-\S+)\s*|\S+(\t\S*){2,}")
 
 
 class PredictionInstance(Instance):
@@ -48,11 +53,13 @@ class PredictionReader(DatasetReader):
     kind : `str`, optional (default = `"auto"`)
         The format of files, see `ldnet_runtime.formats.read_items`. "auto" detects it for each file. `reader` reads
         files with columns; a "conll_columns" reader does not require tags here.
+    span_types : `Iterable[str]`, optional (default = `()`)
+        The types of the model. Lines whose tags are spelled `B_PER` or `b-per` count as rows if the type is among them.
 
     Raises `ConfigurationError` for any other format, and for "conll" if the reader is not "conll_columns".
     """
 
-    def __init__(self, reader: DatasetReader, kind: str = "auto") -> None:
+    def __init__(self, reader: DatasetReader, kind: str = "auto", span_types: Iterable[str] = ()) -> None:
         super().__init__()
         if kind not in KINDS:
             raise ConfigurationError(f"The input is {kind!r}; expected one of {', '.join(KINDS)}.")
@@ -63,6 +70,7 @@ class PredictionReader(DatasetReader):
             )
         self.kind = kind
         self.reader = reader
+        self._span_types = {span_type.upper() for span_type in span_types if span_type}
         # AllenNLP's attackers read the indexers from this attribute.
         self._token_indexers = getattr(reader, "_token_indexers", {})
 
@@ -83,12 +91,20 @@ class PredictionReader(DatasetReader):
             )
         if self.kind == "jsonl" or (self.kind == "auto" and _JSON.match(line)):
             return self._parse_json(line)
-        if self.kind == "auto" and _ROW.fullmatch(line):
+        if self.kind == "auto" and self._is_row(line):
             raise ConfigurationError(
                 f"Found {excerpt(line)}, which is a row of CoNLL columns: add the option --use-dataset-reader. "
                 f'If it is plain text, set "input": "text".'
             )
         return {"sentence": line}
+
+    def _is_row(self, line: str) -> bool:
+        """Return whether a line is a row of columns or `word###TAG`; tags in other spellings need a known type."""
+        if _ROW.fullmatch(line) or _LOWER_ROW.fullmatch(line) or is_words_with_tags(line):
+            return True
+        *words, tag = line.split() or [""]
+        parts = split_tag(respell(tag) or "")
+        return bool(words) and parts is not None and parts[1].upper() in self._span_types
 
     def _parse_json(self, line: str) -> dict[str, Any]:
         try:

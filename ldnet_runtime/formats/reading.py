@@ -15,17 +15,19 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from ldnet_runtime.errors import InputError
-from ldnet_runtime.formats.words import words_of
-from ldnet_runtime.text import looks_tokenized
+from ldnet_runtime.formats.detection import (
+    ASCII_BLANKS,
+    columns_of,
+    detect,
+    is_array_of_words,
+    is_words_with_tags,
+)
 
 KINDS = ("auto", "text", "document", "jsonl", "conll")
 # The number of bytes for detecting a file's format.
 _HEAD = 1 << 16
 _MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
-_MAX_ROWS = 200  # are looked at
 _BYTE_ORDER_MARK = "\ufeff"
-_TAG = re.compile(r"(O|[BILUESMW]-\S+)")
-_ASCII_BLANKS = " \t\v\f"
 _NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nodes
 
 
@@ -49,7 +51,7 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
     kind : `str`, optional (default = `"auto"`)
         "text": one text per line, empty for a blank line. "document": one text per file. "jsonl": JSON lines, or one
         JSON array, of inputs of `words_of`. "conll": one word per line, in the first column (CoNLL-U: the second), with
-        blank lines between sentences. "auto": see `detect`.
+        blank lines between sentences, or one sentence of `word###TAG` per line. "auto": see `detect`.
 
     Raises `InputError` with file and line for invalid input.
     """
@@ -67,44 +69,6 @@ def detect_file(file: BinaryIO) -> str:
     head = _Lines(decompressed(file), "the file").head()
     file.seek(0)
     return detect(head)
-
-
-def detect(head: str) -> str:
-    """
-    The format of a file that begins with these characters: JSON, CoNLL columns (see `looks_like_columns`), text with
-    one sentence per line (if all of it looks tokenized), or a document.
-    """
-    lines = head.split("\n")
-    first = next((line for line in lines if line.strip()), "")
-    if _looks_like_json(first, head):
-        return "jsonl"
-    if looks_like_columns(lines):
-        return "conll"
-    return "text" if looks_tokenized("\n".join(lines[:_MAX_ROWS])) else "document"
-
-
-def looks_like_columns(lines: list[str]) -> bool:
-    """
-    Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
-    tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
-    rows are ignored.
-    """
-    if any(line.startswith("-DOCSTART-") for line in lines):
-        return True
-    lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
-    lines = [line.rstrip(" \r") for line in lines if not line.startswith("# ")][:_MAX_ROWS]
-    filled = [line for line in lines if line.strip(_ASCII_BLANKS)]
-    with_tabs = bool(filled) and all("\t" in line for line in filled)
-    rows = [_columns(line, "\t" if with_tabs else " ") for line in filled]
-    if with_tabs and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
-        return True
-    if len({len(row) for row in rows}) != 1:
-        return False  # also without any
-    tags = [row[-1] for row in rows]
-    if len(rows[0]) > 1 and all(map(_TAG.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
-        return True
-    has_groups = len(filled) < len(lines)
-    return len(rows) > 3 and (has_groups or (with_tabs and len(rows[0]) > 1))
 
 
 def read_json_line(line: str) -> Any:
@@ -216,7 +180,7 @@ def _document(lines: _Lines) -> Iterator[Item]:
 
 
 def _json_items(lines: _Lines) -> Iterator[Item]:
-    if lines.head().lstrip()[:1] == "[" and not _is_line_of_words(lines.head()):
+    if lines.head().lstrip()[:1] == "[" and not is_array_of_words(lines.head()):
         yield from _array(lines)
         return
     for line in lines:
@@ -241,13 +205,16 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
     rows: list[list[str]] = []
     first, separator = 1, " "
     for line in lines:
-        if not line.strip(_ASCII_BLANKS):
+        if not line.strip(ASCII_BLANKS):
             if rows:
                 yield _sentence(rows, separator, first)
             rows = []
             continue
+        if is_words_with_tags(line) and not rows:
+            yield _tagged_sentence(line, lines.number)
+            continue
         separator = "\t" if "\t" in line else " "
-        columns = _columns(line, separator)
+        columns = columns_of(line, separator)
         is_conllu = len(columns) == 10 and separator == "\t"
         if columns[0] == "-DOCSTART-" or (line.startswith("# ") and not rows):
             continue
@@ -264,11 +231,10 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
         yield _sentence(rows, separator, first)
 
 
-def _columns(line: str, separator: str) -> list[str]:
-    """The columns of a row: between TABs, or between any blanks."""
-    return (
-        line.rstrip(" ").split("\t") if separator == "\t" else re.split("[ \v\f]+", line.strip(_ASCII_BLANKS))
-    )
+def _tagged_sentence(line: str, number: int) -> Item:
+    """A sentence of `word###TAG`."""
+    rows = [piece.rsplit("###", 1) for piece in line.split()]
+    return Item({"tokens": [word for word, _ in rows], "columns": rows, "separator": " "}, number)
 
 
 def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
@@ -277,22 +243,3 @@ def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
     counts = any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
     word = 1 if counts and len(rows[0]) > 2 - (len(rows) > 1) else 0
     return Item({"tokens": [row[word] for row in rows], "columns": rows, "separator": separator}, line)
-
-
-def _looks_like_json(line: str, head: str) -> bool:
-    start = line.lstrip()[:1]
-    if start == "{":
-        return re.match(r'\s*\{\s*("|\}|$)', line) is not None
-    if start == "[":
-        return re.match(r'\s*\[\s*([\[{"\]]|$)', head) is not None
-    return False
-
-
-def _is_line_of_words(head: str) -> bool:
-    """Return whether the first line is a complete array of words."""
-    try:
-        value = json.loads(head.lstrip().splitlines()[0])
-        words_of(value, mode="whitespace")
-    except (ValueError, RecursionError):
-        return False
-    return bool(value)

@@ -413,6 +413,9 @@ def test_bad_options(tagging, options, message):
 def test_lines_of_allennlp_predict(tagging):
     """Each line speaks for itself."""
     load = tagging.load_line
+    span_type = tagging._span_types[0]
+    other_spellings = [f"b-{span_type.lower()}", f"B_{span_type}", f"{span_type}-B", f"{span_type}:B"]
+    assert load("the new e-mail\n") == {"sentence": "the new e-mail"}
     assert load("\ufeffa b\n") == {"sentence": "a b"} and load("{python} x\n") == {"sentence": "{python} x"}
     assert load('{"text": "a"}\n') == {"text": "a"} and load('["a", "b"]\n') == {"tokens": ["a", "b"]}
     for line, message in (
@@ -423,6 +426,10 @@ def test_lines_of_allennlp_predict(tagging):
         ("-DOCSTART- -X- O\n", "a row of CoNLL columns: add the option --use-dataset-reader"),
         ("Ada NNP B-PER\n", "a row of CoNLL columns"),
         ("lived\tO\n", "a row of CoNLL columns"),
+        ("1\tAda\tAda\tPROPN\t_\n", "a row of CoNLL columns"),
+        ("Ada b-unknown\n", "a row of CoNLL columns"),
+        ("fish###N swim###V\n", "a row of CoNLL columns"),
+        *[(f"Ada {tag}\n", "a row of CoNLL columns") for tag in other_spellings],
     ):
         with pytest.raises(ConfigurationError, match=message):
             load(line)

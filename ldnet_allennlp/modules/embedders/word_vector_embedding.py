@@ -16,6 +16,7 @@ from ldnet_allennlp.data.word_vectors import read_word_vectors
 
 logger = logging.getLogger(__name__)
 
+_CASED = 'for cased vectors set "lowercase": false in the settings (token_indexers.tokens.lowercase_tokens)'
 _NUM_MISSING = 20  # of the most frequent words without a vector, in the log
 _MOST_LOWER = 0.05  # the share of capitalized vectors from which lower-cased words miss something
 
@@ -107,7 +108,8 @@ def _read(
             ids[word] = vocab.add_token_to_namespace(word, namespace)
             numbers.frombytes(vector.tobytes())
     if not ids:
-        raise ConfigurationError(f"{path}: found no usable word vectors.")
+        hint = f" All have capital letters, but words are lower-cased: {_CASED}." if num_capitalized else ""
+        raise ConfigurationError(f"{path}: found no usable word vectors.{hint}")
     _report(path, ids, counts, num_capitalized if is_lower else 0)
     return list(ids.values()), numpy.frombuffer(numbers, dtype=numpy.float32).reshape(len(ids), dimension[0])
 
@@ -116,10 +118,10 @@ def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_ca
     """Log how many of the counted words have a vector, and a setting that would match more."""
     if num_capitalized > _MOST_LOWER * (len(words) + num_capitalized):
         logger.warning(
-            "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased. For cased "
-            'vectors set "lowercase": false in the settings (token_indexers.tokens.lowercase_tokens).',
+            "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased: %s.",
             path,
             num_capitalized,
+            _CASED,
         )
     missing = Counter({word: number for word, number in counts.items() if word not in words})
     num_tokens = sum(counts.values())

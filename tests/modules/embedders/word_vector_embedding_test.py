@@ -162,6 +162,9 @@ class TestEmbedding:
         caplog.clear()
         embedding(tmp_path / "vectors", vocabulary("the Paris Rome", lower=False))
         assert caplog.text == ""
+        (tmp_path / "capitals").write_bytes(glove(["Paris", "Rome"]))
+        with pytest.raises(ConfigurationError, match=r'All have capital letters.*set "lowercase": false'):
+            embedding(tmp_path / "capitals", vocabulary("the Paris Rome"))
 
     @pytest.mark.parametrize("lower", [True, False])
     def test_a_recovered_run_has_the_same_vocabulary(self, tmp_path, lower):

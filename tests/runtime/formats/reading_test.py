@@ -41,12 +41,26 @@ def words(content, kind="auto"):
         ("0\tHer\tO\n1\tdog\tO\n", "conll"),
         ("Ada\tPROPN\nlived\tVERB\nin\tADP\nLondon\tPROPN\n.\tPUNCT\n", "conll"),
         ("the\nlist\nof\na\n\nclass\n", "conll"),
+        ("Ada b-per\nsaw o\n", "conll"),
+        ("Ada B_PER\nsaw O\n", "conll"),
+        ("Ada PER:B\nsaw O\n", "conll"),
+        ("Ada B\u2013PER\nsaw O\n", "conll"),
+        ("<HEADLINE>\t\t\nStorm\tNN\tO\n\nParis\tNNP\tB-LOC\n", "conll"),
+        ("fish###N swim###V .###.\nbirds###N\n", "conll"),
+        ("an e-mail\n", "text"),
+        ("see ### here\n", "text"),
         ("Vitamin O\n", "text"),
         ("a b\nc d\n", "text"),
     ],
 )
 def test_detection(content, kind):
     assert detect(content) == kind
+
+
+def test_words_with_tags():
+    content = "fish###N swim###V a###b###N\n\n.###.\n"
+    assert words(content) == [[["fish", "swim", "a###b"]], [["."]]]
+    assert read(content)[0]["columns"] == [["fish", "N"], ["swim", "V"], ["a###b", "N"]]
 
 
 def test_each_file_by_itself():

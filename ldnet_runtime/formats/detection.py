@@ -1,0 +1,89 @@
+"""Detect the format of a file: JSON, CoNLL columns, text with one sentence per line, or a document."""
+
+import json
+import re
+
+from ldnet_runtime.formats.words import words_of
+from ldnet_runtime.text import looks_tokenized
+
+ASCII_BLANKS = " \t\v\f"
+_MAX_ROWS = 200  # rows inspected
+_TAG = re.compile(r"O|[BILUESMW]-\S+")
+# Also B_PER, b-per and PER-B, with any dash.
+_SEPARATOR = r"[-_:./|@+=#~\u2010-\u2015\u2212]"
+_ANY_TAG = re.compile(rf"[Oo]|[BILUESMWbiluesmw]{_SEPARATOR}\S+|\S+{_SEPARATOR}[BILUESMWbiluesmw]")
+_WORD_WITH_TAG = re.compile(r"\S+###\S+")
+_EMPTY_COLUMNS = re.compile(r"<\w[\w-]*>[ ]*\t\s*")  # a mark such as <HEADLINE> instead of a word
+
+
+def detect(head: str) -> str:
+    """
+    The format of a file that begins with these characters: JSON, CoNLL columns (see `looks_like_columns`), text with
+    one sentence per line (if all of it looks tokenized), or a document.
+    """
+    lines = head.split("\n")
+    first = next((line for line in lines if line.strip()), "")
+    if _looks_like_json(first, head):
+        return "jsonl"
+    if looks_like_columns(lines):
+        return "conll"
+    return "text" if looks_tokenized("\n".join(lines[:_MAX_ROWS])) else "document"
+
+
+def looks_like_columns(lines: list[str]) -> bool:
+    """
+    Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
+    tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
+    rows are ignored. Lines of `word###TAG` count as columns, too.
+    """
+    if any(line.startswith("-DOCSTART-") for line in lines):
+        return True
+    lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
+    lines = [line.rstrip(" \r") for line in lines if not line.startswith("# ")][:_MAX_ROWS]
+    filled = [line for line in lines if line.strip(ASCII_BLANKS) and not _EMPTY_COLUMNS.fullmatch(line)]
+    if filled and all(map(is_words_with_tags, filled)):
+        return True
+    with_tabs = bool(filled) and all("\t" in line for line in filled)
+    rows = [columns_of(line, "\t" if with_tabs else " ") for line in filled]
+    if with_tabs and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
+        return True
+    if len({len(row) for row in rows}) != 1:
+        return False  # also without any
+    tags = [row[-1] for row in rows]
+    pattern = _ANY_TAG if len(rows) > 1 else _TAG
+    if len(rows[0]) > 1 and all(map(pattern.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
+        return True
+    has_groups = len(filled) < len(lines)
+    return len(rows) > 3 and (has_groups or (with_tabs and len(rows[0]) > 1))
+
+
+def columns_of(line: str, separator: str) -> list[str]:
+    """The columns of a row: between TABs, or between any blanks."""
+    return (
+        line.rstrip(" ").split("\t") if separator == "\t" else re.split("[ \v\f]+", line.strip(ASCII_BLANKS))
+    )
+
+
+def is_words_with_tags(line: str) -> bool:
+    """Return whether a line is a sentence of `word###TAG`, as AllenNLP's "sequence_tagging" reader takes it."""
+    pieces = line.split()
+    return bool(pieces) and all(map(_WORD_WITH_TAG.fullmatch, pieces))
+
+
+def _looks_like_json(line: str, head: str) -> bool:
+    start = line.lstrip()[:1]
+    if start == "{":
+        return re.match(r'\s*\{\s*("|\}|$)', line) is not None
+    if start == "[":
+        return re.match(r'\s*\[\s*([\[{"\]]|$)', head) is not None
+    return False
+
+
+def is_array_of_words(head: str) -> bool:
+    """Return whether the first line is a complete array of words."""
+    try:
+        value = json.loads(head.lstrip().splitlines()[0])
+        words_of(value, mode="whitespace")
+    except (ValueError, RecursionError):
+        return False
+    return bool(value)
