@@ -116,9 +116,8 @@ class LdnetTaggerPredictor(Predictor):
         super().__init__(model, PredictionReader(dataset_reader, input, self._span_types), frozen)
         if output not in OUTPUTS:
             raise ConfigurationError(f"The output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
-        if (output not in ("json", "conll") or tag_encoding is not None) and getattr(
-            model, "label_encoding", None
-        ) is None:
+        encoding = getattr(model, "label_encoding", None)
+        if (output not in ("json", "conll") or tag_encoding is not None) and encoding is None:
             what = f"The output '{output}' with the tag_encoding {tag_encoding!r}"
             raise ConfigurationError(f"{what} needs spans, but the model has no label_encoding.")
         if tokens_per_batch < 1 or (workers is not None and workers < 1) or n_best < 0:
@@ -132,8 +131,7 @@ class LdnetTaggerPredictor(Predictor):
         self._output = output
         self._tag_encoding = None if tag_encoding is None else _encoding(tag_encoding)
         self._options = Options(n_best, marginals, confidences)
-        self._tokens_per_batch = tokens_per_batch
-        self._workers = workers
+        self._tokens_per_batch, self._workers = tokens_per_batch, workers
         self._engine = ChosenEngine(engine, model, dataset_reader, check_autocast(autocast, model))
         self._engine.current()  # so errors come early, and the first prediction need not wait
         self._lines = self._writer()
