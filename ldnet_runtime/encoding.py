@@ -28,7 +28,7 @@ _SPACE, _MARKER, _FIRST_CHARACTER = 0, 1, 2
 
 class SentenceEncoder:
     """
-    Makes the inputs of a tagger's graph.
+    Encodes sentences as the inputs of a tagger's graph.
 
     # Parameters
 

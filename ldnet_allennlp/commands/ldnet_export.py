@@ -228,7 +228,7 @@ def _scores(gold: list[list[str]], checked: Comparison, encoding: str | None) ->
 
 
 def _score(gold: list[list[str]], predicted: list[list[str]], encoding: str | None) -> float:
-    """In percent."""
+    """F1 of spans, or accuracy of labels without spans, in percent."""
     if encoding is None:
         pairs = [pair for tags in zip(gold, predicted, strict=True) for pair in zip(*tags, strict=True)]
         return 100.0 * sum(one == other for one, other in pairs) / max(1, len(pairs))

@@ -85,7 +85,7 @@ class LdnetReport(Subcommand):
             "--plot",
             metavar="FILE",
             help="also write a picture, .png or .svg: cost by component, which layers read which, and gates over "
-            "training where a gates.jsonl lies beside an archive. Needs matplotlib",
+            "training where a gates.jsonl is next to an archive. Needs matplotlib",
         )
         subparser.add_argument(
             "--errors",

@@ -47,7 +47,7 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, graph: Graph, lengths: str) -> "Steps":
-        """From int64 lengths, shape (B,)."""
+        """Build the steps from int64 lengths, shape (B,)."""
         batch = graph.node("Shape", lengths)
         one = graph.integers(1)
         lengths = graph.node("Cast", lengths, to=TensorProto.INT32)

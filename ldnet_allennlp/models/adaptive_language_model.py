@@ -173,7 +173,9 @@ class AdaptiveLanguageModel(LanguageModelLosses):
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> Model:
-        """As in AllenNLP, but an archive trained in bfloat16 also loads on machines without bfloat16."""
+        """
+        Load an archive as in AllenNLP, even if it was trained in bfloat16 and the machine does not support bfloat16.
+        """
         if config["model"].get("autocast") == "bfloat16":
             config["model"]["autocast"] = "auto"
         return super()._load(config, *args, **kwargs)

@@ -68,7 +68,7 @@ class LanguageModelLosses(LanguageModel):
     def _load_from_state_dict(
         self, state_dict: Dict[str, Any], prefix: str, local_metadata: Dict[str, Any], *args: Any
     ) -> None:
-        """Also loads the `stream_state` that `ResumableCheckpointer` adds to the metadata of the weights."""
+        """Load the weights and the `stream_state` that `ResumableCheckpointer` adds to their metadata."""
         if "stream_state" in local_metadata:
             self.load_stream_state(local_metadata["stream_state"])
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)

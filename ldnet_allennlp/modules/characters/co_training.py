@@ -192,7 +192,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
 
 
 def _count_words(vocab: Vocabulary, namespace: str) -> int:
-    """With the unknown one, and the end in the place of the padding."""
+    """The number of words, including the unknown word and the end of the sentence instead of the padding."""
     size = vocab.get_vocab_size(namespace)
     if size < 3 or not vocab.is_padded(namespace):
         raise ConfigurationError(
@@ -204,7 +204,7 @@ def _count_words(vocab: Vocabulary, namespace: str) -> int:
 
 
 def _check_order(vocab: Vocabulary, namespace: str, has_cutoffs: bool) -> None:
-    """Whether the words are those of the training data, by frequency, if the vocabulary still has their counts."""
+    """Check that the words are those of the training data, sorted by frequency, if the vocabulary has counts."""
     counts = (vocab._retained_counter or {}).get(namespace)
     if not counts:
         return

@@ -57,7 +57,7 @@ class _LabelWeighted(FastConditionalRandomField):
 
 
 class FastConditionalRandomFieldWeightEmission(_LabelWeighted, ConditionalRandomFieldWeightEmission):
-    """In the loss, the logits of each tag are multiplied by the tag's weight."""
+    """CRF whose loss multiplies the logits of each tag by the tag's weight."""
 
     @overrides
     def forward(
@@ -67,7 +67,7 @@ class FastConditionalRandomFieldWeightEmission(_LabelWeighted, ConditionalRandom
 
 
 class FastConditionalRandomFieldWeightTrans(_LabelWeighted, ConditionalRandomFieldWeightTrans):
-    """In the loss, the logits of each tag and the transitions from it are multiplied by the tag's weight."""
+    """CRF whose loss multiplies the logits of each tag and the transitions from it by the tag's weight."""
 
     @overrides
     def forward(
@@ -81,7 +81,7 @@ class FastConditionalRandomFieldWeightTrans(_LabelWeighted, ConditionalRandomFie
 
 class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFieldWeightLannoy):
     """
-    In the loss, the increments of the score and of log Z at a step are multiplied by the weight of the step's tag (De
+    CRF whose loss multiplies the increments of the score and of log Z at a step by the weight of the step's tag (De
     Lannoy et al. 2012, "Weighted conditional random fields for supervised interpatient heartbeat classification").
     """
 

@@ -42,7 +42,7 @@ class StackedLayers(torch.nn.Module):
         return self.encoder.get_output_dim()
 
     def kept_layers(self) -> List[List[int]]:
-        """All layers: as in `LayerSelection.kept_layers`."""
+        """The numbers of all layers, like `LayerSelection.kept_layers`."""
         return [list(range(count)) for count in self.encoder.layer_counts]
 
     def regularizer(self) -> torch.Tensor:

@@ -143,5 +143,5 @@ class TaggingScores:
 def _with_ends(
     spans: Callable[[list[str]], list[Span]], tags: list[str], ignored: list[str] | None = None
 ) -> list[tuple[str, tuple[int, int]]]:
-    """As AllenNLP's span metric takes them."""
+    """The spans in the format of AllenNLP's span metric."""
     return [(label, (start, end)) for label, start, end in spans(tags) if label not in (ignored or ())]
