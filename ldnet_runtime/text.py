@@ -6,6 +6,7 @@ spaCy is imported for the first raw text; tokenized text does not need it.
 """
 
 import functools
+import logging
 import os
 import re
 import threading
@@ -14,6 +15,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from ldnet_runtime.errors import InputError
+from ldnet_runtime.graphemes import JOINING, join_graphemes
+
+logger = logging.getLogger(__name__)
 
 MODES = ("auto", "rule_based", "whitespace")
 
@@ -38,8 +42,11 @@ _TITLES = frozenset(_TITLE_LIST.split())
 _NUMBERED_LIST = "no nos nr art fig figs p pp vol vols ch sec par eq tab ca approx op sect"
 _BEFORE_NUMBERS = frozenset(_NUMBERED_LIST.split())
 
-# White space to a tokenizer, though Unicode counts them as format characters: zero-width space, directional marks, BOM.
-_BLANKS = dict.fromkeys([0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A), 0xFEFF], " ")
+# White space to a tokenizer, though Unicode counts them as format characters: zero-width space, directional marks, word
+# joiner, BOM.
+_BLANKS = dict.fromkeys(
+    [0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), 0x2060, *range(0x2066, 0x206A), 0xFEFF], " "
+)
 _SHADOW = {0x0D: "\n", 0x85: "\n", 0x2028: "\n", 0x0B: "\n", **_BLANKS}
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -50,11 +57,6 @@ _PARAGRAPH = re.compile(
 _LINE = re.compile(r"[^\r\n]+")
 _ASCII_WORD = re.compile(r"[^ \t\n\r\f\v]+")
 
-# Characters that belong to the one before: joiners, variation selectors, skin tones, flags, tags, combining marks.
-_JOINING = re.compile(
-    "[\u0300-\u036f\u200c\u200d\u20d0-\u20ff\ufe00-\ufe0f\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
-)
-
 _FREE_MARKS = frozenset([".", ",", ";", "(", ")", '"', "''", "``", "-LRB-", "-RRB-"])
 _GLUED = re.compile(
     r".*\w[\"'\u201d\u2019\u00bb)\]}]*[,;:!?\u2026\u3002\uff0c\uff01\uff1f]+[\"'\u201d\u2019\u00bb)\]}]*"  # deal,"
@@ -63,6 +65,9 @@ _GLUED = re.compile(
 )
 _LAST = re.compile(r"[^\W_][\w'\u2019-]*\.")  # a word and a full stop, no other one
 _CLITIC = re.compile(r"\w+(?:n['\u2019]t|['\u2019](?:s|re|ve|ll|m|d))", re.IGNORECASE)
+
+
+_reported: set[str] = set()  # the modes that "auto" has become in this process
 
 
 class TextError(InputError):
@@ -89,11 +94,16 @@ def split_text(text: str, language: str = "en", mode: str = "auto") -> list[Sent
         The code of a spaCy language; "xx" for language-independent rules.
     mode : `str`, optional (default = `"auto"`)
         "rule_based"; "whitespace": each line is a sentence, ASCII white space separates its words; or "auto":
-        "whitespace" if the text looks tokenized, else "rule_based".
+        "whitespace" if the text looks tokenized, else "rule_based". The log reports the first text of each kind.
 
     Raises `TextError` for an unknown mode or language, and if spaCy is missing.
     """
-    if resolve_mode(text, mode) == "whitespace":
+    resolved = resolve_mode(text, mode)
+    if mode == "auto" and resolved not in _reported:
+        _reported.add(resolved)
+        outcome = "is split by rules" if resolved == "rule_based" else "is taken as tokenized"
+        logger.info('Tokenizer mode "auto": text such as %r %s ("mode": "%s").', text[:60], outcome, resolved)
+    if resolved == "whitespace":
         lines = (_spans(_ASCII_WORD, text, line.start(), line.end()) for line in _LINE.finditer(text))
         return [_sentence(text, line) for line in lines if line]
     shadow = _SURROGATE.sub("\ufffd", text.replace("\r\n", " \n").translate(_SHADOW))
@@ -181,7 +191,7 @@ class _Rules:
             if len(self._nlp.vocab.strings) > _MOST_WORDS:
                 self._nlp = _blank(self._language)
         words = [(first, last) for first, last in words if not text[first:last].isspace()]
-        return _join_graphemes(text, words) if _JOINING.search(paragraph) else words
+        return join_graphemes(text, words) if JOINING.search(paragraph) else words
 
     def _begins_sentence(self, text: str, words: list[tuple[int, int]], position: int) -> bool:
         """Return whether a sentence ends before the word at `position`."""
@@ -208,7 +218,7 @@ class _Rules:
         if text[start:end] != "." or last == 0 or words[last - 1][1] != start:
             return True
         before = text[slice(*words[last - 1])].lower()
-        return before not in _TITLES and not (before in _BEFORE_NUMBERS and name[:1].isdigit())
+        return before not in _TITLES and not (before in _BEFORE_NUMBERS and _is_amount(name))
 
 
 @functools.lru_cache(maxsize=8)
@@ -259,36 +269,13 @@ def _is_all(text: str, word: tuple[int, int], characters: str) -> bool:
     return all(character in characters for character in text[word[0] : word[1]])
 
 
+def _is_amount(name: str) -> bool:
+    return name[:1].isdigit() or unicodedata.category(name[:1] or " ") == "Sc"
+
+
 def _next_word(text: str, words: list[tuple[int, int]], position: int) -> str:
     """The word at `position`, or after opening quotes and brackets at it."""
     end = min(position + _MOST_MARKS, len(words) - 1)
     while position < end and _is_all(text, words[position], _OPENERS):
         position += 1
     return text[slice(*words[position])].lstrip(_OPENERS)
-
-
-def _join_graphemes(text: str, words: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Join words that spaCy splits within one visible character, such as a family emoji or a flag."""
-    joined: list[tuple[int, int]] = []
-    for start, end in words:
-        if joined and joined[-1][1] == start and _is_inside_grapheme(text, joined[-1][0], start):
-            joined[-1] = joined[-1][0], end
-        else:
-            joined.append((start, end))
-    return joined
-
-
-def _is_inside_grapheme(text: str, word_start: int, position: int) -> bool:
-    before, after = text[position - 1], text[position]
-    if (
-        before in "\u200c\u200d"
-        or after in "\u200c\u200d"
-        or unicodedata.category(after) in ("Mn", "Me", "Mc")
-    ):
-        return True
-    if "\U0001f3fb" <= after <= "\U0001f3ff" or "\U000e0020" <= after <= "\U000e007f":
-        return True
-    if not "\U0001f1e6" <= after <= "\U0001f1ff":
-        return False
-    flags = re.search("[\U0001f1e6-\U0001f1ff]*$", text[word_start:position])
-    return flags is not None and len(flags[0]) % 2 == 1

@@ -1,7 +1,7 @@
 """
 Compatibility of AllenNLP 2.10.1 with current torch and transformers. Two of its constructors pass arguments that these
 releases no longer accept. Importing this module replaces both with constructors of the same signature that omit the
-arguments.
+arguments. It also makes a folder given to `allennlp predict` an error that names the option to add.
 
 - `reduce_on_plateau` passes `verbose`, which torch 2.7 removed.
 - The `pretrained_transformer` tokenizer passes `add_special_tokens` to `AutoTokenizer.from_pretrained`. It never had an
@@ -9,10 +9,13 @@ arguments.
 """
 
 import functools
-from typing import Any, List, Union
+import os
+from typing import Any, Iterator, List, Union
 
 import torch
+from allennlp.commands.predict import _PredictManager
 from allennlp.common import cached_transformers
+from allennlp.common.checks import ConfigurationError
 from allennlp.data.tokenizers.pretrained_transformer_tokenizer import PretrainedTransformerTokenizer
 from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
     ReduceOnPlateauLearningRateScheduler,
@@ -21,6 +24,7 @@ from allennlp.training.optimizers import Optimizer
 
 _construct_tokenizer = PretrainedTransformerTokenizer.__init__
 _get_tokenizer = cached_transformers.get_tokenizer
+_read_json = _PredictManager._get_json_data
 
 
 def construct_plateau(
@@ -64,5 +68,14 @@ def construct_tokenizer(self: PretrainedTransformerTokenizer, *args: Any, **kwar
     _construct_tokenizer(self, *args, **kwargs)
 
 
+@functools.wraps(_read_json)
+def read_json(self: _PredictManager) -> Iterator[Any]:
+    """The inputs of `allennlp predict` without a dataset reader."""
+    if os.path.isdir(self._input_file):
+        raise ConfigurationError(f"{self._input_file} is a folder: add the option --use-dataset-reader.")
+    yield from _read_json(self)
+
+
 ReduceOnPlateauLearningRateScheduler.__init__ = construct_plateau  # type: ignore[method-assign]
 PretrainedTransformerTokenizer.__init__ = construct_tokenizer  # type: ignore[method-assign]
+_PredictManager._get_json_data = read_json  # type: ignore[method-assign]

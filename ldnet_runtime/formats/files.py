@@ -27,7 +27,7 @@ def expand(names: Iterable[str]) -> list[str]:
         else:
             matches = sorted(path for path in glob.glob(name, recursive=True) if os.path.isfile(path))
         if not matches:
-            raise InputError(f"{name}: no such file.")
+            raise InputError(f"{name}: no {'file in this folder' if os.path.isdir(name) else 'such file'}.")
         paths += matches
     return list(dict.fromkeys(paths))
 

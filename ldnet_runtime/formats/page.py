@@ -17,7 +17,8 @@ _STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #ececec; --paper: #161616; --soft: #a0a0a0; --tint: 42%; } }
 body { margin: 2rem auto; max-width: 46rem; padding: 0 1rem; color: var(--ink); background: var(--paper);
        font: 1rem/1.9 system-ui, sans-serif; }
-h1 { font-size: 1.2rem; } ul { padding: 0; display: flex; flex-wrap: wrap; gap: .5rem; list-style: none; }
+h1 { font-size: 1.2rem; } h2 { font-size: 1rem; margin: 2rem 0 -.4rem; overflow-wrap: anywhere; }
+ul { padding: 0; display: flex; flex-wrap: wrap; gap: .5rem; list-style: none; }
 p { white-space: pre-wrap; overflow-wrap: anywhere; padding-top: .8rem; border-top: 1px solid var(--soft); }
 mark { color: inherit; padding: .1em .3em; border-radius: .3em; border-bottom: 3px solid var(--hue);
        background: color-mix(in srgb, var(--hue) var(--tint), transparent); box-decoration-break: clone; }
@@ -43,6 +44,11 @@ def page_start(title: str, span_types: Sequence[str]) -> str:
         f"<title>{_escape(title)}</title>\n<style>{_STYLE}{style}\n</style>\n</head>\n<body>\n"
         f'<h1>{_escape(title)}</h1>\n<ul aria-label="Types">{entries}</ul>\n'
     )
+
+
+def page_heading(name: str) -> str:
+    """The name of a file, above its texts."""
+    return f"<h2>{_escape(name)}</h2>\n"
 
 
 def page_text(text: str, spans: Sequence[Mapping[str, Any]], span_types: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ldnet_runtime.formats.page import page_end, page_start, page_text
+from ldnet_runtime.formats.page import page_end, page_heading, page_start, page_text
 from ldnet_runtime.tag_schemes import canonical_encoding, tags_from_spans
 
 OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
@@ -56,6 +56,7 @@ class Writer:
         self._span_types = sorted(span_types)
         self._tag_encoding = None if tag_encoding is None else canonical_encoding(tag_encoding)
         self._title = title
+        self._file: str | None = None  # the last one on the page
         self._num_spans = 0
         self._offset = 0
 
@@ -80,7 +81,7 @@ class Writer:
             return "".join(self._columns(output, start, end) for start, end in _sentences(output))
         text = text_of(output)
         if self.output == "html":
-            return page_text(text, output["spans"], self._span_types)
+            return self._heading(output.get("file")) + page_text(text, output["spans"], self._span_types)
         if self.output == "standoff":
             return self._standoff(text, output["spans"])
         places = [(span["start_char"], span["end_char"], span["type"]) for span in output["spans"]]
@@ -89,6 +90,12 @@ class Writer:
         return _json_line(
             {"data": {"text": text}, "predictions": [{"result": list(map(_label_studio, places))}]}
         )
+
+    def _heading(self, file: str | None) -> str:
+        if file is None or file == self._file:
+            return ""
+        self._file = file
+        return page_heading(file)
 
     def _columns(self, output: Mapping[str, Any], start: int, end: int) -> str:
         tags = output["tags"][start:end]

@@ -134,6 +134,14 @@ def test_columns_need_the_dataset_reader(allennlp):
         allennlp("predict", DEV)
 
 
+def test_a_folder_needs_the_dataset_reader(allennlp, tmp_path):
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.txt", TEXTS)
+    with pytest.raises(ConfigurationError, match="in is a folder: add the option --use-dataset-reader"):
+        allennlp("predict", tmp_path / "in")
+    assert len(allennlp("predict", tmp_path / "in", "--use-dataset-reader", input="text")) == len(TEXTS)
+
+
 @needs_data
 def test_wnut17(allennlp):
     """A corpus of other types, with labels or without: they are in the output, and stop nothing."""

@@ -70,5 +70,5 @@ def test_errors_name_the_place(tmp_path, content, kind, message):
 
 
 def test_a_folder_without_files(tmp_path):
-    with pytest.raises(ConfigurationError, match="no such file"):
+    with pytest.raises(ConfigurationError, match="no file in this folder"):
         sentences(tmp_path)

@@ -164,7 +164,18 @@ class TestOffsets:
         assert num_words in (None, sum(len(sentence.words) for sentence in found))
 
     def test_blanks_of_all_kinds_separate_words(self):
-        for blank in (" ", "\t", "\u00a0", "\u200b", "\ufeff", "\u2009", "\u3000", "\u200e", " \t "):
+        for blank in (
+            " ",
+            "\t",
+            "\u00a0",
+            "\u200b",
+            "\ufeff",
+            "\u2009",
+            "\u2060",
+            "\u3000",
+            "\u200e",
+            " \t ",
+        ):
             assert sentences(f"{blank}Ada{blank}left{blank}") == ["Ada left"]
         assert split_text("Ada\u00a0left\u200b here", mode="whitespace")[0].words == [
             "Ada\u00a0left\u200b",
@@ -187,6 +198,7 @@ class TestSentences:
             ("He left the U.S. He said so.", ["He left the U.S.", "He said so ."]),
             ("The U.S. Senate met. It voted 3.5 to 2.", 2),
             ("See No. 5 and pp. 3. Then go.", 2),
+            ("It cost approx. $3.5 million.", 1),
             ("Wait... what? No! Really?! Yes", 4),
             ("He paused\u2026 and left\u2026 Then", 2),
             (
@@ -237,6 +249,17 @@ class TestModes:
 
     def test_lines_of_tokenized_text_are_sentences(self):
         assert [s.words for s in split_text("a b .\n\n \nc .\r\n")] == [["a", "b", "."], ["c", "."]]
+
+    def test_the_log_names_the_mode_of_the_first_text_of_each_kind(self, monkeypatch, caplog):
+        monkeypatch.setattr(text_module, "_reported", set())
+        with caplog.at_level("INFO"):
+            for text in ("Ada left.", "Bob left.", "Ada left .", "Bob left ."):
+                split_text(text)
+            split_text("Ada left.", mode="rule_based")
+        assert [record.message for record in caplog.records] == [
+            'Tokenizer mode "auto": text such as \'Ada left.\' is split by rules ("mode": "rule_based").',
+            'Tokenizer mode "auto": text such as \'Ada left .\' is taken as tokenized ("mode": "whitespace").',
+        ]
 
     def test_unknown_names(self):
         with pytest.raises(TextError, match="mode 'word', expected one of auto, rule_based, whitespace"):

@@ -8,15 +8,15 @@ from ldnet_allennlp.commands.report.errors import ErrorReport, Mistake, Span
 MAX_MISTAKES = 100
 _CONTEXT = 12  # words on each side of a mistake
 _STYLE = """
-:root { color-scheme: light dark; --text: #1b1b1b; --page: #fff; --line: #d8d8d8; --gold: #d7ecdd; --wrong: #f9dcd2;
+:root { color-scheme: light dark; --text: #1b1b1b; --page: #fff; --line: #d8d8d8; --gold: #cfe6f7; --wrong: #fbdcb8;
   --bar: #0072b2; --faint: #6b6b6b; }
-@media (prefers-color-scheme: dark) { :root { --text: #e6e6e6; --page: #16181b; --line: #3a3d42; --gold: #1f4a2c;
-  --wrong: #5c2a1a; --bar: #56b4e9; --faint: #9a9a9a; } }
+@media (prefers-color-scheme: dark) { :root { --text: #e6e6e6; --page: #16181b; --line: #3a3d42; --gold: #17435f;
+  --wrong: #6b3f0c; --bar: #56b4e9; --faint: #9a9a9a; } }
 body { color: var(--text); background: var(--page); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
   max-width: 64rem; padding: 0 1rem; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .75rem; text-align: right; }
-th:first-child, td:first-child, td.text { text-align: left; }
+th:first-child, td:first-child, .text { text-align: left; }
 td.same { font-weight: 600; }
 .bar { background: var(--line); display: inline-block; height: .75rem; position: relative; width: 12rem; }
 .bar i { background: var(--bar); display: block; height: 100%; }
@@ -52,8 +52,8 @@ def error_page(title: str, source: str, report: ErrorReport) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table row. Cells are HTML; a cell that begins with "<td" is used as is."""
-    lines = ["<table>", "<tr>" + "".join(f"<th>{escape(cell)}</th>" for cell in head) + "</tr>"]
+    """A table. Cells are HTML; a cell that begins with "<th" or "<td" is used as is."""
+    lines = ["<table>", "<tr>" + "".join(cell if cell.startswith("<th") else f"<th>{cell}</th>" for cell in head) + "</tr>"]
     for row in rows:
         cells = (cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row)
         lines.append("<tr>" + "".join(cells) + "</tr>")
@@ -93,7 +93,7 @@ def _confusion_table(report: ErrorReport) -> str:
         rows.append([escape(gold) or "spurious", *cells[:-1], cells[-1] if gold else ""])
     return (
         "<h2>Confusion of types</h2>\n<p>Rows: gold type; columns: predicted type of the span at the same place, or "
-        "of the one that overlaps.</p>\n" + _table(["", *names, "missed"], rows)
+        "of the one that overlaps.</p>\n" + _table(["", *map(escape, names), "missed"], rows)
     )
 
 
@@ -137,10 +137,11 @@ def _mistake_table(mistakes: Sequence[Mistake]) -> str:
     ]
     if not rows:
         return ""
-    shown = f"{len(rows)} of {len(mistakes):,}" if len(mistakes) > len(rows) else f"{len(rows)}"
+    shown = f"{len(rows)} of {len(mistakes):,} mistakes" if len(mistakes) > len(rows) else "All mistakes"
+    head = ["confidence", '<th class="text">kind</th>', '<th class="text">sentence</th>']
     return (
-        f'<h2>Most confident mistakes</h2>\n<p>{shown}. <mark class="wrong">Predicted</mark> and '
-        f'<mark class="gold">gold</mark> spans.</p>\n' + _table(["confidence", "kind", "sentence"], rows)
+        f'<h2>Most confident mistakes</h2>\n<p>{shown}, with <mark class="wrong">predicted</mark> and '
+        f'<mark class="gold">gold</mark> spans.</p>\n' + _table(head, rows)
     )
 
 

@@ -157,6 +157,13 @@ def test_a_page(tagger, output):
     assert "<h1>&lt;x&gt;</h1>" in page
 
 
+def test_a_page_of_several_files(tagger, output):
+    writer = Writer("html", tagger.span_types)
+    parts = [writer.write({**output, "file": name}) for name in ("a<.txt", "a<.txt", "b.txt")]
+    assert [re.findall("<h2>(.*)</h2>", part) for part in parts] == [["a&lt;.txt"], [], ["b.txt"]]
+    assert "<h2>" not in writer.write(output)
+
+
 @pytest.mark.parametrize("name", OUTPUTS)
 def test_every_output_of_nothing_and_of_strange_words(tagger, name):
     writer = Writer(name, tagger.span_types)
