@@ -14,7 +14,7 @@ _STYLE = """
   --wrong: #6b3f0c; --bar: #56b4e9; --faint: #9a9a9a; } }
 body { color: var(--text); background: var(--page); font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto;
   max-width: 64rem; padding: 0 1rem; }
-table { border-collapse: collapse; margin: 1rem 0; }
+table { border-collapse: collapse; display: block; margin: 1rem 0; overflow-x: auto; }
 th, td { border-bottom: 1px solid var(--line); padding: .25rem .75rem; text-align: right; }
 th:first-child, td:first-child, .text { text-align: left; }
 td.same { font-weight: 600; }
@@ -53,7 +53,10 @@ def error_page(title: str, source: str, report: ErrorReport) -> str:
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table. Cells are HTML; a cell that begins with "<th" or "<td" is used as is."""
-    lines = ["<table>", "<tr>" + "".join(cell if cell.startswith("<th") else f"<th>{cell}</th>" for cell in head) + "</tr>"]
+    lines = [
+        "<table>",
+        "<tr>" + "".join(cell if cell.startswith("<th") else f"<th>{cell}</th>" for cell in head) + "</tr>",
+    ]
     for row in rows:
         cells = (cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row)
         lines.append("<tr>" + "".join(cells) + "</tr>")

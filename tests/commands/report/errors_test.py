@@ -139,6 +139,7 @@ def test_the_page():
         assert text in parsed.text
     assert not {"script", "img", "link"} & set(parsed.tags) and "http://" not in page
     assert "prefers-color-scheme: dark" in page and parsed.text.rindex("0.900") < parsed.text.rindex("0.500")
+    assert "<th>&lt;b&gt;</th>" in page and '<th class="text">sentence</th>' in page
 
 
 def test_a_page_without_mistakes():
