@@ -13,7 +13,7 @@ _TAG = re.compile(r"O|[BILUESMW]-\S+")
 _SEPARATOR = r"[-_:./|@+=#~\u2010-\u2015\u2212]"
 _ANY_TAG = re.compile(rf"[Oo]|[BILUESMWbiluesmw]{_SEPARATOR}\S+|\S+{_SEPARATOR}[BILUESMWbiluesmw]")
 _WORD_WITH_TAG = re.compile(r"\S+###\S+")
-_EMPTY_COLUMNS = re.compile(r"<\w[\w-]*>[ ]*\t\s*")  # a mark such as <HEADLINE> instead of a word
+_MARK = re.compile(r"[ \v\f]*<[A-Za-z][\w-]*>[ \v\f]*\t\s*")
 
 
 def detect(head: str) -> str:
@@ -40,7 +40,7 @@ def looks_like_columns(lines: list[str]) -> bool:
         return True
     lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
     lines = [line.rstrip(" \r") for line in lines if not line.startswith("# ")][:_MAX_ROWS]
-    filled = [line for line in lines if line.strip(ASCII_BLANKS) and not _EMPTY_COLUMNS.fullmatch(line)]
+    filled = [line for line in lines if line.strip(ASCII_BLANKS) and not is_mark(line)]
     if filled and all(map(is_words_with_tags, filled)):
         return True
     with_tabs = bool(filled) and all("\t" in line for line in filled)
@@ -62,6 +62,11 @@ def columns_of(line: str, separator: str) -> list[str]:
     return (
         line.rstrip(" ").split("\t") if separator == "\t" else re.split("[ \v\f]+", line.strip(ASCII_BLANKS))
     )
+
+
+def is_mark(line: str) -> bool:
+    """Return whether a row contains only a mark such as `<HEADLINE>`, and empty columns."""
+    return _MARK.fullmatch(line) is not None
 
 
 def is_words_with_tags(line: str) -> bool:

@@ -20,6 +20,7 @@ from ldnet_runtime.formats.detection import (
     columns_of,
     detect,
     is_array_of_words,
+    is_mark,
     is_words_with_tags,
 )
 
@@ -215,20 +216,31 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
             continue
         separator = "\t" if "\t" in line else " "
         columns = columns_of(line, separator)
-        is_conllu = len(columns) == 10 and separator == "\t"
-        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and not rows):
+        is_conllu = len(columns) in (10, 11) and separator == "\t"  # 11: a TAB at the end
+        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and not rows) or is_mark(line):
             continue
         if is_conllu and _NO_WORD.fullmatch(columns[0]):
             continue
         if not rows:
             first = lines.number
-        elif len(columns) != len(rows[0]):
+        elif len(columns) != len(rows[0]) and not _fit(rows, columns):
             raise lines.error(
                 f"the row has {len(columns)} columns; expected {len(rows[0])} as in line {first}"
             )
         rows.append(columns)
     if rows:
         yield _sentence(rows, separator, first)
+
+
+def _fit(rows: list[list[str]], columns: list[str]) -> bool:
+    """Cut empty columns at the end of the longer rows; return whether all rows then have the same length."""
+    width = min(len(columns), len(rows[0]))
+    longer = [columns] if len(columns) > width else rows
+    if any(any(row[width:]) for row in longer):
+        return False
+    for row in longer:
+        del row[width:]
+    return True
 
 
 def _tagged_sentence(line: str, number: int) -> Item:

@@ -57,6 +57,19 @@ def test_detection(content, kind):
     assert detect(content) == kind
 
 
+def test_marks_are_no_words():
+    assert words("<HEADLINE>\t\t\nStorm\tNN\tO\n\nParis\tNNP\tB-LOC\n") == [[["Storm"]], [["Paris"]]]
+
+
+@pytest.mark.parametrize("ends", [("\t", ""), ("", "\t"), ("\t", "\t")])
+def test_a_tab_at_the_end_of_a_row(ends):
+    rows = [f"{number}\t{word}" + "\t_" * 8 for number, word in enumerate(("Ada", "left"), 1)]
+    content = "# text = Ada left\n" + "".join(row + end + "\n" for row, end in zip(rows, ends)) + "\n"
+    assert words(content) == [[["Ada", "left"]]]
+    with pytest.raises(InputError, match="line 3: the row has 11 columns; expected 10 as in line 2"):
+        read("# text = Ada left\n" + rows[0] + "\n" + rows[1] + "\tx\n")
+
+
 def test_words_with_tags():
     content = "fish###N swim###V a###b###N\n\n.###.\n"
     assert words(content) == [[["fish", "swim", "a###b"]], [["."]]]
