@@ -123,6 +123,8 @@ class Workplace:
                 "--over-budget-weight",
                 "3",
             ]
+        if "ldnet-export" in arguments:  # the file of the workplace is replaced
+            arguments = [*arguments, "--force"]
         outcome = self._in_folder(arguments, json.dumps(given))
         assert outcome.status == 0, f"{shlex.join(arguments)}: {outcome.message}\n{outcome.err[-3000:]}"
 
