@@ -105,6 +105,8 @@ class Workplace:
             assert program in OF_ENVIRONMENTS, f"nothing is known of the command: {command}"
 
     def _allennlp(self, arguments: List[str]) -> None:
+        if "ldnet-export" in arguments:
+            (self.folder / "tagger.onnx").unlink()  # the page uses one before it makes one
         given = dict(self.settings)
         config = next((Path(word).stem for word in arguments if word.endswith(".jsonnet")), "")
         if config.startswith("lm_"):

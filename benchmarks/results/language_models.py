@@ -50,6 +50,7 @@ from run import DATA, add_to_results, commit  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
 from ldnet_allennlp.common.archives import write_archive  # noqa: E402
+from ldnet_allennlp.common.lines import expand_paths, numbered_lines  # noqa: E402
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader  # noqa: E402
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader  # noqa: E402
 
@@ -232,7 +233,7 @@ def recurrent_parameters(model: Model) -> int:
 def shuffled(paths: List[str], written: Path) -> Path:
     """A file with the sentences of these texts in a random order, the same each time."""
     if not written.exists():
-        lines = [line for block in LmStreamReader().text(paths).blocks() for line in block]
+        lines = [line for path in expand_paths(paths) for _, line in numbered_lines(path) if line.strip()]
         beside = written.with_suffix(".new")
         with open(beside, "wb") as file:
             for number in numpy.random.RandomState(13).permutation(len(lines)):

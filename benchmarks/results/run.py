@@ -236,6 +236,7 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
         layers,
         float(number) if layers is None else None,
         int(SELECTION["epochs"]),
+        published_penalty=kind == "clamped",
     )
     trainer = config["trainer"]
     if kind == "clamped":

@@ -8,7 +8,6 @@ from allennlp.data import Batch
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
 from allennlp.modules import ConditionalRandomField
-from allennlp.nn.util import get_text_field_mask
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
@@ -305,8 +304,8 @@ def test_sizes_that_do_not_match(language_models):
 
 def check_worker(rank, world_size, model, batches, expected):
     """Each worker has every second batch."""
-    for predicted, gold, mask in batches[rank::world_size]:
-        model._scores.update(predicted, gold, mask)
+    for predicted, gold, mask, emissions in batches[rank::world_size]:
+        model._scores.update(predicted, gold, mask, emissions=emissions)
     assert model.get_metrics(reset=True) == pytest.approx(expected)
 
 
@@ -315,9 +314,10 @@ def test_metrics_of_two_workers(language_models):
     model, batches = tagger.model, []
     for start in range(0, 24, 6):
         batch = Batch(tagger.instances[start : start + 6]).as_tensor_dict()
-        mask = get_text_field_mask(batch["tokens"])
+        with torch.no_grad():
+            emissions, mask = model.score(batch["tokens"])
         # Networks are not run in the workers: they are forked, and torch has threads of its own.
-        batches.append((model(**batch)["tags"], batch["tags"], mask))
+        batches.append((model(**batch)["tags"], batch["tags"], mask, emissions))
     expected = model.get_metrics(reset=True)
     assert 0 < expected["accuracy"] < 1
     run_in_two_processes(check_worker, model, batches, expected)

@@ -47,7 +47,7 @@ def test_texts(tagger, text):
     assert [text[start:end] for start, end in zip(prediction.starts, prediction.ends)] == prediction.words
     assert prediction.starts == sorted(prediction.starts)
     assert len(prediction.tags) == len(prediction.words) == len(prediction.marginals)
-    assert "".join(prediction.words).split() or not prediction.words
+    assert all(prediction.words)
     for span in prediction:
         assert text[span.start_char : span.end_char] == span.text
         assert span.text.startswith(prediction.words[span.start]) and span.text.endswith(
