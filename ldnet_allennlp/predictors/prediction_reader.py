@@ -25,7 +25,8 @@ from ldnet_runtime.tag_schemes import split_tag
 _JSON = re.compile(r"\s*(\{\s*[\"}]|\[\s*($|[\[{\"]))")
 # A few columns, of which the last one is a tag in lower case.
 _LOWER_ROW = re.compile(r"(\S+[ \t]+){1,3}[bi]-[a-z]+\s*")
-_ROW = re.compile(r"-DOCSTART-.*|\S.*[ \t](O|[BILUESMW]-\S+)\s*|\S+(\t\S*){2,}")
+# At most five columns before the tag: a longer line that ends with "E-mail" is text.
+_ROW = re.compile(r"-DOCSTART-.*|(\S+[ \t]+){1,5}(O|[BILUESMW]-\S+)\s*|\S+(\t\S*){2,}")
 
 
 class PredictionInstance(Instance):

@@ -72,3 +72,11 @@ def test_errors_name_the_place(tmp_path, content, kind, message):
 def test_a_folder_without_files(tmp_path):
     with pytest.raises(ConfigurationError, match="no file in this folder"):
         sentences(tmp_path)
+
+
+def test_a_sentence_that_ends_like_a_tag_is_text():
+    reader = PredictionReader(ConllColumnsReader())
+    for line in ("We got the answer by fax and by E-mail", "They went to the station and took the S-Bahn"):
+        assert reader.parse_line(line) == {"sentence": line}
+    with pytest.raises(ConfigurationError, match="a row of CoNLL columns"):
+        reader.parse_line("E-mail NN I-NP O")
