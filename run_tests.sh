@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Lint, format, types and tests. Creates .venv/ on the first run. Arguments go to pytest: ./run_tests.sh tests/modules
-# -k rnn
+# Lint, format, types and tests. Creates .venv/ on the first run.
+# Arguments go to pytest: ./run_tests.sh tests/modules -k rnn
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"
 pins=development.txt

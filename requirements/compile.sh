@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # Compile the pinned files for Python 3.11 and later. Existing pins stay; --upgrade selects the newest versions that
-# requirements.in, development.in and overrides.txt allow. requirements/compile.sh [--upgrade]
+# requirements.in, development.in and overrides.txt allow.
+#
+#     requirements/compile.sh [--upgrade]
 set -euo pipefail
 cd "$(dirname -- "${BASH_SOURCE[0]}")"
 uv="$(command -v uv || printf '../.uv/bin/uv')"

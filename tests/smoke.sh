@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Install the wheels into empty environments, and run train, prune and predict from another directory: tests/smoke.sh
-# [VERSION[:pip] ...] by default the oldest and the newest Python of 3.11 to 3.14 on this machine Installs the pinned
-# file, then the wheels; with uv where it exists, with pip alone where the version ends in ":pip". A version is skipped,
-# with the reason, if there is no such interpreter, if the package index cannot be reached, or if SMOKE_MINUTES (15) do
-# not suffice to install. The exit status is 0 unless a step fails.
+# Install the wheels into empty environments, and run train, prune, export and predict from another directory:
+#
+#     tests/smoke.sh [VERSION[:pip] ...]    by default the oldest and the newest Python of 3.11 to 3.14 on this machine
+#
+# Installs the pinned file, then the wheels: with uv where it exists, with pip alone for a version that ends in ":pip".
+# A version is skipped, with the reason, if there is no such interpreter, if the package index cannot be reached, or if
+# installing takes more than SMOKE_MINUTES (15). The exit status is 0 unless a step fails.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)"
 minutes="${SMOKE_MINUTES:-15}"
