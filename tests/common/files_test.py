@@ -53,7 +53,7 @@ class TestAtomicWrites:
 
     def test_an_error_leaves_nothing_and_names_the_file(self, tmp_path):
         path = tmp_path / "file"
-        message = r"'.*file' could not be written, .*: .Errno 28. No space left"
+        message = r"'.*file' could not be written; .*: .Errno 28. No space left"
         with pytest.raises(OSError, match=message), scratch_directory(str(path)) as folder:
             Path(folder, "file").write_text("half")
             raise OSError(28, "No space left on device")

@@ -127,7 +127,12 @@ def test_an_interrupt_leaves_nothing_half_written(model, tmp_path):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "ldnet_runtime", model, "-o", str(tmp_path / "out"), "--window", "1"]
     process = subprocess.Popen(
-        [*command, "--input", "text"], stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+        [*command, "--input", "text"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        # Shells start background jobs, and with them these tests, with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     process.stdin.write(b"Ada\n" * 100000)
     process.stdin.flush()

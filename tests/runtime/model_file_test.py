@@ -156,7 +156,7 @@ def domain(model):
         (opset, "the ONNX opset is 7; expected 13 to"),
         (domain, "the operator set 'evil' .version 1. is not one that exported taggers use"),
         (lambda m: m.graph.input.pop(), r"the graph reads \['lengths'\]|the graph reads \['tokens'\]"),
-        (lambda m: m.graph.output.pop(), r"gives \[\]; expected"),
+        (lambda m: m.graph.output.pop(), r"returns \[\]; expected"),
         (lambda m: setattr(m.graph.node[1], "op_type", "Gemm"), "ONNX Runtime cannot load the graph"),
         (lambda m: m.graph.node[1].input.__setitem__(0, "nothing"), "ONNX Runtime cannot load the graph"),
     ],

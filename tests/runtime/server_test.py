@@ -80,9 +80,9 @@ def test_the_runner_up_is_the_most_probable_other_type(tagger, client):
     [
         (b"{", "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b"[]", "no input"),
-        (b"{}", "no input"),
-        (b'{"text": "a", "inputs": ["a"]}', "or two"),
+        (b"[]", "exactly one input"),
+        (b"{}", "exactly one input"),
+        (b'{"text": "a", "inputs": ["a"]}', "exactly one input"),
         (b'{"text": 3}', "3"),
         (b'{"tokens": [null]}', "word 1"),
         (b'{"inputs": "a"}', "expected a list"),
