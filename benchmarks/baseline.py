@@ -10,7 +10,8 @@ Here sentences are reversed within their length, as in the tagger, so prediction
 network is AllenNLP's: instances, indexing, the predictor, JSON.
 """
 
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from allennlp.common.util import JsonDict
@@ -55,12 +56,12 @@ class BaselineCharacters(torch.nn.Module):
 
     def forward(self, token_characters: torch.Tensor) -> torch.Tensor:
         """(B, T, C) to (B, T, D)."""
-        strings: Tuple[List[torch.Tensor], List[torch.Tensor]] = ([], [])
-        reads: Tuple[List[torch.Tensor], List[torch.Tensor]] = ([], [])
+        strings: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
+        reads: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         for sentence in token_characters.tolist():
             words = [[code + 2 for code in word if code > 0] for word in sentence]
-            forward: List[int] = []
-            forward_reads: List[int] = []
+            forward: list[int] = []
+            forward_reads: list[int] = []
             for word in filter(None, words):
                 forward += [*word, SPACE]
                 forward_reads.append(len(forward) - 1)
@@ -117,7 +118,7 @@ class BaselineTagger(Model):
         embedders = tagger.text_field_embedder._token_embedders
         self.words = embedders["tokens"]
         self.characters = BaselineCharacters(embedders["token_characters"])
-        self.lm_embedder: Optional[LdnetEmbedder] = embedders.get("ldnet")
+        self.lm_embedder: LdnetEmbedder | None = embedders.get("ldnet")
         models = [] if self.lm_embedder is None else self.lm_embedder.language_models.values()
         self.language_models = torch.nn.ModuleList(map(BaselineLanguageModel, models))
         self.encoder = torch.nn.ModuleList(
@@ -128,7 +129,7 @@ class BaselineTagger(Model):
         self.transitions, self.start, self.end = (part.detach() for part in scores)
 
     @overrides(check_signature=False)
-    def forward(self, tokens: TextFieldTensors, metadata: List[Dict[str, Any]]) -> Dict[str, Any]:  # type: ignore
+    def forward(self, tokens: TextFieldTensors, metadata: list[dict[str, Any]]) -> dict[str, Any]:  # type: ignore
         mask = get_text_field_mask(tokens)
         lengths = mask.sum(dim=1)
         # The order of the text field embedder: by name.
@@ -146,7 +147,7 @@ class BaselineTagger(Model):
         paths = self.decode(self.tag_projection(encoded), lengths)
         return {"tags": paths, "words": [sentence["words"] for sentence in metadata]}
 
-    def decode(self, logits: torch.Tensor, lengths: torch.Tensor) -> List[List[str]]:
+    def decode(self, logits: torch.Tensor, lengths: torch.Tensor) -> list[list[str]]:
         """As the original's `CRFDecode`: the scores of all pairs of tags at all steps first, then step by step."""
         pairs = logits.unsqueeze(2) + self.transitions  # (B, T, from, to)
         best = logits[:, 0] + self.start  # (B, N)

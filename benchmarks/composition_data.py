@@ -18,8 +18,9 @@ writes for each of train, dev and test
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator, List, NamedTuple, Set, Tuple
+from typing import NamedTuple
 
 from allennlp.common.file_utils import open_compressed
 from conllu import parse_incr
@@ -32,7 +33,7 @@ class Sentence(NamedTuple):
     """`words` are form, lemma and part of speech of each, without multiword ranges and empty nodes."""
 
     genre: str
-    words: List[Tuple[str, str, str]]
+    words: list[tuple[str, str, str]]
 
 
 def read_sentences(path: Path) -> Iterator[Sentence]:
@@ -51,9 +52,9 @@ def read_sentences(path: Path) -> Iterator[Sentence]:
             yield Sentence(tokens.metadata["sent_id"].partition("-")[0], words)
 
 
-def lemma_pairs(sentences: List[Sentence], known: Set[str]) -> Dict[Tuple[str, str], None]:
+def lemma_pairs(sentences: list[Sentence], known: set[str]) -> dict[tuple[str, str], None]:
     """The pairs of source and target, each once, in order; none whose source is `known`."""
-    pairs: Dict[Tuple[str, str], None] = {}
+    pairs: dict[tuple[str, str], None] = {}
     for sentence in sentences:
         for form, lemma, part_of_speech in sentence.words:
             if part_of_speech in NO_WORDS or not (form.isalpha() and lemma.isalpha()):
@@ -64,7 +65,7 @@ def lemma_pairs(sentences: List[Sentence], known: Set[str]) -> Dict[Tuple[str, s
     return pairs
 
 
-def write_data(paths: Dict[str, str], folder: Path) -> Dict[str, int]:
+def write_data(paths: dict[str, str], folder: Path) -> dict[str, int]:
     """
     Write all files, and return the number of sentences or pairs in each by its name.
 
@@ -76,8 +77,8 @@ def write_data(paths: Dict[str, str], folder: Path) -> Dict[str, int]:
         Where to write to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    counts: Dict[str, int] = {}
-    known: Set[str] = set()
+    counts: dict[str, int] = {}
+    known: set[str] = set()
     for split, path in paths.items():
         plain = folder / f"{split}.conllu"
         with open_compressed(path) as file:

@@ -19,7 +19,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 warnings.filterwarnings("ignore")
 
@@ -45,9 +45,9 @@ class Run(NamedTuple):
 
     config: str
     folder: str
-    files: Tuple[str, ...]
-    settings: Dict[str, Any]
-    scores: Tuple[str, ...]
+    files: tuple[str, ...]
+    settings: dict[str, Any]
+    scores: tuple[str, ...]
 
 
 WNUT = ("wnut17train.conll", "emerging.dev.conll", "emerging.test.annotated")
@@ -120,7 +120,7 @@ RUNS = {
 }
 
 
-def random_transformer(words: List[str], folder: Path, seed: int = 13) -> None:
+def random_transformer(words: list[str], folder: Path, seed: int = 13) -> None:
     """
     Write a BERT of `SIZES` with random weights and at most 4,000 word pieces learnt from `words`: it has seen no text,
     so that a run with it shows that the parts fit, and not what a transformer can do.
@@ -140,7 +140,7 @@ def random_transformer(words: List[str], folder: Path, seed: int = 13) -> None:
     )
 
 
-def settings_of(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
+def settings_of(run: Run, args: argparse.Namespace) -> dict[str, Any]:
     """The run's settings with its paths."""
     made = args.out / "data"
     if run.folder == MADE and not made.exists():
@@ -160,7 +160,7 @@ def settings_of(run: Run, args: argparse.Namespace) -> Dict[str, Any]:
     return settings
 
 
-def train(name: str, run: Run, args: argparse.Namespace) -> Dict[str, float]:
+def train(name: str, run: Run, args: argparse.Namespace) -> dict[str, float]:
     """Train, and return the scores, the epoch they are of, counted from 0, CPU time and memory."""
     os.environ["LDNET_SETTINGS"] = json.dumps(settings_of(run, args))
     params = Params.from_file(str(ROOT / "training_config" / "compose" / f"{run.config}.jsonnet"))
@@ -185,7 +185,7 @@ def train(name: str, run: Run, args: argparse.Namespace) -> Dict[str, float]:
     return found
 
 
-def exact_match(archive: Path, path: Path) -> Dict[str, float]:
+def exact_match(archive: Path, path: Path) -> dict[str, float]:
     """The share of a file's lines whose best prediction is the target, and of those whose word is its own lemma."""
     predictor = Predictor.from_path(str(archive))
     lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines()]

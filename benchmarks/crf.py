@@ -27,8 +27,9 @@ import random
 import statistics
 import time
 import warnings
+from collections.abc import Callable
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 warnings.filterwarnings("ignore")
 
@@ -81,7 +82,7 @@ class Batch:
         if case.ragged:
             lengths = torch.randint(1, case.num_steps + 1, (case.batch_size,))
         self.mask = torch.arange(case.num_steps) < lengths.unsqueeze(1)
-        self.crfs: Dict[str, Any] = {
+        self.crfs: dict[str, Any] = {
             ALLENNLP: ConditionalRandomField(num_tags, constraints),
             OURS: FastConditionalRandomField(num_tags, constraints),
         }
@@ -98,11 +99,11 @@ class Batch:
         rival.load_state_dict(parameters)
         self.crfs[PYTORCH_CRF] = rival
 
-    def runs(self, what: str) -> Dict[str, Callable[[], Any]]:
+    def runs(self, what: str) -> dict[str, Callable[[], Any]]:
         """What to time, by rival. Each call returns something that can be compared with the others'."""
         if what.startswith("loss"):
             return {name: partial(self._loss, name) for name in self.crfs}
-        runs: Dict[str, Callable[[], Any]]
+        runs: dict[str, Callable[[], Any]]
         ours, allennlp = self.crfs[OURS], self.crfs[ALLENNLP]
         logits, mask = self.logits.detach(), self.mask
         if what == "marginals":
@@ -151,18 +152,18 @@ class Batch:
             assert what == "top_5" or flat[0] == flat[1], "the decoded tags differ"
 
 
-def _paths(decoded: List[Any]) -> List[List[int]]:
+def _paths(decoded: list[Any]) -> list[list[int]]:
     return [path for entry in decoded for path, _ in (entry if isinstance(entry, list) else [entry])]
 
 
-def time_case(case: Case, seed: int, seconds: float, min_rounds: int) -> Dict[str, Dict[str, float]]:
+def time_case(case: Case, seed: int, seconds: float, min_rounds: int) -> dict[str, dict[str, float]]:
     """Times in milliseconds by rival: "median", "lower" and "upper" quartile, "rounds"."""
     batch = Batch(case, seed)
     batch.check(case.what)
     runs = batch.runs(case.what)
     for run in runs.values():
         run()
-    times: Dict[str, List[float]] = {name: [] for name in runs}
+    times: dict[str, list[float]] = {name: [] for name in runs}
     order = list(runs)
     shuffle = random.Random(seed).shuffle
     began = time.perf_counter()
@@ -175,13 +176,13 @@ def time_case(case: Case, seed: int, seconds: float, min_rounds: int) -> Dict[st
     return {name: _summary(values) for name, values in times.items()}
 
 
-def _summary(values: List[float]) -> Dict[str, float]:
+def _summary(values: list[float]) -> dict[str, float]:
     lower, median, upper = statistics.quantiles(values, n=4, method="inclusive")
     return {"median": median, "lower": lower, "upper": upper, "rounds": len(values)}
 
 
-def _row(case: Case, result: Dict[str, Dict[str, float]]) -> str:
-    def cell(name: str) -> Tuple[str, str]:
+def _row(case: Case, result: dict[str, dict[str, float]]) -> str:
+    def cell(name: str) -> tuple[str, str]:
         if name not in result:
             return "", ""
         entry = result[name]
@@ -192,7 +193,7 @@ def _row(case: Case, result: Dict[str, Dict[str, float]]) -> str:
     return "| " + " | ".join(columns) + " |"
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -20,7 +20,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 warnings.filterwarnings("ignore")
 HERE = Path(__file__).resolve().parent
@@ -40,7 +40,7 @@ class Point(NamedTuple):
     tokens_per_batch: int = 1024
 
 
-def points(quick: bool) -> List[Point]:
+def points(quick: bool) -> list[Point]:
     """The settings, the published one in each of the axes."""
     usual = Sizes()
     lengths = (4, 16, 64) if quick else (1, 4, 16, 64, 256, 1024)
@@ -60,7 +60,7 @@ def points(quick: bool) -> List[Point]:
     ]
 
 
-def seconds_of(point: Point, num_words: int, rounds: int, seed: int, threads: int) -> List[float]:
+def seconds_of(point: Point, num_words: int, rounds: int, seed: int, threads: int) -> list[float]:
     """The seconds of each round for `num_words` words."""
     from allennlp.common import Params
     from allennlp.data import DatasetReader
@@ -90,7 +90,7 @@ def seconds_of(point: Point, num_words: int, rounds: int, seed: int, threads: in
 BLUE, ORANGE = "#0072B2", "#D55E00"
 
 
-def plot(rows: List[Dict[str, Any]], path: str) -> None:
+def plot(rows: list[dict[str, Any]], path: str) -> None:
     """Draw a panel for each axis; the published size is marked."""
     import matplotlib
 
@@ -98,7 +98,7 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
     from matplotlib import pyplot
     from matplotlib.ticker import FuncFormatter, NullLocator
 
-    axes: List[str] = list(dict.fromkeys(row["axis"] for row in rows))
+    axes: list[str] = list(dict.fromkeys(row["axis"] for row in rows))
     figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.2), sharey=True)
     published = {
         "layers a direction": 10,
@@ -135,11 +135,11 @@ def plot(rows: List[Dict[str, Any]], path: str) -> None:
     figure.savefig(path)
 
 
-def _short(value: float, _: Optional[int] = None) -> str:
+def _short(value: float, _: int | None = None) -> str:
     return f"{value / 1000:g}k" if value >= 10_000 else f"{value:,g}"
 
 
-def main(arguments: Optional[List[str]] = None) -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -164,7 +164,7 @@ def main(arguments: Optional[List[str]] = None) -> None:
     print(json.dumps(settings))
     print("\n| | | words/s | min..max |\n|---|---|---|---|")
     rows = []
-    measured: Dict[Any, List[float]] = {}
+    measured: dict[Any, list[float]] = {}
     for point in points(options.quick):
         setting = point[2:]
         if setting not in measured:

@@ -25,7 +25,8 @@ import shutil
 import statistics
 import tempfile
 import time
-from typing import Any, Callable, Dict, List, Tuple
+from collections.abc import Callable
+from typing import Any
 
 import numpy
 import torch
@@ -75,7 +76,7 @@ class Corpus:
         prepare(folder, text.files, settings, lambda new: self._fill(new, words.boundary))
         return time.perf_counter() - started
 
-    def _fill(self, folder: str, boundary: int) -> List[Any]:
+    def _fill(self, folder: str, boundary: int) -> list[Any]:
         random = numpy.random.RandomState(self._seed)
         counts = numpy.zeros(self._num_words + 1, dtype=numpy.int64)
         shards = []
@@ -100,7 +101,7 @@ def memory(what: str) -> int:
         return next(int(line.split()[1]) // 1000 for line in file if line.startswith(what + ":"))
 
 
-def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) -> Dict[str, Any]:
+def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) -> dict[str, Any]:
     """Read the corpus once for the time and once for the check."""
     at_start = {"VmRSS": memory("VmRSS"), "RssAnon": memory("RssAnon")}
     started = time.perf_counter()
@@ -140,7 +141,7 @@ def check(corpus: Corpus, loader: LmStreamLoader, direction: str) -> None:
     for number, entry in enumerate(entries[direction]):
         row = 1 if direction == "backward" else number
         found = numpy.zeros(expected.shape[1], dtype=numpy.int64)
-        waiting: List[numpy.ndarray] = []
+        waiting: list[numpy.ndarray] = []
         for batch in loader:
             waiting.append(batch[entry].numpy().ravel())  # type: ignore[union-attr]
             if len(waiting) == 500:
@@ -164,10 +165,10 @@ def write_text(path: str, num_tokens: int, num_words: int, seed: int) -> None:
             file.writelines(" ".join(sentence) + "\n" for sentence in sentences)
 
 
-def prepare_text(directory: str, path: str, workers: List[int], rounds: int) -> List[Dict[str, Any]]:
+def prepare_text(directory: str, path: str, workers: list[int], rounds: int) -> list[dict[str, Any]]:
     """Tokens per second of counting and of looking up, for each number of processes in turn."""
-    times: Dict[Tuple[str, int], List[float]] = {}
-    counts: Dict[str, int] = {}
+    times: dict[tuple[str, int], list[float]] = {}
+    counts: dict[str, int] = {}
     for number in range(rounds):
         for num_workers in workers:
             text = LmStreamReader().corpus(path, num_workers)
@@ -237,7 +238,7 @@ def main() -> None:
         f"Python {platform.python_version()}, numpy {numpy.__version__}, torch {torch.__version__}, "
         f"{os.cpu_count()} cores, seed {options.seed}, {options.batch_size}x{options.sequence_length} windows"
     )
-    figures: Dict[str, Any] = {"settings": vars(options), "reading": [], "preparing": []}
+    figures: dict[str, Any] = {"settings": vars(options), "reading": [], "preparing": []}
     directory = tempfile.mkdtemp(prefix="lm_loader-", dir=options.directory)
     try:
         for num_tokens in (options.tokens // 10, options.tokens):

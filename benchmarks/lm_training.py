@@ -42,8 +42,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any
 
 warnings.filterwarnings("ignore")
 ROOT = Path(__file__).resolve().parent.parent
@@ -91,7 +92,7 @@ class BaselineLanguageModel(torch.nn.Module):
             )
             for number, (first, last) in enumerate(zip(edges, edges[1:]))
         )
-        self.states: List[Any] = [None] * sizes.layers
+        self.states: list[Any] = [None] * sizes.layers
 
     def forward(
         self, source: torch.Tensor, targets: torch.Tensor, is_hidden: Callable[[], bool]
@@ -119,7 +120,7 @@ class BaselineLanguageModel(torch.nn.Module):
         return loss / len(words)
 
 
-def cluster_edges(num_words: int) -> List[int]:
+def cluster_edges(num_words: int) -> list[int]:
     """The end of the head and of each cluster."""
     return [cutoff for cutoff in CUTOFFS if cutoff < num_words] + [num_words]
 
@@ -150,7 +151,7 @@ def multiply_adds(way: str, num_words: int, targets: torch.Tensor, sizes: argpar
     return 3.0 * total
 
 
-def model_config(way: str, sizes: argparse.Namespace) -> Dict[str, Any]:
+def model_config(way: str, sizes: argparse.Namespace) -> dict[str, Any]:
     embedding = {
         "type": "embedding",
         "embedding_dim": sizes.embedding,
@@ -198,7 +199,7 @@ def model_config(way: str, sizes: argparse.Namespace) -> Dict[str, Any]:
     }
 
 
-OPTIMIZERS: Dict[str, Dict[str, Any]] = {
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "baseline": {"type": "adam"},
     "sparse": {"type": "lazy_adam", "grad_norm": CLIP},
     "bfloat16": {"type": "lazy_adam", "grad_norm": CLIP},
@@ -223,13 +224,13 @@ def clock(sizes: argparse.Namespace) -> float:
     return time.process_time() if sizes.threads == 1 else time.perf_counter()
 
 
-def product_rates(sizes: argparse.Namespace) -> Dict[str, float]:
+def product_rates(sizes: argparse.Namespace) -> dict[str, float]:
     """Operations a second of a product of the step's own sizes, the median of half a second's."""
     rates = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         left = torch.randn(BATCH_SIZE * STEPS, 1800, device=sizes.device).to(dtype)
         right = torch.randn(1800, 1200, device=sizes.device).to(dtype)
-        seconds: List[float] = []
+        seconds: list[float] = []
         while sum(seconds) < 0.5:
             started = clock(sizes)
             left @ right
@@ -240,7 +241,7 @@ def product_rates(sizes: argparse.Namespace) -> Dict[str, float]:
 
 def build(
     way: str, num_words: int, sizes: argparse.Namespace, is_hidden: Callable[[], bool]
-) -> Tuple[torch.nn.Module, torch.optim.Optimizer, Callable[..., torch.Tensor]]:
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, Callable[..., torch.Tensor]]:
     """A model, its optimizer, and what gives the loss of a batch (B, T + 1)."""
     from allennlp.common import Params
     from allennlp.data import Vocabulary
@@ -271,7 +272,7 @@ def build(
     return model, optimizer, loss_of
 
 
-def measure(way: str, num_words: int, sizes: argparse.Namespace) -> Dict[str, Any]:
+def measure(way: str, num_words: int, sizes: argparse.Namespace) -> dict[str, Any]:
     """Times the steps of one way, in this process."""
     import ldnet_allennlp  # noqa: F401
     from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerDropout
@@ -323,7 +324,7 @@ def measure(way: str, num_words: int, sizes: argparse.Namespace) -> Dict[str, An
     return result
 
 
-def profile(step: Callable[[], Any], device: str) -> List[Tuple[str, float, int]]:
+def profile(step: Callable[[], Any], device: str) -> list[tuple[str, float, int]]:
     """Where the time of a step goes: the operations with the most time of their own, in ms, and their calls."""
     activities = [torch.profiler.ProfilerActivity.CPU]
     if device == "cuda":
@@ -382,7 +383,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-def run(way: str, size: int, arguments: argparse.Namespace) -> Dict[str, Any]:
+def run(way: str, size: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure in a process of its own."""
     command = [sys.executable, __file__, "--measure", way, str(size)]
     for name in (*SIZES, "steps", "seed", "threads", "device"):
@@ -396,11 +397,11 @@ def run(way: str, size: int, arguments: argparse.Namespace) -> Dict[str, Any]:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def collect(arguments: argparse.Namespace) -> Dict[Any, Dict[str, Any]]:
+def collect(arguments: argparse.Namespace) -> dict[Any, dict[str, Any]]:
     """The results of all rounds, by way and vocabulary."""
     available = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
     cases = [(way, size) for size in arguments.vocabularies for way in arguments.ways]
-    results: Dict[Any, Dict[str, Any]] = {}
+    results: dict[Any, dict[str, Any]] = {}
     shuffled = random.Random(arguments.seed)
     for _ in range(arguments.rounds):
         for way, size in shuffled.sample(cases, len(cases)):
@@ -426,7 +427,7 @@ def collect(arguments: argparse.Namespace) -> Dict[Any, Dict[str, Any]]:
     return results
 
 
-def report(results: Dict[Any, Dict[str, Any]], arguments: argparse.Namespace) -> None:
+def report(results: dict[Any, dict[str, Any]], arguments: argparse.Namespace) -> None:
     """A table: time and memory are compared with the first of the ways and vocabularies."""
     rates = [rate for result in results.values() for rate in result["rates"]]
     for name in ("float32", "bfloat16"):

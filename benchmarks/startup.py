@@ -20,7 +20,6 @@ import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Dict, List, Tuple
 
 ROOT = Path(__file__).resolve().parent.parent
 ALLENNLP = "from allennlp.common.plugins import import_plugins; import allennlp.commands; import_plugins()"
@@ -32,7 +31,7 @@ PAIRS = {
 }
 
 
-def seconds(arguments: List[str], folder: Path, cache: Path) -> Tuple[float, float]:
+def seconds(arguments: list[str], folder: Path, cache: Path) -> tuple[float, float]:
     """Wall time and CPU time of one process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore", "HF_HUB_OFFLINE": "1"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -63,7 +62,7 @@ def main() -> None:
         for folder in (plain, plugin):
             folder.mkdir()
         (plugin / ".allennlp_plugins").write_text("ldnet_allennlp\n", encoding="utf-8")
-        times: Dict[str, List[List[Tuple[float, float]]]] = {name: [[], []] for name in PAIRS}
+        times: dict[str, list[list[tuple[float, float]]]] = {name: [[], []] for name in PAIRS}
         for turn in range(rounds + 1):
             for name, (without, with_ours) in PAIRS.items():
                 folders = (plain, plugin if name == "allennlp --help" else plain)
@@ -71,7 +70,7 @@ def main() -> None:
                     spent = seconds(arguments, folder, cache)
                     if turn:
                         times[name][side].append(spent)
-    ratios: Dict[str, Dict[str, float]] = {}
+    ratios: dict[str, dict[str, float]] = {}
     for clock, kind in enumerate(("wall time", "CPU time")):
         print(f"{kind:22}{'AllenNLP':>22}{'and ldnet_allennlp':>22}{'ratio':>8}")
         for name, sides in times.items():

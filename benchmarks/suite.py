@@ -24,7 +24,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -37,10 +37,10 @@ class Part(NamedTuple):
 
     name: str
     script: str
-    quick: Tuple[str, ...]
-    usual: Tuple[str, ...]
-    full: Tuple[str, ...]
-    takes: Tuple[str, ...]
+    quick: tuple[str, ...]
+    usual: tuple[str, ...]
+    full: tuple[str, ...]
+    takes: tuple[str, ...]
     """Which of the common options it has."""
 
 
@@ -109,7 +109,7 @@ PARTS = [
 ]
 
 
-def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[str]:
+def command_of(part: Part, options: argparse.Namespace, folder: Path) -> list[str]:
     """The command line of a part."""
     command = [sys.executable, str(HERE / part.script), "--json", str(folder / f"{part.name}.json")]
     for name in part.takes:
@@ -119,7 +119,7 @@ def command_of(part: Part, options: argparse.Namespace, folder: Path) -> List[st
     return [*command, *(part.full if options.full else part.quick if options.quick else part.usual)]
 
 
-def run(command: List[str], threads: int, log: Path) -> int:
+def run(command: list[str], threads: int, log: Path) -> int:
     """Run a command, show what it prints and keep it in a file. Gives its exit status."""
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
     process = subprocess.Popen(
@@ -133,7 +133,7 @@ def run(command: List[str], threads: int, log: Path) -> int:
     return process.wait()
 
 
-def main(arguments: Optional[List[str]] = None) -> int:
+def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -148,7 +148,7 @@ def main(arguments: Optional[List[str]] = None) -> int:
     options = parser.parse_args(arguments)
     folder = Path(options.folder)
     folder.mkdir(parents=True, exist_ok=True)
-    results: Dict[str, Any] = {"python": platform.python_version(), "threads": options.threads, "parts": {}}
+    results: dict[str, Any] = {"python": platform.python_version(), "threads": options.threads, "parts": {}}
     outcomes = []
     for part in PARTS:
         if options.only is not None and part.name not in options.only:

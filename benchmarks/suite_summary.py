@@ -1,13 +1,14 @@
 """Summarize the suite: the speed ratios of its parts."""
 
 import statistics
-from typing import Any, Callable, Dict, Iterator, List, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 # What is compared, with what, and the outcome.
-Row = Tuple[str, str, str]
+Row = tuple[str, str, str]
 
 
-def summary(parts: Dict[str, Any]) -> List[str]:
+def summary(parts: dict[str, Any]) -> list[str]:
     """
     A table in Markdown.
 
@@ -20,7 +21,7 @@ def summary(parts: Dict[str, Any]) -> List[str]:
     return ["| what | against | outcome |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
 
 
-def tagging(report: Dict[str, Any]) -> Iterator[Row]:
+def tagging(report: dict[str, Any]) -> Iterator[Row]:
     for row in report["rows"]:
         if row["way"] != "baseline":
             what = f"{row['tagger']}, {row['way']}, threads {row['threads']}"
@@ -33,7 +34,7 @@ def tagging(report: Dict[str, Any]) -> Iterator[Row]:
             )
 
 
-def lm_training(found: Dict[str, Any]) -> Iterator[Row]:
+def lm_training(found: dict[str, Any]) -> Iterator[Row]:
     results = {row["way"]: row for row in found["results"] if row["seconds"]}
     for way, row in results.items():
         what = f"a step of a language model, {row['vocabulary']:,} words: {way}"
@@ -43,7 +44,7 @@ def lm_training(found: Dict[str, Any]) -> Iterator[Row]:
             yield f"the same: {way}", other, f"{_median(results[other]) / _median(results[way]):.2f}x"
 
 
-def lm_vocabulary(found: Dict[str, Any]) -> Iterator[Row]:
+def lm_vocabulary(found: dict[str, Any]) -> Iterator[Row]:
     results = {(row["way"], row["vocabulary"]): row for row in found["results"] if row["seconds"]}
     small, large = found["setting"]["vocabularies"]
     for way, size in results:
@@ -55,7 +56,7 @@ def lm_vocabulary(found: Dict[str, Any]) -> Iterator[Row]:
             yield f"its memory: {way}", "dense gradients with Adam", f"{100 * ratio:.0f} %"
 
 
-def tagger_training(found: Dict[str, Any]) -> Iterator[Row]:
+def tagger_training(found: dict[str, Any]) -> Iterator[Row]:
     results = {row["way"]: row for row in found["results"]}
     base = results["baseline"]
     for way, row in results.items():
@@ -66,7 +67,7 @@ def tagger_training(found: Dict[str, Any]) -> Iterator[Row]:
             yield f"its first two epochs: {way}", "baseline", f"{2 * _median(base) / both:.2f}x"
 
 
-def crf(found: Dict[str, Any]) -> Iterator[Row]:
+def crf(found: dict[str, Any]) -> Iterator[Row]:
     for case, rivals in found["milliseconds"].items():
         ours = rivals["ours"]["median"]
         for rival, times in rivals.items():
@@ -74,12 +75,12 @@ def crf(found: Dict[str, Any]) -> Iterator[Row]:
                 yield f"CRF: {case}", rival, f"{times['median'] / ours:.1f}x"
 
 
-def startup(found: Dict[str, Any]) -> Iterator[Row]:
+def startup(found: dict[str, Any]) -> Iterator[Row]:
     for name, ratio in found["wall_time"].items():
         yield f"start-up: {name}", "without the package", f"{ratio:.2f}x the time"
 
 
-PARTS: Dict[str, Callable[[Dict[str, Any]], Iterator[Row]]] = {
+PARTS: dict[str, Callable[[dict[str, Any]], Iterator[Row]]] = {
     "tagging": tagging,
     "lm_training": lm_training,
     "lm_vocabulary": lm_vocabulary,
@@ -89,5 +90,5 @@ PARTS: Dict[str, Callable[[Dict[str, Any]], Iterator[Row]]] = {
 }
 
 
-def _median(row: Dict[str, Any]) -> float:
+def _median(row: dict[str, Any]) -> float:
     return statistics.median(row["seconds"])

@@ -12,8 +12,9 @@ import json
 import math
 import random
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.common import Params
@@ -50,9 +51,9 @@ class Sizes(NamedTuple):
     """Of spans: with BIOUL letters, 4 * types + 1 tags."""
 
 
-def make_words(number: int, rng: random.Random) -> List[str]:
+def make_words(number: int, rng: random.Random) -> list[str]:
     """Different words, the frequent ones shorter: about 4.5 characters a word of text."""
-    words: Dict[str, None] = {}
+    words: dict[str, None] = {}
     while len(words) < number:
         mean = 1.5 + 0.52 * math.log1p(len(words))
         length = max(1, min(30, round(rng.gauss(mean, 0.35 * mean))))
@@ -61,7 +62,7 @@ def make_words(number: int, rng: random.Random) -> List[str]:
     return list(words)
 
 
-def make_lengths(number: int, rng: random.Random) -> List[int]:
+def make_lengths(number: int, rng: random.Random) -> list[int]:
     """
     Lengths like those of CoNLL-2003: headlines and table lines of a few words, and prose. Neighbors are often of one
     kind, so that a batch of 32 in the order of the file takes 2.5 positions a word, as there.
@@ -77,7 +78,7 @@ def make_lengths(number: int, rng: random.Random) -> List[int]:
     return lengths
 
 
-def make_sentences(words: List[str], lengths: List[int], rng: random.Random) -> List[List[str]]:
+def make_sentences(words: list[str], lengths: list[int], rng: random.Random) -> list[list[str]]:
     """Words drawn with Zipf's frequencies, 1 / (rank + 2.7)."""
     total, cumulative = 0.0, []
     for rank in range(len(words)):
@@ -87,20 +88,20 @@ def make_sentences(words: List[str], lengths: List[int], rng: random.Random) -> 
     return [[next(drawn) for _ in range(length)] for length in lengths]
 
 
-def write_conll(path: Path, sentences: List[List[str]]) -> None:
+def write_conll(path: Path, sentences: list[list[str]]) -> None:
     """Four columns, as CoNLL-2003 has them; the tags are all "O"."""
     blocks = ("".join(f"{word} NN B-NP O\n" for word in sentence) for sentence in sentences)
     path.write_text("\n".join(blocks), encoding="utf-8")
 
 
-def tagger_config(sizes: Sizes, kind: str) -> Dict[str, Any]:
+def tagger_config(sizes: Sizes, kind: str) -> dict[str, Any]:
     """The config of the "vanilla" or "unpruned" tagger, or of allennlp-models' "crf_tagger" of the same sizes."""
     upstream = kind == "crf_tagger"
-    indexers: Dict[str, Any] = {
+    indexers: dict[str, Any] = {
         "tokens": {"type": "single_id", "lowercase_tokens": True},
         "token_characters": {"type": "characters", "min_padding_length": 1},
     }
-    embedders: Dict[str, Any] = {"tokens": {"type": "embedding", "embedding_dim": sizes.word_dim}}
+    embedders: dict[str, Any] = {"tokens": {"type": "embedding", "embedding_dim": sizes.word_dim}}
     if upstream:
         # An LSTM over the characters of each word, in both directions.
         embedders["token_characters"] = {
@@ -156,7 +157,7 @@ def tagger_config(sizes: Sizes, kind: str) -> Dict[str, Any]:
     }
 
 
-def make_vocabulary(sizes: Sizes, words: List[str], with_language_models: bool) -> Vocabulary:
+def make_vocabulary(sizes: Sizes, words: list[str], with_language_models: bool) -> Vocabulary:
     """Of the tagger: its most frequent words in lower case, all characters, the tags, the language models' words."""
     vocab = Vocabulary()
     lowered = dict.fromkeys(word.lower() for word in words)
@@ -170,7 +171,7 @@ def make_vocabulary(sizes: Sizes, words: List[str], with_language_models: bool) 
     return vocab
 
 
-def build_tagger(sizes: Sizes, kind: str, words: List[str], seed: int) -> Tuple[Model, Dict[str, Any]]:
+def build_tagger(sizes: Sizes, kind: str, words: list[str], seed: int) -> tuple[Model, dict[str, Any]]:
     """
     A tagger in evaluation mode, and its config.
 
@@ -206,7 +207,7 @@ def build_tagger(sizes: Sizes, kind: str, words: List[str], seed: int) -> Tuple[
     return model, config
 
 
-def write_archive(path: Path, model: Model, config: Dict[str, Any]) -> None:
+def write_archive(path: Path, model: Model, config: dict[str, Any]) -> None:
     """Like AllenNLP's `archive_model`, with the fastest compression: random numbers cannot be compressed."""
     weights = io.BytesIO()
     torch.save(model.state_dict(), weights)
@@ -223,7 +224,7 @@ def write_archive(path: Path, model: Model, config: Dict[str, Any]) -> None:
 class Setting(NamedTuple):
     """What a benchmark runs on."""
 
-    archives: Dict[str, str]
+    archives: dict[str, str]
     text: str
     num_sentences: int
     num_words: int
@@ -234,11 +235,11 @@ class Setting(NamedTuple):
 
 def prepare(
     folder: Path,
-    kinds: List[str],
+    kinds: list[str],
     sizes: Sizes,
     num_sentences: int,
     seed: int,
-    lengths: Optional[List[int]] = None,
+    lengths: list[int] | None = None,
 ) -> Setting:
     """Write the archives of `kinds` and the text into a folder."""
     rng = random.Random(seed)
@@ -258,6 +259,6 @@ def prepare(
     return Setting(archives, str(text), len(sentences), num_words, characters / num_words, padded / num_words)
 
 
-def _groups(items: List[List[str]], size: int) -> Iterator[List[List[str]]]:
+def _groups(items: list[list[str]], size: int) -> Iterator[list[list[str]]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]

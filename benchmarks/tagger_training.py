@@ -36,8 +36,9 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any
 
 warnings.filterwarnings("ignore")
 ROOT = Path(__file__).resolve().parent.parent
@@ -96,7 +97,7 @@ class BaselineTraining(torch.nn.Module):
         self.crf = tagger.crf
         self.dropout = torch.nn.Dropout(dropout)
 
-    def forward(self, tokens: Dict[str, Any], tags: torch.Tensor, **_: Any) -> Dict[str, torch.Tensor]:
+    def forward(self, tokens: dict[str, Any], tags: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
         mask = get_text_field_mask(tokens)
         lengths = mask.sum(dim=1)
         token_ids = tokens["ldnet"]["token_ids"]
@@ -130,7 +131,7 @@ class BaselineTraining(torch.nn.Module):
         return (total - true - self.crf.end_transitions[last]).mean()
 
 
-def make_config(way: str, sizes: Sizes, dropout: float, cache: str) -> Dict[str, Any]:
+def make_config(way: str, sizes: Sizes, dropout: float, cache: str) -> dict[str, Any]:
     config = tagger_config(sizes, "unpruned")
     model = config["model"]
     embedders = model["text_field_embedder"]["token_embedders"]
@@ -146,7 +147,7 @@ def make_config(way: str, sizes: Sizes, dropout: float, cache: str) -> Dict[str,
     return config
 
 
-def build(way: str, arguments: argparse.Namespace, folder: Path) -> Tuple[Model, DataLoader, List[Instance]]:
+def build(way: str, arguments: argparse.Namespace, folder: Path) -> tuple[Model, DataLoader, list[Instance]]:
     """An "ldnet_tagger" or a "crf_tagger" with random language models, and indexed sentences in batches."""
     sizes = published(arguments)
     rng = random.Random(arguments.seed)
@@ -188,7 +189,7 @@ def check_equal_losses(model: Model, plain: BaselineTraining, loader: DataLoader
         raise SystemExit(f"The baseline's loss is {found}, and the tagger's {expected}.")
 
 
-def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, Any]:
+def measure(way: str, arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Times the epochs of one way, in this process."""
     torch.set_num_threads(arguments.threads)
     before = peak_megabytes(arguments.device)
@@ -203,7 +204,7 @@ def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, 
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimizer = torch.optim.SGD(trained, lr=0.015, momentum=0.9)
 
-    def step(batch: Dict[str, Any]) -> None:
+    def step(batch: dict[str, Any]) -> None:
         for parameter in trained:
             parameter.grad = None
         model(**move_to_device(batch, torch.device(arguments.device)))["loss"].backward()
@@ -216,7 +217,7 @@ def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, 
             step(batch)
         return clock(arguments) - started
 
-    result: Dict[str, Any] = {"words": words}
+    result: dict[str, Any] = {"words": words}
     if way.startswith("cached"):
         result["first_epoch"] = epoch()
     else:
@@ -239,12 +240,12 @@ def measure(way: str, arguments: argparse.Namespace, folder: Path) -> Dict[str, 
     return result
 
 
-def take(loader: DataLoader, count: int) -> Iterator[Dict[str, Any]]:
+def take(loader: DataLoader, count: int) -> Iterator[dict[str, Any]]:
     for _, batch in zip(range(count), loader):
         yield batch
 
 
-def run(way: str, arguments: argparse.Namespace) -> Dict[str, Any]:
+def run(way: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure in a process of its own, with a folder of its own."""
     command = [sys.executable, __file__, "--measure", way]
     for name in ("sentences", "epochs", "seed", "threads", "device", "dropout", "vocabulary"):
@@ -257,12 +258,12 @@ def run(way: str, arguments: argparse.Namespace) -> Dict[str, Any]:
     return json.loads(finished.stdout.splitlines()[-1])
 
 
-def per_word(result: Dict[str, Any]) -> List[float]:
+def per_word(result: dict[str, Any]) -> list[float]:
     """Milliseconds."""
     return [1e3 * seconds / result["words"] for seconds in result["seconds"]]
 
 
-def report(results: Dict[str, Dict[str, Any]], arguments: argparse.Namespace) -> None:
+def report(results: dict[str, dict[str, Any]], arguments: argparse.Namespace) -> None:
     """A table: time and memory are compared with the first of the ways."""
     print(
         f"{'way':<17}{'ms a word':>10}{'spread':>17}{'words/s':>9}{'epoch of CoNLL-2003':>21}{'MB':>7}{'of limit':>9}"
@@ -334,7 +335,7 @@ def main() -> None:
     }
     print(json.dumps(setting))
     shuffled = random.Random(arguments.seed)
-    results: Dict[str, Dict[str, Any]] = {}
+    results: dict[str, dict[str, Any]] = {}
     for _ in range(arguments.rounds):
         for way in shuffled.sample(arguments.ways, len(arguments.ways)):
             measured = run(way, arguments)

@@ -18,7 +18,8 @@ and S always end one, and I (M) and E continue a span of the same type or begin 
 spans, too, and the interpretation is the same for all encodings with letters.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 ENCODINGS = ("BIO", "IOB1", "IOBES", "BIOUL", "BMES", "IO", "BARE")
 OUTSIDE = "O"
@@ -36,7 +37,7 @@ _ALIASES = {
 _ROLE_OF = {"B": "B", "I": "I", "M": "I", "E": "E", "L": "E", "S": "S", "U": "S", "W": "S"}
 
 # The letter each encoding writes for a role.
-_LETTER_OF: Dict[str, Dict[str, str]] = {
+_LETTER_OF: dict[str, dict[str, str]] = {
     "BIO": {"B": "B", "I": "I", "E": "I", "S": "B"},
     "BIOUL": {"B": "B", "I": "I", "E": "L", "S": "U"},
     "IOBES": {"B": "B", "I": "I", "E": "E", "S": "S"},
@@ -50,7 +51,7 @@ _LETTER_OF: Dict[str, Dict[str, str]] = {
 _VALID_LETTERS = {"BIO": "BI", "IOB1": "BI", "IO": "I", "BIOUL": "BILUES", "IOBES": "BIESLU", "BMES": "BMESW"}
 _CLOSED = ("BIOUL", "IOBES", "BMES")  # encodings that mark the end of a span
 
-Span = Tuple[str, int, int]
+Span = tuple[str, int, int]
 
 
 class UnreadableTag(ValueError):
@@ -86,7 +87,7 @@ def canonical_encoding(name: str) -> str:
     return upper
 
 
-def split_tag(tag: str) -> Optional[Tuple[str, str]]:
+def split_tag(tag: str) -> tuple[str, str] | None:
     """The letter and the type of a tag, `("O", "")` for "O", and `None` for any other text."""
     if tag == OUTSIDE:
         return OUTSIDE, ""
@@ -111,7 +112,7 @@ def join_tag(letter: str, span_type: str) -> str:
     return f"{letter}-{span_type}" if span_type else letter
 
 
-def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
+def spans_from_tags(tags: Sequence[str], encoding: str) -> list[Span]:
     """
     The spans of a tag sequence, well-formed or not, in order and without overlap, as conlleval reads them.
 
@@ -130,7 +131,7 @@ def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
     Raises `UnreadableTag` for an invalid tag, except in "BARE", where each tag except "O" is a type.
     """
     bare = canonical_encoding(encoding) == "BARE"
-    spans: List[Span] = []
+    spans: list[Span] = []
     start, open_type = -1, ""  # start is -1 while no span is open
     for position, tag in enumerate(tags):
         if tag == OUTSIDE and start < 0:
@@ -150,7 +151,7 @@ def spans_from_tags(tags: Sequence[str], encoding: str) -> List[Span]:
     return spans
 
 
-def tags_from_spans(spans: Sequence[Span], length: int, encoding: str) -> List[str]:
+def tags_from_spans(spans: Sequence[Span], length: int, encoding: str) -> list[str]:
     """
     The tags of a sentence of `length` tokens with these spans, in any order.
 
@@ -188,7 +189,7 @@ def tags_from_spans(spans: Sequence[Span], length: int, encoding: str) -> List[s
     return tags
 
 
-def convert(tags: Sequence[str], source: str, target: str) -> List[str]:
+def convert(tags: Sequence[str], source: str, target: str) -> list[str]:
     """
     The same spans in another encoding; `convert(tags, e, e)` repairs an ill-formed sequence as conlleval reads it, and
     writes a well-formed one with the letters of `e`. Raises like `spans_from_tags` and `tags_from_spans`.
@@ -196,7 +197,7 @@ def convert(tags: Sequence[str], source: str, target: str) -> List[str]:
     return tags_from_spans(spans_from_tags(tags, source), len(tags), target)
 
 
-def validate(tags: Sequence[str], encoding: str) -> List[TagProblem]:
+def validate(tags: Sequence[str], encoding: str) -> list[TagProblem]:
     """
     The ill-formed tags of a sequence, in order. The letters E and S are equivalent to L and U. Each mistake counts
     once: the next tags are judged by conlleval's reading of the mistake.
@@ -205,7 +206,7 @@ def validate(tags: Sequence[str], encoding: str) -> List[TagProblem]:
     if encoding == "BARE":
         return [TagProblem(i, tag, "a span type or 'O'") for i, tag in enumerate(tags) if not tag]
     problems = []
-    previous: Tuple[str, str] = (OUTSIDE, "")
+    previous: tuple[str, str] = (OUTSIDE, "")
     for position, tag in enumerate(tags):
         parts = split_tag(tag)
         expected = _expected(encoding, previous, parts)
@@ -230,11 +231,11 @@ def native_letters(tags: Sequence[str], encoding: str) -> int:
     return sum(1 for tag in tags if tag != OUTSIDE and tag.partition("-")[0] in letters)
 
 
-def _read_bare(tag: str) -> Tuple[str, str]:
+def _read_bare(tag: str) -> tuple[str, str]:
     return (OUTSIDE, "") if tag == OUTSIDE else ("I", tag)
 
 
-def _read(tag: str, position: int) -> Tuple[str, str]:
+def _read(tag: str, position: int) -> tuple[str, str]:
     """The role and the type of a tag."""
     parts = split_tag(tag)
     if parts is None:
@@ -243,7 +244,7 @@ def _read(tag: str, position: int) -> Tuple[str, str]:
     return _ROLE_OF.get(letter, OUTSIDE), span_type
 
 
-def _expected(encoding: str, previous: Tuple[str, str], parts: Optional[Tuple[str, str]]) -> str:
+def _expected(encoding: str, previous: tuple[str, str], parts: tuple[str, str] | None) -> str:
     """
     The correction of a tag (letter and type, `None` if invalid) after another (role and type); empty if the tag is
     well-formed.

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import torch
 from allennlp.common import Params
@@ -19,7 +19,7 @@ WORDS += ["is", "returns", "if", "with", "for", "number", "name"]
 def language_model_archive(
     folder: Path,
     direction: str = "forward",
-    words: Optional[List[str]] = None,
+    words: list[str] | None = None,
     seed: int = 0,
     num_layers: int = 4,
     hidden_size: int = 5,
@@ -31,7 +31,7 @@ def language_model_archive(
     vocab = Vocabulary()
     vocab.add_tokens_to_namespace(WORDS if words is None else words, "tokens")
     bidirectional = direction == "bidirectional"
-    config: Dict[str, Any] = {
+    config: dict[str, Any] = {
         "dataset_reader": {"type": "lm_stream"},
         "model": {
             "type": "adaptive_language_model",

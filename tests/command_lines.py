@@ -8,9 +8,10 @@ import multiprocessing
 import os
 import sys
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Callable, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from allennlp import commands
@@ -33,7 +34,7 @@ class Outcome(NamedTuple):
 
 
 def allennlp(
-    *arguments: Any, folder: Optional[Path] = None, before: Optional[Callable[[], None]] = None
+    *arguments: Any, folder: Path | None = None, before: Callable[[], None] | None = None
 ) -> Outcome:
     """
     Runs a command in a process of its own.

@@ -4,7 +4,7 @@ import json
 import runpy
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import allennlp_models.generation
 import allennlp_models.structured_prediction  # noqa: F401, both register what the configs name
@@ -34,7 +34,7 @@ NER = {
     "word_hidden": 12,
 }
 LAYERS = {"hidden_size": 8, "num_layers": 2, "layer_dropout": 0.0, "dropout": 0.0}
-SETTINGS: Dict[str, Dict[str, Any]] = {
+SETTINGS: dict[str, dict[str, Any]] = {
     "pos_char_lstm": {
         **LEARNING,
         **WORDS,
@@ -88,7 +88,7 @@ SETTINGS: Dict[str, Dict[str, Any]] = {
 }
 
 
-def load(name: str, settings: Dict[str, Any]) -> Params:
+def load(name: str, settings: dict[str, Any]) -> Params:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LDNET_SETTINGS", json.dumps(settings))
         return Params.from_file(str(FOLDER / f"{name}.jsonnet"))
@@ -125,7 +125,7 @@ class Workshop:
         self.counts = script["write_data"]({split: str(path) for split, path in UD.items()}, folder / "data")
         self.data = folder / "data"
 
-    def settings(self, name: str) -> Dict[str, Any]:
+    def settings(self, name: str) -> dict[str, Any]:
         made = {"seq2seq": "lemmas.train.tsv", "classifier": "genres.train.jsonl"}
         if name in made:
             path = str(self.data / made[name])
@@ -153,7 +153,7 @@ class Workshop:
         return str(self.run(name, label, **settings) / "model.tar.gz")
 
 
-def sentences_of(path: Path) -> List[List[List[str]]]:
+def sentences_of(path: Path) -> list[list[list[str]]]:
     """The rows of each sentence of a column file."""
     blocks = path.read_text(encoding="utf-8").strip().split("\n\n")
     return [[row.split() for row in block.split("\n") if not row.startswith("#")] for block in blocks]
@@ -172,7 +172,5 @@ def four_columns() -> str:
     return text
 
 
-def predict(
-    archive: str, inputs: List[Dict[str, Any]], predictor: Optional[str] = None
-) -> List[Dict[str, Any]]:
+def predict(archive: str, inputs: list[dict[str, Any]], predictor: str | None = None) -> list[dict[str, Any]]:
     return Predictor.from_path(archive, predictor).predict_batch_json(inputs)

@@ -5,8 +5,9 @@ for E and S are those of its Python ports. Nothing here is shared with the packa
 """
 
 from collections import Counter
-from typing import Counter as CounterType
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from collections import Counter as CounterType
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 LETTERS = str.maketrans({"L": "E", "U": "S"})
 
@@ -15,11 +16,11 @@ class Scores(NamedTuple):
     """Fractions; `types` and `overall` are precision, recall and F1."""
 
     accuracy: float
-    overall: Tuple[float, float, float]
-    types: Dict[str, Tuple[float, float, float]]
+    overall: tuple[float, float, float]
+    types: dict[str, tuple[float, float, float]]
 
 
-def conlleval(pairs: Iterable[Tuple[Sequence[str], Sequence[str]]]) -> Scores:
+def conlleval(pairs: Iterable[tuple[Sequence[str], Sequence[str]]]) -> Scores:
     """Scores (gold tags, predicted tags) of each sentence; letters of IOB1, BIO, IOBES or BIOUL."""
     correct: CounterType[str] = Counter()
     gold_chunks: CounterType[str] = Counter()
@@ -37,7 +38,7 @@ def conlleval(pairs: Iterable[Tuple[Sequence[str], Sequence[str]]]) -> Scores:
     )
 
 
-def _values(correct: int, gold: int, guessed: int) -> Tuple[float, float, float]:
+def _values(correct: int, gold: int, guessed: int) -> tuple[float, float, float]:
     precision = correct / guessed if guessed else 0.0
     recall = correct / gold if gold else 0.0
     return precision, recall, 2 * precision * recall / (precision + recall) if correct else 0.0
@@ -47,7 +48,7 @@ def _count(gold: Sequence[str], guessed: Sequence[str], correct, gold_chunks, gu
     before = [("O", ""), ("O", "")]
     in_correct = False
     for pair in zip([*gold, "O"], [*guessed, "O"]):
-        now: List[Tuple[str, str]] = [_split(tag) for tag in pair]
+        now: list[tuple[str, str]] = [_split(tag) for tag in pair]
         ends = [_ends(*old, *new) for old, new in zip(before, now)]
         starts = [_starts(*old, *new) for old, new in zip(before, now)]
         if in_correct:
@@ -64,7 +65,7 @@ def _count(gold: Sequence[str], guessed: Sequence[str], correct, gold_chunks, gu
         before = now
 
 
-def _split(tag: str) -> Tuple[str, str]:
+def _split(tag: str) -> tuple[str, str]:
     letter, _, kind = tag.partition("-")
     return letter.translate(LETTERS), kind
 

@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import tarfile
-from typing import Any, Dict, List
+from typing import Any
 
 import allennlp_models.structured_prediction  # noqa: F401, registers the parser
 import torch
@@ -37,7 +37,7 @@ start {
 """
 
 
-def use(archive: str, data: str, sentences: List[List[str]]) -> Dict[str, Any]:
+def use(archive: str, data: str, sentences: list[list[str]]) -> dict[str, Any]:
     """What a model says, and its scores."""
     loaded = load_archive(archive)
     return {
@@ -60,9 +60,9 @@ def fine_tune(archive: str, train: str, data: str) -> str:
     return "tuned.tar.gz"
 
 
-def run(archive: str, data: str, train: str, sentences: List[List[str]]) -> Dict[str, Any]:
+def run(archive: str, data: str, train: str, sentences: list[list[str]]) -> dict[str, Any]:
     """All steps for one archive."""
-    results: Dict[str, Any] = {"copy": use(archive, data, sentences)}
+    results: dict[str, Any] = {"copy": use(archive, data, sentences)}
     prune_archive(archive, "pruned.tar.gz", sentences, trust=True)
     os.remove(archive)
     results["pruned"] = use("pruned.tar.gz", data, sentences)

@@ -2,7 +2,8 @@
 
 import datetime
 import socket
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
 import torch
 

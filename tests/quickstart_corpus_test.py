@@ -7,7 +7,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 from pydoc_data.topics import topics
-from typing import Dict, List, Tuple
 
 import pytest
 
@@ -24,7 +23,7 @@ from quickstart.prose import (
 )
 from tests.resources import ROOT
 
-Rows = List[List[Tuple[str, str]]]
+Rows = list[list[tuple[str, str]]]
 
 
 def _read_conll(path: Path) -> Rows:
@@ -32,7 +31,7 @@ def _read_conll(path: Path) -> Rows:
     return [[(line.split("\t")[0], line.split("\t")[1]) for line in block.split("\n")] for block in blocks]
 
 
-def _labels(rows: Rows) -> Dict[str, int]:
+def _labels(rows: Rows) -> dict[str, int]:
     return Counter(tag[2:] for row in rows for _, tag in row if tag.startswith("B-"))
 
 
@@ -44,7 +43,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def tagging(folder) -> Dict[str, Rows]:
+def tagging(folder) -> dict[str, Rows]:
     return {part: _read_conll(folder / "ner" / f"{part}.conll") for part in ("train", "dev", "test")}
 
 

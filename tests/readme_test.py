@@ -9,8 +9,9 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import pytest
 from allennlp.common import Registrable
@@ -45,7 +46,7 @@ def blocks_of(page: str) -> Iterator[Block]:
         yield Block(page, text.count("\n", 0, found.start()) + 1, found[1], found[2])
 
 
-def commands_of(block: Block) -> List[str]:
+def commands_of(block: Block) -> list[str]:
     """Its commands, those of several lines in one. A comment begins a line or stands after blanks."""
     text = block.text.replace("\\\n", " ")
     commands, quoted = [""], False
@@ -62,7 +63,7 @@ class Workplace:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.settings: Dict[str, Any] = {}
+        self.settings: dict[str, Any] = {}
         (folder / "training_config").symlink_to(ROOT / "training_config")
         (folder / "lm").mkdir()
         for name, source in {
@@ -104,7 +105,7 @@ class Workplace:
         else:
             assert program in OF_ENVIRONMENTS, f"nothing is known of the command: {command}"
 
-    def _allennlp(self, arguments: List[str]) -> None:
+    def _allennlp(self, arguments: list[str]) -> None:
         if "ldnet-export" in arguments:
             (self.folder / "tagger.onnx").unlink()  # the page uses one before it makes one
         given = dict(self.settings)
@@ -130,12 +131,12 @@ class Workplace:
         outcome = self._in_folder(arguments, json.dumps(given))
         assert outcome.status == 0, f"{shlex.join(arguments)}: {outcome.message}\n{outcome.err[-3000:]}"
 
-    def _in_folder(self, arguments: List[str], settings: str) -> Any:
+    def _in_folder(self, arguments: list[str], settings: str) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("LDNET_SETTINGS", settings)
             return allennlp(*arguments, folder=self.folder)
 
-    def _python(self, arguments: List[str]) -> None:
+    def _python(self, arguments: list[str]) -> None:
         if arguments[0] == "-m":
             module = arguments[1]
             assert module in ("venv", "pip", "ldnet_allennlp", "build"), module
@@ -177,7 +178,7 @@ def test_every_link_leads_somewhere():
                 assert (path.parent / target).exists(), f"{page}: {target}"
 
 
-def registered_names() -> Iterator[Tuple[str, str, str]]:
+def registered_names() -> Iterator[tuple[str, str, str]]:
     """Base class, name and file of everything that this package registers."""
     for base, registry in Registrable._registry.items():
         for name, (registered, _) in registry.items():

@@ -3,7 +3,7 @@
 import inspect
 import os
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 import numpy
 import pytest
@@ -24,13 +24,13 @@ needs_bfloat16 = pytest.mark.skipif(
 )
 
 
-def load_reference(name: str) -> Dict[str, numpy.ndarray]:
+def load_reference(name: str) -> dict[str, numpy.ndarray]:
     """All arrays of one `.npz` file below `fixtures/reference`."""
     with numpy.load(str(REFERENCE / name)) as arrays:
         return dict(arrays)
 
 
-def reference_parameters(arrays: Dict[str, numpy.ndarray], dtype=torch.float64) -> Dict[str, torch.Tensor]:
+def reference_parameters(arrays: dict[str, numpy.ndarray], dtype=torch.float64) -> dict[str, torch.Tensor]:
     """The parameters in a reference file: `param/*` as stored, `param_q32/*` divided by 32."""
     parameters = {}
     for key, value in arrays.items():

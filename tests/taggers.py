@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.common import Params
@@ -30,9 +30,9 @@ class Tagger(NamedTuple):
 
     model: Model
     reader: DatasetReader
-    instances: List[Instance]
+    instances: list[Instance]
     """The indexed training data."""
-    config: Dict[str, Any]
+    config: dict[str, Any]
 
     @property
     def embedder(self) -> LdnetEmbedder:
@@ -61,7 +61,7 @@ def settings_for(language_models: LanguageModels, **settings: Any) -> str:
 def tagger_params(
     language_models: LanguageModels,
     config: str = "ner",
-    overrides: Optional[Dict[str, Any]] = None,
+    overrides: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Params:
     """The params of `fixtures/tagger/{config}.jsonnet`; `overrides` as on AllenNLP's command line."""
@@ -87,7 +87,7 @@ def build_tagger(params: Params, seed: int = 5) -> Tagger:
 
 
 def gated_archive(
-    path: Path, language_models: LanguageModels, gates: List[float], config: str = "select", **options: Any
+    path: Path, language_models: LanguageModels, gates: list[float], config: str = "select", **options: Any
 ) -> str:
     """Writes the archive of a tagger whose gates, forward ones first, are set by hand."""
     tagger = build_tagger(tagger_params(language_models, config, **options))
@@ -96,7 +96,7 @@ def gated_archive(
     return str(path)
 
 
-def set_gates(embedder: LdnetEmbedder, values: List[float]) -> None:
+def set_gates(embedder: LdnetEmbedder, values: list[float]) -> None:
     """Sets the gates of all language models together."""
     remaining = list(values)
     with torch.no_grad():
@@ -107,6 +107,6 @@ def set_gates(embedder: LdnetEmbedder, values: List[float]) -> None:
     assert not remaining
 
 
-def dev_instances(tagger_reader: DatasetReader) -> List[Instance]:
+def dev_instances(tagger_reader: DatasetReader) -> list[Instance]:
     """The development data."""
     return list(tagger_reader.read(str(DEV)))

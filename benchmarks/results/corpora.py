@@ -2,8 +2,9 @@
 
 import gzip
 import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 
 class Corpus(NamedTuple):
@@ -11,7 +12,7 @@ class Corpus(NamedTuple):
 
     files: Sequence[str]
     """Train, dev and test; or fewer, which `split` then divides."""
-    overrides: Dict[str, Any]
+    overrides: dict[str, Any]
     english: bool = True
     """Whether the language models and the word vectors are of its language."""
     is_train: Callable[[int], bool] = lambda digit: True
@@ -64,7 +65,7 @@ CORPORA = {
 }
 
 
-def paths_of(name: str, data: Path, folder: Path) -> Dict[str, str]:
+def paths_of(name: str, data: Path, folder: Path) -> dict[str, str]:
     """
     The settings `train`, `dev` and `test` of a corpus; what has no split of its own is split into files in `folder`.
     """
@@ -75,12 +76,12 @@ def paths_of(name: str, data: Path, folder: Path) -> Dict[str, str]:
     return {split: str(path) for split, path in zip(("train", "dev", "test"), paths)}
 
 
-def split(paths: List[Path], corpus: Corpus, folder: Path) -> List[Path]:
+def split(paths: list[Path], corpus: Corpus, folder: Path) -> list[Path]:
     """
     Divide the sentences of the first file into train, dev and, if there is no second file, test, by the last decimal
     digit of the SHA-1 of their words with blanks between. So equal sentences stand on one side.
     """
-    parts: Dict[str, List[str]] = {"train": [], "dev": [], "test": []}
+    parts: dict[str, list[str]] = {"train": [], "dev": [], "test": []}
     for block in read_text(paths[0]).split("\n\n"):
         rows = [row for row in block.split("\n") if row.strip() and not row.startswith("-DOCSTART-")]
         if rows:

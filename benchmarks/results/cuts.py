@@ -13,7 +13,7 @@ import json
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 warnings.filterwarnings("ignore")
 
@@ -32,7 +32,7 @@ from ldnet_allennlp.common.verification import outputs_of  # noqa: E402
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "cuts.jsonl"
-Outputs = List[Dict[str, Any]]
+Outputs = list[dict[str, Any]]
 
 
 def main() -> None:
@@ -55,7 +55,7 @@ def main() -> None:
                 print(json.dumps(line), flush=True)
 
 
-def measure(folder: Path) -> Dict[str, Any]:
+def measure(folder: Path) -> dict[str, Any]:
     """What is left of a cell before and after the cut, and how the two differ."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     last = folder / LAST
@@ -63,8 +63,8 @@ def measure(folder: Path) -> Dict[str, Any]:
         "before": str(last if last.exists() else folder / "model.tar.gz"),
         "after": str(folder / "pruned" / "model.tar.gz"),
     }
-    found: Dict[str, Any] = {}
-    outputs: List[Outputs] = []
+    found: dict[str, Any] = {}
+    outputs: list[Outputs] = []
     for name, path in archives.items():
         archive = read_archive(path)
         sentences = read_text(config["test_data_path"], "conll", archive)
@@ -86,14 +86,14 @@ def measure(folder: Path) -> Dict[str, Any]:
     }
 
 
-def outputs_in_parts(archive: Any, sentences: List[List[str]]) -> Outputs:
+def outputs_in_parts(archive: Any, sentences: list[list[str]]) -> Outputs:
     """What a tagger says of each sentence, a few hundred at a time."""
     reader = archive.validation_dataset_reader
     parts = [sentences[start : start + 200] for start in range(0, len(sentences), 200)]
     return [output for part in parts for output in outputs_of(archive.model, reader, part)]
 
 
-def gates_of(model: torch.nn.Module) -> Dict[str, List[float]]:
+def gates_of(model: torch.nn.Module) -> dict[str, list[float]]:
     """The gates of each direction, which after a cut are those of what is left."""
     return {
         stack.name: [round(gate, 4) for gate in stack.gates.tolist()]
@@ -103,7 +103,7 @@ def gates_of(model: torch.nn.Module) -> Dict[str, List[float]]:
     }
 
 
-def compare(before: Outputs, after: Outputs) -> Tuple[int, float]:
+def compare(before: Outputs, after: Outputs) -> tuple[int, float]:
     """How many tags differ, and the largest difference of two emissions."""
     changed, difference = 0, 0.0
     for first, second in zip(before, after):

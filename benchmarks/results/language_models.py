@@ -29,8 +29,9 @@ import platform
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
@@ -84,11 +85,11 @@ def equal_hidden_size() -> int:
     return min(range(10, 1000), key=lambda size: abs(given(size) - wanted))
 
 
-def model_config(row: str) -> Dict[str, Any]:
+def model_config(row: str) -> dict[str, Any]:
     """The `model` section of a row's config."""
     embedder = {"type": "embedding", "embedding_dim": EMBEDDING_DIM, "sparse": True}
     bound = math.sqrt(3 / EMBEDDING_DIM)
-    model: Dict[str, Any] = {
+    model: dict[str, Any] = {
         "text_field_embedder": {"token_embedders": {"tokens": embedder}},
         "initializer": {
             "regexes": [["token_embedder_tokens.weight", {"type": "uniform", "a": -bound, "b": bound}]]
@@ -111,7 +112,7 @@ def model_config(row: str) -> Dict[str, Any]:
             "num_samples": SAMPLES,
             "sparse_embeddings": True,
         }
-    encoder: Dict[str, Any] = {"input_size": EMBEDDING_DIM, "dropout": 0.01, "stateful": True}
+    encoder: dict[str, Any] = {"input_size": EMBEDDING_DIM, "dropout": 0.01, "stateful": True}
     if row == "stacked":
         encoder.update(type="stacked_rnn", hidden_size=equal_hidden_size(), num_layers=2)
     else:
@@ -155,7 +156,7 @@ def main() -> None:
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    vocab: Optional[Vocabulary] = None
+    vocab: Vocabulary | None = None
     for seed in args.seeds:
         for row in args.rows:
             cell = args.out / row / str(seed) / "cell.json"
@@ -169,13 +170,13 @@ def main() -> None:
             print(row, seed, line["perplexities"], f"{line['words_per_cpu_second']:,} words/s", flush=True)
 
 
-def vocabulary(paths: List[str], min_count: int) -> Vocabulary:
+def vocabulary(paths: list[str], min_count: int) -> Vocabulary:
     """The words of the text that are frequent enough."""
     counts = LmStreamReader().corpus(paths).count_tokens()
     return Vocabulary(counter={"tokens": counts}, min_count={"tokens": min_count})
 
 
-def run_row(args: argparse.Namespace, row: str, seed: int, vocab: Vocabulary, folder: Path) -> Dict[str, Any]:
+def run_row(args: argparse.Namespace, row: str, seed: int, vocab: Vocabulary, folder: Path) -> dict[str, Any]:
     """Train a language model, write its archive and return its result line."""
     torch.manual_seed(seed)
     numpy.random.seed(seed)
@@ -230,7 +231,7 @@ def recurrent_parameters(model: Model) -> int:
     return sum(parameter.numel() for part in parts if part is not None for parameter in part.parameters())
 
 
-def shuffled(paths: List[str], written: Path) -> Path:
+def shuffled(paths: list[str], written: Path) -> Path:
     """A file with the sentences of these texts in a random order, the same each time."""
     if not written.exists():
         lines = [line for path in expand_paths(paths) for _, line in numbered_lines(path) if line.strip()]
@@ -275,7 +276,7 @@ def endless(batches: Callable[[], Iterator[Any]]) -> Iterator[Any]:
         yield from batches()
 
 
-def train(model: Model, batches: Any, seconds: float) -> Tuple[int, int]:
+def train(model: Model, batches: Any, seconds: float) -> tuple[int, int]:
     """Train for this CPU time; returns the steps and the words, boundaries of sentences included."""
     is_ours = hasattr(model, "token_log_probs")
     kind = {"type": "lazy_adam", "grad_norm": 5.0} if is_ours else {"type": "dense_sparse_adam"}

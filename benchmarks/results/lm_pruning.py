@@ -24,8 +24,9 @@ import logging
 import os
 import sys
 import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Sequence
+from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warnings.filterwarnings("ignore")
@@ -76,7 +77,7 @@ def main() -> None:
             print(json.dumps(line), flush=True)
 
 
-def measure(args: argparse.Namespace, archive: str, seed: int) -> Dict[str, Any]:
+def measure(args: argparse.Namespace, archive: str, seed: int) -> dict[str, Any]:
     """All cuts of a model."""
     torch.manual_seed(seed)
     model = read_archive(archive).model
@@ -169,7 +170,7 @@ def perplexity_refitted(model: Any, layers: Sequence[int], text: Any, batches: A
         return round(perplexity(model, batches), 3)
 
 
-def choose_by_gates(model: Any, text: Any) -> Iterator[List[int]]:
+def choose_by_gates(model: Any, text: Any) -> Iterator[list[int]]:
     """What layer selection cuts, for budgets from all layers but one to one layer."""
     model.eval()
     encoder = model._contextualizer

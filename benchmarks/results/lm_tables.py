@@ -3,13 +3,13 @@
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION
 
-Line = Dict[str, Any]
+Line = dict[str, Any]
 
 NAMES = {
     "ld-rnn": "LD-RNN, layer-wise dropout 0.5",
@@ -23,7 +23,7 @@ CURVES = {
 }
 
 
-def language_model_table(lines: List[Line]) -> List[str]:
+def language_model_table(lines: list[Line]) -> list[str]:
     """Lines of Markdown: a row for each kind of language model, in the order of NAMES."""
     texts = list(lines[0]["perplexities"])
     table = [
@@ -45,13 +45,13 @@ def language_model_table(lines: List[Line]) -> List[str]:
     return table
 
 
-def with_spread(values: List[float]) -> str:
+def with_spread(values: list[float]) -> str:
     """Mean and, of several, standard deviation."""
     spread = f" ± {statistics.stdev(values):.1f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.1f}{spread}"
 
 
-def pruning_table(lines: List[Line]) -> List[str]:
+def pruning_table(lines: list[Line]) -> list[str]:
     """Lines of Markdown: what is left of each model's perplexity after so many layers were cut."""
     table = [
         "| layers cut | language model | hidden from the layers above | cut, mean (least, most) "
@@ -71,18 +71,18 @@ def pruning_table(lines: List[Line]) -> List[str]:
     return table
 
 
-def perplexities(line: Line, name: str, count: int) -> List[float]:
+def perplexities(line: Line, name: str, count: int) -> list[float]:
     """Of all sets of so many layers."""
     return [one[name] for one in line["cuts"] if len(one["layers"]) == count]
 
 
-def chosen(line: Line, name: str, count: int) -> Optional[float]:
+def chosen(line: Line, name: str, count: int) -> float | None:
     """Of the set of so many layers that the gates chose, if they chose one."""
     found = [one[name] for one in line["gates"] if len(one["layers"]) == count]
     return found[0] if found else None
 
 
-def draw_pruning(lines: List[Line]) -> Any:
+def draw_pruning(lines: list[Line]) -> Any:
     """Perplexity against the number of layers that were cut: three panels, a curve for each model."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -141,7 +141,7 @@ def with_plain_ticks(panel: Any) -> None:
     panel.yaxis.set_minor_formatter(NullFormatter())
 
 
-def cuts_table(lines: List[Line]) -> List[str]:
+def cuts_table(lines: list[Line]) -> list[str]:
     """Lines of Markdown: taggers before and after the cut of layers, before they are trained on."""
     table = [
         "| row | layers | F1 dev, test | layers after the cut | F1 dev, test | tags that differ | emissions, at most |",

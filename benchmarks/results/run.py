@@ -26,8 +26,9 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Sequence
+from typing import Any
 
 warnings.filterwarnings("ignore")
 
@@ -57,7 +58,7 @@ RESULTS = Path(__file__).resolve().parent / "results.jsonl"
 VECTORS = "vectors/eltec_openstax.50d.txt.gz"
 
 # Chosen on the development data of WNUT-17 with seed 1, and the same for every corpus and row.
-SETTINGS: Dict[str, Any] = {
+SETTINGS: dict[str, Any] = {
     "word_dim": 50,
     "char_hidden": 50,
     "word_hidden": 75,
@@ -111,7 +112,7 @@ def main() -> None:
                         print(corpus, row, seed, error.message, flush=True)
 
 
-def missed(error: BudgetMissed) -> Dict[str, Any]:
+def missed(error: BudgetMissed) -> dict[str, Any]:
     """What is recorded of a cell without a tagger."""
     return {"missed": str(error.message), "settings": {**SETTINGS, **SELECTION}, "commit": commit()}
 
@@ -162,13 +163,13 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
     )
 
 
-def train(folder: Path, config: Dict[str, Any]) -> Any:
+def train(folder: Path, config: dict[str, Any]) -> Any:
     """A training of its own."""
     archive = train_once(str(folder), config)
     return archive, scores_of(archive, config)
 
 
-def clamp_after_training(folder: Path, config: Dict[str, Any], layers: str) -> None:
+def clamp_after_training(folder: Path, config: dict[str, Any], layers: str) -> None:
     """
     Train without the proximal step, and replace the pruned tagger by that of the last epoch with its gates
     clamped to [0, 1] and only the largest ones kept.
@@ -189,14 +190,14 @@ def clamp_after_training(folder: Path, config: Dict[str, Any], layers: str) -> N
     prune_archive(clamped, str(pruned), keep=[layers])
 
 
-def finetuning(selection: Dict[str, Any]) -> Dict[str, Any]:
+def finetuning(selection: dict[str, Any]) -> dict[str, Any]:
     """The trainer's section for what is left after pruning: the tagger's own optimizer, with a lower rate."""
     trainer = {key: value for key, value in selection["trainer"].items() if key != "callbacks"}
     trainer["optimizer"] = {"type": SETTINGS["optimizer"], "lr": SELECTION["finetune_lr"]}
     return {**trainer, "num_epochs": SELECTION["finetune_epochs"]}
 
 
-def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> Dict[str, Any]:
+def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> dict[str, Any]:
     """The config of a cell."""
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
     if row not in CONFIGS:
@@ -207,7 +208,7 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
     if row in ("unpruned", "elmo"):
         settings["lm_forward"] = getattr(args, f"{kind}_forward")
         settings["lm_backward"] = getattr(args, f"{kind}_backward")
-    overrides: Dict[str, Any] = {**seeds, **CORPORA[corpus].overrides}
+    overrides: dict[str, Any] = {**seeds, **CORPORA[corpus].overrides}
     if row == "elmo":
         ldnet = "model.text_field_embedder.token_embedders.ldnet"
         overrides.update({f"{ldnet}.{way}.mixture": True for way in ("forward", "backward")})
@@ -219,14 +220,14 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> D
     return dict(params.as_dict(quiet=True))
 
 
-def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
+def select_config(unpruned: Path, row: str) -> dict[str, Any]:
     """Layer selection that goes on from a tagger."""
     kind, _, number = row.rpartition("-")
     if kind not in ("layers", "clamped", "multiply-adds") or not number.isdecimal():
         raise SystemExit(f"There is no row {row}.")
     archive = read_archive(str(unpruned / "model.tar.gz"))
     embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
-    layers: Optional[int] = None if kind == "multiply-adds" else int(number)
+    layers: int | None = None if kind == "multiply-adds" else int(number)
     config = selection_config(
         archive.config.as_dict(quiet=True),
         embedders,
@@ -250,10 +251,10 @@ def select_config(unpruned: Path, row: str) -> Dict[str, Any]:
 
 
 def add_to_results(
-    line: Dict[str, Any], path: Path = RESULTS, key: Sequence[str] = ("corpus", "row", "seed")
+    line: dict[str, Any], path: Path = RESULTS, key: Sequence[str] = ("corpus", "row", "seed")
 ) -> None:
     """Write a cell's line to a file of results, replacing an older one with the same values of `key`."""
-    lines: List[Dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     if path.exists():
         lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
     lines = [other for other in lines if any(other[name] != line[name] for name in key)] + [line]

@@ -14,7 +14,7 @@ import json
 import statistics
 import sys
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
@@ -29,7 +29,7 @@ NAMES = {
     "elmo": "ELMo-style mixture",
     "co-training": "co-trained characters (LM-LSTM-CRF)",
 }
-Cells = List[Dict[str, Any]]
+Cells = list[dict[str, Any]]
 
 
 def main() -> None:
@@ -73,9 +73,9 @@ def lines_of(name: str) -> Cells:
     )
 
 
-def rows_of(cells: Cells) -> Dict[str, Cells]:
+def rows_of(cells: Cells) -> dict[str, Cells]:
     """The cells of each row, the dearest row first."""
-    rows: Dict[str, Cells] = {}
+    rows: dict[str, Cells] = {}
     for cell in cells:
         rows.setdefault(cell["row"], []).append(cell)
     return dict(sorted(rows.items(), key=lambda row: -mean(row[1], "multiply_adds")))
@@ -98,7 +98,7 @@ def difference(cells: Cells, others: Cells) -> str:
     return with_spread([100 * (cell["scores"]["test"] - by_seed[cell["seed"]]) for cell in both], "+.1f")
 
 
-def with_spread(values: List[float], form: str) -> str:
+def with_spread(values: list[float], form: str) -> str:
     """The mean in this form and, of several, the standard deviation."""
     if not values:
         return "-"
@@ -106,7 +106,7 @@ def with_spread(values: List[float], form: str) -> str:
     return f"{statistics.mean(values):{form}}{spread}"
 
 
-def table(rows: Dict[str, Cells], speeds: Dict[str, float]) -> List[str]:
+def table(rows: dict[str, Cells], speeds: dict[str, float]) -> list[str]:
     """Lines of Markdown."""
     costs = ("multiply-adds a word", "words/s", "archive", "seeds")
     names = ("tagger", "layers kept", "dev", "test", "test, less all layers'", *costs)
@@ -136,20 +136,20 @@ def name_of(row: str) -> str:
     return NAMES[row]
 
 
-def draw(rows: Dict[str, Cells], speeds: Dict[str, float], corpus: str) -> Any:
+def draw(rows: dict[str, Cells], speeds: dict[str, float], corpus: str) -> Any:
     """Mean scores on test with their standard deviation, against costs."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none"}):
-        costs: List[Dict[str, Optional[float]]] = [
+        costs: list[dict[str, float | None]] = [
             {row: mean(cells, "multiply_adds") / 1e6 for row, cells in rows.items()},
             {row: speeds[row] / 1e3 if row in speeds else None for row in rows},
         ]
         figure = Figure(figsize=(10.4, 4.0), layout="constrained")
         for number, costs_of in enumerate(costs):
             panel = figure.add_subplot(1, 2, number + 1)
-            points: Dict[Tuple[float, float], List[str]] = {}  # rows at the same point share a label
+            points: dict[tuple[float, float], list[str]] = {}  # rows at the same point share a label
             spreads = {}
             for row, cells in rows.items():
                 value, scores = costs_of[row], [100 * cell["scores"]["test"] for cell in cells]

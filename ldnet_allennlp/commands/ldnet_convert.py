@@ -9,7 +9,6 @@
 
 import argparse
 import os
-from typing import List, Optional
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -91,12 +90,12 @@ def convert_from_args(args: argparse.Namespace) -> None:
 def convert(
     source: str,
     output: str,
-    maps: Optional[str] = None,
-    direction: Optional[str] = None,
-    options: Optional[str] = None,
-    activation: Optional[str] = None,
+    maps: str | None = None,
+    direction: str | None = None,
+    options: str | None = None,
+    activation: str | None = None,
     force: bool = False,
-) -> List[str]:
+) -> list[str]:
     """
     Convert a checkpoint of the original to an archive at `output` (a file, or a directory for `model.tar.gz`), or a
     dataset pickle to CoNLL files in the folder `output`. The other arguments are those of the command.

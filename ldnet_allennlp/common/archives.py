@@ -3,7 +3,8 @@
 import contextlib
 import logging
 import os
-from typing import Any, Callable, Dict, Iterator, Optional
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
@@ -47,8 +48,8 @@ def archive_path(path: str) -> str:
 def write_archive(
     path: str,
     model: Model,
-    config: Dict[str, Any],
-    check: Optional[Callable[[Archive], None]] = None,
+    config: dict[str, Any],
+    check: Callable[[Archive], None] | None = None,
     trust: bool = True,
 ) -> None:
     """
@@ -74,7 +75,7 @@ def write_archive(
         os.replace(written, path)
 
 
-def _write_parts(folder: str, model: Model, config: Dict[str, Any]) -> None:
+def _write_parts(folder: str, model: Model, config: dict[str, Any]) -> None:
     Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
     save_tensors(model.state_dict(), os.path.join(folder, _WEIGHTS))
     model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
@@ -87,7 +88,7 @@ def remove_namespace(vocab: Vocabulary, namespace: str) -> None:
         mapping.pop(namespace, None)
 
 
-def find_sections(node: Any, type_name: str) -> Iterator[Dict[str, Any]]:
+def find_sections(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
     """Every section of a config whose "type" is `type_name`, in the config's order."""
     if isinstance(node, dict):
         if node.get("type") == type_name:

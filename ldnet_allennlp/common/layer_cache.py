@@ -5,8 +5,9 @@ import itertools
 import json
 import logging
 import os
+from collections.abc import Iterator
 from hashlib import blake2b, sha256
-from typing import Any, Dict, Iterator, List, NamedTuple, Protocol, Tuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy
 import torch
@@ -21,7 +22,7 @@ FORMAT = 1
 DTYPES = ("float32", "float16")
 
 # The state of a tensor: its object, its memory, and its number of in-place changes.
-_State = List[Tuple[int, int, int]]
+_State = list[tuple[int, int, int]]
 
 
 class FixedModel(Protocol):
@@ -35,9 +36,9 @@ class FixedModel(Protocol):
     def __call__(self, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor: ...
     def is_fixed(self) -> bool: ...
     def get_output_dim(self) -> int: ...
-    def describe(self) -> Dict[str, Any]: ...
-    def named_parameters(self) -> Iterator[Tuple[str, torch.nn.Parameter]]: ...
-    def named_buffers(self) -> Iterator[Tuple[str, torch.Tensor]]: ...
+    def describe(self) -> dict[str, Any]: ...
+    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
 
 
 class _Open(NamedTuple):
@@ -46,7 +47,7 @@ class _Open(NamedTuple):
     state: _State
     setting: str
     store: VectorStore
-    tensors: List[torch.Tensor]
+    tensors: list[torch.Tensor]
     """Kept, so that no other tensor gets the identity of one of these."""
 
 
@@ -77,9 +78,9 @@ class LayerCache:
             )
         self.directory = directory
         self.dtype = dtype
-        self._stores: Dict[int, _Open] = {}
+        self._stores: dict[int, _Open] = {}
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
     def read(self, model: FixedModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -112,9 +113,9 @@ class LayerCache:
         model: FixedModel,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
-        sentences: List[numpy.ndarray],
-        missing: Dict[bytes, int],
-    ) -> Dict[bytes, numpy.ndarray]:
+        sentences: list[numpy.ndarray],
+        missing: dict[bytes, int],
+    ) -> dict[bytes, numpy.ndarray]:
         rows = list(missing.values())
         longest = max(len(sentences[row]) for row in rows)
         chosen = torch.tensor(rows, device=token_ids.device)
@@ -161,7 +162,7 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
     Context in which a model's "ldnet" embedders use their `cache` in evaluation mode, too, for validation during
     training.
     """
-    embedders: List[Any] = [module for module in model.modules() if hasattr(module, "caches_evaluation")]
+    embedders: list[Any] = [module for module in model.modules() if hasattr(module, "caches_evaluation")]
     for embedder in embedders:
         embedder.caches_evaluation = True
     try:
@@ -191,7 +192,7 @@ def fingerprint(model: FixedModel, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: FixedModel) -> List[Tuple[str, torch.Tensor]]:
+def _tensors(model: FixedModel) -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
 
 
@@ -210,7 +211,7 @@ def _key(sentence: numpy.ndarray) -> bytes:
     return blake2b(sentence.tobytes(), digest_size=16).digest()
 
 
-def _sentences(token_ids: torch.Tensor) -> List[numpy.ndarray]:
+def _sentences(token_ids: torch.Tensor) -> list[numpy.ndarray]:
     """The ids of each row, without the padding at its end."""
     sentences = []
     for row in token_ids.cpu().numpy():

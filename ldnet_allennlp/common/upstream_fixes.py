@@ -10,7 +10,8 @@ arguments. It also makes a folder given to `allennlp predict` an error that name
 
 import functools
 import os
-from typing import Any, Iterator, List, Union
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from allennlp.commands.predict import _PredictManager
@@ -37,7 +38,7 @@ def construct_plateau(
     threshold_mode: str = "rel",
     threshold: float = 1e-4,
     cooldown: int = 0,
-    min_lr: Union[float, List[float]] = 0,
+    min_lr: float | list[float] = 0,
     eps: float = 1e-8,
 ) -> None:
     """The constructor of `ReduceOnPlateauLearningRateScheduler`; ignores `verbose`, which printed each reduction."""

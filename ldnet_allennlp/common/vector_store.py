@@ -4,7 +4,8 @@ import logging
 import os
 import struct
 import zlib
-from typing import Dict, Iterator, NamedTuple, Optional, Set, Tuple
+from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy
 from filelock import FileLock
@@ -49,11 +50,11 @@ class VectorStore:
         self.directory = directory
         self.size = size
         self.dtype = numpy.dtype(dtype)
-        self._entries: Dict[bytes, _Entry] = {}
-        self._checked: Set[bytes] = set()
+        self._entries: dict[bytes, _Entry] = {}
+        self._checked: set[bytes] = set()
         self._index_read = 0  # bytes of whole records
         self._rows_used = 0
-        self._mapped: Optional[numpy.ndarray] = None
+        self._mapped: numpy.ndarray | None = None
         self._writable = True
         self.refresh()
 
@@ -79,7 +80,7 @@ class VectorStore:
             self._checked.discard(key)
             self._rows_used = max(self._rows_used, entry.first + entry.rows)
 
-    def get(self, key: bytes) -> Optional[numpy.ndarray]:
+    def get(self, key: bytes) -> numpy.ndarray | None:
         """The array of a key, shape (n, size), as a view of the memory map; `None` if the key is missing."""
         entry = self._entries.get(key)
         if entry is None:
@@ -96,7 +97,7 @@ class VectorStore:
         del self._entries[key]
         return None
 
-    def add(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
+    def add(self, arrays: dict[bytes, numpy.ndarray]) -> None:
         """Write arrays of shape (n, size), except those that another process has written meanwhile."""
         if not self._writable:
             return
@@ -114,7 +115,7 @@ class VectorStore:
                 error,
             )
 
-    def _append(self, arrays: Dict[bytes, numpy.ndarray]) -> None:
+    def _append(self, arrays: dict[bytes, numpy.ndarray]) -> None:
         """Call this only under the lock, right after reading the index."""
         records = []
         first = self._rows_used
@@ -132,7 +133,7 @@ class VectorStore:
             index.truncate(self._index_read)  # removes the part of a record that a killed process left
             index.write(b"".join(records))
 
-    def _new_records(self) -> Iterator[Tuple[bytes, _Entry]]:
+    def _new_records(self) -> Iterator[tuple[bytes, _Entry]]:
         try:
             with open(self._path(INDEX), "rb") as index:
                 index.seek(self._index_read)

@@ -2,7 +2,8 @@
 
 import inspect
 import random
-from typing import Any, Callable, Dict, List, Optional
+from collections.abc import Callable
+from typing import Any
 
 import numpy
 import torch
@@ -26,8 +27,8 @@ def check_finite(model: Model, source: str) -> None:
 
 
 def generated_sentences(
-    vocab: Vocabulary, namespace: str, seed: int = 13, allowed: Optional[Callable[[str], bool]] = None
-) -> List[List[str]]:
+    vocab: Vocabulary, namespace: str, seed: int = 13, allowed: Callable[[str], bool] | None = None
+) -> list[list[str]]:
     """
     Sentences of 1 to 40 random words from a language model's vocabulary, unknown words included.
 
@@ -38,7 +39,7 @@ def generated_sentences(
     return random_sentences([word for word in words if allowed is None or allowed(word)], seed)
 
 
-def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
+def random_sentences(words: list[str], seed: int = 13) -> list[list[str]]:
     """Sentences of these words, like those of `generated_sentences`."""
     words = words or ["word"]
     generator = random.Random(seed)
@@ -49,7 +50,7 @@ def random_sentences(words: List[str], seed: int = 13) -> List[List[str]]:
     ]
 
 
-def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) -> List[Dict[str, Any]]:
+def outputs_of(model: Model, reader: DatasetReader, sentences: list[list[str]]) -> list[dict[str, Any]]:
     """
     The model's outputs, including scores, for each sentence in evaluation mode.
 
@@ -68,14 +69,14 @@ def outputs_of(model: Model, reader: DatasetReader, sentences: List[List[str]]) 
             setattr(model, "return_logits", before)  # noqa: B010
 
 
-def instance_of(reader: DatasetReader, words: List[str]) -> Instance:
+def instance_of(reader: DatasetReader, words: list[str]) -> Instance:
     """A sentence as an instance with the reader's indexers. Raises `ConfigurationError` like `outputs_of`."""
     instance = _without_indexers(reader, words)
     reader.apply_token_indexers(instance)
     return instance
 
 
-def _without_indexers(reader: DatasetReader, words: List[str]) -> Instance:
+def _without_indexers(reader: DatasetReader, words: list[str]) -> Instance:
     parameters = list(inspect.signature(reader.text_to_instance).parameters.values())
     required = [
         parameter

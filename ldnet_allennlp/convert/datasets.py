@@ -6,7 +6,8 @@ from its lower-cased form and its characters. Unknown characters become U+FFFD a
 """
 
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
@@ -20,14 +21,14 @@ _LOST = "\ufffd"
 class _Inverse(NamedTuple):
     """The entries of each map of the dataset, in the order of their numbers."""
 
-    forward: List[str]
-    backward: List[str]
-    words: List[str]
-    characters: List[str]
-    tags: List[str]
+    forward: list[str]
+    backward: list[str]
+    words: list[str]
+    characters: list[str]
+    tags: list[str]
 
 
-def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
+def write_dataset(source: str, output: str, force: bool = False) -> list[str]:
     """
     Write `train.conll`, `dev.conll` and `test.conll` to the folder `output`: one word and its tag per line, an empty
     line after each sentence.
@@ -43,7 +44,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     names = [*TAGGER_MAPS, *(f"{split}_data" for split in _SPLITS)]
     data = read_maps(source, names)
     inverse = _Inverse(*(_inverse(data[name], name, source) for name in TAGGER_MAPS))
-    texts: Dict[str, str] = {}
+    texts: dict[str, str] = {}
     report = []
     for split in _SPLITS:
         sentences = list(_sentences(data[f"{split}_data"], inverse, f"{split}_data of '{source}'"))
@@ -67,7 +68,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> List[str]:
     return report
 
 
-def _inverse(mapping: Map, name: str, path: str) -> List[str]:
+def _inverse(mapping: Map, name: str, path: str) -> list[str]:
     is_map = isinstance(mapping, dict) and all(
         isinstance(key, str) and type(number) is int for key, number in mapping.items()
     )
@@ -78,7 +79,7 @@ def _inverse(mapping: Map, name: str, path: str) -> List[str]:
     return sorted(mapping, key=lambda key: mapping[key])
 
 
-def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[List[Tuple[str, str]]]:
+def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[list[tuple[str, str]]]:
     if not isinstance(data, list):
         raise ConfigurationError(
             f"{where} was expected to be a list of sentences, but it is a {type(data).__name__}."
@@ -110,7 +111,7 @@ def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[List[Tuple[
         yield rows
 
 
-def _row(columns: Tuple[Any, ...], inverse: _Inverse) -> Tuple[str, str]:
+def _row(columns: tuple[Any, ...], inverse: _Inverse) -> tuple[str, str]:
     forward, backward, word, characters, tag = columns
     if min(forward, backward, word, tag, *characters) < 0:
         raise IndexError("a number is below 0")

@@ -1,7 +1,7 @@
 """Convert language model checkpoints of the original (`ld0.th`) to `adaptive_language_model` archives."""
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
@@ -34,9 +34,9 @@ class Converted(NamedTuple):
     """A converted model."""
 
     model: Model
-    config: Dict[str, Any]
+    config: dict[str, Any]
     """The `config.json` that describes it."""
-    notes: List[str]
+    notes: list[str]
     """Notes for the user."""
 
 
@@ -44,17 +44,17 @@ class SoftmaxSizes(NamedTuple):
     """The sizes of an adaptive softmax."""
 
     input_size: int
-    cutoffs: List[int]
+    cutoffs: list[int]
     """The first word of each tail cluster; without one, the number of classes."""
     num_classes: int
 
 
 def convert_language_model(
     checkpoint: Checkpoint,
-    maps: Optional[str],
-    direction: Optional[str],
-    options: Dict[str, Any],
-    activation: Optional[str],
+    maps: str | None,
+    direction: str | None,
+    options: dict[str, Any],
+    activation: str | None,
 ) -> Converted:
     """
     Convert a checkpoint to an "adaptive_language_model".
@@ -101,7 +101,7 @@ def convert_language_model(
         raise ConfigurationError(
             f"'{checkpoint.path}': the softmax has {softmax.num_classes} classes, fewer than the {num_words} words."
         )
-    config: Dict[str, Any] = {
+    config: dict[str, Any] = {
         "dataset_reader": {"type": "lm_stream", "end_of_sentence": end_token},
         "model": {
             "type": "adaptive_language_model",
@@ -148,7 +148,7 @@ def convert_language_model(
     return Converted(model, config, [f"A {direction} language model of {num_words} words, {network.kind}."])
 
 
-def _dropouts(network: Network, options: Dict[str, Any]) -> Dict[str, float]:
+def _dropouts(network: Network, options: dict[str, Any]) -> dict[str, float]:
     dropouts = {"dropout": number_of(options, "droprate", 0.0, 1.0)}
     if network.kind == "ld_rnn":
         # Only LDRNN has layer-wise dropout; DenseRNN is the same network without it.
@@ -171,7 +171,7 @@ def _softmax_sizes(checkpoint: Checkpoint) -> SoftmaxSizes:
     return SoftmaxSizes(input_size, cutoffs[:-1] or cutoffs, cutoffs[-1])
 
 
-def _activation(checkpoint: Checkpoint, options: Dict[str, Any], activation: Optional[str]) -> str:
+def _activation(checkpoint: Checkpoint, options: dict[str, Any], activation: str | None) -> str:
     if activation is not None:
         return activation
     if not isinstance(options.get("add_relu"), bool):

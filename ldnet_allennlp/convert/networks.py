@@ -1,7 +1,7 @@
 """Recurrent networks of the original's checkpoints: kinds and sizes, derived from the weights."""
 
 import re
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -12,7 +12,7 @@ from ldnet_allennlp.modules.rnn.layers import CELLS
 _CELL_TYPES = {cell.num_gates: name for name, cell in CELLS.items()}
 RNN_TENSORS = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
 
-Parts = Dict[str, Tuple[str, torch.Tensor]]
+Parts = dict[str, tuple[str, torch.Tensor]]
 """The weights of a model: for each name, the name in the original's file and the tensor."""
 
 
@@ -26,7 +26,7 @@ class Network(NamedTuple):
     num_layers: int
     cell_type: str
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The section of a config that builds it."""
         return {
             "type": self.kind,
@@ -44,7 +44,7 @@ class Network(NamedTuple):
         return self.input_size + self.num_layers * self.hidden_size
 
 
-def cell_of(checkpoint: Checkpoint, prefix: str) -> Tuple[str, int]:
+def cell_of(checkpoint: Checkpoint, prefix: str) -> tuple[str, int]:
     """The cell type and hidden size of a one-layer RNN whose weight names begin with `prefix`."""
     rows, hidden_size = matrix_size(checkpoint, f"{prefix}weight_hh_l0")
     cell_type = _CELL_TYPES.get(rows // hidden_size) if hidden_size and rows % hidden_size == 0 else None
@@ -56,7 +56,7 @@ def cell_of(checkpoint: Checkpoint, prefix: str) -> Tuple[str, int]:
     return cell_type, hidden_size
 
 
-def matrix_size(checkpoint: Checkpoint, name: str) -> Tuple[int, int]:
+def matrix_size(checkpoint: Checkpoint, name: str) -> tuple[int, int]:
     """The size of a matrix. Raises `ConfigurationError` for any other tensor."""
     tensor = checkpoint.weight(name)
     if tensor.dim() != 2:
@@ -73,7 +73,7 @@ def count_layers(weights: Weights, pattern: str) -> int:
     return len(numbers)
 
 
-def read_network(checkpoint: Checkpoint, prefix: str, output_size: Optional[int] = None) -> Network:
+def read_network(checkpoint: Checkpoint, prefix: str, output_size: int | None = None) -> Network:
     """
     The layers `rnn.layer.*` of a language model; `prefix` is "", or "f_lm." or "b_lm." in a tagger. `output_size`, the
     size of the output vectors, determines the kind of a network with a single layer.
@@ -121,7 +121,7 @@ def network_parts(checkpoint: Checkpoint, prefix: str, network: Network, target:
     )
 
 
-def parts_of(checkpoint: Checkpoint, names: Dict[str, str]) -> Parts:
+def parts_of(checkpoint: Checkpoint, names: dict[str, str]) -> Parts:
     """Renamed weights of the file: `names` maps new names to names in the file."""
     return {new: (old, checkpoint.weight(old)) for new, old in names.items()}
 

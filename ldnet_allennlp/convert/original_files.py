@@ -2,7 +2,7 @@
 
 import json
 import os
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -18,8 +18,8 @@ WORD_BOUNDARY = "<\n>"
 START_TAG, END_TAG = "<s>", "<eof>"
 SPACE = " "
 
-Map = Dict[str, int]
-Weights = Dict[str, torch.Tensor]
+Map = dict[str, int]
+Weights = dict[str, torch.Tensor]
 TAGGER_MAPS = ("flm_map", "blm_map", "gw_map", "c_map", "y_map")
 
 
@@ -28,9 +28,9 @@ class Checkpoint(NamedTuple):
 
     path: str
     weights: Weights
-    maps: Dict[str, Any]
+    maps: dict[str, Any]
     """The maps in the file itself, not checked."""
-    config: Dict[str, Any]
+    config: dict[str, Any]
     """The description in the file itself, if any."""
 
     @property
@@ -95,7 +95,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     )
 
 
-def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
+def read_maps(path: str, names: list[str]) -> dict[str, Any]:
     """
     Read entries of a pickle of the original's pre-processing (`test.pk` of a language model, `ner_dataset.pk` or
     `conll_map.pk` of a tagger), by name. Their values are not checked.
@@ -113,7 +113,7 @@ def read_maps(path: str, names: List[str]) -> Dict[str, Any]:
 
 
 def checked_map(
-    mapping: Any, name: str, path: str, size: int, rows: str, needed: Optional[List[str]] = None
+    mapping: Any, name: str, path: str, size: int, rows: str, needed: list[str] | None = None
 ) -> Map:
     """
     Return `mapping`, the map `name` of the file `path`, if it is a map from strings to the `size` rows of a matrix
@@ -140,7 +140,7 @@ def checked_map(
     return mapping
 
 
-def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
+def read_options(path: str, options: str | None) -> dict[str, Any]:
     """
     The options of the run that wrote the checkpoint `path`, as the original's scripts save them: from the file
     `options`, by default `ld0.config.json` next to `ld0.th`. Empty if the file is missing.
@@ -164,7 +164,7 @@ def read_options(path: str, options: Optional[str]) -> Dict[str, Any]:
     return data
 
 
-def number_of(options: Dict[str, Any], name: str, default: float, upper: Optional[float] = None) -> float:
+def number_of(options: dict[str, Any], name: str, default: float, upper: float | None = None) -> float:
     """The value of an option that is a number of at least 0. Raises `ConfigurationError` for any other value."""
     value = options.get(name, default)
     if (

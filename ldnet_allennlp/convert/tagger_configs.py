@@ -1,11 +1,11 @@
 """Configs of converted taggers."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, Map, number_of
 
 
-def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
+def input_sizes(embedders: dict[str, Any]) -> dict[str, int]:
     """The sizes of the vectors that the word RNN reads, in the original's order of concatenation."""
     sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
     if "ldnet" in embedders:
@@ -13,7 +13,7 @@ def input_sizes(embedders: Dict[str, Any]) -> Dict[str, int]:
     return {**sizes, "tokens": embedders["tokens"]["embedding_dim"]}
 
 
-def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
+def columns_in_allennlp(sizes: dict[str, int]) -> list[int]:
     """The original's columns in AllenNLP's (alphabetical) order of concatenation."""
     starts, start = {}, 0
     for name, size in sizes.items():
@@ -22,7 +22,7 @@ def columns_in_allennlp(sizes: Dict[str, int]) -> List[int]:
     return [column for name in sorted(sizes) for column in range(starts[name], starts[name] + sizes[name])]
 
 
-def label_encoding(tags: Map) -> Optional[str]:
+def label_encoding(tags: Map) -> str | None:
     """The label encoding "IOBES", or `None` for tags without spans, such as parts of speech."""
     others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
     is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
@@ -30,21 +30,21 @@ def label_encoding(tags: Map) -> Optional[str]:
 
 
 def tagger_config(
-    embedders: Dict[str, Any],
-    encoder: Dict[str, Any],
+    embedders: dict[str, Any],
+    encoder: dict[str, Any],
     end_token: str,
-    encoding: Optional[str],
+    encoding: str | None,
     dropout: float,
-    options: Dict[str, Any],
-) -> Dict[str, Any]:
+    options: dict[str, Any],
+) -> dict[str, Any]:
     """The `config.json` of a converted tagger, with the known options of its training."""
-    indexers: Dict[str, Any] = {
+    indexers: dict[str, Any] = {
         "tokens": {"type": "single_id", "lowercase_tokens": True},
         "token_characters": {"type": "characters", "min_padding_length": 1},
     }
     if "ldnet" in embedders:
         indexers["ldnet"] = {"type": "ldnet"}
-    reader: Dict[str, Any] = {"type": "conll_columns", "end_token": end_token, "token_indexers": indexers}
+    reader: dict[str, Any] = {"type": "conll_columns", "end_token": end_token, "token_indexers": indexers}
     if encoding is not None:
         reader.update(label_encoding="auto", target_label_encoding=encoding)
     else:
@@ -76,7 +76,7 @@ def tagger_config(
     }
 
 
-def notes_on(embedders: Dict[str, Any], has_options: bool) -> List[str]:
+def notes_on(embedders: dict[str, Any], has_options: bool) -> list[str]:
     """Notes for the user on a converted tagger, in sentences."""
     kind = "A tagger without language models"
     if "ldnet" in embedders:

@@ -1,6 +1,6 @@
 """Convert tagger checkpoints of the original (`ner.th`, `pner0.th`) to `ldnet_tagger` archives."""
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import torch
 from allennlp.common import Params
@@ -62,7 +62,7 @@ class _Maps(NamedTuple):
     backward: Optional[Map]
 
 
-def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[str, Any]) -> Converted:
+def convert_tagger(checkpoint: Checkpoint, maps: str | None, options: dict[str, Any]) -> Converted:
     """
     Convert a checkpoint to an "ldnet_tagger": without language models, with them (gated, plain, or mixed as in ELMo),
     or pruned.
@@ -76,9 +76,9 @@ def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[st
     original = _read_maps(checkpoint, maps, has_language_models)
     every_map = [mapping for mapping in original if mapping is not None]
     end_token = free_end_token(every_map)
-    namespaces: Dict[str, List[str]] = {"labels": names_in_order(original.tags)}
+    namespaces: dict[str, list[str]] = {"labels": names_in_order(original.tags)}
     parts: Parts = {}
-    embedders: Dict[str, Any] = {}
+    embedders: dict[str, Any] = {}
     dropout = number_of({**options, **checkpoint.config}, _dropout_name(checkpoint), 0.0, 1.0)
     has_options = bool(options) or _dropout_name(checkpoint) in checkpoint.config
 
@@ -112,7 +112,7 @@ def convert_tagger(checkpoint: Checkpoint, maps: Optional[str], options: Dict[st
     return Converted(model, config, notes_on(embedders, has_options))
 
 
-def _read_maps(checkpoint: Checkpoint, path: Optional[str], has_language_models: bool) -> _Maps:
+def _read_maps(checkpoint: Checkpoint, path: str | None, has_language_models: bool) -> _Maps:
     names = [name for name in TAGGER_MAPS if has_language_models or not name.endswith("lm_map")]
     if path is not None:
         maps = read_maps(path, names)
@@ -124,7 +124,7 @@ def _read_maps(checkpoint: Checkpoint, path: Optional[str], has_language_models:
             f"it was trained with as --maps."
         )
 
-    def checked(name: str, weight: str, needed: List[str]) -> Map:
+    def checked(name: str, weight: str, needed: list[str]) -> Map:
         size = matrix_size(checkpoint, weight)[0]
         where = f"'{weight}' of '{checkpoint.path}'"
         return checked_map(maps[name], name, str(path), size, where, needed)
@@ -146,7 +146,7 @@ def _dropout_name(checkpoint: Checkpoint) -> str:
     return "droprate" if "droprate" in checkpoint.config else "seq_droprate"
 
 
-def _characters(checkpoint: Checkpoint, mapping: Map, parts: Parts) -> List[str]:
+def _characters(checkpoint: Checkpoint, mapping: Map, parts: Parts) -> list[str]:
     """The characters in the order of their new ids. Adds the weights of the character networks to `parts`."""
     target = EMBEDDERS + "token_characters."
     weight = checkpoint.weight("char_embed.weight")
@@ -164,7 +164,7 @@ def _characters(checkpoint: Checkpoint, mapping: Map, parts: Parts) -> List[str]
     return names
 
 
-def _character_section(checkpoint: Checkpoint, dropout: float) -> Dict[str, Any]:
+def _character_section(checkpoint: Checkpoint, dropout: float) -> dict[str, Any]:
     cell_type, hidden_size = cell_of(checkpoint, "char_fw.")
     return {
         "type": "sentence_character_lstm",
@@ -184,12 +184,12 @@ def _language_models(
     maps: _Maps,
     end_token: str,
     dropout: float,
-    namespaces: Dict[str, List[str]],
+    namespaces: dict[str, list[str]],
     parts: Parts,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     projection_dim, columns = matrix_size(checkpoint, "lm_seq.weight")
     target = EMBEDDERS + "ldnet."
-    section: Dict[str, Any] = {"type": "ldnet", "projection_dim": projection_dim, "dropout": dropout}
+    section: dict[str, Any] = {"type": "ldnet", "projection_dim": projection_dim, "dropout": dropout}
     networks = _networks(checkpoint, columns)
     has_two_maps = maps.backward != maps.forward
     for direction, prefix in _PREFIXES.items():
@@ -219,7 +219,7 @@ def _language_models(
     return section
 
 
-def _networks(checkpoint: Checkpoint, columns: int) -> Dict[str, Network]:
+def _networks(checkpoint: Checkpoint, columns: int) -> dict[str, Network]:
     """Both language models' networks, of which `lm_seq` reads `columns` numbers."""
     networks = {direction: read_network(checkpoint, prefix) for direction, prefix in _PREFIXES.items()}
     if sum(network.output_size for network in networks.values()) != columns:
@@ -245,7 +245,7 @@ def _gates(checkpoint: Checkpoint, prefix: str, network: Network) -> Any:
     return "(no gates)", torch.ones(network.num_layers)
 
 
-def _encoder(checkpoint: Checkpoint, embedders: Dict[str, Any], parts: Parts) -> Dict[str, Any]:
+def _encoder(checkpoint: Checkpoint, embedders: dict[str, Any], parts: Parts) -> dict[str, Any]:
     """The config section of the word RNN. Adds its weights to `parts`."""
     cell_type, hidden_size = cell_of(checkpoint, "word_rnn.")
     input_size = matrix_size(checkpoint, "word_rnn.weight_ih_l0")[1]

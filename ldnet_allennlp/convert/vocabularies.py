@@ -7,7 +7,7 @@ The original's `<unk>` becomes AllenNLP's unknown token, its boundaries ("\\n" i
 
 import os
 import tempfile
-from typing import Dict, Iterable, List, Optional, Tuple
+from collections.abc import Iterable
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -30,12 +30,12 @@ def free_end_token(maps: Iterable[Map]) -> str:
     return name
 
 
-def names_in_order(mapping: Map) -> List[str]:
+def names_in_order(mapping: Map) -> list[str]:
     """The entries of a map in the order of their numbers."""
     return sorted(mapping, key=lambda key: mapping[key])
 
 
-def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
+def renamed(mapping: Map, boundary: str | None, end_token: str) -> list[str]:
     """
     The entries of a map in the order of their numbers, under AllenNLP's names; the entry `boundary` becomes
     `end_token`.
@@ -53,7 +53,7 @@ def renamed(mapping: Map, boundary: Optional[str], end_token: str) -> List[str]:
     return [special.get(name, name) for name in names_in_order(mapping)]
 
 
-def unknown_first(names: List[str], weights: torch.Tensor) -> Tuple[List[str], torch.Tensor]:
+def unknown_first(names: list[str], weights: torch.Tensor) -> tuple[list[str], torch.Tensor]:
     """Move the unknown token, and its row of the weights (V, D), to the front, as in AllenNLP."""
     order = list(range(len(names)))
     order.insert(0, order.pop(names.index(DEFAULT_OOV_TOKEN)))
@@ -65,7 +65,7 @@ def with_padding(weights: torch.Tensor) -> torch.Tensor:
     return torch.cat([weights.new_zeros(1, weights.size(1)), weights])
 
 
-def build_vocabulary(namespaces: Dict[str, List[str]]) -> Vocabulary:
+def build_vocabulary(namespaces: dict[str, list[str]]) -> Vocabulary:
     """
     A vocabulary with these tokens in this order.
 

@@ -1,6 +1,6 @@
 """Token indexer for the vocabulary of a pre-trained language model."""
 
-from typing import Any, Dict, List
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Token, TokenIndexer, Vocabulary
@@ -43,11 +43,11 @@ class LdnetIndexer(TokenIndexer):
         self._keys = ["token_ids"]  # of the last text, for empty texts in a list
 
     @overrides
-    def count_vocab_items(self, token: Token, counter: Dict[str, Dict[str, int]]) -> None:
+    def count_vocab_items(self, token: Token, counter: dict[str, dict[str, int]]) -> None:
         pass
 
     @overrides
-    def tokens_to_indices(self, tokens: List[Token], vocabulary: Vocabulary) -> IndexedTokenList:
+    def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
         """
         # Returns
 
@@ -81,7 +81,7 @@ class LdnetIndexer(TokenIndexer):
         return {key: [] for key in self._keys}
 
     @overrides
-    def _to_params(self) -> Dict[str, Any]:
+    def _to_params(self) -> dict[str, Any]:
         return {
             "type": "ldnet",
             "namespace": self.namespace,

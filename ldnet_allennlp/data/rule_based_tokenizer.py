@@ -1,6 +1,6 @@
 """Rule-based tokenizer: words and sentences of raw text, with offsets."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.tokenizers import Token, Tokenizer, WhitespaceTokenizer
@@ -36,7 +36,7 @@ class RuleBasedTokenizer(Tokenizer):
         self.mode = mode
 
     @staticmethod
-    def of(tokenizer: Optional[Tokenizer]) -> "RuleBasedTokenizer":
+    def of(tokenizer: Tokenizer | None) -> "RuleBasedTokenizer":
         """A reader's tokenizer: by default this one, and its mode "whitespace" for AllenNLP's "whitespace"."""
         if tokenizer is None or isinstance(tokenizer, RuleBasedTokenizer):
             return tokenizer or RuleBasedTokenizer()
@@ -48,17 +48,17 @@ class RuleBasedTokenizer(Tokenizer):
         )
 
     @overrides
-    def tokenize(self, text: str) -> List[Token]:
+    def tokenize(self, text: str) -> list[Token]:
         return [token for sentence in self.sentences(text) for token in sentence]
 
-    def sentences(self, text: str) -> List[List[Token]]:
+    def sentences(self, text: str) -> list[list[Token]]:
         """The tokens of each sentence. Raises like `split`."""
         return [
             [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
             for sentence in self.split(text)
         ]
 
-    def split(self, text: str) -> List[Sentence]:
+    def split(self, text: str) -> list[Sentence]:
         """The words of each sentence. Raises `ConfigurationError` for an unknown language, or if spaCy is missing."""
         try:
             return split_text(text, self.language, self.mode)
@@ -66,5 +66,5 @@ class RuleBasedTokenizer(Tokenizer):
             raise ConfigurationError(str(error)) from error
 
     @overrides
-    def _to_params(self) -> Dict[str, Any]:
+    def _to_params(self) -> dict[str, Any]:
         return {"type": "rule_based", "language": self.language, "mode": self.mode}

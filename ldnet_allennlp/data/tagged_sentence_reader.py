@@ -5,8 +5,8 @@ import itertools
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Dict, List, Optional, Protocol, Sequence, TypeVar, Union, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, Optional, Protocol, TypeVar, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
@@ -79,12 +79,12 @@ class TaggedSentenceReader(DatasetReader):
 
     def __init__(
         self,
-        token_indexers: Optional[Dict[str, TokenIndexer]] = None,
+        token_indexers: Optional[dict[str, TokenIndexer]] = None,
         label_encoding: Optional[str] = AUTO,
         target_label_encoding: Optional[str] = None,
         on_invalid_tags: str = "repair",
         partial_label: Optional[str] = None,
-        tag_map: Optional[Dict[str, str]] = None,
+        tag_map: Optional[dict[str, str]] = None,
         label_namespace: str = "labels",
         end_token: Optional[str] = None,
         tokenizer: Optional[Tokenizer] = None,
@@ -100,8 +100,8 @@ class TaggedSentenceReader(DatasetReader):
         self.tokenizer = RuleBasedTokenizer.of(tokenizer)
         self._reads_tags = True
         self._keep_columns = False
-        self._detected: Dict[tuple, DetectedTags] = {}
-        self._logged: set[Union[str, tuple]] = set()
+        self._detected: dict[tuple, DetectedTags] = {}
+        self._logged: set[str | tuple] = set()
 
     def open_file(self, path: str) -> TaggedFile:
         """The sentences of a file."""
@@ -133,9 +133,9 @@ class TaggedSentenceReader(DatasetReader):
     @overrides(check_signature=False)
     def text_to_instance(  # type: ignore[override]
         self,
-        tokens: Sequence[Union[str, Token]],
-        tags: Optional[Sequence[str]] = None,
-        metadata: Optional[Dict[str, Any]] = None,
+        tokens: Sequence[str | Token],
+        tags: Sequence[str] | None = None,
+        metadata: dict[str, Any] | None = None,
     ) -> Instance:
         """
         One sentence as an instance; the token indexers are applied by `apply_token_indexers`.
@@ -170,7 +170,7 @@ class TaggedSentenceReader(DatasetReader):
                 Token(DEFAULT_OOV_TOKEN) if word.text == DEFAULT_PADDING_TOKEN else word for word in words
             ]
         text = TextField(words)
-        fields: Dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
+        fields: dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
         if tags is not None:
             metadata["gold_tags"] = list(tags)  # scores count those, too, that have no id
             partial_label = self.recoding.partial_label
@@ -186,11 +186,11 @@ class TaggedSentenceReader(DatasetReader):
     def apply_token_indexers(self, instance: Instance) -> None:
         cast(TextField, instance["tokens"]).token_indexers = self._token_indexers
 
-    def _sentences(self, paths: List[str]) -> Iterator[tuple[Sentence, TagRecoder]]:
+    def _sentences(self, paths: list[str]) -> Iterator[tuple[Sentence, TagRecoder]]:
         """All sentences of all files, each with the recoder of its file."""
-        tagged: Dict[bool, str] = {}
+        tagged: dict[bool, str] = {}
         num_sentences = 0
-        encodings: Dict[Optional[str], str] = {}
+        encodings: dict[str | None, str] = {}
         for path in paths:
             file = self.open_file(path)
             recoder = TagRecoder(path, self._tags_of(path), self.recoding)
@@ -283,7 +283,7 @@ class TaggedSentenceReader(DatasetReader):
         logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
 
 
-def _check_tagged(tagged: Dict[bool, str], sentence: Sentence, path: str) -> None:
+def _check_tagged(tagged: dict[bool, str], sentence: Sentence, path: str) -> None:
     """Raise `ConfigurationError` if only some sentences have tags, because they cannot be batched."""
     tagged.setdefault(sentence.tags is not None, path)
     if len(tagged) > 1:

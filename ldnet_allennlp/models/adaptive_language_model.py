@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import numpy
 import torch
@@ -106,7 +106,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         vocab: Vocabulary,
         text_field_embedder: TextFieldEmbedder,
         contextualizer: Seq2SeqEncoder,
-        cutoffs: List[int],
+        cutoffs: list[int],
         dropout: Optional[float] = None,
         embedding_dropout: Optional[float] = None,
         direction: str = "forward",
@@ -145,7 +145,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         self._forward_dim = full_dim // (2 if bidirectional else 1)
         self._dropout = torch.nn.Dropout(dropout or 0.0)
         self._embedding_dropout = torch.nn.Dropout(embedding_dropout or 0.0)
-        self._projection: Optional[torch.nn.Linear] = None
+        self._projection: torch.nn.Linear | None = None
         if projection_dim is not None:
             if projection_dim < 1:
                 raise ConfigurationError(f"projection_dim is at least 1, but it is {projection_dim}.")
@@ -184,13 +184,13 @@ class AdaptiveLanguageModel(LanguageModelLosses):
     def forward(  # type: ignore[override]
         self,
         source: TextFieldTensors,
-        targets: Optional[torch.LongTensor] = None,
+        targets: torch.LongTensor | None = None,
         first_window: bool = False,
-        direction: Optional[str] = None,
-        backward_source: Optional[TextFieldTensors] = None,
-        backward_targets: Optional[torch.LongTensor] = None,
-        host_targets: Optional[List[numpy.ndarray]] = None,
-    ) -> Dict[str, torch.Tensor]:
+        direction: str | None = None,
+        backward_source: TextFieldTensors | None = None,
+        backward_targets: torch.LongTensor | None = None,
+        host_targets: list[numpy.ndarray] | None = None,
+    ) -> dict[str, torch.Tensor]:
         """
         # Parameters
 
@@ -247,7 +247,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
                 all_targets = {"forward": targets, "backward": backward_targets}
             else:
                 contextual = self._contextualize(self._contextualizer, vectors, mask, is_whole)
-        outputs: Dict[str, Any] = {}
+        outputs: dict[str, Any] = {}
         if all_targets and self._softmax_loss is not None:
             outputs.update(self._losses(contextual, all_targets, on_host))
         outputs["lm_embeddings"] = _map_layers(contextual, lambda layer: layer.to(embeddings.dtype))

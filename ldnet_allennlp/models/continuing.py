@@ -1,7 +1,7 @@
 """Continue training from an archived tagger, with new words, characters and labels."""
 
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import torch
 from allennlp.data import Vocabulary
@@ -39,13 +39,13 @@ class ContinueFrom(Initializer):
     """
 
     def __init__(
-        self, archive_file: str, vocab: Vocabulary, namespaces: Optional[Dict[str, str]] = None
+        self, archive_file: str, vocab: Vocabulary, namespaces: Optional[dict[str, str]] = None
     ) -> None:
         self._archive_file = archive_file
         self._vocab = vocab
         self._namespaces = namespaces or {}
-        self._old: Optional[Model] = None
-        self._weights: Dict[str, torch.Tensor] = {}
+        self._old: Model | None = None
+        self._weights: dict[str, torch.Tensor] = {}
 
     @overrides(check_signature=False)
     def __call__(self, tensor: torch.Tensor, parameter_name: str, **kwargs: Any) -> None:  # type: ignore[override]
@@ -75,7 +75,7 @@ class ContinueFrom(Initializer):
             # Where the archive has nothing, `_matched` left NaN.
             tensor.copy_(torch.where(old.isnan(), tensor, old.to(tensor)))
 
-    def _namespace(self, name: str, dim: int, old_size: int, size: int) -> Optional[str]:
+    def _namespace(self, name: str, dim: int, old_size: int, size: int) -> str | None:
         """The vocabulary namespace of a dimension, or `None`."""
         assert self._old is not None
         if name.startswith(("crf.", "tag_projection_layer.")):
@@ -116,7 +116,7 @@ def grow_labels(model: Any) -> None:
         return
     old_layer, old_crf = model.tag_projection_layer._module, model.crf
     layer = torch.nn.Linear(old_layer.in_features, size).to(old_layer.weight)
-    weights: List[float] = getattr(model, "label_weights", [])
+    weights: list[float] = getattr(model, "label_weights", [])
     weights.extend([1.0] * (size - old_size) if weights else [])
     model.num_tags = size
     model.tag_projection_layer = TimeDistributed(layer)

@@ -1,7 +1,7 @@
 """Losses, probabilities and perplexities of a language model, from its contextual vectors."""
 
 from contextlib import AbstractContextManager
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -25,7 +25,7 @@ class LanguageModelLosses(LanguageModel):
 
     direction: str
     _dropout: torch.nn.Dropout
-    _perplexities: Dict[str, CorpusPerplexity]
+    _perplexities: dict[str, CorpusPerplexity]
     _projection: Optional[torch.nn.Linear]
     _projection_activation: Activation
     _softmax_loss: Optional[AdaptiveSoftmax]
@@ -48,16 +48,16 @@ class LanguageModelLosses(LanguageModel):
         """Clear the carried states of a `stateful` contextualizer."""
         self._contextualizer.reset_states()
 
-    def stream_state(self) -> Dict[str, Any]:
+    def stream_state(self) -> dict[str, Any]:
         """Training state within a text, besides the weights: carried hidden states and perplexities."""
-        state: Dict[str, Any] = {
+        state: dict[str, Any] = {
             "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
         }
         if isinstance(self._contextualizer, CarryingEncoder):
             state["hidden"] = self._contextualizer.get_states()
         return state
 
-    def load_stream_state(self, state: Dict[str, Any]) -> None:
+    def load_stream_state(self, state: dict[str, Any]) -> None:
         """Continue from a `stream_state`."""
         for name, numbers in state["perplexities"].items():
             self._perplexities[name].set_state(numbers)
@@ -66,7 +66,7 @@ class LanguageModelLosses(LanguageModel):
 
     @overrides(check_signature=False)
     def _load_from_state_dict(
-        self, state_dict: Dict[str, Any], prefix: str, local_metadata: Dict[str, Any], *args: Any
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
     ) -> None:
         """Load the weights and the `stream_state` that `ResumableCheckpointer` adds to their metadata."""
         if "stream_state" in local_metadata:
@@ -74,7 +74,7 @@ class LanguageModelLosses(LanguageModel):
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     @torch.no_grad()
-    def token_log_probs(self, source: TextFieldTensors) -> Dict[str, torch.Tensor]:
+    def token_log_probs(self, source: TextFieldTensors) -> dict[str, torch.Tensor]:
         """
         The log-probability of each token of whole sentences, in evaluation mode.
 
@@ -111,7 +111,7 @@ class LanguageModelLosses(LanguageModel):
         return log_probs
 
     @overrides
-    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+    def get_metrics(self, reset: bool = False) -> dict[str, float]:
         """
         The exact perplexity exp(-sum of log-probabilities / number of targets) of the text so far, see
         `CorpusPerplexity`; for a bidirectional model, that of both directions and their geometric mean.
@@ -127,9 +127,9 @@ class LanguageModelLosses(LanguageModel):
     def _losses(
         self,
         contextual: torch.Tensor,
-        all_targets: Dict[str, torch.Tensor],
-        on_host: List[torch.Tensor],
-    ) -> Dict[str, torch.Tensor]:
+        all_targets: dict[str, torch.Tensor],
+        on_host: list[torch.Tensor],
+    ) -> dict[str, torch.Tensor]:
         """The losses of `forward`, which also count for the perplexities."""
         if isinstance(contextual, list):
             raise ConfigurationError(
@@ -157,8 +157,8 @@ class LanguageModelLosses(LanguageModel):
         direction: int,
         direction_embeddings: torch.Tensor,
         direction_targets: torch.Tensor,
-        token_embeddings: Optional[torch.Tensor] = None,
-        host_targets: Optional[torch.Tensor] = None,
+        token_embeddings: torch.Tensor | None = None,
+        host_targets: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """The negative log-likelihood of one direction, summed over its targets."""
         assert self._softmax_loss is not None

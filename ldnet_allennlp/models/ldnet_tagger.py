@@ -1,7 +1,7 @@
 """The sequence labeler of LD-Net."""
 
 from contextlib import nullcontext
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 import torch
 from allennlp.common import Lazy
@@ -94,7 +94,7 @@ class LdnetTagger(CrfTagger):
         return_logits: bool = False,
         return_confidences: bool = False,
         return_marginals: bool = False,
-        boundary_tags: Optional[List[str]] = None,
+        boundary_tags: Optional[list[str]] = None,
         loss: str = "negative_log_likelihood",
         co_training: Optional[Lazy[CharacterCoTraining]] = None,
         **kwargs: Any,
@@ -119,10 +119,10 @@ class LdnetTagger(CrfTagger):
         # The encoding that the tags must be in.
         self._constraint_encoding = label_encoding if constrains else None
         self._weight_strategy = kwargs.get("weight_strategy")
-        self.metrics: Dict[str, Any] = {}  # `CrfTagger`'s; all scores are in `_scores`
+        self.metrics: dict[str, Any] = {}  # `CrfTagger`'s; all scores are in `_scores`
         self.set_labels(self.crf)
         self.loss = loss
-        self.co_training: Optional[CharacterCoTraining] = None
+        self.co_training: CharacterCoTraining | None = None
         if co_training is not None:
             built = co_training.construct(vocab=vocab, text_field_embedder=text_field_embedder)
             # With a weight of 0, the optimizer would only decay its parameters.
@@ -150,18 +150,18 @@ class LdnetTagger(CrfTagger):
         self._scores = TaggingScores(vocab, namespace, spans, self._verbose_metrics)
 
     @overrides
-    def extend_embedder_vocab(self, embedding_sources_mapping: Optional[Dict[str, str]] = None) -> None:
+    def extend_embedder_vocab(self, embedding_sources_mapping: dict[str, str] | None = None) -> None:
         super().extend_embedder_vocab(embedding_sources_mapping)
         grow_labels(self)
 
-    def spans(self, tags: List[str]) -> List[Span]:
+    def spans(self, tags: list[str]) -> list[Span]:
         """The spans of tags in the model's `label_encoding`; boundary tags and padding labels are not spans."""
         if self.never_spans:
             tags = ["O" if tag in self.never_spans else tag for tag in tags]
         return spans_from_tags(tags, self.label_encoding)
 
     def score(
-        self, tokens: TextFieldTensors, autocast: Optional[torch.dtype] = None
+        self, tokens: TextFieldTensors, autocast: torch.dtype | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         The emissions (B, T, N), the score of each tag for each word, in float32 (float64 if the model is), and the mask
@@ -174,8 +174,8 @@ class LdnetTagger(CrfTagger):
         return emissions, mask
 
     def decode(
-        self, emissions: torch.Tensor, mask: torch.Tensor, options: Optional[DecodingOptions] = None
-    ) -> Dict[str, Any]:
+        self, emissions: torch.Tensor, mask: torch.Tensor, options: DecodingOptions | None = None
+    ) -> dict[str, Any]:
         """
         The best tags for `score`'s emissions and mask, and the results that the options request, see
         `TagDecoder.decode`.
@@ -187,12 +187,12 @@ class LdnetTagger(CrfTagger):
     def forward(  # type: ignore
         self,
         tokens: TextFieldTensors,
-        tags: Optional[torch.LongTensor] = None,
-        metadata: Optional[List[Dict[str, Any]]] = None,
-        ignore_loss_on_o_tags: Optional[bool] = None,
-        allowed_tags: Optional[torch.Tensor] = None,
+        tags: torch.LongTensor | None = None,
+        metadata: list[dict[str, Any]] | None = None,
+        ignore_loss_on_o_tags: bool | None = None,
+        allowed_tags: torch.Tensor | None = None,
         **kwargs: Any,
-    ) -> Dict[str, Any]:
+    ) -> dict[str, Any]:
         """
         # Parameters
 
@@ -217,7 +217,7 @@ class LdnetTagger(CrfTagger):
         active = self.co_training if self.training and tags is not None else None
         with active.recording(self.text_field_embedder) if active else nullcontext([]) as states:
             emissions, mask = self._emissions(tokens)
-        output: Dict[str, Any] = {"logits": emissions, "mask": mask} if self.return_logits else {}
+        output: dict[str, Any] = {"logits": emissions, "mask": mask} if self.return_logits else {}
         if isinstance(self.crf, BoundaryTagCrf):
             emissions, mask = self.crf.without_end_step(emissions, mask)
         if not self.training or self.decode_in_training or tags is None:
@@ -241,7 +241,7 @@ class LdnetTagger(CrfTagger):
         return output
 
     def _emissions(
-        self, tokens: TextFieldTensors, autocast: Optional[torch.dtype] = None
+        self, tokens: TextFieldTensors, autocast: torch.dtype | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The score of each tag for each token (B, T, N), and the mask (B, T), including the end step, if any."""
         mask = get_text_field_mask(tokens)
@@ -264,7 +264,7 @@ class LdnetTagger(CrfTagger):
         return emissions if emissions.dtype == torch.float64 else emissions.float(), mask
 
     @overrides
-    def get_regularization_penalty(self) -> Optional[torch.Tensor]:
+    def get_regularization_penalty(self) -> torch.Tensor | None:
         """
         The penalties of the regularizer and, with trained gates, of layer selection. AllenNLP adds it to the training
         loss before the backward pass and reports it as `reg_loss`.
@@ -276,7 +276,7 @@ class LdnetTagger(CrfTagger):
         return penalty
 
     @overrides
-    def make_output_human_readable(self, output_dict: Dict[str, torch.Tensor]) -> Dict[str, torch.Tensor]:
+    def make_output_human_readable(self, output_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Convert tag ids to tags. The output of a training step, which has none, stays unchanged."""
         if "tags" in output_dict:
             super().make_output_human_readable(output_dict)
@@ -284,7 +284,7 @@ class LdnetTagger(CrfTagger):
         return output_dict
 
     @overrides
-    def get_metrics(self, reset: bool = False) -> Dict[str, float]:
+    def get_metrics(self, reset: bool = False) -> dict[str, float]:
         """
         `accuracy`, `accuracy3` (see `TaggingScores`) and span F1 (`-overall` and `-macro`, and of each type if
         `verbose_metrics`) of the decoded tags; `unseen_labels`, the number of words whose gold label is not in the

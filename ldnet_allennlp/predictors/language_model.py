@@ -2,7 +2,7 @@
 
 import json
 import math
-from typing import Any, Dict, List
+from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -80,10 +80,10 @@ class LanguageModelPredictor(Predictor):
         return self.predict_batch_instance([instance])[0]
 
     @overrides
-    def predict_batch_instance(self, instances: List[Instance]) -> List[JsonDict]:
+    def predict_batch_instance(self, instances: list[Instance]) -> list[JsonDict]:
         batch = Batch(instances)
         batch.index_instances(self._language_model.vocab)
-        tensors: Dict[str, Any] = move_to_device(batch.as_tensor_dict(), self.cuda_device)
+        tensors: dict[str, Any] = move_to_device(batch.as_tensor_dict(), self.cuda_device)
         self._mark_unknown(tensors["source"], instances)
         log_probs = self._language_model.token_log_probs(tensors["source"])
         return [
@@ -91,7 +91,7 @@ class LanguageModelPredictor(Predictor):
             for row, instance in enumerate(instances)
         ]
 
-    def _mark_unknown(self, source: TextFieldTensors, instances: List[Instance]) -> None:
+    def _mark_unknown(self, source: TextFieldTensors, instances: list[Instance]) -> None:
         """Map words that equal the padding token to the unknown token."""
         if "tokens" not in source:
             return
@@ -102,7 +102,7 @@ class LanguageModelPredictor(Predictor):
         ids.masked_fill_(is_word & (ids == 0), vocab.get_token_index(vocab._oov_token))
 
 
-def _described(instance: Instance, log_probs: Dict[str, torch.Tensor]) -> JsonDict:
+def _described(instance: Instance, log_probs: dict[str, torch.Tensor]) -> JsonDict:
     source = instance["source"]
     assert isinstance(source, TextField)
     output: JsonDict = {"tokens": [token.text for token in source.tokens]}

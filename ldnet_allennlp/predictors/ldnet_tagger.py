@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Optional, cast
 
 import numpy
 import torch
@@ -160,7 +160,7 @@ class LdnetTaggerPredictor(Predictor):
         return self.predict_batch_json([inputs], **options)[0]
 
     @overrides(check_signature=False)
-    def predict_batch_json(self, inputs: List[JsonDict], **options: Any) -> List[JsonDict]:
+    def predict_batch_json(self, inputs: list[JsonDict], **options: Any) -> list[JsonDict]:
         """Like `predict_json`, for many inputs."""
         for one in inputs:
             if not isinstance(one, dict):
@@ -172,7 +172,7 @@ class LdnetTaggerPredictor(Predictor):
         return self.predict_batch_instance([instance])[0]
 
     @overrides(check_signature=False)
-    def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> List[JsonDict]:
+    def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> list[JsonDict]:
         """Tag the words of instances, ignoring their labels."""
         words, beside = [], []
         for instance in instances:
@@ -270,8 +270,8 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides
     def predictions_to_labeled_instances(
-        self, instance: Instance, outputs: Dict[str, numpy.ndarray]
-    ) -> List[Instance]:
+        self, instance: Instance, outputs: dict[str, numpy.ndarray]
+    ) -> list[Instance]:
         """One instance per predicted span, see `span_instances`."""
         return span_instances(self._model, instance, [str(tag) for tag in outputs["tags"]])
 
@@ -279,10 +279,10 @@ class LdnetTaggerPredictor(Predictor):
     def _reader(self) -> PredictionReader:
         return cast(PredictionReader, self._dataset_reader)
 
-    def _asked(self, options: Dict[str, Any]) -> Options:
+    def _asked(self, options: dict[str, Any]) -> Options:
         return Options(**{**vars(self._options), **options})
 
-    def _outputs(self, words: Sequence[Words], options: Options) -> List[JsonDict]:
+    def _outputs(self, words: Sequence[Words], options: Options) -> list[JsonDict]:
         workers = self._workers or torch.get_num_threads()
         engine = self._engine.current()
         threads = 1 if isinstance(engine, TorchEngine) else workers

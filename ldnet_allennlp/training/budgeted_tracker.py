@@ -1,7 +1,7 @@
 """Best epoch among those within a layer budget."""
 
 import logging
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional
 
 import torch
 from allennlp.training.metric_tracker import MetricTracker
@@ -23,7 +23,7 @@ class BudgetConstraint(NamedTuple):
     layers: Optional[int]
     """The number of layers in the whole model, or `None`: then the budget of each module counts."""
 
-    budgets: List[Tuple[GatedModule, LayerBudget]]
+    budgets: list[tuple[GatedModule, LayerBudget]]
 
     def is_met(self, model: torch.nn.Module) -> bool:
         """Return whether the gates above 0 are within the budget."""
@@ -56,10 +56,10 @@ class BudgetedMetricTracker(MetricTracker):
         self.load_state_dict(tracker.state_dict())
         self.model = model
         self.constraint = constraint
-        self.least: Dict[str, float] = {}  # the fewest layers and multiply-adds of all epochs so far
+        self.least: dict[str, float] = {}  # the fewest layers and multiply-adds of all epochs so far
 
     @overrides
-    def add_metrics(self, metrics: Dict[str, float]) -> None:
+    def add_metrics(self, metrics: dict[str, float]) -> None:
         left = selection_metrics(self.model)
         for name in ("kept_layers", "kept_multiply_adds"):
             self.least[name] = min(left[name], self.least.get(name, left[name]))

@@ -1,7 +1,5 @@
 """Learning-rate schedule of the published taggers."""
 
-from typing import List
-
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.training.learning_rate_schedulers import LearningRateScheduler
@@ -34,6 +32,6 @@ class InverseTime(LearningRateScheduler):
         super().__init__(optimizer, last_epoch)
 
     @overrides
-    def get_values(self) -> List[float]:
+    def get_values(self) -> list[float]:
         # `last_epoch` counts from 0, and this is called after that epoch.
         return [rate / (1 + self.decay * (self.last_epoch + 1)) for rate in self.base_values]

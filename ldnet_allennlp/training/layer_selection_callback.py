@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -66,7 +66,7 @@ class LayerSelectionCallback(TrainerCallback):
         self,
         serialization_dir: str,
         budget: Optional[int] = None,
-        schedule: Optional[Dict[str, List[Tuple[float, float]]]] = None,
+        schedule: Optional[dict[str, list[tuple[float, float]]]] = None,
         exact_budget: bool = False,
         max_layers: Optional[int] = None,
     ) -> None:
@@ -80,12 +80,12 @@ class LayerSelectionCallback(TrainerCallback):
             )
         self.schedule = PenaltySchedule(schedule or {})
         self.exact_budget = exact_budget
-        self._exact: List[ExactBudget] = []
-        self._tracker: Optional[BudgetedMetricTracker] = None
-        self._modules: List[GatedModule] = []
+        self._exact: list[ExactBudget] = []
+        self._tracker: BudgetedMetricTracker | None = None
+        self._modules: list[GatedModule] = []
         # State of a recovered run:
-        self._least_before: Dict[str, float] = {}
-        self._exact_before: List[Dict[str, Any]] = []
+        self._least_before: dict[str, float] = {}
+        self._exact_before: list[dict[str, Any]] = []
 
     @overrides
     def on_start(self, trainer: GradientDescentTrainer, is_primary: bool = True, **kwargs: Any) -> None:
@@ -160,12 +160,12 @@ class LayerSelectionCallback(TrainerCallback):
         self.schedule.apply(self._modules, epoch)
 
     @overrides
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         least = self._tracker.least if self._tracker else {}
         return {"least": least, "exact": [exact.state_dict() for exact in self._exact]}
 
     @overrides
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._least_before = state_dict.get("least", {})
         self._exact_before = state_dict.get("exact", [])
 
@@ -173,14 +173,14 @@ class LayerSelectionCallback(TrainerCallback):
     def on_epoch(
         self,
         trainer: GradientDescentTrainer,
-        metrics: Dict[str, Any],
+        metrics: dict[str, Any],
         epoch: int,
         is_primary: bool = True,
         **kwargs: Any,
     ) -> None:
         model = trainer._pytorch_model
         if is_primary and self.serialization_dir:
-            record: Dict[str, Any] = {"epoch": epoch, "gates": gates_of(model)}
+            record: dict[str, Any] = {"epoch": epoch, "gates": gates_of(model)}
             record["kept_layers"] = count_kept_layers(model)
             record["penalties"] = [
                 {"lambda_0": module.lambda_0, "budget": str(module.budget)} for module in self._modules
@@ -198,14 +198,14 @@ class LayerSelectionCallback(TrainerCallback):
     def on_batch(
         self,
         trainer: GradientDescentTrainer,
-        batch_inputs: List[TensorDict],
-        batch_outputs: List[Dict[str, Any]],
-        batch_metrics: Dict[str, Any],
+        batch_inputs: list[TensorDict],
+        batch_outputs: list[dict[str, Any]],
+        batch_metrics: dict[str, Any],
         epoch: int,
         batch_number: int,
         is_training: bool,
         is_primary: bool = True,
-        batch_grad_norm: Optional[float] = None,
+        batch_grad_norm: float | None = None,
         **kwargs: Any,
     ) -> None:
         if is_training:
@@ -216,8 +216,8 @@ class LayerSelectionCallback(TrainerCallback):
     def on_end(
         self,
         trainer: GradientDescentTrainer,
-        metrics: Optional[Dict[str, Any]] = None,
-        epoch: Optional[int] = None,
+        metrics: dict[str, Any] | None = None,
+        epoch: int | None = None,
         is_primary: bool = True,
         **kwargs: Any,
     ) -> None:
@@ -232,7 +232,7 @@ class LayerSelectionCallback(TrainerCallback):
         )
 
 
-def gates_of(model: torch.nn.Module) -> Dict[str, Union[List[float], List[List[float]]]]:
+def gates_of(model: torch.nn.Module) -> dict[str, list[float] | list[list[float]]]:
     """The trained gates by the name of their layer selection: a list per direction."""
     return {
         name: [gates.tolist() for gates in module.direction_gates()]

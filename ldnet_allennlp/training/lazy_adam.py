@@ -1,6 +1,7 @@
 """Adam for models whose word vectors have sparse gradients."""
 
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -41,10 +42,10 @@ class LazyAdam(Optimizer, torch.optim.Adam):
 
     def __init__(
         self,
-        model_parameters: List[Tuple[str, torch.nn.Parameter]],
-        parameter_groups: Optional[List[Tuple[List[str], Dict[str, Any]]]] = None,
+        model_parameters: list[tuple[str, torch.nn.Parameter]],
+        parameter_groups: Optional[list[tuple[list[str], dict[str, Any]]]] = None,
         lr: float = 0.001,
-        betas: Tuple[float, float] = (0.9, 0.999),
+        betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         grad_norm: Optional[float] = None,
         row_moments: bool = False,
@@ -53,7 +54,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
             raise ConfigurationError(f"grad_norm of lazy_adam must be above 0, but it is {grad_norm}.")
         self.grad_norm = grad_norm
         self.row_moments = row_moments
-        arguments: Dict[str, Any] = {"params": make_parameter_groups(model_parameters, parameter_groups)}
+        arguments: dict[str, Any] = {"params": make_parameter_groups(model_parameters, parameter_groups)}
         arguments.update(lr=lr, betas=betas, eps=eps)
         super().__init__(fused=True, **arguments)
         # A gradient scaler must unscale the gradients, or `grad_norm` would be another norm.
@@ -61,7 +62,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
 
     @torch.no_grad()
     @overrides(check_signature=False)  # torch's own signature differs from version to version
-    def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Update all parameters that have a gradient."""
         loss = None
         if closure is not None:
@@ -100,7 +101,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
             gradient.mul_(factor.to(gradient.device))
 
     def _step_rows(
-        self, group: Dict[str, Any], parameter: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor
+        self, group: dict[str, Any], parameter: torch.Tensor, rows: torch.Tensor, gradient: torch.Tensor
     ) -> None:
         """Adam update of the `rows` (n,) of a parameter with the gradient (n, ...)."""
         beta1, beta2 = group["betas"]

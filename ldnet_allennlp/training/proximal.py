@@ -1,7 +1,8 @@
 """Optimizer that keeps layer gates within [0, 1]."""
 
 import re
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
+from typing import Any, Optional
 
 import torch
 from allennlp.common import Lazy
@@ -49,9 +50,9 @@ class ProximalOptimizer(Optimizer):
 
     def __init__(
         self,
-        model_parameters: List[Tuple[str, torch.nn.Parameter]],
+        model_parameters: list[tuple[str, torch.nn.Parameter]],
         optimizer: Lazy[Optimizer],
-        parameter_groups: Optional[List[Tuple[List[str], Dict[str, Any]]]] = None,
+        parameter_groups: Optional[list[tuple[list[str], dict[str, Any]]]] = None,
         gates: str = r"(^|\.)gates$",
         zeros_stay: bool = False,
         reset_momentum: bool = False,
@@ -80,7 +81,7 @@ class ProximalOptimizer(Optimizer):
 
     @torch.no_grad()
     @overrides(check_signature=False)  # torch's own signature differs from version to version
-    def step(self, closure: Optional[Callable[[], float]] = None) -> Optional[float]:
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
         """Make the wrapped optimizer's step, then clamp the gates."""
         were_zero = [gates == 0.0 for gates in self._gates] if self._zeros_stay else []
         # Some of AllenNLP's own optimizers take no closure.
@@ -105,10 +106,10 @@ class ProximalOptimizer(Optimizer):
         self.optimizer.zero_grad(set_to_none)
 
     @overrides
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return self.optimizer.state_dict()
 
     @overrides
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state_dict)
         self._share()

@@ -4,7 +4,7 @@ import logging
 import os
 import random
 import zipfile
-from typing import Any, Optional, Tuple
+from typing import Any
 
 import numpy
 import torch
@@ -45,7 +45,7 @@ class ResumableCheckpointer(Checkpointer):
     def __init__(self, serialization_dir: str, **kwargs: Any) -> None:
         super().__init__(serialization_dir, **kwargs)
         self._python_at_start = random.getstate()
-        self._python_after_batch: Optional[Tuple[Any, ...]] = None
+        self._python_after_batch: tuple[Any, ...] | None = None
 
     @overrides
     def maybe_save_checkpoint(
@@ -84,7 +84,7 @@ class ResumableCheckpointer(Checkpointer):
             self._last_save_num_batches_in_epoch_completed = trainer._batches_in_epoch_completed
 
     @overrides
-    def find_latest_checkpoint(self) -> Optional[Tuple[str, str]]:
+    def find_latest_checkpoint(self) -> tuple[str, str] | None:
         """The files of the model and the trainer in the newest complete checkpoint."""
         for point in sorted(self._find_all_checkpoints(), reverse=True):
             paths = self._model_state_path(*point), self._training_state_path(*point)
@@ -97,7 +97,7 @@ class ResumableCheckpointer(Checkpointer):
         return None
 
     @overrides
-    def load_checkpoint(self) -> Optional[TrainerCheckpoint]:
+    def load_checkpoint(self) -> TrainerCheckpoint | None:
         self._python_at_start = random.getstate()
         checkpoint = super().load_checkpoint()
         if checkpoint is None:

@@ -1,6 +1,6 @@
 """Distributed training with sparse gradients."""
 
-from typing import Any, List, Tuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -23,7 +23,7 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
     """
 
     @overrides(check_signature=False)
-    def wrap_model(self, model: Model) -> Tuple[Model, DdpWrappedModel]:
+    def wrap_model(self, model: Model) -> tuple[Model, DdpWrappedModel]:
         if self.cuda_device != torch.device("cpu"):
             model = model.cuda(self.cuda_device)
         sparse = dict(sparse_parameters(model))
@@ -38,7 +38,7 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
         return super().wrap_model(model)
 
 
-def sparse_parameters(model: torch.nn.Module) -> List[Tuple[str, torch.nn.Parameter]]:
+def sparse_parameters(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parameter]]:
     """The parameters with sparse gradients: embeddings and sampled word clusters."""
     parameters = []
     for prefix, module in model.named_modules():
@@ -63,14 +63,14 @@ class _Exchange:
         counts = torch.zeros(world_size, dtype=torch.long, device=values.device)
         counts[dist.get_rank(self.group)] = indices.size(1)
         dist.all_reduce(counts, group=self.group)
-        rows_of_each: List[int] = counts.tolist()
+        rows_of_each: list[int] = counts.tolist()
         most = max(rows_of_each)  # every process sends this many rows, padded
         all_indices = self._gather(indices[0], most, rows_of_each)  # (rows of all,)
         all_values = self._gather(values, most, rows_of_each)  # (rows of all, ...)
         total = torch.sparse_coo_tensor(all_indices.unsqueeze(0), all_values / world_size, gradient.shape)
         return total.coalesce()
 
-    def _gather(self, tensor: torch.Tensor, most: int, rows_of_each: List[int]) -> torch.Tensor:
+    def _gather(self, tensor: torch.Tensor, most: int, rows_of_each: list[int]) -> torch.Tensor:
         padded = tensor.new_zeros(most, *tensor.shape[1:])
         padded[: tensor.size(0)] = tensor
         gathered = [torch.empty_like(padded) for _ in rows_of_each]

@@ -2,7 +2,8 @@
 
 import inspect
 import logging
-from typing import Any, Callable, Dict, Tuple
+from collections.abc import Callable
+from typing import Any
 
 from allennlp.training.callbacks import ConfidenceChecksCallback
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
@@ -50,7 +51,7 @@ class StrictTrainer(GradientDescentTrainer):
         return super().from_partial_objects(*objects, **options)
 
     @overrides
-    def _try_train(self) -> Tuple[Dict[str, Any], int]:
+    def _try_train(self) -> tuple[dict[str, Any], int]:
         if self._start_after_epochs_completed or self._start_after_batches_in_epoch_completed:
             for callback in self._callbacks:
                 if isinstance(callback, ConfidenceChecksCallback) and self._primary:
@@ -59,7 +60,7 @@ class StrictTrainer(GradientDescentTrainer):
         return super()._try_train()
 
     @overrides
-    def _train_epoch(self, epoch: int) -> Dict[str, float]:
+    def _train_epoch(self, epoch: int) -> dict[str, float]:
         metrics = super()._train_epoch(epoch)
         skipped, batches = self._start_after_batches_in_epoch_completed, self._batches_in_epoch_completed
         if epoch == self._start_after_epochs_completed and 0 < skipped < batches:
@@ -69,7 +70,7 @@ class StrictTrainer(GradientDescentTrainer):
         return metrics
 
     @overrides
-    def train(self) -> Dict[str, Any]:
+    def train(self) -> dict[str, Any]:
         try:
             with cached_evaluation(self._pytorch_model):
                 return super().train()

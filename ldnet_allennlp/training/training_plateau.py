@@ -2,7 +2,7 @@
 
 import logging
 import math
-from typing import Any, Dict
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.training import TrainerCallback
@@ -65,7 +65,7 @@ class TrainingPlateau(TrainerCallback):
     def on_epoch(
         self,
         trainer: GradientDescentTrainer,
-        metrics: Dict[str, Any],
+        metrics: dict[str, Any],
         epoch: int,
         is_primary: bool = True,
         **kwargs: Any,
@@ -111,10 +111,10 @@ class TrainingPlateau(TrainerCallback):
         )
 
     @overrides
-    def state_dict(self) -> Dict[str, Any]:
+    def state_dict(self) -> dict[str, Any]:
         return {"best": self.best, "epochs_without_best": self.epochs_without_best}
 
     @overrides
-    def load_state_dict(self, state_dict: Dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.best = state_dict["best"]
         self.epochs_without_best = state_dict["epochs_without_best"]

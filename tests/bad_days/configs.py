@@ -2,13 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any
 
 from tests.resources import FIXTURES
 from tests.taggers import DEV, TRAIN
 
 
-def tagger_config(train: Any = TRAIN, dev: Any = DEV) -> Dict[str, Any]:
+def tagger_config(train: Any = TRAIN, dev: Any = DEV) -> dict[str, Any]:
     """A tagger of words alone."""
     return {
         "dataset_reader": {"type": "conll_columns", "target_label_encoding": "BIOUL"},
@@ -36,7 +36,7 @@ def tagger_config(train: Any = TRAIN, dev: Any = DEV) -> Dict[str, Any]:
     }
 
 
-def language_model_config(train: Any = None, valid: Any = None, **loader: Any) -> Dict[str, Any]:
+def language_model_config(train: Any = None, valid: Any = None, **loader: Any) -> dict[str, Any]:
     """A forward language model on a stream of text."""
     texts = FIXTURES / "lm"
     return {
@@ -67,7 +67,7 @@ def language_model_config(train: Any = None, valid: Any = None, **loader: Any) -
     }
 
 
-def write_config(path: Path, config: Dict[str, Any]) -> Path:
+def write_config(path: Path, config: dict[str, Any]) -> Path:
     """Writes a config to a file, and gives the file."""
     path.write_text(json.dumps(config))
     return path

@@ -1,5 +1,3 @@
-from typing import List, Optional
-
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -87,7 +85,7 @@ def test_outputs_with_scores_and_without_dropout(tagger):
 class TextReader(DatasetReader):
     """Takes a text, as readers for classification do."""
 
-    def text_to_instance(self, text: str, label: Optional[str] = None) -> Instance:
+    def text_to_instance(self, text: str, label: str | None = None) -> Instance:
         return Instance({"tokens": TextField([Token(word) for word in text.split()], self.indexers)})
 
 
@@ -110,7 +108,7 @@ def test_readers_of_other_kinds(tagger):
 class ParserReader(DatasetReader):
     """Takes parts of speech beside the words."""
 
-    def text_to_instance(self, words: list[str], upos_tags: List[str], heads: List[int] = ()) -> Instance:
+    def text_to_instance(self, words: list[str], upos_tags: list[str], heads: list[int] = ()) -> Instance:
         assert upos_tags == ["X"] * len(words) and not heads
         return Instance({"tokens": TextField([Token(word) for word in words], self.indexers)})
 

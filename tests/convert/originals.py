@@ -1,7 +1,7 @@
 """The original's files among the reference vectors, and the original's way of padding."""
 
 import json
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, NamedTuple
 
 import numpy
 import torch
@@ -39,7 +39,7 @@ def expected(name: str) -> Any:
         return json.load(file)
 
 
-def convert_weights(weights: Dict[str, torch.Tensor], **options: Any) -> Converted:
+def convert_weights(weights: dict[str, torch.Tensor], **options: Any) -> Converted:
     """Converts a bare state dict of a tagger, with the maps of the reference corpus."""
     return convert_tagger(Checkpoint("weights", dict(weights), {}, {}), DATASET, options)
 
@@ -48,20 +48,20 @@ def reader_of(converted: Converted) -> ConllColumnsReader:
     return DatasetReader.from_params(Params(converted.config["dataset_reader"]).duplicate())
 
 
-def sentences(split: str = "train") -> List[List[Tuple[str, str]]]:
+def sentences(split: str = "train") -> list[list[tuple[str, str]]]:
     return [
         [(word, tag) for word, tag in sentence]
         for sentence in expected("expected_predictions.json")["sentences"][split]
     ]
 
 
-def instance_of(reader: ConllColumnsReader, sentence: List[Tuple[str, str]]) -> Instance:
+def instance_of(reader: ConllColumnsReader, sentence: list[tuple[str, str]]) -> Instance:
     instance = reader.text_to_instance([word for word, _ in sentence], [tag for _, tag in sentence])
     reader.apply_token_indexers(instance)
     return instance
 
 
-def tensors_of(model: Model, instances: List[Instance]) -> Dict[str, Any]:
+def tensors_of(model: Model, instances: list[Instance]) -> dict[str, Any]:
     batch = Batch(instances)
     batch.index_instances(model.vocab)
     return batch.as_tensor_dict()
@@ -72,7 +72,7 @@ class Padded(NamedTuple):
 
     characters: torch.Tensor
     """(B, T, size)"""
-    layers: Dict[str, torch.Tensor]
+    layers: dict[str, torch.Tensor]
     """Of each direction, (B, T, size)"""
     projected_layers: torch.Tensor
     """(B, T, size)"""
@@ -82,7 +82,7 @@ class Padded(NamedTuple):
     """(B, T, number of tags)"""
 
 
-def with_original_padding(model: LdnetTagger, batch: Dict[str, Any]) -> Padded:
+def with_original_padding(model: LdnetTagger, batch: dict[str, Any]) -> Padded:
     """
     Runs the parts of a converted tagger as the original runs its own on a padded batch: it reads end
     tokens after the end of a sentence, and its BiLSTM reads them, too.
@@ -97,7 +97,7 @@ def with_original_padding(model: LdnetTagger, batch: Dict[str, Any]) -> Padded:
     characters = parts["token_characters"](tokens["token_characters"]["token_characters"])
     characters = characters.gather(1, last.unsqueeze(2).expand_as(characters))
     features = {"token_characters": characters, "tokens": parts["tokens"](word_ids.gather(1, last))}
-    layers: Dict[str, torch.Tensor] = {}
+    layers: dict[str, torch.Tensor] = {}
     if "ldnet" in parts:
         layers = {
             "forward": _forward_layers(parts["ldnet"], tokens["ldnet"]["token_ids"], last),

@@ -1,6 +1,6 @@
 """Complete taggers against the original's numbers, before and after pruning, in float64 and float32."""
 
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 import torch
@@ -100,11 +100,11 @@ def _pair(ranked: Any) -> Any:
     return (ranked["tags"], ranked["score"]) if isinstance(ranked, dict) else ranked
 
 
-def state(name: str) -> Dict[str, torch.Tensor]:
+def state(name: str) -> dict[str, torch.Tensor]:
     return read_torch_file(str(REFERENCE / "h_seqlabel" / f"{name}.pt"))
 
 
-def medium_weights() -> Dict[str, torch.Tensor]:
+def medium_weights() -> dict[str, torch.Tensor]:
     weights = reference_parameters(load_reference("h_seqlabel/medium_sparse.npz"))
     for name, tensor in reference_parameters(load_reference("a_rnn/medium_LDRNN_lstm.npz")).items():
         weights[f"f_lm.rnn.{name}"] = tensor

@@ -1,7 +1,7 @@
 """Training step by step as the original's scripts do, with this package's parts and in this package's order."""
 
 import re
-from typing import Any, Dict, List
+from typing import Any
 
 import pytest
 import torch
@@ -57,7 +57,7 @@ class Trace:
             Params({"type": "inverse_time", "decay": 0.05}), optimizer=self.optimizer
         )
 
-    def loss(self, batch: Dict[str, Any]) -> torch.Tensor:
+    def loss(self, batch: dict[str, Any]) -> torch.Tensor:
         found = with_original_padding(self.model, batch)
         mask = batch["tokens"]["tokens"]["tokens"] > 0
         scores, words = self.model.crf.without_end_step(found.emissions, mask)
@@ -121,7 +121,7 @@ class TestLayerSelection:
         trace = Trace("prune", learning_rate=0.1, lambda_0=0.5, lambda_1=2)
         embedder = next(module for module in trace.model.modules() if isinstance(module, LdnetEmbedder))
         parts = {"f": embedder.language_models["forward_lm"], "b": embedder.language_models["backward_lm"]}
-        before: Dict[str, List[List[float]]] = {"f": [], "b": []}
+        before: dict[str, list[list[float]]] = {"f": [], "b": []}
         proximal_step = trace.optimizer.optimizer.step
 
         def step_that_is_watched(*arguments: Any) -> Any:

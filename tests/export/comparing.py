@@ -1,7 +1,7 @@
 """Exported taggers beside the torch models they were made from."""
 
 import copy
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import numpy
 import onnxruntime
@@ -39,17 +39,17 @@ SIZE = WORDS + 2 * FILTERS
 """Of the vectors that the encoder reads."""
 
 
-def character_encoding(encoder: Dict[str, Any]) -> Dict[str, Any]:
+def character_encoding(encoder: dict[str, Any]) -> dict[str, Any]:
     embedding = {"embedding_dim": CHARACTERS, "vocab_namespace": "token_characters"}
     return {"type": "character_encoding", "embedding": embedding, "encoder": encoder}
 
 
 def build(
-    encoder: Dict[str, Any],
-    characters: Dict[str, Any] = character_encoding(CNN),  # noqa: B008, it is copied
-    reader: Dict[str, Any] = READER,
+    encoder: dict[str, Any],
+    characters: dict[str, Any] = character_encoding(CNN),  # noqa: B008, it is copied
+    reader: dict[str, Any] = READER,
     **model: Any,
-) -> Tuple[Model, DatasetReader]:
+) -> tuple[Model, DatasetReader]:
     """A tagger with random weights that matter, and its reader."""
     config = {
         "type": "crf_tagger",
@@ -71,7 +71,7 @@ def build(
 
 
 @torch.no_grad()
-def torch_emissions(model: Any, reader: DatasetReader, sentences: List[List[str]]) -> numpy.ndarray:
+def torch_emissions(model: Any, reader: DatasetReader, sentences: list[list[str]]) -> numpy.ndarray:
     """The scores of the torch model, the end step included where there is one."""
     batch = Batch([instance_of(reader, words) for words in sentences])
     batch.index_instances(model.vocab)
@@ -81,7 +81,7 @@ def torch_emissions(model: Any, reader: DatasetReader, sentences: List[List[str]
     return model(**tensors)["logits"].numpy()
 
 
-def onnx_emissions(data: bytes, sentences: List[List[str]]) -> Tuple[numpy.ndarray, numpy.ndarray]:
+def onnx_emissions(data: bytes, sentences: list[list[str]]) -> tuple[numpy.ndarray, numpy.ndarray]:
     """The scores of an exported tagger, and the lengths of the sentences with the end step."""
     encoder = SentenceEncoder(check_model(data))
     options = onnxruntime.SessionOptions()
@@ -91,7 +91,7 @@ def onnx_emissions(data: bytes, sentences: List[List[str]]) -> Tuple[numpy.ndarr
 
 
 def largest_difference(
-    model: Model, reader: DatasetReader, sentences: List[List[str]] = SENTENCES, **options: Any
+    model: Model, reader: DatasetReader, sentences: list[list[str]] = SENTENCES, **options: Any
 ) -> float:
     """How far the scores of the exported tagger are from those of the model, for words of a ragged batch."""
     scores, lengths = onnx_emissions(export_tagger(model, reader, **options), sentences)

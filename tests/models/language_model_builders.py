@@ -1,6 +1,6 @@
 """Small language models for tests, from random or from the original's parameters."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import torch
 from allennlp.data import Vocabulary
@@ -23,10 +23,10 @@ def vocabulary(num_words: int) -> Vocabulary:
 def make_model(
     num_words: int = 30,
     seed: int = 5,
-    contextualizer: Optional[torch.nn.Module] = None,
+    contextualizer: torch.nn.Module | None = None,
     bidirectional: bool = False,
     stateful: bool = False,
-    vocab: Optional[Vocabulary] = None,
+    vocab: Vocabulary | None = None,
     large_weights: bool = True,
     **options: Any,
 ) -> AdaptiveLanguageModel:
@@ -46,7 +46,7 @@ def make_model(
 
 
 def original_model(
-    parameters: Dict[str, torch.Tensor], cutoffs: List[int], relu: bool, dtype: torch.dtype = torch.float64
+    parameters: dict[str, torch.Tensor], cutoffs: list[int], relu: bool, dtype: torch.dtype = torch.float64
 ) -> AdaptiveLanguageModel:
     """
     The original's `LM`, stateful. Its word w has the id w + 1 here: 0 is the padding. Where its softmax has one
@@ -70,7 +70,7 @@ def original_model(
     return model.eval()
 
 
-def original_names(model: AdaptiveLanguageModel) -> Dict[str, torch.Tensor]:
+def original_names(model: AdaptiveLanguageModel) -> dict[str, torch.Tensor]:
     """The model's parameters under the original's names, the word vectors without the padding's."""
     renamed = {"word_embed.weight": model._text_field_embedder.token_embedder_tokens.weight[1:]}
     for name, parameter in model._softmax_loss.named_parameters():
@@ -83,6 +83,6 @@ def original_names(model: AdaptiveLanguageModel) -> Dict[str, torch.Tensor]:
     return renamed
 
 
-def source_of(ids: torch.Tensor) -> Dict[str, Dict[str, torch.Tensor]]:
+def source_of(ids: torch.Tensor) -> dict[str, dict[str, torch.Tensor]]:
     """`TextFieldTensors` of (B, T) ids."""
     return {"tokens": {"tokens": ids}}

@@ -3,7 +3,6 @@
 import itertools
 import pickle
 import warnings
-from typing import List, Tuple
 
 import pytest
 from allennlp.data.dataset_readers.dataset_utils.span_utils import (
@@ -54,7 +53,7 @@ def sentences(draw, types=tuple(TYPES)):
     return position + draw(st.integers(0, 2)), spans
 
 
-def read_by_seqeval(tags: List[str]) -> List[Tuple[str, int, int]]:
+def read_by_seqeval(tags: list[str]) -> list[tuple[str, int, int]]:
     letters = {"M": "I", "L": "E", "U": "S", "W": "S"}
     tags = [letters.get(tag[0], tag[0]) + tag[1:] for tag in tags]
     with warnings.catch_warnings():

@@ -1,6 +1,6 @@
 """Drop words from the vocabularies of language models, whose vectors dominate the archive's size."""
 
-from typing import Dict, Iterator, List, Sequence, Set, Tuple
+from collections.abc import Iterator, Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -19,7 +19,7 @@ _NUM_SPECIAL = 2  # the padding and the unknown token come first
 _UNKNOWN = 1
 
 
-def read_words(path: str) -> Set[str]:
+def read_words(path: str) -> set[str]:
     """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
     words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
     if not words:
@@ -47,7 +47,7 @@ class KeptWords:
     """
 
     def __init__(
-        self, vocab: Vocabulary, embedders: Sequence[LdnetEmbedder], reader: DatasetReader, words: Set[str]
+        self, vocab: Vocabulary, embedders: Sequence[LdnetEmbedder], reader: DatasetReader, words: set[str]
     ) -> None:
         self.vocab = vocab
         self.embedders = embedders
@@ -57,9 +57,9 @@ class KeptWords:
             for indexer in indexers.values()
             if isinstance(indexer, LdnetIndexer) and indexer.lowercase_tokens
         }
-        self._is_lowercased: Dict[str, bool] = {}  # by the namespace of the words, as `_rows`
-        self._rows: Dict[str, List[int]] = {}
-        boundaries: Dict[str, Set[int]] = {}
+        self._is_lowercased: dict[str, bool] = {}  # by the namespace of the words, as `_rows`
+        self._rows: dict[str, list[int]] = {}
+        boundaries: dict[str, set[int]] = {}
         for embedder, model, namespace in self._language_models():
             self._is_lowercased[namespace] = embedder.namespace in lowercased
             boundaries.setdefault(namespace, set()).update({model.boundary_id} - {None})  # type: ignore[arg-type]
@@ -85,7 +85,7 @@ class KeptWords:
                 return False
         return True
 
-    def drop_others(self) -> List[str]:
+    def drop_others(self) -> list[str]:
         """Drop all other words, in place. Returns one sentence per vocabulary."""
         words = {namespace: words_of(self.vocab, namespace) for namespace in self._rows}
         for _, model, namespace in self._language_models():
@@ -107,7 +107,7 @@ class KeptWords:
             )
         return report
 
-    def _language_models(self) -> Iterator[Tuple[LdnetEmbedder, FrozenLanguageModel, str]]:
+    def _language_models(self) -> Iterator[tuple[LdnetEmbedder, FrozenLanguageModel, str]]:
         for embedder in self.embedders:
             for model in frozen_models(embedder):
                 yield embedder, model, namespace_of_words(self.vocab, embedder.namespace, model.direction)

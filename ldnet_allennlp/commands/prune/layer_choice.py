@@ -1,6 +1,6 @@
 """Parse `ldnet-prune --keep`: the language model layers to keep."""
 
-from typing import Dict, List, Sequence, Tuple
+from collections.abc import Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -10,11 +10,11 @@ from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguag
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
-Layers = Dict[str, List[int]]
+Layers = dict[str, list[int]]
 """The layers of each stack of an embedder, numbered from 0 as in `LdnetEmbedder.all_layers`."""
 
 
-def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> List[Layers]:
+def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> list[Layers]:
     """
     Parse `ldnet-prune --keep`: the layers that each embedder of a model keeps.
 
@@ -51,7 +51,7 @@ def shown_layers(layers: Layers) -> str:
     )
 
 
-def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, FrozenLanguageModel, int]]:
+def _gated_layers(embedder: LdnetEmbedder) -> list[tuple[str, int, FrozenLanguageModel, int]]:
     """The layers with a gate: stack, number, language model, and position of the gate."""
     layers = []
     for model in frozen_models(embedder):
@@ -65,7 +65,7 @@ def _gated_layers(embedder: LdnetEmbedder) -> List[Tuple[str, int, FrozenLanguag
     return layers
 
 
-def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> List[Layers]:
+def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> list[Layers]:
     gated = [
         (-float(model.selection.gates[position]), number, order, name)
         for order, embedder in enumerate(embedders)

@@ -1,6 +1,7 @@
 """Multiply-adds per word of each part of a model."""
 
-from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.models.model import Model
@@ -16,16 +17,16 @@ from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.modules.selection.multiply_adds import Count, count_multiply_adds
 
-Part = Tuple[str, torch.nn.Module]
+Part = tuple[str, torch.nn.Module]
 
 
 class Costs(NamedTuple):
     """The costs of a model's parts."""
 
-    components: Dict[str, float]
+    components: dict[str, float]
     """Multiply-adds per word, by the part's name."""
 
-    not_counted: List[str]
+    not_counted: list[str]
     """What could not be counted, and why: a sentence each."""
 
     @property
@@ -44,8 +45,8 @@ def component_costs(model: Model, characters_per_word: float) -> Costs:
     `Seq2SeqEncoder`s are counted; other parts may run once per sentence or per pair of words, so they are listed as not
     counted. Sentence boundaries are free.
     """
-    components: Dict[str, float] = {}
-    not_counted: List[str] = []
+    components: dict[str, float] = {}
+    not_counted: list[str] = []
     for name, module in _parts(model, not_counted):
         counted = count_multiply_adds(module, characters_per_word, name)
         components[name] = components.get(name, 0.0) + counted.multiply_adds
@@ -56,7 +57,7 @@ def component_costs(model: Model, characters_per_word: float) -> Costs:
     return Costs(shown, not_counted)
 
 
-def _parts(model: Model, not_counted: List[str]) -> Iterator[Part]:
+def _parts(model: Model, not_counted: list[str]) -> Iterator[Part]:
     if isinstance(model, LanguageModel):
         yield from _embedder_parts(model._text_field_embedder)
         direction = "bidirectional" if model._bidirectional else getattr(model, "direction", "forward")
@@ -112,6 +113,6 @@ def _stacks(encoder: torch.nn.Module, direction: str, prefix: str) -> Iterator[P
 
 
 def _encoder_name(encoder: torch.nn.Module) -> str:
-    rnns: List[Any] = [module for module in encoder.modules() if isinstance(module, torch.nn.RNNBase)]
+    rnns: list[Any] = [module for module in encoder.modules() if isinstance(module, torch.nn.RNNBase)]
     is_plain = len(rnns) == 1 and rnns[0].mode == "LSTM" and rnns[0].bidirectional
     return "BiLSTM" if is_plain else "encoder"

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from typing import Dict, List, NamedTuple, Optional
+from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
@@ -14,14 +14,14 @@ from ldnet_allennlp.training.layer_selection_callback import GATES_FILE
 class GatesHistory(NamedTuple):
     """The gates of a training run."""
 
-    epochs: List[int]
+    epochs: list[int]
     """In order, each once."""
 
-    gates: Dict[str, List[float]]
+    gates: dict[str, list[float]]
     """The values of each gate, one an epoch, by its name: "forward 1", numbered from 1."""
 
 
-def read_gates_history(archive: str) -> Optional[GatesHistory]:
+def read_gates_history(archive: str) -> GatesHistory | None:
     """
     Read the log next to an archive, or in `archive` if that is a directory. `None` without a log. If a recovered run
     logged an epoch twice, the later record counts.
@@ -32,7 +32,7 @@ def read_gates_history(archive: str) -> Optional[GatesHistory]:
     path = os.path.join(folder, GATES_FILE)
     if not os.path.exists(path):
         return None
-    by_epoch: Dict[int, Dict[str, float]] = {}
+    by_epoch: dict[int, dict[str, float]] = {}
     with open(path, encoding="utf-8") as log:
         for number, line in enumerate(log, start=1):
             try:
@@ -49,8 +49,8 @@ def read_gates_history(archive: str) -> Optional[GatesHistory]:
     return GatesHistory(epochs, gates) if names else None
 
 
-def _named_gates(gates: Dict[str, List[List[float]]]) -> Dict[str, float]:
-    named: Dict[str, float] = {}
+def _named_gates(gates: dict[str, list[list[float]]]) -> dict[str, float]:
+    named: dict[str, float] = {}
     for module, directions in gates.items():
         language_model = re.search(r"\b(forward|backward|bidirectional)_lm\b", module)
         if language_model is not None:

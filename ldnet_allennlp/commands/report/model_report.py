@@ -1,7 +1,7 @@
 """Report on one archive: counts, sizes and speed."""
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -22,11 +22,11 @@ from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 def report_of(
     path: str,
     archive: Archive,
-    sentences: List[List[str]],
+    sentences: list[list[str]],
     characters_per_word: float,
     batch_size: int = 32,
     passes: int = 3,
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """
     Count and measure a model.
 
@@ -74,7 +74,7 @@ def report_of(
     }
 
 
-def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
+def layers_of(model: Model) -> dict[str, dict[str, Any]]:
     """
     The layers of each language model, by direction: `layers`, their numbers from 1 as in the unpruned language model;
     `gates`, one per layer, `None` for layers without a gate; `unpruned`, the number of layers before pruning; `dense`,
@@ -83,7 +83,7 @@ def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
     With several "ldnet" embedders, the embedder's name precedes the direction. An "ld_rnn" elsewhere in a model, such
     as the encoder of a tagger, has its name in the model before the direction.
     """
-    report: Dict[str, Dict[str, Any]] = {}
+    report: dict[str, dict[str, Any]] = {}
     embedders = [(name, part) for name, part in model.named_modules() if isinstance(part, LdnetEmbedder)]
     for name, embedder in embedders:
         prefix = f"{name.rpartition('token_embedder_')[2]}: " if len(embedders) > 1 else ""
@@ -109,9 +109,9 @@ def layers_of(model: Model) -> Dict[str, Dict[str, Any]]:
 
 
 def _stacks(
-    selection: torch.nn.Module, direction: str, layers: List[List[int]], unpruned: List[int], output: str
-) -> Dict[str, Dict[str, Any]]:
-    gates: List[Optional[torch.Tensor]] = [None] * len(layers)
+    selection: torch.nn.Module, direction: str, layers: list[list[int]], unpruned: list[int], output: str
+) -> dict[str, dict[str, Any]]:
+    gates: list[torch.Tensor | None] = [None] * len(layers)
     if isinstance(selection, LayerSelection):
         gates = list(selection.direction_gates())
     encoder = getattr(selection, "encoder", selection)
@@ -127,13 +127,13 @@ def _stacks(
     }
 
 
-def embedding_weights(model: torch.nn.Module) -> List[torch.Tensor]:
+def embedding_weights(model: torch.nn.Module) -> list[torch.Tensor]:
     """The weights of all embeddings, such as those of words and characters."""
     kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
     return [module.weight for module in model.modules() if isinstance(module, kinds)]
 
 
-def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
+def bytes_by_dtype(model: torch.nn.Module) -> dict[str, int]:
     """The size of a model's weights in memory, by dtype ("float32"), largest first."""
     weights = [*model.parameters(), *model.buffers()]
     kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
@@ -143,13 +143,13 @@ def bytes_by_dtype(model: torch.nn.Module) -> Dict[str, int]:
     return {name: size for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]) if size}
 
 
-def archive_bytes(path: str) -> Optional[int]:
+def archive_bytes(path: str) -> int | None:
     """The size of an archive, or of the archive in a serialization directory; `None` without an archive."""
     file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
     return os.path.getsize(file) if os.path.exists(file) else None
 
 
-def _bytes(tensors: List[torch.Tensor]) -> int:
+def _bytes(tensors: list[torch.Tensor]) -> int:
     """The size of all tensors; shared ones count once."""
     sizes = {
         (tensor.data_ptr(), tensor.numel()): tensor.numel() * tensor.element_size() for tensor in tensors

@@ -1,8 +1,9 @@
 """Plot of `ldnet-report --plot`: gates over training, cost by component, connections of the layers."""
 
 import os
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
@@ -76,10 +77,10 @@ class _Row(NamedTuple):
     title: str
     height: float  # inches
     columns: int
-    draw: List[Callable[[Any], None]]  # on axes
+    draw: list[Callable[[Any], None]]  # on axes
 
 
-def _rows(reports: Sequence[Report], names: Sequence[str]) -> List[_Row]:
+def _rows(reports: Sequence[Report], names: Sequence[str]) -> list[_Row]:
     names = [name if len(name) <= _NAME else "\u2026" + name[1 - _NAME :] for name in names]
     rows = [_Row("Cost by component", _cost_height(reports), 1, [partial(_plot_costs, reports, names)])]
     layered = [(name, report["layers"]) for name, report in zip(names, reports) if report["layers"]]
@@ -104,7 +105,7 @@ def _rows(reports: Sequence[Report], names: Sequence[str]) -> List[_Row]:
     return rows
 
 
-def _in_rows(title: str, heights: List[float], columns: int, draw: List[Callable[[Any], None]]) -> List[_Row]:
+def _in_rows(title: str, heights: list[float], columns: int, draw: list[Callable[[Any], None]]) -> list[_Row]:
     rows = []
     for start in range(0, len(draw), columns):
         end = start + columns
@@ -113,7 +114,7 @@ def _in_rows(title: str, heights: List[float], columns: int, draw: List[Callable
     return rows
 
 
-def _components(reports: Sequence[Report]) -> List[str]:
+def _components(reports: Sequence[Report]) -> list[str]:
     return list(dict.fromkeys(part for report in reports for part in report["components"]))
 
 
@@ -161,7 +162,7 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
 
-def _plot_layers(stacks: Dict[str, Dict[str, Any]], name: str, axes: Any) -> None:
+def _plot_layers(stacks: dict[str, dict[str, Any]], name: str, axes: Any) -> None:
     """
     One row of nodes per direction: the word vector, the layers, and the reader of the layers. Arcs lead from each node
     to its readers; removed layers are pale and have no arcs.
@@ -178,7 +179,7 @@ def _plot_layers(stacks: Dict[str, Dict[str, Any]], name: str, axes: Any) -> Non
     axes.set_axis_off()
 
 
-def _plot_stack(axes: Any, stack: Dict[str, Any], base: float, color: str, longest: int) -> None:
+def _plot_stack(axes: Any, stack: dict[str, Any], base: float, color: str, longest: int) -> None:
     from matplotlib.patches import Arc
 
     count = stack["unpruned"]
@@ -250,7 +251,7 @@ def _plot_gates(history: GatesHistory, name: str, axes: Any) -> None:
     axes.figure.colorbar(image, ax=axes, label="gate")
 
 
-def _epoch_at(epochs: List[int], place: float) -> str:
+def _epoch_at(epochs: list[int], place: float) -> str:
     return str(epochs[int(place)]) if 0 <= place < len(epochs) and place == int(place) else ""
 
 

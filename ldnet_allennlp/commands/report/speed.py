@@ -4,7 +4,7 @@ import contextlib
 import logging
 import statistics
 import time
-from typing import Iterator, List, Optional
+from collections.abc import Iterator
 
 import torch
 from allennlp.data import DatasetReader
@@ -14,7 +14,7 @@ from ldnet_allennlp.common.verification import instance_of
 
 
 @contextlib.contextmanager
-def torch_threads(count: Optional[int]) -> Iterator[int]:
+def torch_threads(count: int | None) -> Iterator[int]:
     """Context with this number of torch threads (`None`: unchanged), which it yields."""
     before = torch.get_num_threads()
     if count is not None:
@@ -38,7 +38,7 @@ def _without_warnings() -> Iterator[None]:
 
 
 def words_per_second(
-    model: Model, reader: DatasetReader, sentences: List[List[str]], batch_size: int = 32, passes: int = 3
+    model: Model, reader: DatasetReader, sentences: list[list[str]], batch_size: int = 32, passes: int = 3
 ) -> float:
     """
     Measure a model on its device: indexing, network and decoding.
@@ -52,7 +52,7 @@ def words_per_second(
     in_order = sorted(sentences, key=len)
     batches = [in_order[start : start + batch_size] for start in range(0, len(in_order), batch_size)]
 
-    def read(batch: List[List[str]]) -> None:
+    def read(batch: list[list[str]]) -> None:
         model.forward_on_instances([instance_of(reader, words) for words in batch])
 
     seconds = []

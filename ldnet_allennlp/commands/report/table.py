@@ -1,12 +1,13 @@
 """Table of `ldnet-report`."""
 
 import os
-from typing import Any, Callable, Dict, List, Optional, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-Report = Dict[str, Any]
+Report = dict[str, Any]
 
 
-def short_names(paths: Sequence[str]) -> List[str]:
+def short_names(paths: Sequence[str]) -> list[str]:
     """
     Names for archives: the directory of a `model.tar.gz`, or the file name without extension; full paths if two names
     are equal.
@@ -26,17 +27,17 @@ def shortened(number: float) -> str:
     return f"{number / 1e3:.1f} k" if number else "0"
 
 
-def in_mebibytes(size: Optional[int]) -> str:
+def in_mebibytes(size: int | None) -> str:
     """Bytes as "1.5 MiB"."""
     return "-" if size is None else f"{size / 2**20:.1f} MiB"
 
 
-def kept_layers(layers: Dict[str, Any]) -> List[int]:
+def kept_layers(layers: dict[str, Any]) -> list[int]:
     """The numbers of one direction's layers with a gate other than 0."""
     return [number for number, gate in zip(layers["layers"], layers["gates"]) if gate is None or gate > 0]
 
 
-def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
+def table(reports: Sequence[Report], names: Sequence[str]) -> list[str]:
     """
     The reports (see `report_of`) as aligned lines, one column per archive; then the layers of each archive and the
     parts not counted.
@@ -46,7 +47,7 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     def add(label: str, cell: Callable[[Report], str]) -> None:
         rows.append([label, *(cell(report) for report in reports)])
 
-    def union(key: str) -> List[str]:
+    def union(key: str) -> list[str]:
         return list(dict.fromkeys(name for report in reports for name in report[key]))
 
     add("model", lambda report: report["model"])
@@ -85,19 +86,19 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> List[str]:
     return lines
 
 
-def _count_of(layers: Optional[Dict[str, Any]]) -> str:
+def _count_of(layers: dict[str, Any] | None) -> str:
     return "-" if layers is None else f"{len(kept_layers(layers))} of {layers['unpruned']}"
 
 
-def _cost_of(cost: Optional[float]) -> str:
+def _cost_of(cost: float | None) -> str:
     return "-" if cost is None else shortened(cost)
 
 
-def _speed_of(speed: Optional[float]) -> str:
+def _speed_of(speed: float | None) -> str:
     return "-" if speed is None else f"{speed:,.0f}"
 
 
-def _layer_rows(report: Report) -> List[List[str]]:
+def _layer_rows(report: Report) -> list[list[str]]:
     rows = []
     for direction, layers in report["layers"].items():
         gates = dict(zip(layers["layers"], layers["gates"]))
@@ -112,7 +113,7 @@ def _layer_rows(report: Report) -> List[List[str]]:
     return rows
 
 
-def aligned(rows: List[List[str]], left: bool = False) -> List[str]:
+def aligned(rows: list[list[str]], left: bool = False) -> list[str]:
     """Aligned lines: the first column is left-aligned, the others right-aligned unless in `left`."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []

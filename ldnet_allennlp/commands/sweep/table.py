@@ -1,15 +1,15 @@
 """Table of `ldnet-sweep`, and its plot of scores against costs."""
 
-from typing import Any, Dict, List
+from typing import Any
 
 from ldnet_allennlp.commands.report.plot import BLUE, VERMILLION, check_plot
 from ldnet_allennlp.commands.report.table import aligned, in_mebibytes, kept_layers, short_names, shortened
 from ldnet_allennlp.common.files import atomic_path
 
-Point = Dict[str, Any]
+Point = dict[str, Any]
 
 
-def sweep_table(result: Dict[str, Any]) -> List[str]:
+def sweep_table(result: dict[str, Any]) -> list[str]:
     """Aligned lines: one row per point of `sweep`."""
     points = result["points"]
     splits = list(points[0]["scores"])
@@ -35,10 +35,10 @@ def sweep_table(result: Dict[str, Any]) -> List[str]:
     ]
 
 
-def names_of(points: List[Point]) -> List[str]:
+def names_of(points: list[Point]) -> list[str]:
     """The names of budgets; short names of other archives."""
     paths = [point["name"] for point in points if point["name"] == point["archive"]]
-    short: Dict[str, str] = dict(zip(paths, short_names(paths)))
+    short: dict[str, str] = dict(zip(paths, short_names(paths)))
     return [short.get(point["name"]) or str(point["name"]) for point in points]
 
 
@@ -47,7 +47,7 @@ def count_layers(point: Point) -> int:
     return sum(len(kept_layers(stack)) for stack in point["report"]["layers"].values())
 
 
-def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
+def write_sweep_plot(path: str, result: dict[str, Any]) -> None:
     """
     Plot the score against multiply-adds and, if measured, against words per second.
 
@@ -61,7 +61,7 @@ def write_sweep_plot(path: str, result: Dict[str, Any]) -> None:
         figure.savefig(file, dpi=150)
 
 
-def draw_sweep(result: Dict[str, Any]) -> Any:
+def draw_sweep(result: dict[str, Any]) -> Any:
     """The plot of `write_sweep_plot` as a `matplotlib.figure.Figure`."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -115,13 +115,13 @@ def draw_scores(
         panel.legend(fontsize=8, framealpha=0.7)
 
 
-def with_log_scale(panel: Any, values: List[float]) -> None:
+def with_log_scale(panel: Any, values: list[float]) -> None:
     """Make the horizontal axis logarithmic, with ticks at the values themselves."""
     panel.set_xscale("log")
     panel.margins(0.15)
     panel.grid(alpha=0.3)
     panel.minorticks_off()
-    ticks: List[float] = []
+    ticks: list[float] = []
     for tick in sorted(float(f"{value:.2g}") for value in values):
         if not ticks or tick > 1.2 * ticks[-1]:  # or their labels would overlap
             ticks.append(tick)

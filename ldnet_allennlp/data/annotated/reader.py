@@ -3,7 +3,7 @@
 import copy
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any, Dict, List, Optional, cast
+from typing import Any, Optional, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Token
@@ -59,7 +59,7 @@ class AnnotatedFile:
         self.path = path
         self.num_sentences = 0
         self.num_words = 0
-        self.has_tags: Optional[bool] = None
+        self.has_tags: bool | None = None
         self.left_out: Counter[str] = Counter()
         self.changed: Counter[str] = Counter()
         self._parser = parser
@@ -111,7 +111,7 @@ class AnnotatedFile:
                 tags = tags_from_spans(aligned, len(tokens), self._encoding)
             yield _sentence(document, tokens, tags)
 
-    def _words(self, document: Document, text: str) -> List[Words]:
+    def _words(self, document: Document, text: str) -> list[Words]:
         """The document's tokens as one sentence, or the tokenizer's sentences."""
         tokens, starts = document.tokens, document.starts
         if tokens is None or starts is None:
@@ -120,7 +120,7 @@ class AnnotatedFile:
         return [Words(tokens, starts, ends)] if tokens else []
 
 
-def _sentence(document: Document, tokens: List[Any], tags: Optional[List[str]]) -> Sentence:
+def _sentence(document: Document, tokens: list[Any], tags: list[str] | None) -> Sentence:
     columns = [[token if isinstance(token, str) else token.text] for token in tokens]
     return Sentence([document.line] * len(tokens), tokens, tags, document.extra, columns)
 
@@ -161,8 +161,8 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
 
     def __init__(
         self,
-        fields: Optional[Dict[str, str]] = None,
-        tag_names: Optional[List[str]] = None,
+        fields: Optional[dict[str, str]] = None,
+        tag_names: Optional[list[str]] = None,
         offsets: str = "characters",
         on_unaligned_spans: str = "move",
         on_overlapping_spans: str = "longest",

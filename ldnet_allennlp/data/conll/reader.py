@@ -1,7 +1,7 @@
 """Dataset reader for CoNLL-like column files in any tag scheme."""
 
 import copy
-from typing import Any, List, Optional, Union, cast
+from typing import Any, Optional, Union, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader
@@ -71,11 +71,11 @@ class ConllColumnsReader(TaggedSentenceReader):
     def __init__(
         self,
         layout: str = "columns",
-        column_names: Optional[List[str]] = None,
+        column_names: Optional[list[str]] = None,
         word_column: Optional[Union[int, str]] = None,
         tag_column: Optional[Union[int, str]] = None,
         missing_tag: Optional[str] = None,
-        extra_columns: Optional[List[Union[int, str]]] = None,
+        extra_columns: Optional[list[Union[int, str]]] = None,
         separator: Optional[str] = None,
         comment_prefix: Optional[str] = None,
         same_columns: bool = True,

@@ -1,7 +1,7 @@
 """Field for the tags of a sentence, with labels outside the vocabulary and partial labels."""
 
 import logging
-from typing import ClassVar, Dict, List, Optional, Set, Tuple
+from typing import ClassVar, Optional
 
 import torch
 from allennlp.data import Vocabulary
@@ -35,11 +35,11 @@ class TagField(SequenceLabelField):
 
     __slots__ = ["_partial_label"]
 
-    _already_logged: ClassVar[Set[Tuple[str, str]]] = set()
+    _already_logged: ClassVar[set[tuple[str, str]]] = set()
 
     def __init__(
         self,
-        labels: List[str],
+        labels: list[str],
         sequence_field: SequenceField,
         label_namespace: str = "labels",
         partial_label: Optional[str] = None,
@@ -47,14 +47,14 @@ class TagField(SequenceLabelField):
         super().__init__(labels, sequence_field, label_namespace)
         self._partial_label = partial_label
 
-    def alternatives(self, label: str) -> List[str]:
+    def alternatives(self, label: str) -> list[str]:
         """The tags that a label allows; empty for any tag."""
         if self._partial_label is None:
             return [label]
         return [] if label == self._partial_label else label.split(ALTERNATIVES)
 
     @overrides
-    def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
+    def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:
         for label in self.labels:
             for tag in self.alternatives(str(label)):
                 counter[self._label_namespace][tag] += 1
@@ -90,7 +90,7 @@ class AllowedTagsField(TagField):
     __slots__ = ["_allowed", "_num_tags"]
 
     @overrides
-    def count_vocab_items(self, counter: Dict[str, Dict[str, int]]) -> None:
+    def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:
         """Does nothing: the `TagField` counts the labels."""
 
     @overrides
@@ -103,7 +103,7 @@ class AllowedTagsField(TagField):
         ]
 
     @overrides
-    def as_tensor(self, padding_lengths: Dict[str, int]) -> torch.Tensor:
+    def as_tensor(self, padding_lengths: dict[str, int]) -> torch.Tensor:
         allowed = torch.zeros(padding_lengths["num_tokens"], self._num_tags, dtype=torch.bool)
         for step, tags in enumerate(self._allowed):
             if tags:

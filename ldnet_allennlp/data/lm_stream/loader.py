@@ -155,14 +155,14 @@ class LmStreamLoader(DataLoader):
         self.max_batches = max_batches
         self._corpus = reader.corpus(data_path, num_workers)
         self._shards = shards
-        self._vocab: Optional[Vocabulary] = None
+        self._vocab: Vocabulary | None = None
         self._boundary = PADDING
         # Files, or parts of them, which `shuffle` reorders.
         self._units: list[list[Ids]] = []
         # The next window: the pass over the text and the position in it. A recovered run gets to its position because
         # AllenNLP's trainer replays the earlier batches.
         self._position = (0, 0)
-        self._device: Optional[torch.device] = None
+        self._device: torch.device | None = None
 
     @overrides
     def iter_instances(self) -> Iterator[Instance]:

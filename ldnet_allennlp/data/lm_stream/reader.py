@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Optional
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Instance, Token, TokenIndexer
@@ -42,7 +42,7 @@ class LmStreamReader(DatasetReader):
 
     def __init__(
         self,
-        token_indexers: Optional[Dict[str, TokenIndexer]] = None,
+        token_indexers: Optional[dict[str, TokenIndexer]] = None,
         end_of_sentence: str = "<eos>",
         **kwargs: Any,
     ) -> None:
@@ -82,7 +82,7 @@ class LmStreamReader(DatasetReader):
             yield self.text_to_instance([token.decode("utf-8") for token in line.split()])
 
     @overrides(check_signature=False)
-    def text_to_instance(self, sentence: Union[str, List[str]]) -> Instance:
+    def text_to_instance(self, sentence: str | list[str]) -> Instance:
         """
         The sentence between two boundary tokens.
 

@@ -1,7 +1,8 @@
 """A word-prediction loss on the character LSTMs of a tagger, during training."""
 
 import logging
-from typing import ContextManager, Dict, List, NamedTuple, Optional
+from contextlib import AbstractContextManager
+from typing import NamedTuple, Optional
 
 import torch
 from allennlp.common import FromParams
@@ -103,7 +104,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         lambda_0: float = 1.0,
         num_highway_layers: int = 1,
         dropout: float = 0.0,
-        cutoffs: Optional[List[int]] = None,
+        cutoffs: Optional[list[int]] = None,
         div_value: float = 4.0,
     ) -> None:
         super().__init__()
@@ -127,7 +128,9 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
             self.num_words, size, [self.num_words] if cutoffs is None else cutoffs, div_value=div_value
         )
 
-    def recording(self, text_field_embedder: TextFieldEmbedder) -> ContextManager[List[CharacterStates]]:
+    def recording(
+        self, text_field_embedder: TextFieldEmbedder
+    ) -> AbstractContextManager[list[CharacterStates]]:
         """Context for one call of the embedder, which adds the states of its character networks to the yielded list."""
         return self._character_networks(text_field_embedder).recording()
 
@@ -173,7 +176,7 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
 
     def _words(self, states: CharacterStates, tokens: TextFieldTensors) -> torch.Tensor:
         """The class of each position of the states' mask."""
-        indexed: Dict[str, torch.Tensor] = tokens.get(self.indexer, {})
+        indexed: dict[str, torch.Tensor] = tokens.get(self.indexer, {})
         if "tokens" not in indexed:
             raise ConfigurationError(
                 f"co_training predicts the words of the indexer '{self.indexer}' (of type single_id), but the "

@@ -1,7 +1,7 @@
 """Characters of a batch of sentences, packed into strings for `SentenceCharacterLstm`."""
 
 import math
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 
@@ -39,13 +39,13 @@ class CharacterStrings(NamedTuple):
 
     forward_codes: torch.Tensor
     backward_codes: torch.Tensor
-    segments: List[Tuple[int, int]]
+    segments: list[tuple[int, int]]
     forward_slots: torch.Tensor
     backward_slots: torch.Tensor
     mask: torch.Tensor
 
 
-def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] = None) -> CharacterStrings:
+def pack_characters(token_characters: torch.Tensor, end_position: str | None = None) -> CharacterStrings:
     """
     Join the characters of each sentence into one string per direction. The forward string is w_1, space, w_2,
     space, ..., w_L, space, marker, and a word is read at the space after it. The backward string is marker,
@@ -99,7 +99,7 @@ def pack_characters(token_characters: torch.Tensor, end_position: Optional[str] 
     )
 
 
-def _end_positions(is_word: torch.Tensor, end_position: Optional[str]) -> torch.Tensor:
+def _end_positions(is_word: torch.Tensor, end_position: str | None) -> torch.Tensor:
     """The end positions of sentences, (B, T) or (B, T + 1); a sentence without words has none."""
     batch_size, num_words = is_word.shape
     if end_position is None:
@@ -114,7 +114,7 @@ def _end_positions(is_word: torch.Tensor, end_position: Optional[str]) -> torch.
 
 def _reading_positions(
     is_character: torch.Tensor, is_word: torch.Tensor, is_end: torch.Tensor, sizes: torch.Tensor
-) -> Tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The read positions in the forward and in the backward string, both of the shape of `is_end`; 0 at padding."""
     word_sizes = is_character.sum(dim=2)  # (B, T)
     sizes = sizes.unsqueeze(1)  # (B, 1)
@@ -131,7 +131,7 @@ def _round_up(number: int, unit: int) -> int:
     return -(-number // unit) * unit
 
 
-def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tuple[int, int]]]:
+def _segment(lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, list[tuple[int, int]]]:
     """
     The layout for strings of these lengths, (B,): the sentences' ranks by falling length, (B,); the first slot of each
     step, (longest string,); and the segments, as in `CharacterStrings`.
@@ -142,7 +142,7 @@ def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tu
 
     # The number of unfinished sentences at each step.
     running = lengths.size(0) - torch.bincount(lengths.cpu()).cumsum(0)[:-1]  # (longest string,)
-    segments: List[Tuple[int, int]] = []
+    segments: list[tuple[int, int]] = []
     start = 0
     while start < running.size(0):
         width = int(running[start])
@@ -158,7 +158,7 @@ def _segment(lengths: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor, List[Tu
 
 
 def run_segments(
-    rnn: torch.nn.RNNBase, inputs: torch.Tensor, segments: List[Tuple[int, int]]
+    rnn: torch.nn.RNNBase, inputs: torch.Tensor, segments: list[tuple[int, int]]
 ) -> torch.Tensor:
     """
     Run a network over slots, (N, E), in the layout of `CharacterStrings`; returns its outputs, (N, H). Sentences that

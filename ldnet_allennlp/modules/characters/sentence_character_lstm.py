@@ -1,7 +1,7 @@
 """Character LSTMs over whole sentences, read at word boundaries."""
 
 from contextlib import AbstractContextManager
-from typing import List, Optional
+from typing import Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -135,10 +135,10 @@ class SentenceCharacterLstm(TokenEmbedder):
         self.backward_rnn = self._make_rnn(dropout)
         self.embedding_dropout = torch.nn.Dropout(embedding_dropout)
         self.dropout = torch.nn.Dropout(dropout)
-        self.highway: Optional[Highway] = None
+        self.highway: Highway | None = None
         if num_highway_layers > 0:
             self.highway = Highway(2 * hidden_size, num_highway_layers)
-        self.projection: Optional[torch.nn.Linear] = None
+        self.projection: torch.nn.Linear | None = None
         if projection_dim is not None:
             self.projection = torch.nn.Linear(2 * hidden_size, projection_dim)
             init_linear_(self.projection)
@@ -186,7 +186,7 @@ class SentenceCharacterLstm(TokenEmbedder):
         return recording_states(self)
 
     def boundary_states(
-        self, token_characters: torch.Tensor, end_position: Optional[str] = None
+        self, token_characters: torch.Tensor, end_position: str | None = None
     ) -> CharacterStates:
         """
         Run both character networks and read them at the word boundaries; `combine` turns the states into the words'
@@ -260,7 +260,7 @@ class SentenceCharacterLstm(TokenEmbedder):
             )
 
 
-def _check_positive(**sizes: Optional[int]) -> None:
+def _check_positive(**sizes: int | None) -> None:
     for name, size in sizes.items():
         if size is not None and size < 1:
             raise ConfigurationError(f"{name} of sentence_character_lstm is {size}; expected 1 or more.")
@@ -274,7 +274,7 @@ def _check_probability(**probabilities: float) -> None:
             )
 
 
-def _check_choice(name: str, value: Optional[str], choices: List[Optional[str]]) -> None:
+def _check_choice(name: str, value: str | None, choices: list[str | None]) -> None:
     if value not in choices:
         names = ", ".join(repr(choice) for choice in choices)
         raise ConfigurationError(f"{name} of sentence_character_lstm is {value!r}; expected one of {names}.")

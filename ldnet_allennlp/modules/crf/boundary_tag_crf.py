@@ -1,7 +1,7 @@
 """CRF with sentence boundaries as ordinary tags, as in the original LD-Net."""
 
 from dataclasses import dataclass
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -38,7 +38,7 @@ class BoundaryTagCrf(FastConditionalRandomField):
         self,
         num_tags: int,
         boundary_tags: BoundaryTags,
-        constraints: Optional[List[Tuple[int, int]]] = None,
+        constraints: Optional[list[tuple[int, int]]] = None,
     ) -> None:
         super().__init__(num_tags, constraints, include_start_end_transitions=False)
         if not (0 <= boundary_tags.start < num_tags and 0 <= boundary_tags.end < num_tags):

@@ -1,7 +1,6 @@
 """AllenNLP's conditional random field, vectorized over the batch."""
 
 import math
-from typing import Union
 
 import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField
@@ -128,7 +127,7 @@ class FastConditionalRandomField(ConditionalRandomField):
     @overrides
     def viterbi_tags(
         self, logits: torch.Tensor, mask: torch.BoolTensor | None = None, top_k: int | None = None
-    ) -> Union[list[VITERBI_DECODING], list[list[VITERBI_DECODING]]]:
+    ) -> list[VITERBI_DECODING] | list[list[VITERBI_DECODING]]:
         """
         The best allowed tag sequence of each sentence (without masked steps) and its score, or, with `top_k`, the list
         of its best ones, best first.

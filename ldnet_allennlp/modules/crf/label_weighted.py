@@ -1,6 +1,6 @@
 """CRFs with label weights in the loss, like AllenNLP's, vectorized over the batch."""
 
-from typing import Dict, List, Optional, Tuple, Type
+from typing import Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -31,8 +31,8 @@ class _LabelWeighted(FastConditionalRandomField):
     def __init__(
         self,
         num_tags: int,
-        label_weights: List[float],
-        constraints: Optional[List[Tuple[int, int]]] = None,
+        label_weights: list[float],
+        constraints: Optional[list[tuple[int, int]]] = None,
         include_start_end_transitions: bool = True,
     ) -> None:
         super().__init__(num_tags, label_weights, constraints, include_start_end_transitions)  # type: ignore
@@ -105,10 +105,10 @@ class FastConditionalRandomFieldWeightLannoy(_LabelWeighted, ConditionalRandomFi
 
 def build_crf(
     num_tags: int,
-    constraints: Optional[List[Tuple[int, int]]] = None,
+    constraints: list[tuple[int, int]] | None = None,
     include_start_end_transitions: bool = True,
-    label_weights: Optional[List[float]] = None,
-    weight_strategy: Optional[str] = None,
+    label_weights: list[float] | None = None,
+    weight_strategy: str | None = None,
 ) -> FastConditionalRandomField:
     """
     The CRF for the options of allennlp-models' `CrfTagger`.
@@ -127,7 +127,7 @@ def build_crf(
         if weight_strategy is not None:
             raise ConfigurationError(f'The weight_strategy "{weight_strategy}" needs label_weights.')
         return FastConditionalRandomField(num_tags, constraints, include_start_end_transitions)
-    strategies: Dict[str, Type[_LabelWeighted]] = {
+    strategies: dict[str, type[_LabelWeighted]] = {
         "emission": FastConditionalRandomFieldWeightEmission,
         "emission_transition": FastConditionalRandomFieldWeightTrans,
         "lannoy": FastConditionalRandomFieldWeightLannoy,

@@ -1,6 +1,6 @@
 """One frozen language model inside a tagger: its word vectors and its gated layers."""
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -54,11 +54,11 @@ class FrozenLanguageModel(torch.nn.Module):
         num_words: int,
         boundary_id: Optional[int],
         boundary: Optional[str],
-        layers: Optional[List[List[int]]],
+        layers: Optional[list[list[int]]],
         train_gates: bool,
         requires_grad: bool,
         mixture: bool = False,
-        unpruned_layers: Optional[List[int]] = None,
+        unpruned_layers: Optional[list[int]] = None,
         embedding_dtype: str = "float32",
     ) -> None:
         super().__init__()
@@ -117,9 +117,9 @@ class FrozenLanguageModel(torch.nn.Module):
         """The size of the word vector and all layers together."""
         return self.selection.get_output_dim()
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """A `LanguageModelSource` that builds the current state of this model."""
-        description: Dict[str, Any] = {
+        description: dict[str, Any] = {
             "contextualizer": self.selection.encoder.describe(),
             "boundary": self.boundary,
             "layers": self.layers,
@@ -132,7 +132,7 @@ class FrozenLanguageModel(torch.nn.Module):
             description["embedding_dtype"] = self.embedding.dtype
         return description
 
-    def prune(self, keep: List[List[int]]) -> torch.Tensor:
+    def prune(self, keep: list[list[int]]) -> torch.Tensor:
         """
         Cut layers out, in place.
 
@@ -228,7 +228,7 @@ class FrozenLanguageModel(torch.nn.Module):
         self,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
-        lengths: Optional[torch.Tensor] = None,
+        lengths: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Read a boundary first and, if `lengths` are given, another after the last word."""
         steps = token_ids.size(1)

@@ -1,6 +1,6 @@
 """Language models of an "ldnet" token embedder: their config sections and their resolution."""
 
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Optional
 
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
@@ -57,9 +57,9 @@ class LanguageModelSource(FromParams):
         pretrained_file: Optional[str] = None,
         contextualizer: Optional[Seq2SeqEncoder] = None,
         boundary: Optional[str] = None,
-        layers: Optional[List[List[int]]] = None,
+        layers: Optional[list[list[int]]] = None,
         mixture: bool = False,
-        unpruned_layers: Optional[List[int]] = None,
+        unpruned_layers: Optional[list[int]] = None,
         embedding_dtype: str = "float32",
     ) -> None:
         if contextualizer is not None and not isinstance(contextualizer, READABLE):
@@ -68,7 +68,7 @@ class LanguageModelSource(FromParams):
                 f"stacked_rnn, but a {type(contextualizer).__name__} was found."
             )
         self.pretrained_file = pretrained_file
-        self.contextualizer: Optional[Union[LdRnn, StackedRnn]] = contextualizer
+        self.contextualizer: LdRnn | StackedRnn | None = contextualizer
         self.boundary = boundary
         self.layers = layers
         self.mixture = mixture
@@ -77,8 +77,8 @@ class LanguageModelSource(FromParams):
 
 
 def resolve_sources(
-    vocab: Vocabulary, namespace: str, sources: Dict[str, LanguageModelSource]
-) -> Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]:
+    vocab: Vocabulary, namespace: str, sources: dict[str, LanguageModelSource]
+) -> tuple[dict[str, Any], dict[str, PretrainedLanguageModel]]:
     """
     Determine the architecture of each language model: from its archive, its config section, or the vocabulary.
 
@@ -99,8 +99,8 @@ def resolve_sources(
     Raises `ConfigurationError` if a direction has none of the three, or if an archive contains another direction.
     """
     stored = read_architecture(vocab, namespace) or {}
-    architectures: Dict[str, Any] = {}
-    pretrained: Dict[str, PretrainedLanguageModel] = {}
+    architectures: dict[str, Any] = {}
+    pretrained: dict[str, PretrainedLanguageModel] = {}
     for direction, source in sources.items():
         if source.pretrained_file is not None:
             language_model = _read(vocab, namespace, direction, source.pretrained_file)
@@ -134,7 +134,7 @@ def namespace_of_words(vocab: Vocabulary, namespace: str, direction: str) -> str
     return words_namespace(namespace)
 
 
-def boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], direction: str) -> Optional[int]:
+def boundary_id(vocab: Vocabulary, namespace: str, boundary: str | None, direction: str) -> int | None:
     """The id of a boundary in a namespace of words. Raises `ConfigurationError` if it is missing."""
     if not boundary:
         return None
@@ -146,7 +146,7 @@ def boundary_id(vocab: Vocabulary, namespace: str, boundary: Optional[str], dire
     return vocab.get_token_index(boundary, namespace)
 
 
-def check_layers_to_keep(layers: Dict[str, List[int]], keep: Dict[str, List[int]]) -> None:
+def check_layers_to_keep(layers: dict[str, list[int]], keep: dict[str, list[int]]) -> None:
     """Raise `ConfigurationError` if `keep` has other directions or layers than `layers`, or a layer twice."""
     for name, numbers in keep.items():
         if name not in layers:
@@ -160,12 +160,12 @@ def check_layers_to_keep(layers: Dict[str, List[int]], keep: Dict[str, List[int]
             )
 
 
-def stack_names(direction: str) -> List[str]:
+def stack_names(direction: str) -> list[str]:
     """The names of a language model's stacks: a bidirectional one has two."""
     return ["forward", "backward"] if direction == "bidirectional" else [direction]
 
 
-def build_contextualizer(description: Dict[str, Any]) -> Union[LdRnn, StackedRnn]:
+def build_contextualizer(description: dict[str, Any]) -> LdRnn | StackedRnn:
     """Build the "ld_rnn" or "stacked_rnn" of a `describe` result, with new weights and without dropout."""
     encoder = Seq2SeqEncoder.from_params(Params(dict(description)))
     assert isinstance(encoder, READABLE)

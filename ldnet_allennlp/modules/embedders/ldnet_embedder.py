@@ -1,7 +1,7 @@
 """Contextual token vectors from frozen language models, with one gate per layer."""
 
 from collections.abc import Mapping
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -101,7 +101,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         activation: Optional[Activation] = None,
         dropout: float = 0.0,
         lambda_0: Optional[float] = None,
-        lambda_1: Union[int, Dict[str, int]] = 0,
+        lambda_1: Union[int, dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
         over_budget_weight: float = 1.0,
         requires_grad: bool = False,
@@ -158,7 +158,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
         self.dropout = torch.nn.Dropout(dropout)
         self.activation = activation or Activation.by_name("relu")()
-        self.projection: Optional[torch.nn.Linear] = None
+        self.projection: torch.nn.Linear | None = None
         if projection_dim is not None:
             self.projection = torch.nn.Linear(self._layers_dim(), projection_dim)
             init_linear_(self.projection)
@@ -173,7 +173,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
     def forward(
-        self, token_ids: torch.LongTensor, backward_token_ids: Optional[torch.LongTensor] = None
+        self, token_ids: torch.LongTensor, backward_token_ids: torch.LongTensor | None = None
     ) -> torch.Tensor:
         """
         # Parameters
@@ -206,7 +206,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         """The gates of all language models together. Shape (number of layers,)."""
         return torch.cat([model.selection.gates for model in self.language_models.values()])
 
-    def gated_stacks(self) -> List[GatedStack]:
+    def gated_stacks(self) -> list[GatedStack]:
         """Each direction's gates and the cost of its layers, the projection included. A "stacked_rnn" has no gates."""
         projection_dim = 0 if self.projection is None else self.projection.out_features
         stacks = []
@@ -218,7 +218,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
                 stacks.append(GatedStack(model.direction, model.selection.gates, 0, 0, fixed_cost=cost))
         return stacks
 
-    def penalty(self) -> Optional[torch.Tensor]:
+    def penalty(self) -> torch.Tensor | None:
         """
         The penalty of layer selection over all gates, plus `lambda_0` times the regularizers of the mixtures, a scalar;
         `None` without `lambda_0`.
@@ -231,7 +231,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
                 penalty = penalty + self.lambda_0 * model.selection.regularizer()
         return penalty
 
-    def kept_layers(self) -> Dict[str, List[int]]:
+    def kept_layers(self) -> dict[str, list[int]]:
         """
         The numbers, from 0 and as in the unpruned language model, of the layers whose gate is above 0. A
         bidirectional language model's two stacks are "forward" and "backward".
@@ -242,7 +242,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
             kept.update({name: [numbers[layer] for layer in layers] for name, numbers, layers in selected})
         return kept
 
-    def all_layers(self) -> Dict[str, List[int]]:
+    def all_layers(self) -> dict[str, list[int]]:
         """Like `kept_layers`, for all values of the gates."""
         return {
             name: numbers
@@ -250,7 +250,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
             for name, numbers in zip(stack_names(model.direction), model.layers)
         }
 
-    def prune(self, keep: Optional[Dict[str, List[int]]] = None) -> None:
+    def prune(self, keep: dict[str, list[int]] | None = None) -> None:
         """
         Cut layers out of the language models and their columns out of the projection, in place.
 
@@ -292,6 +292,6 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         with torch.no_grad():
             self.projection.weight.mul_(torch.cat(factors))
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The sources of the language models in their current state, for a config."""
         return {model.direction: model.describe() for model in self.language_models.values()}

@@ -4,7 +4,6 @@ import logging
 from array import array
 from collections import Counter
 from collections.abc import Collection, Mapping
-from typing import Optional
 
 import numpy
 import torch
@@ -35,9 +34,9 @@ class WordVectorEmbedding(Embedding):
         cls,
         vocab: Vocabulary,
         embedding_dim: int,
-        pretrained_file: Optional[str] = None,
+        pretrained_file: str | None = None,
         vocab_namespace: str = "tokens",
-        max_words: Optional[int] = None,
+        max_words: int | None = None,
         trainable: bool = True,
         setting: str = "embedding_dim",
     ) -> Embedding:
@@ -84,7 +83,7 @@ def _read(
     namespace: str,
     path: str,
     dimension: tuple[int, str],
-    max_words: Optional[int],
+    max_words: int | None,
     counts: Mapping[str, int],
 ) -> tuple[list[int], numpy.ndarray]:
     """The ids of words, which are added to the vocabulary, and their vectors: shape (number of ids, dimension)."""

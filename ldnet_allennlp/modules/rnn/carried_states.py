@@ -2,7 +2,8 @@
 
 import copy
 import itertools
-from typing import Any, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -16,9 +17,9 @@ class CarriedStates:
     """The detached final states of the layers of one direction; `layers` is `None` before the first window."""
 
     def __init__(self) -> None:
-        self.layers: Optional[List[LayerState]] = None
+        self.layers: list[LayerState] | None = None
 
-    def reset(self, mask: Optional[torch.BoolTensor] = None) -> None:
+    def reset(self, mask: torch.BoolTensor | None = None) -> None:
         """
         # Parameters
 
@@ -31,7 +32,7 @@ class CarriedStates:
         reset = mask.unsqueeze(-1)  # (B, 1)
         self.layers = [tuple(tensor.masked_fill(reset, 0.0) for tensor in state) for state in self.layers]
 
-    def for_batch(self, batch_size: int) -> Optional[List[LayerState]]:
+    def for_batch(self, batch_size: int) -> list[LayerState] | None:
         """The states to start from. Raises `ConfigurationError` if their number of rows differs."""
         if self.layers and self.layers[0][0].size(0) != batch_size:
             raise ConfigurationError(
@@ -60,7 +61,7 @@ class CarryingEncoder(Seq2SeqEncoder):
         self.carried = [CarriedStates() for _ in range(num_directions)]
 
     @overrides
-    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+    def reset_states(self, mask: torch.BoolTensor | None = None) -> None:
         """
         Clear the states of a `stateful` encoder.
 
@@ -72,11 +73,11 @@ class CarryingEncoder(Seq2SeqEncoder):
         for states in self.carried:
             states.reset(mask)
 
-    def get_states(self) -> List[Optional[List[LayerState]]]:
+    def get_states(self) -> list[list[LayerState] | None]:
         """The states of each direction's layers, `None` before the first window. For checkpoints."""
         return [states.layers for states in self.carried]
 
-    def set_states(self, states: List[Optional[List[LayerState]]]) -> None:
+    def set_states(self, states: list[list[LayerState] | None]) -> None:
         """Continue from the states that `get_states` returned."""
         for carried, layers in zip(self.carried, states):
             carried.layers = layers
@@ -98,7 +99,7 @@ def without_states(encoder: Any) -> Any:
     return fresh
 
 
-def lengths_if_needed(mask: Optional[torch.BoolTensor]) -> Optional[torch.Tensor]:
+def lengths_if_needed(mask: torch.BoolTensor | None) -> torch.Tensor | None:
     """
     The length of each row, shape (B,), on the CPU; `None` if all rows fill the window. Only shorter rows require
     packing (slower) for correct final states.

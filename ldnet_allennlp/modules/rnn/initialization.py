@@ -1,7 +1,6 @@
 """Initialization as in the original LD-Net (`model_word_ada/utils.py`, `model_seq/utils.py`)."""
 
 import math
-from typing import Optional
 
 import torch
 
@@ -35,7 +34,7 @@ def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
 
 
 @torch.no_grad()
-def init_embedding_(weight: torch.Tensor, padding_index: Optional[int] = None) -> None:
+def init_embedding_(weight: torch.Tensor, padding_index: int | None = None) -> None:
     """
     Fill a matrix of embeddings, shape (number of embeddings, dimension), in place from U(-a, a) with
     a = sqrt(3 / dimension), which gives every vector an expected squared length of 1.

@@ -1,6 +1,7 @@
 """Densely connected recurrent network of LD-Net, as an AllenNLP encoder."""
 
-from typing import Any, Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -62,7 +63,7 @@ class LdRnn(CarryingEncoder):
         self,
         input_size: int,
         hidden_size: int,
-        num_layers: Union[int, List[int]],
+        num_layers: Union[int, list[int]],
         cell_type: str = "lstm",
         dropout: float = 0.0,
         layer_dropout: float = 0.0,
@@ -119,7 +120,7 @@ class LdRnn(CarryingEncoder):
     def is_bidirectional(self) -> bool:
         return self._bidirectional
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The constructor's arguments, except those for training only."""
         counts = self.layer_counts
         return {
@@ -135,9 +136,9 @@ class LdRnn(CarryingEncoder):
     def forward(
         self,
         inputs: torch.Tensor,
-        mask: Optional[torch.BoolTensor] = None,
-        gates: Optional[Sequence[torch.Tensor]] = None,
-    ) -> Union[torch.Tensor, List[torch.Tensor]]:
+        mask: torch.BoolTensor | None = None,
+        gates: Sequence[torch.Tensor] | None = None,
+    ) -> torch.Tensor | list[torch.Tensor]:
         """
         # Parameters
 
@@ -166,8 +167,8 @@ class LdRnn(CarryingEncoder):
         self,
         forward_inputs: torch.Tensor,
         backward_inputs: torch.Tensor,
-        forward_mask: Optional[torch.BoolTensor] = None,
-        backward_mask: Optional[torch.BoolTensor] = None,
+        forward_mask: torch.BoolTensor | None = None,
+        backward_mask: torch.BoolTensor | None = None,
     ) -> torch.Tensor:
         """
         Read one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
@@ -197,8 +198,8 @@ class LdRnn(CarryingEncoder):
         self,
         direction: int,
         inputs: torch.Tensor,
-        mask: Optional[torch.BoolTensor],
-        gates: Optional[torch.Tensor],
+        mask: torch.BoolTensor | None,
+        gates: torch.Tensor | None,
         carry: bool,
     ) -> torch.Tensor:
         """The layers of one direction (0 forward, 1 backward), in the natural order."""
@@ -226,7 +227,7 @@ class LdRnn(CarryingEncoder):
         return outputs if padding is None else outputs.masked_fill(padding, 0.0)
 
 
-def _layer_counts(num_layers: Union[int, List[int]], bidirectional: bool) -> List[int]:
+def _layer_counts(num_layers: int | list[int], bidirectional: bool) -> list[int]:
     directions = 2 if bidirectional else 1
     counts = [num_layers] * directions if isinstance(num_layers, int) else list(num_layers)
     if len(counts) != directions or min(counts) < 0:
@@ -237,7 +238,7 @@ def _layer_counts(num_layers: Union[int, List[int]], bidirectional: bool) -> Lis
     return counts
 
 
-def _lengths(inputs: torch.Tensor, mask: Optional[torch.BoolTensor]) -> torch.Tensor:
+def _lengths(inputs: torch.Tensor, mask: torch.BoolTensor | None) -> torch.Tensor:
     if mask is not None:
         return mask.sum(dim=1)
     return torch.full((inputs.size(0),), inputs.size(1), dtype=torch.long, device=inputs.device)

@@ -1,7 +1,5 @@
 """Output of a plain stack for an "ldnet" token embedder: the top layer, or an ELMo-style mixture."""
 
-from typing import List, Optional
-
 import torch
 from allennlp.modules import ScalarMix
 from overrides import overrides
@@ -41,7 +39,7 @@ class StackedLayers(torch.nn.Module):
         """The size of a layer."""
         return self.encoder.get_output_dim()
 
-    def kept_layers(self) -> List[List[int]]:
+    def kept_layers(self) -> list[list[int]]:
         """The numbers of all layers, like `LayerSelection.kept_layers`."""
         return [list(range(count)) for count in self.encoder.layer_counts]
 
@@ -56,7 +54,7 @@ class StackedLayers(torch.nn.Module):
         return (weights - 1.0 / weights.numel()).pow(2).sum()
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
-    def forward(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None) -> torch.Tensor:
         """
         # Parameters
 

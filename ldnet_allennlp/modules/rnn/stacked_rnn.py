@@ -1,6 +1,7 @@
 """Plain stack of recurrent layers, with access to every layer."""
 
-from typing import Any, Dict, List, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -87,7 +88,7 @@ class StackedRnn(CarryingEncoder):
     def is_bidirectional(self) -> bool:
         return False
 
-    def describe(self) -> Dict[str, Any]:
+    def describe(self) -> dict[str, Any]:
         """The constructor's arguments, except those for training only."""
         return {
             "type": "stacked_rnn",
@@ -99,8 +100,8 @@ class StackedRnn(CarryingEncoder):
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
     def forward(
-        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None
-    ) -> Union[torch.Tensor, List[torch.Tensor]]:
+        self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None
+    ) -> torch.Tensor | list[torch.Tensor]:
         """
         # Parameters
 
@@ -117,7 +118,7 @@ class StackedRnn(CarryingEncoder):
         layers = self.all_layers(inputs, mask)
         return layers if self._returns_layers else layers[-1]
 
-    def all_layers(self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None) -> List[torch.Tensor]:
+    def all_layers(self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None) -> list[torch.Tensor]:
         """Like `forward`, with the outputs of all layers, the lowest first; each of shape (B, T, hidden_size)."""
         if inputs.size(-1) != self.input_size:
             raise ConfigurationError(
@@ -130,8 +131,8 @@ class StackedRnn(CarryingEncoder):
             inputs = inputs.masked_fill(padding, 0.0)
         states = self.carried[0].for_batch(inputs.size(0)) if self.stateful else None
         lengths = lengths_if_needed(mask) if self.stateful else None
-        outputs: List[torch.Tensor] = []
-        final_states: List[LayerState] = []
+        outputs: list[torch.Tensor] = []
+        final_states: list[LayerState] = []
         for number, layer in enumerate(self.layers):
             start = states[number] if states else None
             output, state = run_layer(layer, outputs[-1] if outputs else inputs, start, lengths)

@@ -1,6 +1,7 @@
 """Modules of a model with layer selection."""
 
-from typing import Dict, Iterator, List, Set, Union
+from collections.abc import Iterator
+from typing import Union
 
 import torch
 
@@ -12,7 +13,7 @@ GatedModule = Union[LdnetEmbedder, LayerSelection]
 """A module with gates, a penalty on them and a budget."""
 
 
-def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
+def gated_modules(model: torch.nn.Module) -> list[GatedModule]:
     """
     The modules whose penalty is part of the model's loss: "ldnet" token embedders with a `lambda_0`, and
     "layer_selection" encoders with one above 0.
@@ -25,7 +26,7 @@ def gated_modules(model: torch.nn.Module) -> List[GatedModule]:
     ]
 
 
-def trained_selections(model: torch.nn.Module) -> Dict[str, LayerSelection]:
+def trained_selections(model: torch.nn.Module) -> dict[str, LayerSelection]:
     """The layer selections of a model with trained gates, by module name."""
     return {
         name: module
@@ -39,7 +40,7 @@ def count_kept_layers(model: torch.nn.Module) -> int:
     return sum(int((selection.gates > 0).sum()) for selection in trained_selections(model).values())
 
 
-def selection_metrics(model: torch.nn.Module) -> Dict[str, float]:
+def selection_metrics(model: torch.nn.Module) -> dict[str, float]:
     """The metrics (see `metrics_of_stacks`) of all trained gates; empty without any."""
     stacks = list(_trained_stacks(model))
     names = [stack.name for stack in stacks]
@@ -49,7 +50,7 @@ def selection_metrics(model: torch.nn.Module) -> Dict[str, float]:
 
 
 def _trained_stacks(model: torch.nn.Module) -> Iterator[GatedStack]:
-    in_embedders: Set[torch.nn.Module] = set()
+    in_embedders: set[torch.nn.Module] = set()
     for module in model.modules():
         if isinstance(module, LdnetEmbedder):
             in_embedders.update(part.selection for part in module.language_models.values())

@@ -9,7 +9,8 @@ word of the layers that are left |
 them at 1.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional, Union
 
 import torch
 from allennlp.common import FromParams, Params
@@ -84,7 +85,7 @@ def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
     return total
 
 
-def check_lambda_0(lambda_0: Optional[float]) -> None:
+def check_lambda_0(lambda_0: float | None) -> None:
     """Raise `ConfigurationError` if the weight of the penalty is negative."""
     if lambda_0 is not None and lambda_0 < 0:
         raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
@@ -134,7 +135,7 @@ class LayerBudget:
 
     def __init__(
         self,
-        lambda_1: Union[int, Dict[str, int]] = 0,
+        lambda_1: Union[int, dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
         over_budget_weight: float = 1.0,
         spare_kept: bool = False,
@@ -161,7 +162,7 @@ class LayerBudget:
         self.spare_kept = spare_kept
 
     def with_limit(
-        self, lambda_1: Union[int, Dict[str, int]] = 0, max_multiply_adds: Optional[float] = None
+        self, lambda_1: int | dict[str, int] = 0, max_multiply_adds: float | None = None
     ) -> "LayerBudget":
         """The same penalty with another limit."""
         return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
@@ -198,8 +199,8 @@ class LayerBudget:
         return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
 
     def largest(
-        self, stacks: Sequence[GatedStack], scores: Optional[Sequence[torch.Tensor]] = None
-    ) -> List[torch.Tensor]:
+        self, stacks: Sequence[GatedStack], scores: Sequence[torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """
         Mask of the gates that remain above 0 after removing the smallest ones, one by one, until the budget is met.
 
@@ -237,7 +238,7 @@ class LayerBudget:
         """Return whether the remaining layers are within the budget."""
         if self.max_multiply_adds is not None:
             return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
-        kept: Dict[str, int] = {}
+        kept: dict[str, int] = {}
         for stack in stacks:
             kept[stack.name] = kept.get(stack.name, 0) + int((stack.gates > 0).sum())
         if isinstance(self.lambda_1, dict):
@@ -252,12 +253,12 @@ class LayerBudget:
         return f"{self.lambda_1} layers"
 
 
-def metrics_of_stacks(stacks: Sequence[GatedStack]) -> Dict[str, float]:
+def metrics_of_stacks(stacks: Sequence[GatedStack]) -> dict[str, float]:
     """
     The metrics of layer selection: `kept_layers`; `kept_multiply_adds`, in millions per word; and each gate, as
     `_gates/forward_1`. (Names that begin with an underscore are in AllenNLP's logs, but not in its progress bar.)
     """
-    values: List[List[float]] = [stack.gates.tolist() for stack in stacks]
+    values: list[list[float]] = [stack.gates.tolist() for stack in stacks]
     metrics = {
         "kept_layers": float(sum(gate > 0 for gates in values for gate in gates)),
         "kept_multiply_adds": float(kept_multiply_adds(stacks)) / 1e6,

@@ -1,6 +1,7 @@
 """Gates on the layers of an `ld_rnn`, and pruning of layers with gate 0."""
 
-from typing import Dict, List, NamedTuple, Optional, Sequence, Union
+from collections.abc import Sequence
+from typing import NamedTuple, Optional, Union
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -71,7 +72,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         self,
         encoder: Seq2SeqEncoder,
         lambda_0: float = 0.0,
-        lambda_1: Union[int, Dict[str, int]] = 0,
+        lambda_1: Union[int, dict[str, int]] = 0,
         max_multiply_adds: Optional[float] = None,
         over_budget_weight: float = 1.0,
         train_gates: bool = True,
@@ -119,13 +120,13 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         return self.encoder.is_bidirectional()
 
     @overrides
-    def reset_states(self, mask: Optional[torch.BoolTensor] = None) -> None:
+    def reset_states(self, mask: torch.BoolTensor | None = None) -> None:
         self.encoder.reset_states(mask)
 
     @overrides(check_signature=False)  # torch declares that a forward returns None
     def forward(
-        self, inputs: torch.Tensor, mask: Optional[torch.BoolTensor] = None
-    ) -> Union[torch.Tensor, List[torch.Tensor]]:
+        self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None
+    ) -> torch.Tensor | list[torch.Tensor]:
         """
         # Parameters
 
@@ -141,18 +142,18 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         """
         return self.encoder(inputs, mask, self.direction_gates())
 
-    def direction_gates(self) -> List[torch.Tensor]:
+    def direction_gates(self) -> list[torch.Tensor]:
         """The gates of each direction, each of shape (layers of that direction,)."""
         return list(self.gates.split(self.encoder.layer_counts))
 
-    def kept_layers(self) -> List[List[int]]:
+    def kept_layers(self) -> list[list[int]]:
         """The numbers, from 0, of the layers whose gate is above 0: one list per direction."""
         return [
             [number for number, gate in enumerate(gates.tolist()) if gate > 0]
             for gates in self.direction_gates()
         ]
 
-    def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> List[GatedStack]:
+    def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> list[GatedStack]:
         """
         Each direction's gates and the cost of its layers.
 
@@ -180,7 +181,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         """The penalty (see `LayerBudget`) on this encoder's gates. A scalar."""
         return self.budget.penalty(self.gated_stacks(), self.lambda_0)
 
-    def prune(self, keep: Optional[List[List[int]]] = None) -> PrunedLayers:
+    def prune(self, keep: list[list[int]] | None = None) -> PrunedLayers:
         """
         Cut layers out: their RNN, and the columns that read them in the input weights of later layers. If the gates of
         the removed layers are 0, the other layers keep their outputs.
@@ -239,7 +240,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
             self.gates.fill_(1.0)
         return torch.cat(factors)
 
-    def _columns(self, layers: List[int]) -> torch.Tensor:
+    def _columns(self, layers: list[int]) -> torch.Tensor:
         """The columns of one direction's output that hold the input and these layers."""
         input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
         device = self.gates.device
@@ -248,7 +249,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         parts += [torch.arange(start, start + hidden_size, device=device) for start in starts]
         return torch.cat(parts)
 
-    def _checked(self, keep: List[List[int]]) -> List[List[int]]:
+    def _checked(self, keep: list[list[int]]) -> list[list[int]]:
         counts = self.encoder.layer_counts
         if len(keep) != len(counts):
             raise ConfigurationError(

@@ -26,7 +26,7 @@ All four figures match for words of 7 to 9 characters, or 11 to 13 with 150 in e
 characters per word, and 150 in each direction, the sums are 49.2, 8.5, 3.3 and 1.6.
 """
 
-from typing import Any, List, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField
@@ -51,7 +51,7 @@ class Count(NamedTuple):
     multiply_adds: float
     """A word."""
 
-    not_counted: List[str]
+    not_counted: list[str]
     """The parts that cannot be counted: name, class and reason."""
 
 
@@ -70,7 +70,7 @@ def rnn_multiply_adds(rnn: Any) -> int:
     return total
 
 
-def multiply_adds(module: torch.nn.Module, characters_per_word: Optional[float] = None) -> float:
+def multiply_adds(module: torch.nn.Module, characters_per_word: float | None = None) -> float:
     """
     Multiply-adds per word of all parts of a module that `count_multiply_adds` supports.
 
@@ -92,7 +92,7 @@ def multiply_adds(module: torch.nn.Module, characters_per_word: Optional[float] 
 
 
 def count_multiply_adds(
-    module: torch.nn.Module, characters_per_word: Optional[float] = None, name: str = ""
+    module: torch.nn.Module, characters_per_word: float | None = None, name: str = ""
 ) -> Count:
     """
     Count a part that runs once per word: its RNNs and its linear layers.

@@ -1,14 +1,15 @@
 """Schedule of the penalty and budget of layer selection."""
 
 import math
-from typing import Any, Dict, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy
 from allennlp.common.checks import ConfigurationError
 
 SCHEDULED = ("lambda_0", "lambda_1", "max_layers", "max_multiply_adds")
 
-Points = List[Tuple[float, float]]
+Points = list[tuple[float, float]]
 
 
 class PenaltySchedule:
@@ -23,7 +24,7 @@ class PenaltySchedule:
     Raises `ConfigurationError` for any other option, for negative values, and for epochs that do not increase.
     """
 
-    def __init__(self, points: Dict[str, Points]) -> None:
+    def __init__(self, points: dict[str, Points]) -> None:
         for name, pairs in points.items():
             if name not in SCHEDULED:
                 raise ConfigurationError(

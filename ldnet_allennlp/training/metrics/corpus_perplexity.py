@@ -1,7 +1,6 @@
 """Perplexity of a whole corpus."""
 
 import math
-from typing import Tuple, Union
 
 import torch
 from allennlp.nn.util import dist_reduce_sum
@@ -30,7 +29,7 @@ class CorpusPerplexity(Metric):
         self._num_targets = 0.0
 
     @overrides(check_signature=False)
-    def __call__(self, negative_log_likelihood: torch.Tensor, num_targets: Union[int, torch.Tensor]) -> None:
+    def __call__(self, negative_log_likelihood: torch.Tensor, num_targets: int | torch.Tensor) -> None:
         """
         # Parameters
 
@@ -48,11 +47,11 @@ class CorpusPerplexity(Metric):
         self._negative_log_likelihood += float(counts[0])
         self._num_targets += float(counts[1])
 
-    def state(self) -> Tuple[float, float]:
+    def state(self) -> tuple[float, float]:
         """The sums so far, for a checkpoint."""
         return self._negative_log_likelihood, self._num_targets
 
-    def set_state(self, state: Tuple[float, float]) -> None:
+    def set_state(self, state: tuple[float, float]) -> None:
         """Restore the sums that `state` returned."""
         self._negative_log_likelihood, self._num_targets = state
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Dict, List, Optional, Set
 
 import torch
 import torch.distributed as dist
@@ -39,9 +38,9 @@ class SpanF1(SpanBasedF1Measure):
 
     def add_tags(
         self,
-        predicted: List[List[int]],
+        predicted: list[list[int]],
         gold: torch.Tensor,
-        gold_tags: Optional[Sequence[Sequence[str]]] = None,
+        gold_tags: Sequence[Sequence[str]] | None = None,
     ) -> None:
         """
         Count the spans of a batch.
@@ -72,7 +71,7 @@ class SpanF1(SpanBasedF1Measure):
                 )
             self._count(self._spans(self._in_words(tags)), true)
 
-    def _count(self, predicted: Set[Span], gold: Set[Span]) -> None:
+    def _count(self, predicted: set[Span], gold: set[Span]) -> None:
         for label, *_ in predicted & gold:
             self._true_positives[label] += 1
         for label, *_ in predicted - gold:
@@ -80,10 +79,10 @@ class SpanF1(SpanBasedF1Measure):
         for label, *_ in gold - predicted:
             self._false_negatives[label] += 1
 
-    def _in_words(self, tag_ids: List[int]) -> List[str]:
+    def _in_words(self, tag_ids: list[int]) -> list[str]:
         return [self._label_vocabulary[tag_id] for tag_id in tag_ids]
 
-    def _spans(self, tags: Sequence[str]) -> Set[Span]:
+    def _spans(self, tags: Sequence[str]) -> set[Span]:
         if self._tags_to_spans_function is not None:
             spans_with_ends = self._tags_to_spans_function(list(tags), self._ignore_classes)
             return {(label, start, end) for label, (start, end) in spans_with_ends}
@@ -91,7 +90,7 @@ class SpanF1(SpanBasedF1Measure):
         spans = spans_from_tags(tags, self._label_encoding)
         return {span for span in spans if span[0] not in self._ignore_classes}
 
-    def table(self, metrics: Dict[str, float]) -> List[str]:
+    def table(self, metrics: dict[str, float]) -> list[str]:
         """
         The `metrics` of the last call of `get_metric` as the lines of a table: precision, recall and F1 in percent and
         the number of gold spans, per type and on average.
@@ -109,7 +108,7 @@ class SpanF1(SpanBasedF1Measure):
         return lines
 
     @overrides(check_signature=False)
-    def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> Dict[str, float]:
+    def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> dict[str, float]:
         """
         # Parameters
 
@@ -129,7 +128,7 @@ class SpanF1(SpanBasedF1Measure):
             Counter(count) for count in (self._true_positives, self._false_positives, self._false_negatives)
         ]
         if is_distributed() if all_ranks is None else all_ranks:
-            gathered: List = [None] * dist.get_world_size()
+            gathered: list = [None] * dist.get_world_size()
             # Objects, not tensors, because ranks may have counts for different labels.
             dist.all_gather_object(gathered, counts)
             counts = [sum(parts, Counter()) for parts in zip(*gathered)]

@@ -2,8 +2,8 @@
 
 import logging
 from collections import Counter
-from typing import Counter as CounterType
-from typing import List, Optional, Sequence, Set, Tuple
+from collections import Counter as CounterType
+from collections.abc import Sequence
 
 import torch.distributed as dist
 from allennlp.common.util import is_distributed
@@ -12,7 +12,7 @@ from overrides import overrides
 
 logger = logging.getLogger(__name__)
 
-_Key = Tuple[str, str]
+_Key = tuple[str, str]
 
 
 @Metric.register("unseen_labels")
@@ -26,10 +26,10 @@ class UnseenLabels(Metric):
 
     def __init__(self) -> None:
         self._counts: CounterType[_Key] = Counter()
-        self._logged: Set[Tuple[_Key, int]] = set()
+        self._logged: set[tuple[_Key, int]] = set()
 
     @overrides(check_signature=False)  # AllenNLP's take tensors
-    def __call__(self, labels: Sequence[str], file: Optional[str] = None) -> None:  # type: ignore[override]
+    def __call__(self, labels: Sequence[str], file: str | None = None) -> None:  # type: ignore[override]
         """
         # Parameters
 
@@ -59,7 +59,7 @@ class UnseenLabels(Metric):
             return sum(self._counts.values())
         counts = self._counts
         if is_distributed() if all_ranks is None else all_ranks:
-            gathered: List = [None] * dist.get_world_size()
+            gathered: list = [None] * dist.get_world_size()
             dist.all_gather_object(gathered, dict(counts))
             counts = sum((Counter(worker) for worker in gathered), Counter())
         if not is_distributed() or dist.get_rank() == 0:

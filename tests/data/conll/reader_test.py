@@ -4,7 +4,7 @@ import gzip
 import logging
 import pickle
 from collections import Counter
-from typing import Any, Dict
+from typing import Any
 
 import pytest
 from allennlp.common import Params
@@ -284,12 +284,12 @@ class TestReports:
             read("/dev/null")
 
 
-UNER: Dict[str, Any] = {
+UNER: dict[str, Any] = {
     "layout": "conllu",
     "column_names": ["id", "form", "ner", "nested", "annotator"],
     "tag_column": "ner",
 }
-UPOS: Dict[str, Any] = {"layout": "conllu"}
+UPOS: dict[str, Any] = {"layout": "conllu"}
 
 # From each corpus's NOTE.md: sentences, words, encoding, spans by type; or how many tags, and some counts.
 NER_FILES = {

@@ -1,5 +1,4 @@
 import logging
-from typing import List, Tuple
 
 import pytest
 import torch
@@ -27,13 +26,13 @@ INDEXERS = {
 }
 
 
-def instances(texts: List[str]) -> List[Instance]:
+def instances(texts: list[str]) -> list[Instance]:
     return [
         Instance({"text": TextField([Token(word) for word in text.split(" ")], INDEXERS)}) for text in texts
     ]
 
 
-def tensors(texts: List[str], vocab: Vocabulary):
+def tensors(texts: list[str], vocab: Vocabulary):
     batch = Batch(instances(texts))
     batch.index_instances(vocab)
     return batch.as_tensor_dict()["text"]
@@ -68,7 +67,7 @@ def highway_by_hand(highway, x: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def slow(vocab, embedder, part, texts) -> Tuple[List[torch.Tensor], List[torch.Tensor]]:
+def slow(vocab, embedder, part, texts) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """-log p of each target of both directions, from strings that hold no more than what may be known."""
     networks = embedder.token_embedder_token_characters
     space, marker = networks.boundary_embeddings

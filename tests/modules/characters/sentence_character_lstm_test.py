@@ -1,7 +1,6 @@
 import copy
 import random
 import threading
-from typing import List, Optional
 
 import pytest
 import torch
@@ -41,7 +40,7 @@ def ragged(seed: int, batch: int = 7, words: int = 5, characters: int = 9) -> to
 
 
 def by_hand(
-    embedder: SentenceCharacterLstm, sentence: torch.Tensor, end_position: Optional[str] = None
+    embedder: SentenceCharacterLstm, sentence: torch.Tensor, end_position: str | None = None
 ) -> torch.Tensor:
     """One sentence, (T, C), word by word with the two networks called on its own string."""
     space, marker = embedder.boundary_embeddings
@@ -53,7 +52,7 @@ def by_hand(
         words.append([])
     elif end_position == "last_token" and present:
         end = present.pop()
-    vectors: List[torch.Tensor] = []
+    vectors: list[torch.Tensor] = []
     reads = {}  # word -> (position of its first character, position of its space)
     for t in present:
         reads[t] = (len(vectors), len(vectors) + len(words[t]))
@@ -77,7 +76,7 @@ def finish(embedder: SentenceCharacterLstm, states: torch.Tensor) -> torch.Tenso
     return states
 
 
-def gradients(embedder: SentenceCharacterLstm, loss: torch.Tensor) -> List[torch.Tensor]:
+def gradients(embedder: SentenceCharacterLstm, loss: torch.Tensor) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss, list(embedder.parameters())))
 
 
@@ -297,13 +296,13 @@ TEXTS = [
 ]
 
 
-def instances(texts: List[str], indexers) -> List[Instance]:
+def instances(texts: list[str], indexers) -> list[Instance]:
     return [
         Instance({"text": TextField([Token(word) for word in text.split(" ")], indexers)}) for text in texts
     ]
 
 
-def tensors(texts: List[str], vocab: Vocabulary, indexers):
+def tensors(texts: list[str], vocab: Vocabulary, indexers):
     batch = Batch(instances(texts, indexers))
     batch.index_instances(vocab)
     return batch.as_tensor_dict()["text"]

@@ -1,17 +1,17 @@
 """What the CRF's tests compare with: enumeration of all tag sequences, and random batches."""
 
 import itertools
-from typing import List, NamedTuple, Optional, Tuple
+from typing import NamedTuple
 
 import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField, allowed_transitions
 
-Path = Tuple[int, ...]
+Path = tuple[int, ...]
 
 
 def random_batch(
     batch_size: int, num_steps: int, num_tags: int, seed: int, dtype: torch.dtype = torch.float64
-) -> Tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Logits (B, T, N), tags (B, T) and a ragged mask (B, T); the first row is full."""
     generator = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(batch_size, num_steps, num_tags, generator=generator, dtype=dtype)
@@ -30,7 +30,7 @@ def randomize(crf: ConditionalRandomField, seed: int, scale: float = 1.0) -> Non
             )
 
 
-def bioul_constraints(num_tags: int) -> List[Tuple[int, int]]:
+def bioul_constraints(num_tags: int) -> list[tuple[int, int]]:
     """BIOUL over O and as many types as fit; the tags of the last type may be incomplete."""
     labels = ["O"] + [f"{prefix}-T{i}" for i in range(num_tags) for prefix in "BLUI"]
     return allowed_transitions("BIOUL", dict(enumerate(labels[:num_tags])))
@@ -39,7 +39,7 @@ def bioul_constraints(num_tags: int) -> List[Tuple[int, int]]:
 class Sentence(NamedTuple):
     """All tag sequences of one sentence and their scores, best first."""
 
-    paths: List[Path]
+    paths: list[Path]
     scores: torch.Tensor
 
     @property
@@ -75,7 +75,7 @@ def is_allowed(crf: ConditionalRandomField, path: Path) -> bool:
 def enumerate_paths(
     crf: ConditionalRandomField,
     logits: torch.Tensor,
-    mask: Optional[torch.Tensor] = None,
+    mask: torch.Tensor | None = None,
     constrained: bool = False,
 ) -> Sentence:
     """`logits` (T, N) and `mask` (T,) are those of one sentence."""

@@ -1,7 +1,7 @@
 """Builds an `LdRnn` from the parameters of a reference file, for the tests of the encoders."""
 
 import re
-from typing import Any, Dict
+from typing import Any
 
 import torch
 
@@ -10,7 +10,7 @@ from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 CELL_OF_BLOCKS = {4: "lstm", 3: "gru", 1: "rnn"}
 
 
-def stack_parameters(parameters: Dict[str, torch.Tensor], direction: int = 0) -> Dict[str, torch.Tensor]:
+def stack_parameters(parameters: dict[str, torch.Tensor], direction: int = 0) -> dict[str, torch.Tensor]:
     """The original's `[rnn.]layer.{k}.layer.*`, under the names of one direction of an `LdRnn`."""
     renamed = {}
     for key, value in parameters.items():
@@ -21,7 +21,7 @@ def stack_parameters(parameters: Dict[str, torch.Tensor], direction: int = 0) ->
 
 
 def build_encoder(
-    parameters: Dict[str, torch.Tensor], dtype: torch.dtype = torch.float64, **options: Any
+    parameters: dict[str, torch.Tensor], dtype: torch.dtype = torch.float64, **options: Any
 ) -> LdRnn:
     """An `LdRnn` in evaluation mode; a bidirectional one has the parameters in both directions."""
     first = stack_parameters(parameters)

@@ -1,5 +1,3 @@
-from typing import Dict
-
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -13,7 +11,7 @@ TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 DTYPES = [torch.float64, torch.float32]
 
 
-def load_stack(parameters: Dict[str, torch.Tensor], prefix: str, cell_type: str, **options) -> StackedRnn:
+def load_stack(parameters: dict[str, torch.Tensor], prefix: str, cell_type: str, **options) -> StackedRnn:
     """The stack with the parameters `{prefix}layer.{k}.layer.*` of the original."""
     weights = {
         "layers." + name[len(prefix) + len("layer.") :].replace(".layer.", "."): tensor

@@ -1,7 +1,6 @@
 """Counts multiply-adds while a model runs: from what goes through its modules, and not from what they are."""
 
 from collections import Counter
-from typing import List
 
 import torch
 from allennlp.data import DatasetReader
@@ -35,7 +34,7 @@ class MultiplyAddCounter:
         return count
 
 
-def counted_per_word(model: Model, reader: DatasetReader, words: List[str]) -> Counter:
+def counted_per_word(model: Model, reader: DatasetReader, words: list[str]) -> Counter:
     """
     The multiply-adds a word of each module. What a sentence costs beside its words (boundaries, markers) drops out:
     it is the difference between the words said twice and said once.
