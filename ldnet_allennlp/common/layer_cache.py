@@ -57,8 +57,8 @@ class LayerCache:
     The cache stores them in a directory and computes only those of new sentences. It takes `size of all layers x 4`
     bytes per token and language model (13.2 kB at the published sizes), or half of that.
 
-    Vectors are keyed by the sentence's word ids, in one directory per language model, named by a hash of its weights
-    and of all other settings that affect them. So many trainings can share one cache, and language models never read
+    Vectors are keyed by the sentence's word ids, in one file per language model, named by a hash of its weights and of
+    all other settings that affect them. So many trainings can share one cache, and language models never read
     each other's vectors. You can delete the cache when no training runs.
 
     # Parameters
@@ -93,15 +93,13 @@ class LayerCache:
         store = self._store_of(model, token_ids.device)
         sentences = _sentences(token_ids)
         keys = [_key(sentence) for sentence in sentences]
-        arrays = {key: store.get(key) for key, sentence in zip(keys, sentences) if len(sentence)}
-        if any(rows is None for rows in arrays.values()):
-            store.refresh()
-            arrays = {key: store.get(key) for key in arrays}
-            missing = {key: row for row, key in enumerate(keys) if key in arrays and arrays[key] is None}
-            if missing:
-                computed = self._compute(model, token_ids, mask, sentences, missing)
-                arrays.update(computed)
-                store.add(computed)
+        rows = {key: row for row, key in enumerate(keys) if len(sentences[row])}
+        arrays = store.get(list(rows))
+        missing = {key: row for key, row in rows.items() if key not in arrays}
+        if missing:
+            computed = self._compute(model, token_ids, mask, sentences, missing)
+            arrays.update(computed)
+            store.add(computed)
         vectors = numpy.zeros((*token_ids.shape, model.get_output_dim()), dtype=numpy.float32)
         for row, (key, sentence) in enumerate(zip(keys, sentences)):
             if len(sentence):
@@ -137,18 +135,13 @@ class LayerCache:
             raise ConfigurationError(
                 f"The cache of an ldnet token embedder is a directory, but '{self.directory}' is a file."
             )
-        name = fingerprint(model, setting)
-        store = VectorStore(
-            os.path.join(self.directory, f"{model.direction}-{name}-{self.dtype}"),
-            model.get_output_dim(),
-            self.dtype,
-        )
+        name = f"{model.direction}-{fingerprint(model, setting)}-{self.dtype}.sqlite"
+        store = VectorStore(os.path.join(self.directory, name), model.get_output_dim(), self.dtype)
         logger.info(
-            "The %s language model's vectors of %d sentences, %d tokens are in '%s'; %d bytes per token.",
+            "The %s language model's vectors of %d sentences are in '%s'; %d bytes per token.",
             model.direction,
             len(store),
-            store.num_rows,
-            store.directory,
+            store.path,
             store.size * store.dtype.itemsize,
         )
         tensors = [tensor for _, tensor in _tensors(model)]

@@ -7,8 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.untrusted.pickles import read_pickle
-from ldnet_allennlp.common.untrusted.torch_files import read_torch_file
+from ldnet_allennlp.common.untrusted.pickles import read_pickle, read_torch_file
 
 UNKNOWN = "<unk>"
 NEWLINE = "\n"

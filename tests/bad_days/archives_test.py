@@ -223,7 +223,7 @@ class TestHostile:
         path = pack(tmp_path / "bad.tar.gz", {**files_of(whole), "weights.th": weights})
         with pytest.raises(
             ConfigurationError,
-            match=r"it names '(posix|nt).mkdir'.*nothing in it was executed|it has the parts",
+            match=r"it names '(posix|nt).mkdir'.*nothing in it was executed|weights.th' .*another kind",
         ):
             load_checked_archive(str(path))
         assert not witness.exists()
@@ -350,7 +350,7 @@ class TestHostile:
             for name in source.namelist():
                 target.writestr(name, source.read(name)[: 16 if name.endswith("/data/0") else None])
         path = pack(tmp_path / "bad.tar.gz", {**files, "weights.th": stream.getvalue()})
-        with pytest.raises(ConfigurationError, match=r"the storage '0' of .* numbers is incomplete"):
+        with pytest.raises(ConfigurationError, match=r"weights.th' .* does not match expected size"):
             load_checked_archive(str(path))
 
     def test_too_much(self, whole, temporary, tmp_path, monkeypatch):

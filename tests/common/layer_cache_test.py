@@ -1,6 +1,8 @@
 import copy
 import logging
 import pickle
+import sqlite3
+from contextlib import closing
 
 import numpy
 import pytest
@@ -12,6 +14,7 @@ from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common.layer_cache import LayerCache, cached_evaluation, fingerprint
+from ldnet_allennlp.common.vector_store import VectorStore
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
@@ -54,6 +57,11 @@ def folders(tmp_path):
     return sorted(path.name for path in (tmp_path / "cache").iterdir())
 
 
+def stored_rows(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return [rows for (rows,) in connection.execute("SELECT rows FROM vectors")]
+
+
 class TestVectors:
     @pytest.mark.parametrize("names", [("forward", "backward"), ("bidirectional",)])
     def test_same_as_computed_and_computed_once(self, archives, names, tmp_path, runs):
@@ -73,7 +81,7 @@ class TestVectors:
         first, second = embedder(IDS), embedder(IDS)
         assert torch.equal(first, second) and not torch.equal(first, expected)
         assert torch.equal(first, expected.half().float())
-        sizes = [(path / "vectors.bin").stat().st_size for path in (tmp_path / "cache").iterdir()]
+        sizes = [sum(map(len, stored_rows(path))) for path in (tmp_path / "cache").iterdir()]
         assert sizes == [8 * 26 * 2] * 2  # words of different sentences, a language model's columns, bytes
 
     def test_a_sentence_is_its_own_context(self, archives, tmp_path):
@@ -180,9 +188,9 @@ class TestWhatItBelongsTo:
         embedder(IDS), embedder(IDS)
         assert len(runs) == 4 and not (tmp_path / "cache").exists()
         embedder.train()(IDS)
-        sizes = [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.bin"))]
+        sizes = [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.sqlite"))]
         embedder.eval()(OTHER_IDS)
-        assert sizes == [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.bin"))]
+        assert sizes == [path.stat().st_size for path in sorted((tmp_path / "cache").rglob("*.sqlite"))]
 
     def test_validations_are_kept(self, archives, tmp_path, runs):
         embedder = build(archives, cache=str(tmp_path / "cache")).eval()
@@ -215,11 +223,12 @@ class TestErrors:
             embedder(IDS)
 
     def test_a_full_disk_ends_no_training(self, archives, tmp_path, monkeypatch, caplog):
-        def full(*_, **__):
-            raise OSError(28, "No space left on device")
+        class Full(VectorStore):
+            def _connection(self):
+                raise OSError(28, "No space left on device")
 
         embedder = build(archives, cache=str(tmp_path / "cache")).train()
-        monkeypatch.setattr("ldnet_allennlp.common.vector_store.VectorStore._append", full)
+        monkeypatch.setattr("ldnet_allennlp.common.layer_cache.VectorStore", Full)
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
                 torch.testing.assert_close(embedder(IDS), build(archives)(IDS), rtol=0, atol=1e-6)
@@ -284,16 +293,16 @@ class TestTraining:
             "trainer.type": "strict_gradient_descent",
         }
         model = train_model(tagger_params(language_models, overrides=overrides), str(tmp_path / "out")).eval()
-        sentences = {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin")}
+        sentences = {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.sqlite")}
         assert sentences
         with torch.no_grad():
             ldnet_embedder(model)(torch.randint(3, 9, (4, 11)))
-        assert sentences == {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.bin")}
+        assert sentences == {path: path.stat().st_size for path in (tmp_path / "cache").rglob("*.sqlite")}
 
     def test_disk(self, trainings):
         """Bytes a token: the columns of a language model, 4 each."""
         folder, _ = trainings
         for path in (folder / "cache").iterdir():
-            rows, rest = divmod((path / "vectors.bin").stat().st_size, 26 * 4)
-            assert rest == 0 and rows > 0
-            assert numpy.isfinite(numpy.fromfile(path / "vectors.bin", dtype="float32")).all()
+            stored = stored_rows(path)
+            assert stored and all(len(rows) % (26 * 4) == 0 for rows in stored)
+            assert all(numpy.isfinite(numpy.frombuffer(rows, "float32")).all() for rows in stored)

@@ -8,7 +8,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.common.archives import write_archive
-from ldnet_allennlp.common.untrusted.torch_files import read_torch_file
+from ldnet_allennlp.common.untrusted.pickles import read_torch_file
 from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger

@@ -23,7 +23,7 @@ from ldnet_allennlp.common.untrusted.config_types import (
     restricted_types,
     without_files,
 )
-from ldnet_allennlp.common.untrusted.torch_files import check_torch_file
+from ldnet_allennlp.common.untrusted.pickles import read_torch_file
 
 MAX_UNPACKED, MAX_RATIO = 1 << 30, 20
 """An archive may unpack to a gibibyte, or to 20 times its own size if that is more."""
@@ -144,7 +144,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
         config = _read_json(parts[CONFIG_NAME])
         if not trust:
             check_types(config, is_trained)
-            check_torch_file(weights)
+            read_torch_file(weights)  # torch's own errors advise to execute the file
         with contextlib.nullcontext() if trust else restricted_types():
             return _build(config if trust else without_files(config), config, weights, folder)
     except ForbiddenType as error:
