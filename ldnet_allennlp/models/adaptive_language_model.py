@@ -62,12 +62,13 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         Each direction may read only the tokens before the predicted one. With its option `return_all_layers` ("ld_rnn",
         "stacked_rnn", "layer_selection" and allennlp-models' transformer) the model has no loss and returns all layers,
         for allennlp-models' "language_model_token_embedder".
-    cutoffs : `List[int]`
+    cutoffs : `List[int]` or `None`
         The first word of each tail cluster of the softmax, see `AdaptiveSoftmax`. Cutoffs beyond the vocabulary are
-        ignored, with a warning. The published models use 4000, 40000 and 200000.
+        ignored, with a warning. The published models use 4000, 40000 and 200000. `None` builds no softmax, hence no
+        loss, only vectors for taggers.
     dropout : `float`, optional (default = `None`)
-        Dropout directly before the softmax: on the projection (as in the original) or, without one, on the
-        contextualizer's output (as in `LanguageModel`). It does not affect the embeddings in the output.
+        Dropout directly before the softmax, on the projection or the contextualizer's output. It does not affect the
+        embeddings in the output.
     embedding_dropout : `float`, optional (default = `None`)
         Dropout on the word vectors before the contextualizer. The original uses one rate here, for `dropout` and for
         the "ld_rnn".
@@ -91,8 +92,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
         The activation after the projection. The published models use "relu".
-    **kwargs
-        `initializer`, and the options of AllenNLP's `Model`.
+    **kwargs : `initializer`, and the options of AllenNLP's `Model`.
 
     Raises `ConfigurationError` if the contextualizer does not match the embedder's size or the directions, for an
     unknown direction, for sizes below 1, for a precision that this machine does not support, and for `LanguageModel`'s
@@ -106,7 +106,7 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         vocab: Vocabulary,
         text_field_embedder: TextFieldEmbedder,
         contextualizer: Seq2SeqEncoder,
-        cutoffs: list[int],
+        cutoffs: Optional[list[int]],
         dropout: Optional[float] = None,
         embedding_dropout: Optional[float] = None,
         direction: str = "forward",
@@ -157,25 +157,25 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         if spare_classes < 0:
             raise ConfigurationError(f"spare_classes is at least 0, but it is {spare_classes}.")
         num_words = vocab.get_vocab_size(NAMESPACE) - 1 + spare_classes  # all but the padding
-        self._softmax_loss = AdaptiveSoftmax(
-            num_words,
-            self._forward_dim if projection_dim is None else projection_dim,
-            cutoffs_within(cutoffs, num_words),
-            div_value=div_value,
-            tail_offset=tail_offset,
-            tail_samples=tail_samples,
-        )
+        self._softmax_loss: AdaptiveSoftmax | None = None
+        if cutoffs is not None:
+            self._softmax_loss = AdaptiveSoftmax(
+                num_words,
+                self._forward_dim if projection_dim is None else projection_dim,
+                cutoffs_within(cutoffs, num_words),
+                div_value=div_value,
+                tail_offset=tail_offset,
+                tail_samples=tail_samples,
+            )
         self._autocast = autocast
-        names = ("perplexity", *(("forward_perplexity", "backward_perplexity") if bidirectional else ()))
+        names = ["perplexity", *(["forward_perplexity", "backward_perplexity"] if bidirectional else [])]
         self._perplexities = {name: CorpusPerplexity() for name in names}
         if initializer is not None:
             initializer(self)
 
     @classmethod
     def _load(cls, config: Params, *args: Any, **kwargs: Any) -> Model:
-        """
-        Load an archive as in AllenNLP, even if it was trained in bfloat16 and the machine does not support bfloat16.
-        """
+        """Load an archive as in AllenNLP; one trained in bfloat16 also loads where that is not supported."""
         if config["model"].get("autocast") == "bfloat16":
             config["model"]["autocast"] = "auto"
         return super()._load(config, *args, **kwargs)

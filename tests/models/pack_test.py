@@ -1,0 +1,53 @@
+"""models/pack.py: language models for taggers, without a softmax."""
+
+import importlib.util
+
+import pytest
+import torch
+from allennlp.common import Params
+from allennlp.common.checks import ConfigurationError
+from allennlp.data import Vocabulary
+from allennlp.modules import TokenEmbedder
+
+from ldnet_allennlp.common.archives import read_archive
+from tests.builders import language_model_archive
+from tests.resources import ROOT
+
+
+def pack(source, target):
+    spec = importlib.util.spec_from_file_location("pack", ROOT / "models" / "pack.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.pack(source, target)
+
+
+def embedder_of(archive):
+    options = {"type": "ldnet", "forward": {"pretrained_file": str(archive)}}
+    return TokenEmbedder.from_params(Params(options), vocab=Vocabulary()).eval()
+
+
+def test_taggers_read_the_same_vectors(tmp_path):
+    source = language_model_archive(tmp_path / "lm")
+    packed = tmp_path / "packed" / "forward.tar.gz"
+    pack(source, packed)
+    ids = torch.tensor([[3, 5, 9, 4], [7, 2, 0, 0]])
+    expected, actual = (embedder_of(path)(ids) for path in (source, packed))
+    assert (expected - actual).abs().max() < 5e-3
+    assert not torch.equal(expected, actual)
+
+
+def test_it_has_no_softmax_and_no_loss(tmp_path):
+    packed = tmp_path / "forward.tar.gz"
+    pack(language_model_archive(tmp_path / "lm"), packed)
+    model = read_archive(str(packed)).model.eval()
+    assert not [name for name in model.state_dict() if "softmax" in name or "projection" in name]
+    sentences = {"tokens": {"tokens": torch.tensor([[2, 4, 5, 2]])}}
+    assert "loss" not in model(sentences)
+    with pytest.raises(ConfigurationError, match="gives no probabilities"):
+        model.token_log_probs(sentences)
+
+
+def test_another_model_is_an_error(trained, tmp_path):
+    with pytest.raises(ConfigurationError, match="holds a LdnetTagger; expected an adaptive_language_model"):
+        pack(str(trained), tmp_path / "forward.tar.gz")
+    assert not (tmp_path / "forward.tar.gz").exists()
