@@ -115,7 +115,8 @@ def test_only_a_missed_budget_is_a_result(scripts, tmp_path, monkeypatch):
 
     monkeypatch.setattr(run, "run_cell", fails)
     monkeypatch.setattr(run, "add_to_results", recorded.append)
-    monkeypatch.setattr(sys, "argv", ["run.py", str(tmp_path), "--rows", "layers-2", "--seeds", "1", "2"])
+    arguments = ["run.py", str(tmp_path), "--vectors", "v.txt", "--rows", "layers-2", "--seeds", "1", "2"]
+    monkeypatch.setattr(sys, "argv", arguments)
     with pytest.raises(ConfigurationError, match="no archive"):
         run.main()
     assert [(line["seed"], line["missed"]) for line in recorded] == [(1, "No epoch meets the budget")]

@@ -21,7 +21,6 @@ class Corpus(NamedTuple):
 
 
 POS = {
-    "dataset_reader.layout": "conllu",
     "dataset_reader.label_encoding": None,
     "dataset_reader.target_label_encoding": None,
     "model.label_encoding": None,
@@ -54,14 +53,20 @@ CORPORA = {
         is_train=lambda digit: digit < 9,
         is_dev=lambda digit: digit == 9,
     ),
+    **{
+        name: Corpus(tuple(f"ner/{name}/{split}.conll.gz" for split in ("train", "valid", "test")), {})
+        for name in ("btc", "multiner_gov", "bc5cdr")
+    },
     "uner_danish_ddt": Corpus(
         tuple(f"ner/uner_danish_ddt/da_ddt-ud-{split}.iob2" for split in ("train", "dev", "test")),
         UNER,
         english=False,
     ),
     "ud_english_ewt": Corpus(
-        tuple(f"pos/ud_english_ewt/en_ewt-ud-{split}.conllu.gz" for split in ("train", "dev", "test")), POS
+        tuple(f"pos/ud_english_ewt/en_ewt-ud-{split}.conllu.gz" for split in ("train", "dev", "test")),
+        {**POS, "dataset_reader.layout": "conllu"},
     ),
+    "masc": Corpus(tuple(f"pos/masc/{split}.conll.gz" for split in ("train", "valid", "test")), POS),
 }
 
 

@@ -1,7 +1,7 @@
 """
 Measure the effect of pruning on the taggers of `run.py` with layer selection, before fine-tuning:
 
-    python benchmarks/results/cuts.py out/results --corpora wnut17 --rows layers-5 layers-2 clamped-2 --seeds 1
+    python benchmarks/results/cuts.py out/results/modern --corpora wnut17 --rows layers-5 layers-2 clamped-2 --seeds 1
 
 Compare the tagger with gates and the pruned one: F1 on dev and test, layers left, and, over all words of the test data,
 how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for `clamped-N` the clamp
@@ -51,7 +51,7 @@ def main() -> None:
                 with without_progress_messages():
                     measured = measure(args.out / corpus / row / str(seed))
                 line = {"corpus": corpus, "row": row, "seed": seed, **measured}
-                add_to_results(line, RESULTS)
+                add_to_results(line, RESULTS, ("corpus", "row", "seed"))
                 print(json.dumps(line), flush=True)
 
 

@@ -1,8 +1,8 @@
 """
 Trains and scores the taggers of the results page, one cell (corpus, row, seed) after the other:
 
-    OMP_NUM_THREADS=1 python benchmarks/results/run.py out/results --lm-forward out/lm_forward/model.tar.gz \\
-        --lm-backward out/lm_backward/model.tar.gz --corpora wnut17 --rows vanilla unpruned layers-2 --seeds 1 2 3
+    OMP_NUM_THREADS=1 python benchmarks/results/run.py out/results --vectors vectors.txt.gz --corpora wnut17 \\
+        --rows vanilla unpruned layers-2 --seeds 1 2 3
 
 A cell that is done is not done again, and a training that was interrupted goes on. Each finished cell is a line of
 `benchmarks/results/results.jsonl`: scores, layers, multiply-adds, sizes, and the commit, config, settings and seed that
@@ -10,11 +10,15 @@ made it; where layer selection did not come within its budget, what was said. `b
 archives, and `benchmarks/results/tables.py` makes table and plot.
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
-selection that goes on from the unpruned tagger of the same seed, pruning, and some epochs of training after it;
-`clamped-N`, the same without the proximal step: gates that are free to leave [0, 1], clamped after the training, of
-which the N largest are kept; `elmo`, a mixture of the layers of stacked language models (`--elmo-forward`,
-`--elmo-backward`); `co-training`, LM-LSTM-CRF. The corpora are looked for in the folder of the variable LDNET_DATA, by
-default ../shared/data.
+selection that continues from the unpruned tagger of the same seed, pruning, and some epochs of training after it
+(`layers-16`, all layers of the shipped language models, is the unpruned tagger with as many epochs); `clamped-N`, the
+same without the proximal step: gates that are free to leave [0, 1], clamped after the training, of which the N largest
+are kept; `elmo`, a mixture of the layers of stacked language models (`--elmo-forward`, `--elmo-backward`);
+`co-training`, LM-LSTM-CRF.
+
+`--text` names the text of the language models and word vectors: "modern" (the shipped language models, and vectors of
+`models/word_vectors.py`) or "eltec". The corpora are in the folder of the variable LDNET_DATA, by default
+../shared/data.
 """
 
 import argparse
@@ -55,7 +59,7 @@ from ldnet_allennlp.training.layer_selection_callback import BudgetMissed  # noq
 
 DATA = Path(os.environ.get("LDNET_DATA", ROOT.parent / "shared" / "data"))
 RESULTS = Path(__file__).resolve().parent / "results.jsonl"
-VECTORS = "vectors/eltec_openstax.50d.txt.gz"
+KEY = ("corpus", "text", "row", "seed")
 
 # Chosen on the development data of WNUT-17 with seed 1, and the same for every corpus and row.
 SETTINGS: dict[str, Any] = {
@@ -96,8 +100,13 @@ def main() -> None:
         default=SELECTION["epochs"],
         help="of layer selection (default: 8): more where an epoch has few batches",
     )
-    for name in ("lm-forward", "lm-backward", "elmo-forward", "elmo-backward"):
-        parser.add_argument(f"--{name}", help="an archive")
+    parser.add_argument("--text", choices=["modern", "eltec"], default="modern")
+    parser.add_argument(
+        "--vectors", required=True, help="word vectors of 50 dimensions, trained on that text"
+    )
+    for way in ("forward", "backward"):
+        parser.add_argument(f"--lm-{way}", default=str(ROOT / "models" / "english" / f"{way}.tar.gz"))
+        parser.add_argument(f"--elmo-{way}", help="an archive")
     args = parser.parse_args()
     SELECTION["epochs"] = args.selection_epochs
     print(f"python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
@@ -108,7 +117,8 @@ def main() -> None:
                     try:
                         run_cell(args, corpus, row, seed)
                     except BudgetMissed as error:  # the one failure that is a result
-                        add_to_results({"corpus": corpus, "row": row, "seed": seed, **missed(error)})
+                        line = {"corpus": corpus, "text": args.text, "row": row, "seed": seed}
+                        add_to_results({**line, **missed(error)})
                         print(corpus, row, seed, error.message, flush=True)
 
 
@@ -119,7 +129,7 @@ def missed(error: BudgetMissed) -> dict[str, Any]:
 
 def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None:
     """Train, score and count one tagger, unless done, and add its line to the results."""
-    folder = args.out / corpus / row / str(seed)
+    folder = args.out / args.text / corpus / row / str(seed)
     cell = folder / "cell.json"
     if not cell.exists():
         started, before = time.time(), resource.getrusage(resource.RUSAGE_SELF)
@@ -140,6 +150,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
         found = report_of(archive, loaded, [], characters, passes=0)
         line = {
             "corpus": corpus,
+            "text": args.text,
             "row": row,
             "seed": seed,
             "scores": scores,
@@ -155,7 +166,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
             "commit": commit(),
             "torch": torch.__version__,
         }
-        cell.write_text(json.dumps({"line": line, "archive": os.path.relpath(archive, args.out)}))
+        cell.write_text(json.dumps({"line": line, "archive": os.path.relpath(archive, args.out / args.text)}))
     line = json.loads(cell.read_text())["line"]
     add_to_results(line)
     print(
@@ -201,9 +212,9 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> d
     """The config of a cell."""
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
     if row not in CONFIGS:
-        return {**select_config(args.out / corpus / "unpruned" / str(seed), row), **seeds}
+        return {**select_config(args.out / args.text / corpus / "unpruned" / str(seed), row), **seeds}
     settings = {**SETTINGS, **paths_of(corpus, DATA, args.out / "data")}
-    settings["vectors"] = str(DATA / VECTORS) if CORPORA[corpus].english else None
+    settings["vectors"] = args.vectors if CORPORA[corpus].english else None
     kind = "elmo" if row == "elmo" else "lm"
     if row in ("unpruned", "elmo"):
         settings["lm_forward"] = getattr(args, f"{kind}_forward")
@@ -250,9 +261,7 @@ def select_config(unpruned: Path, row: str) -> dict[str, Any]:
     return dict(with_overrides(config, {"trainer.optimizer.optimizer": SELECTION["optimizer"]}))
 
 
-def add_to_results(
-    line: dict[str, Any], path: Path = RESULTS, key: Sequence[str] = ("corpus", "row", "seed")
-) -> None:
+def add_to_results(line: dict[str, Any], path: Path = RESULTS, key: Sequence[str] = KEY) -> None:
     """Write a cell's line to a file of results, replacing an older one with the same values of `key`."""
     lines: list[dict[str, Any]] = []
     if path.exists():

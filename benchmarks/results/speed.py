@@ -1,7 +1,7 @@
 """
 Measures the taggers that `run.py` made, in one run, and writes `benchmarks/results/speed.json`:
 
-    OMP_NUM_THREADS=1 python benchmarks/results/speed.py out/results wnut17 --seed 1
+    OMP_NUM_THREADS=1 python benchmarks/results/speed.py out/results/modern wnut17 --seed 1
 
 Words a second, from words to tags, in batches of 32 sentences of similar length of the corpus' test data. The archives
 take turns, so that what else the machine does falls on all of them alike; the median of the rounds counts.

@@ -42,16 +42,16 @@ def main() -> None:
     lines = lines_of("results")
     path = HERE / "speed.json"
     speeds = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    for corpus in dict.fromkeys(line["corpus"] for line in lines):
-        cells = [line for line in lines if line["corpus"] == corpus]
+    for corpus, text in dict.fromkeys((line["corpus"], line["text"]) for line in lines):
+        cells = [line for line in lines if (line["corpus"], line["text"]) == (corpus, text)]
         rows = rows_of([cell for cell in cells if "missed" not in cell])
-        own = speeds.get(corpus, {}).get("words_per_second", {})
-        print(f"\n{corpus}\n")
+        own = speeds.get(corpus, {}).get("words_per_second", {}) if text == "eltec" else {}
+        print(f"\n{corpus} (language models and word vectors: {text})\n")
         print("\n".join(table(rows, own)))
         missed = [f"{name_of(cell['row'])}, seed {cell['seed']}" for cell in cells if "missed" in cell]
         if missed:
             print(f"\nNot within the budget: {'; '.join(missed)}.")
-        if args.plot and len(rows) > 2:
+        if args.plot and len(rows) > 2 and text == "eltec":
             draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
     for name, make in (
         ("cuts", cuts_table),
