@@ -3,15 +3,15 @@ Measure the "lm_stream" data loader on a generated corpus, by default a billion 
 
     python benchmarks/lm_loader.py --directory /a/disk/with/5/GB --json lm_loader.json
 
-Reading: random ids (Zipf's law over the words of the One Billion Word benchmark) are written as shards, as the
+Reading: random words (Zipf's law over those of the One Billion Word benchmark) are written as shards, as the
 preparation of a text would leave them, and the loader reads all of them forward, backward and in both directions, once
 for the time and once to check that every token was a target exactly once (the number of times that each id came). A
 tenth of the corpus is read in the same way: the memory must not depend on the size. Each reading runs in a separate
-process with one thread. The script prints the memory of Python, torch and AllenNLP at the start, and the additional
-peak of the resident memory and of its part without backing files. If the corpus fits into memory, reading uses the page
-cache.
+process with one thread. The script prints the memory of Python, torch, AllenNLP and the vocabulary at the start, and
+the additional peak of the resident memory and of its part without backing files. If the corpus fits into memory,
+reading uses the page cache.
 
-Preparing: one and several processes count and look up a text (of the same distribution, or your file).
+Preparing: one and several processes read a text (of the same distribution, or your file).
 
 The script finally removes its files from the directory. Linux only (/proc).
 """
@@ -26,30 +26,31 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import chain
 from typing import Any
 
 import numpy
 import torch
 from allennlp.data import Vocabulary
 
-from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, WordIds, shard_name
+from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, shard_name
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.prepared import prepare
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import folder_of
+from ldnet_allennlp.data.lm_stream.shards import WORDS, folder_of, read_text
 
 TOKENS_OF_A_SHARD = 1 << 24
 DIRECTIONS = ("forward", "backward", "both")
 
 
-def random_ids(random: numpy.random.RandomState, count: int, num_words: int) -> numpy.ndarray:
-    """Ids from 1 to `num_words`, the n-th as frequent as 1/n."""
-    ids = numpy.exp(random.random_sample(count) * numpy.log(num_words)).astype(ID_TYPE)
-    return numpy.minimum(ids, num_words)
+def random_numbers(random: numpy.random.RandomState, count: int, num_words: int) -> numpy.ndarray:
+    """Numbers from 1 to `num_words`, the n-th as frequent as 1/n."""
+    numbers = numpy.exp(random.random_sample(count) * numpy.log(num_words)).astype(NUMBER_TYPE)
+    return numpy.minimum(numbers, num_words)
 
 
 class Corpus:
-    """Shards of random ids in the place where the loader looks for those of a (tiny) text."""
+    """Shards of random words in the place where the loader looks for those of a (tiny) text."""
 
     def __init__(self, directory: str, num_tokens: int, num_words: int, seed: int) -> None:
         self.path = os.path.join(directory, f"text-{num_tokens}.txt")
@@ -66,30 +67,28 @@ class Corpus:
         loader.index_with(Vocabulary.from_instances(loader.iter_instances()))
         return loader
 
-    def write(self) -> float:
-        """Write the shards, and how often each id is a target: forward, then backward. Returns seconds."""
-        started = time.perf_counter()
+    def write(self) -> None:
+        """Write the shards, and how often each word is a target: forward, then backward."""
         text = LmStreamReader().corpus(self.path)
-        words = WordIds(Vocabulary({"tokens": text.count_tokens()}), text.end_of_sentence)
-        settings = {**text.settings, "vocabulary": words.digest()}
-        folder = folder_of(text, self.shards, "ids")
-        prepare(folder, text.files, settings, lambda new: self._fill(new, words.boundary))
-        return time.perf_counter() - started
+        prepare(folder_of(text, self.shards), text.files, text.settings, self._fill)
 
-    def _fill(self, folder: str, boundary: int) -> list[Any]:
+    def _fill(self, folder: str) -> list[Any]:
         random = numpy.random.RandomState(self._seed)
         counts = numpy.zeros(self._num_words + 1, dtype=numpy.int64)
         shards = []
         last = 0
         for number, start in enumerate(range(0, self.num_tokens, TOKENS_OF_A_SHARD)):
             count = min(TOKENS_OF_A_SHARD, self.num_tokens - start)
-            ids = random_ids(random, count, self._num_words)
-            ids.tofile(os.path.join(folder, shard_name(number)))
-            counts += numpy.bincount(ids, minlength=len(counts))
-            last = int(ids[-1])
-            shards.append([[[0, count]], 0])  # the tokens of the one part, and how many are unknown
+            numbers = random_numbers(random, count, self._num_words)
+            numbers.tofile(os.path.join(folder, shard_name(number)))
+            counts += numpy.bincount(numbers, minlength=len(counts))
+            last = int(numbers[-1])
+            shards.append([[0, count]])  # the tokens of the one part
+        with open(os.path.join(folder, WORDS), "w", encoding="utf-8") as file:
+            file.write("1 <eos>\n")
+            file.writelines(f"{count} word{number}\n" for number, count in enumerate(counts.tolist()[1:], 1))
         backward = counts.copy()  # the boundary before the first token is a target, the last token is not
-        backward[boundary] += 1
+        backward[0] += 1
         backward[last] -= 1
         numpy.save(self.histogram, numpy.stack([counts, backward]))
         return shards
@@ -103,10 +102,10 @@ def memory(what: str) -> int:
 
 def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) -> dict[str, Any]:
     """Read the corpus once for the time and once for the check."""
-    at_start = {"VmRSS": memory("VmRSS"), "RssAnon": memory("RssAnon")}
     started = time.perf_counter()
     loader = corpus.loader(batch_size=batch_size, sequence_length=sequence_length, direction=direction)
     opened, cpu = time.perf_counter(), time.process_time()
+    at_start = {"VmRSS": memory("VmRSS"), "RssAnon": memory("RssAnon")}
     batches, anonymous = 0, at_start["RssAnon"]
     for _ in loader:
         batches += 1
@@ -136,19 +135,20 @@ def read(corpus: Corpus, direction: str, batch_size: int, sequence_length: int) 
 
 def check(corpus: Corpus, loader: LmStreamLoader, direction: str) -> None:
     """End the program unless every token was a target exactly once."""
-    expected = numpy.load(corpus.histogram)
+    by_word = numpy.load(corpus.histogram)
+    expected = numpy.zeros((2, loader._ids.max() + 1), dtype=numpy.int64)  # by the ids of the vocabulary
+    expected[:, loader._ids] = by_word
     entries = {"forward": ["targets"], "backward": ["targets"], "both": ["targets", "backward_targets"]}
     for number, entry in enumerate(entries[direction]):
         row = 1 if direction == "backward" else number
         found = numpy.zeros(expected.shape[1], dtype=numpy.int64)
         waiting: list[numpy.ndarray] = []
-        for batch in loader:
-            waiting.append(batch[entry].numpy().ravel())  # type: ignore[union-attr]
-            if len(waiting) == 500:
+        for batch in chain(loader, [None]):
+            if batch is not None:
+                waiting.append(batch[entry].numpy().ravel())  # type: ignore[union-attr]
+            if waiting and (batch is None or len(waiting) == 500):
                 found += numpy.bincount(numpy.concatenate(waiting), minlength=len(found))
                 waiting.clear()
-        if waiting:
-            found += numpy.bincount(numpy.concatenate(waiting), minlength=len(found))
         found[0] = 0  # padding
         if not (found == expected[row]).all():
             raise SystemExit(f"{direction}, {entry}: not every token was a target exactly once.")
@@ -160,39 +160,31 @@ def write_text(path: str, num_tokens: int, num_words: int, seed: int) -> None:
     words = [f"word{number}" for number in range(num_words + 1)]
     with open(path, "w", encoding="utf-8") as file:
         for start in range(0, num_tokens, 1_000_000):
-            ids = random_ids(random, min(1_000_000, num_tokens - start), num_words).tolist()
+            ids = random_numbers(random, min(1_000_000, num_tokens - start), num_words).tolist()
             sentences = ([words[number] for number in ids[i : i + 24]] for i in range(0, len(ids), 24))
             file.writelines(" ".join(sentence) + "\n" for sentence in sentences)
 
 
 def prepare_text(directory: str, path: str, workers: list[int], rounds: int) -> list[dict[str, Any]]:
-    """Tokens per second of counting and of looking up, for each number of processes in turn."""
-    times: dict[tuple[str, int], list[float]] = {}
-    counts: dict[str, int] = {}
+    """Tokens per second, for each number of processes in turn."""
+    times: dict[int, list[float]] = {}
     for number in range(rounds):
         for num_workers in workers:
-            text = LmStreamReader().corpus(path, num_workers)
-            started = time.perf_counter()
-            counts = text.count_tokens()
-            times.setdefault(("counting", num_workers), []).append(time.perf_counter() - started)
-            words = WordIds(Vocabulary({"tokens": counts}), "<eos>")
             folder = os.path.join(directory, f"sample-{num_workers}-{number}")
-            os.mkdir(folder)
             started = time.perf_counter()
-            list(text.encode(words, folder))
-            times.setdefault(("encoding", num_workers), []).append(time.perf_counter() - started)
+            text = read_text(LmStreamReader().corpus(path, num_workers), folder)
+            times.setdefault(num_workers, []).append(time.perf_counter() - started)
             shutil.rmtree(folder)
-    total = sum(counts.values())
+    total = int(text.counts.sum())
     return [
         {
-            "step": step,
             "num_workers": num_workers,
             "tokens": total,
-            "bytes": sum(map(os.path.getsize, text.files)),
-            "words": len(counts),
+            "bytes": os.path.getsize(path),
+            "words": len(text.words),
             "tokens_per_second": total / statistics.median(seconds),
         }
-        for (step, num_workers), seconds in times.items()
+        for num_workers, seconds in times.items()
     ]
 
 
@@ -243,8 +235,8 @@ def main() -> None:
     try:
         for num_tokens in (options.tokens // 10, options.tokens):
             corpus = Corpus(directory, num_tokens, options.words, options.seed)
-            seconds = in_child(Corpus.write, corpus)
-            print(f"{num_tokens:,} tokens written in {seconds:.0f} s", flush=True)
+            in_child(Corpus.write, corpus)
+            print(f"{num_tokens:,} tokens", flush=True)
             for direction in DIRECTIONS:
                 result = in_child(read, corpus, direction, options.batch_size, options.sequence_length)
                 figures["reading"].append(result)
@@ -267,7 +259,7 @@ def main() -> None:
             figures["preparing"] = sample
             for result in sample:
                 print(
-                    "{step} with num_workers {num_workers}: {tokens_per_second:,.0f} tokens/s "
+                    "prepared with num_workers {num_workers}: {tokens_per_second:,.0f} tokens/s "
                     "({tokens:,} tokens, {words:,} words, {bytes:,} bytes)".format(**result)
                 )
     finally:

@@ -11,8 +11,8 @@ for name in ("pread", "fork", "getppid"):
 import ldnet_allennlp
 import ldnet_allennlp.commands
 from ldnet_allennlp.data.lm_stream.corpus import Corpus
-from ldnet_allennlp.data.lm_stream.shards import count_tokens
-print(count_tokens(Corpus(sys.argv[1], "<eos>"), sys.argv[2]))
+from ldnet_allennlp.data.lm_stream.shards import read_text
+print(read_text(Corpus(sys.argv[1], "<eos>"), sys.argv[2]).token_counts())
 """
 
 

@@ -21,10 +21,10 @@
     tail_samples: null,
     // "bfloat16": everything except the softmax in bfloat16. "auto": the same if the CPU or GPU supports it.
     autocast: null,
-    // Directory that stores the text as word ids, 4 bytes per token. For texts that exceed the memory; later runs reuse
-    // the counts and ids.
+    // Directory that stores the text as numbers of its words, 4 bytes per token. For texts that exceed the memory; later
+    // runs reuse it.
     shards: null,
-    // Processes that count and look up words.
+    // Processes that read the text.
     num_workers: 0,
     // Rows and steps of a window. In distributed training, each process reads this many rows.
     batch_size: 128,

@@ -54,6 +54,7 @@ from ldnet_allennlp.common.archives import write_archive  # noqa: E402
 from ldnet_allennlp.common.lines import expand_paths, numbered_lines  # noqa: E402
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader  # noqa: E402
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader  # noqa: E402
+from ldnet_allennlp.data.lm_stream.shards import read_text  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "language_models.jsonl"
 ROWS = ("ld-rnn", "ld-rnn-plain", "stacked", "allennlp")
@@ -172,7 +173,7 @@ def main() -> None:
 
 def vocabulary(paths: list[str], min_count: int) -> Vocabulary:
     """The words of the text that are frequent enough."""
-    counts = LmStreamReader().corpus(paths).count_tokens()
+    counts = read_text(LmStreamReader().corpus(paths)).token_counts()
     return Vocabulary(counter={"tokens": counts}, min_count={"tokens": min_count})
 
 

@@ -3,57 +3,85 @@
 import glob
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
-from typing import Union
+from typing import BinaryIO, Union
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.compression import TEXT_ERRORS, is_compressed, open_text
+from ldnet_runtime.formats.compression import decompressed
 
 PathOrPaths = Union[str, PathLike, Sequence[Union[str, PathLike]]]
 
 BLOCK_SIZE = 1 << 18
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+TEXT_ERRORS = (EOFError, OSError)
+"""Exceptions that reading from `open_text` can raise."""
 
 
-def expand_paths(file_path: PathOrPaths) -> list[str]:
+@contextmanager
+def open_text(path: str | PathLike) -> Iterator[BinaryIO]:
+    """Open a file for reading bytes, see `decompressed`."""
+    with open(path, "rb") as file:
+        yield decompressed(file)
+
+
+def is_compressed(path: str | PathLike) -> bool:
+    """Return whether `open_text` decompresses a file."""
+    with open(path, "rb") as file:
+        return decompressed(file) is not file
+
+
+def expand_paths(file_path: PathOrPaths, folders: bool = False) -> list[str]:
     """
-    List the files that a path, a comma-separated list, a glob ("**" for any depth), or a list of these names.
+    List the files that a path, a comma-separated list, a glob ("**" for any depth), or a list of these names; with
+    `folders`, also those of a folder, without hidden files and subfolders.
 
     An existing name is taken literally, even with a comma or a bracket in it. Lists keep their order; the matches of
-    a glob are sorted. Raises `ConfigurationError` if a name matches no file or a directory, or if a file is named
-    twice.
+    a glob and the files of a folder are sorted. Raises `ConfigurationError` if a name matches no file, or if a file is
+    named twice.
     """
     if not isinstance(file_path, (str, PathLike, list, tuple)):
         raise ConfigurationError(
             f"Found the file path {file_path!r}, expected a path, a list of paths, or paths separated by commas."
         )
-    names = [file_path] if isinstance(file_path, (str, PathLike)) else list(file_path)
-    paths: list[str] = []
-    real_paths: set[str] = set()
-    for name in names:
-        for path in _expand(os.fspath(name)):
-            if os.path.isdir(path):
-                raise ConfigurationError(f"Found the directory '{path}', expected a file or a glob of files.")
-            if os.path.realpath(path) in real_paths:
-                raise ConfigurationError(
-                    f"The file '{path}' is named twice by {file_path!r}, expected once: its sentences would be "
-                    f"read twice."
-                )
-            real_paths.add(os.path.realpath(path))
-            paths.append(path)
+    names = [file_path] if isinstance(file_path, (str, PathLike)) else file_path
+    paths: dict[str, str] = {}
+    for path in (path for name in names for path in _expand(os.fspath(name), folders)):
+        if os.path.isdir(path):
+            raise ConfigurationError(f"Found the directory '{path}', expected a file or a glob of files.")
+        if os.path.realpath(path) in paths:
+            raise ConfigurationError(
+                f"The file '{path}' is named twice by {file_path!r}, expected once: its sentences would be read twice."
+            )
+        paths[os.path.realpath(path)] = path
     if not paths:
         raise ConfigurationError(f"Found no path in {file_path!r}, expected at least one.")
-    return paths
+    return list(paths.values())
+
+
+def _expand(name: str, folders: bool) -> Iterator[str]:
+    if folders and os.path.isdir(name):
+        matches = [os.path.join(name, file) for file in sorted(os.listdir(name)) if not file.startswith(".")]
+    elif os.path.exists(name):
+        yield name
+        return
+    elif "," in name:
+        for part in filter(None, map(str.strip, name.split(","))):
+            yield from _expand(part, folders)
+        return
+    else:
+        matches = sorted(glob.glob(name, recursive=True))
+    files = [path for path in matches if not os.path.isdir(path)]
+    if not files:
+        raise ConfigurationError(f"Found no file that matches '{name}', expected at least one.")
+    yield from files
 
 
 def line_blocks(
-    path: str,
-    start: int = 0,
-    end: int | None = None,
-    on_read: Callable[[int], None] | None = None,
-    block_size: int = BLOCK_SIZE,
+    path: str, start: int = 0, end: int | None = None, block_size: int = BLOCK_SIZE
 ) -> Iterator[list[bytes]]:
     """
     Read a file in blocks of whole lines, without their ends.
@@ -66,8 +94,6 @@ def line_blocks(
     path : `str`
     start, end : `int`, optional
         The byte range to read, with both ends directly after a line end. Uncompressed files only.
-    on_read : `Callable[[int], None]`, optional
-        Called with the number of bytes read from the disk, for a progress bar.
     block_size : `int`, optional (default = 256 KiB)
 
     Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or truncated, or
@@ -75,24 +101,50 @@ def line_blocks(
     """
     number = 0  # of lines so far
     rest: list[bytes] = []  # of a line whose end was not read yet
+
+    def lines_of(text: bytes) -> list[bytes]:
+        lines = text.split(b"\n")
+        if start == number == 0:
+            lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+        if b"\0" in text:
+            index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)
+            raise ConfigurationError(
+                f"{path}, line {number + index + 1 + lines_before(path, start)}: found a NUL byte at byte "
+                f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
+            )
+        return lines
+
     try:
-        for chunk in _chunks(path, start, end, on_read, block_size):
-            cut = chunk.rfind(b"\n")
-            if cut < 0:
-                rest.append(chunk)
-                continue
-            lines = _checked_lines(b"".join([*rest, chunk[:cut]]), path, number, start)
-            rest = [chunk[cut + 1 :]]
-            number += len(lines)
-            yield lines
+        for chunk in _chunks(path, start, end, block_size):
+            text, line_end, last = chunk.rpartition(b"\n")
+            if line_end:
+                lines = lines_of(b"".join([*rest, text]))
+                rest = []
+                yield lines
+                number += len(lines)
+            rest.append(last)
     except TEXT_ERRORS as error:
         raise ConfigurationError(
             f"{path}: could not be read after line {number + lines_before(path, start)}: {error}. Expected a "
             f"readable, complete file."
         ) from error
-    text = b"".join(rest)
-    if text:
-        yield _checked_lines(text, path, number, start)
+    lines = lines_of(b"".join(rest))
+    if lines != [b""]:
+        yield lines
+
+
+def _chunks(path: str, start: int, end: int | None, block_size: int) -> Iterator[bytes]:
+    """The text in blocks with LF line ends."""
+    left = (sys.maxsize if end is None else end) - start
+    with open_text(path) as file:
+        if start:
+            file.seek(start)
+        # Not `read`, which loses the data before an error.
+        while chunk := file.read1(min(block_size, left)):  # type: ignore[attr-defined]
+            while chunk.endswith(b"\r") and (following := file.read(1)):  # the first half of CR LF
+                chunk += following
+            left -= len(chunk)
+            yield re.sub(rb"\r+\n", b"\n", chunk).replace(b"\r", b"\n") if b"\r" in chunk else chunk
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
@@ -101,11 +153,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
 
     See `line_blocks` for compression, line ends and errors.
     """
-    number = 0
-    for lines in line_blocks(path):
-        for line in lines:
-            number += 1
-            yield number, line
+    return enumerate((line for lines in line_blocks(path) for line in lines), 1)
 
 
 def lines_before(path: str, position: int) -> int:
@@ -129,63 +177,3 @@ def excerpt(value: object, limit: int = 80) -> str:
     """A value quoted for messages: control characters escaped, truncated to `limit` characters."""
     text = repr(value)
     return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _chunks(
-    path: str, start: int, end: int | None, on_read: Callable[[int], None] | None, block_size: int
-) -> Iterator[bytes]:
-    """The text in blocks with LF line ends and without byte order mark."""
-    compressed = is_compressed(path)
-    with open_text(path, on_read) as file:
-        if start:
-            file.seek(start)
-        left = None if end is None else end - start
-        at_start = start == 0
-        while True:
-            # Not `read`, which loses the data before an error.
-            chunk = file.read1(block_size if left is None else min(block_size, left))  # type: ignore[attr-defined]
-            if not chunk:
-                return
-            while at_start and len(chunk) < len(BYTE_ORDER_MARK) and BYTE_ORDER_MARK.startswith(chunk):
-                more = file.read(1)
-                if not more:
-                    break
-                chunk += more
-            while chunk.endswith(b"\r") and (following := file.read(1)):  # the first half of CR LF
-                chunk += following
-            if left is not None:
-                left -= len(chunk)
-            if on_read is not None and not compressed:
-                on_read(len(chunk))
-            if at_start:
-                chunk = chunk.removeprefix(BYTE_ORDER_MARK)
-                at_start = False
-            if b"\r" in chunk:
-                chunk = re.sub(rb"\r+\n", b"\n", chunk).replace(b"\r", b"\n")
-            yield chunk
-
-
-def _checked_lines(text: bytes, path: str, number: int, start: int) -> list[bytes]:
-    """The lines of a text that starts at byte `start`, after `number` lines."""
-    lines = text.split(b"\n")
-    if b"\0" in text:
-        index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)
-        raise ConfigurationError(
-            f"{path}, line {number + index + 1 + lines_before(path, start)}: found a NUL byte at byte "
-            f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
-        )
-    return lines
-
-
-def _expand(name: str) -> Iterator[str]:
-    if os.path.exists(name):
-        yield name
-    elif "," in name:
-        for part in name.split(","):
-            if part.strip():
-                yield from _expand(part.strip())
-    else:
-        matches = sorted(path for path in glob.glob(name, recursive=True) if not os.path.isdir(path))
-        if not matches:
-            raise ConfigurationError(f"Found no file that matches '{name}', expected at least one.")
-        yield from matches

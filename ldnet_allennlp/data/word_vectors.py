@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO, NamedTuple, cast
 
 import numpy
@@ -71,20 +72,24 @@ def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim")
         raise ConfigurationError(f"{path}: the word vectors cannot be read: {error}.") from error
 
 
-def _open(path: str) -> BinaryIO:
+@contextmanager
+def _open(path: str) -> Iterator[BinaryIO]:
     member = _MEMBER.fullmatch(path)
     name = member[1] if member else path
     if not zipfile.is_zipfile(name):
-        return open_text(name)
-    archive = zipfile.ZipFile(name)
-    files = [info.filename for info in archive.infolist() if not info.is_dir()]
-    chosen = member[2] if member else files[0] if len(files) == 1 else None
-    if chosen not in files:
-        raise ConfigurationError(
-            f"{name}: found a zip archive with {', '.join(files[:5])}; expected one file, or its name as in "
-            f"'({name})#{files[0] if files else 'file.txt'}'."
-        )
-    return cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, archive.open(chosen)), 1 << 18))
+        with open_text(name) as file:
+            yield file
+        return
+    with zipfile.ZipFile(name) as archive:
+        files = [info.filename for info in archive.infolist() if not info.is_dir()]
+        chosen = member[2] if member else files[0] if len(files) == 1 else None
+        if chosen not in files:
+            raise ConfigurationError(
+                f"{name}: found a zip archive with {', '.join(files[:5])}; expected one file, or its name as in "
+                f"'({name})#{files[0] if files else 'file.txt'}'."
+            )
+        with archive.open(chosen) as file:
+            yield cast(BinaryIO, io.BufferedReader(cast(io.RawIOBase, file), 1 << 18))
 
 
 def _parse(line: bytes, dimension: int, path: str, number: int) -> WordVector:

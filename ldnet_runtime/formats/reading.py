@@ -5,16 +5,13 @@ The format of each file is detected from its first lines. An item is an input of
 with "tokens" and, if the file has columns, all their "columns".
 """
 
-import bz2
-import gzip
-import io
 import json
-import lzma
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NamedTuple
 
 from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats.compression import decompressed
 from ldnet_runtime.formats.detection import (
     ASCII_BLANKS,
     columns_of,
@@ -81,27 +78,6 @@ def read_json_line(line: str) -> Any:
     if not isinstance(value, (dict, str, list)):
         raise InputError(f"expected an object, a text or a list of words, but it is {line.strip()[:40]}")
     return value
-
-
-def decompressed(file: BinaryIO) -> BinaryIO:
-    """The file's content, decompressed if it begins with the magic bytes of a compression."""
-    buffered: Any = file if hasattr(file, "peek") else io.BufferedReader(file)  # type: ignore[arg-type]
-    start = buffered.peek(6)[:6]
-    if start[:2] == b"\x1f\x8b":
-        return io.BufferedReader(gzip.GzipFile(fileobj=buffered))  # type: ignore[arg-type]
-    if start[:3] == b"BZh":
-        return io.BufferedReader(bz2.BZ2File(buffered))  # type: ignore[arg-type]
-    if start[:6] == b"\xfd7zXZ\x00":
-        return io.BufferedReader(lzma.LZMAFile(buffered))  # type: ignore[arg-type]
-    if start[:4] == b"\x28\xb5\x2f\xfd":
-        try:
-            import zstandard
-        except ImportError as error:
-            raise InputError("a .zst file needs zstandard: pip install 'ldnet-runtime[zst]'.") from error
-        return io.BufferedReader(
-            zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True, closefd=False)
-        )
-    return buffered  # type: ignore[no-any-return]
 
 
 class _Lines:

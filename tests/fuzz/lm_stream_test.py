@@ -92,7 +92,7 @@ def test_any_bytes_are_read_or_refused(folder, content, compressed, block_size):
     path.write_bytes(maybe_compressed(content, compressed))
     is_damaged = not compressed and is_compressed(path)
     try:
-        with patch.object(lm_text.line_blocks, "__defaults__", (0, None, None, block_size)):
+        with patch.object(lm_text.line_blocks, "__defaults__", (0, None, block_size)):
             blocks = list(lm_text.sentence_blocks([lm_text.TextPiece(0, str(path))], BOUNDARY.encode()))
     except ConfigurationError as error:
         bad = first_bad_line(content, END_OF_ROW)

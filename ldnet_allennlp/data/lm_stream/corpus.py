@@ -1,68 +1,51 @@
-"""Token counts and ids of a text stream, computed by one or more processes."""
+"""The words of a text stream as numbers, computed by one or more processes."""
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
-from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
-from allennlp.data import Vocabulary
-from tqdm import tqdm
 
-from ldnet_allennlp.common.lines import PathOrPaths
-from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_files, text_pieces
-from ldnet_allennlp.data.lm_stream.windows import PADDING
-from ldnet_allennlp.data.lm_stream.workers import OnProgress, run_tasks
+from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
+from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_pieces
+from ldnet_allennlp.data.lm_stream.workers import run_tasks
 
-NAMESPACE = "tokens"
-ID_TYPE = numpy.dtype("<i4")
+NUMBER_TYPE = numpy.dtype("<i4")
 
 # Long files become several parts, which can be shuffled. Files that fill a `TextPiece` have about as many tokens.
 TOKENS_OF_A_PART = 1 << 24
+_COPIED_AT_ONCE = 1 << 20
 
 
-class WordIds(dict[bytes, int]):
-    """
-    The ids of the words of a vocabulary; the unknown token's id for all other words and for the padding token.
+class Numbers(dict[bytes, int]):
+    """Numbers words in the order in which they first appear, after the boundary token, which has the number 0."""
 
-    Raises `ConfigurationError` if the vocabulary lacks the boundary token.
-    """
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__({boundary: 0})
 
-    def __init__(self, vocab: Vocabulary, boundary: str) -> None:
-        ids = vocab.get_token_to_index_vocabulary(NAMESPACE)
-        if boundary not in ids:
-            raise ConfigurationError(
-                f"The vocabulary lacks the boundary token '{boundary}' (end_of_sentence of the lm_stream reader). "
-                f"Check that it was made from this text and that min_count or max_vocab_size keep the token; the "
-                f"vocabulary's option tokens_to_add can add it."
-            )
-        super().__init__(
-            (token.encode("utf-8"), number) for token, number in ids.items() if number != PADDING
-        )
-        self.unknown = ids[vocab._oov_token]
-        self.boundary = ids[boundary]
-
-    def __missing__(self, token: bytes) -> int:
-        return self.unknown
-
-    def digest(self) -> str:
-        """A hexadecimal hash of all words and their ids."""
-        words = sorted(self.items(), key=lambda pair: pair[1])
-        lines = [b"%d\n" % self.unknown, *(b"%d %s\n" % (number, token) for token, number in words)]
-        return sha256(b"".join(lines)).hexdigest()
+    def __missing__(self, word: bytes) -> int:
+        number = self[word] = len(self)
+        return number
 
 
-class EncodedGroup(NamedTuple):
-    """A group of pieces: the file's number and the tokens of each part, the unknown tokens, and the ids in memory."""
+class Shard(NamedTuple):
+    """The tokens of a group of pieces: the file's number and the tokens of each part; the numbers if in memory."""
 
     parts: list[tuple[int, int]]
-    num_unknown: int
-    ids: numpy.ndarray | None
+    numbers: numpy.ndarray | None
+
+
+class NumberedText(NamedTuple):
+    """A text as numbers: its words, of which the first is the boundary token, their counts, and the tokens."""
+
+    words: list[str]
+    counts: numpy.ndarray
+    shards: list[Shard]
 
 
 class Corpus:
@@ -75,7 +58,7 @@ class Corpus:
     # Parameters
 
     data_path : `PathOrPaths`
-        See `text_files`.
+        A file, a glob, a directory (its files without hidden ones and subdirectories), or a list of these.
     end_of_sentence : `str`
         The boundary token.
     max_sentences : `int`, optional
@@ -91,69 +74,65 @@ class Corpus:
         max_sentences: int | None = None,
         num_workers: int = 0,
     ) -> None:
-        self.files = text_files(data_path)
-        self.end_of_sentence = end_of_sentence
-        self.max_sentences = max_sentences
-        self.num_workers = num_workers
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The options that determine the tokens."""
-        return {"end_of_sentence": self.end_of_sentence, "max_instances": self.max_sentences}
+        self.files = expand_paths(data_path, folders=True)
+        # The options that determine the tokens.
+        self.settings: dict[str, Any] = {"end_of_sentence": end_of_sentence, "max_instances": max_sentences}
+        self._boundary = end_of_sentence.encode("utf-8")
+        self._max_sentences = max_sentences
+        self._num_workers = num_workers
 
     def sentences(self) -> Iterator[bytes]:
         """The lines with tokens. Raises the errors of `sentence_blocks`, and one for a file without tokens."""
         counts: Counter[int] = Counter()
         for group in self._groups():
-            for piece, lines in sentence_blocks(group, self.end_of_sentence.encode(), self.max_sentences):
+            for piece, lines in sentence_blocks(group, self._boundary, self._max_sentences):
                 counts[piece.file] += len(lines)
                 yield from lines
         self._check_files(counts)
 
-    def count_tokens(self) -> dict[str, int]:
+    def number(self, folder: str | None = None) -> NumberedText:
         """
-        Count each token of the stream: the words in the order in which they first appear, then the boundary.
-
-        Raises the errors of `sentences`.
-        """
-        counts: Counter[bytes] = Counter()
-        sentences: Counter[int] = Counter()
-        function = partial(_count_group, self.end_of_sentence.encode(), self.max_sentences)
-        with _progress("counting", self.files) as bar:
-            for words, of_files in run_tasks(function, self._groups(), self.num_workers, bar.update):
-                counts.update(words)
-                sentences.update(of_files)
-        self._check_files(sentences)
-        counts[self.end_of_sentence.encode("utf-8")] += sum(sentences.values())
-        return {token.decode("utf-8"): count for token, count in counts.items()}
-
-    def encode(self, words: WordIds, folder: str | None = None) -> Iterator[EncodedGroup]:
-        """
-        Look up the tokens, group by group.
+        Number the words, and count them.
 
         # Parameters
 
-        words : `WordIds`
         folder : `str`, optional
-            The folder for the ids: one file of little-endian 32-bit integers (`00000.ids` and so on) per group. By
-            default the groups hold them in memory.
+            The folder for the numbers: one file of little-endian 32-bit integers (`00000.ids` and so on) per shard. By
+            default the shards hold them in memory.
 
         Raises the errors of `sentences`, and one for a text without tokens.
         """
+        numbers = Numbers(self._boundary)
+        counts = numpy.zeros(0, dtype=numpy.int64)
         tokens: Counter[int] = Counter()
-        function = partial(_encode_group, words, self.end_of_sentence.encode(), self.max_sentences, folder)
-        with _progress("encoding", self.files) as bar:
-            tasks = list(enumerate(self._groups()))
-            for group in run_tasks(function, tasks, self.num_workers, bar.update):
-                for file, num_tokens in group.parts:
+        shards = []
+        tasks = list(enumerate(self._groups()))
+        function = partial(_number_group, self._boundary, self._max_sentences, folder)
+        name = f"reading {self.files[0]}" + (f" and {len(self.files) - 1} more" if self.files[1:] else "")
+        size = sum(map(os.path.getsize, self.files))
+        with Tqdm.tqdm(total=size, unit="B", unit_scale=True, desc=name) as bar:
+            for (position, group), (words, of_words, shard) in zip(
+                tasks, run_tasks(function, tasks, self._num_workers)
+            ):
+                # From the numbers of the group to those of the text.
+                table = numpy.fromiter(map(numbers.__getitem__, words), NUMBER_TYPE, len(words))
+                counts = numpy.pad(counts, (0, len(numbers) - len(counts)))
+                counts[table] += of_words
+                if folder is None:
+                    shard = shard._replace(numbers=table[shard.numbers])
+                else:
+                    _renumber(os.path.join(folder, shard_name(position)), table)
+                for file, num_tokens in shard.parts:
                     tokens[file] += num_tokens
-                yield group._replace(parts=[part for part in group.parts if part[1]])
+                shards.append(shard)
+                bar.update(sum(piece.num_bytes for piece in group))
         self._check_files(tokens)
         if not tokens:
             raise ConfigurationError(f"There is no token to read in {self.files} (max_instances is 0).")
+        return NumberedText([word.decode("utf-8") for word in numbers], counts, shards)
 
     def _groups(self) -> list[list[TextPiece]]:
-        if self.max_sentences is None:
+        if self._max_sentences is None:
             return text_pieces(self.files)
         return [[TextPiece(number, path) for number, path in enumerate(self.files)]]
 
@@ -164,50 +143,42 @@ class Corpus:
 
 
 def shard_name(number: int) -> str:
-    """The file name of a group's ids."""
+    """The file name of a shard's numbers."""
     return f"{number:05d}.ids"
 
 
-def _count_group(
-    boundary: bytes, max_sentences: int | None, group: Sequence[TextPiece], on_progress: OnProgress
-) -> tuple[dict[bytes, int], dict[int, int]]:
-    """The count of each word in these pieces, and the number of sentences of each file."""
-    counts: Counter[bytes] = Counter()
-    sentences: Counter[int] = Counter()
-    for piece, lines in sentence_blocks(group, boundary, max_sentences, on_progress):
-        sentences[piece.file] += len(lines)
-        counts.update(b"\n".join(lines).split())
-    return dict(counts), dict(sentences)
-
-
-def _encode_group(
-    words: WordIds,
-    boundary: bytes,
-    max_sentences: int | None,
-    folder: str | None,
-    task: tuple[int, Sequence[TextPiece]],
-    on_progress: OnProgress,
-) -> EncodedGroup:
-    number, group = task
+def _number_group(
+    boundary: bytes, max_sentences: int | None, folder: str | None, task: tuple[int, Sequence[TextPiece]]
+) -> tuple[list[bytes], numpy.ndarray, Shard]:
+    """The words of a group of pieces in the order of their numbers in it, their counts, and its shard."""
+    position, group = task
+    numbers = Numbers(boundary)
+    counts = numpy.zeros(1, dtype=numpy.int64)
     parts: list[tuple[int, int]] = []
-    blocks = [numpy.empty(0, ID_TYPE)]
-    num_unknown = 0
-    with nullcontext() if folder is None else open(os.path.join(folder, shard_name(number)), "xb") as file:
-        for piece, lines in sentence_blocks(group, boundary, max_sentences, on_progress):
+    blocks = [numpy.empty(0, NUMBER_TYPE)]
+    path = None if folder is None else os.path.join(folder, shard_name(position))
+    with nullcontext() if path is None else open(path, "xb") as file:
+        for piece, lines in sentence_blocks(group, boundary, max_sentences):
             if not parts or parts[-1][0] != piece.file or parts[-1][1] >= TOKENS_OF_A_PART:
                 parts.append((piece.file, 0))
             tokens = (b" %s\n" % boundary).join([*lines, b""]).split()
-            ids = numpy.fromiter(map(words.__getitem__, tokens), ID_TYPE, len(tokens))
-            num_unknown += int((ids == words.unknown).sum())
+            block = numpy.fromiter(map(numbers.__getitem__, tokens), NUMBER_TYPE, len(tokens))
             parts[-1] = piece.file, parts[-1][1] + len(tokens)
+            if len(counts) < len(numbers):
+                counts = numpy.pad(counts, (0, 2 * len(numbers)))
+            of_block = numpy.unique(block, return_counts=True)
+            counts[of_block[0]] += of_block[1]
             if file is None:
-                blocks.append(ids)
+                blocks.append(block)
             else:
-                file.write(ids.tobytes())
-    return EncodedGroup(parts, num_unknown, numpy.concatenate(blocks) if folder is None else None)
+                file.write(block.tobytes())
+    in_memory = numpy.concatenate(blocks) if folder is None else None
+    return list(numbers), counts[: len(numbers)], Shard(parts, in_memory)
 
 
-def _progress(activity: str, files: Sequence[str]) -> tqdm:
-    """A progress bar over the bytes of the text."""
-    name = f"{activity} {files[0]}" + (f" and {len(files) - 1} more" if len(files) > 1 else "")
-    return Tqdm.tqdm(total=sum(map(os.path.getsize, files)), unit="B", unit_scale=True, desc=name)
+def _renumber(path: str, table: numpy.ndarray) -> None:
+    """Replace each number in a file by the number at its position in a table."""
+    with open(path, "r+b") as file:
+        while block := file.read(_COPIED_AT_ONCE):
+            file.seek(-len(block), os.SEEK_CUR)
+            file.write(table[numpy.frombuffer(block, NUMBER_TYPE)].tobytes())

@@ -14,12 +14,13 @@ from allennlp.data.data_loaders import TensorDict
 from overrides import overrides
 
 from ldnet_allennlp.common.lines import PathOrPaths
-from ldnet_allennlp.data.lm_stream.corpus import NAMESPACE, WordIds
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import Ids, count_tokens, encode
-from ldnet_allennlp.data.lm_stream.windows import PADDING, StreamWindows, TokenStream
+from ldnet_allennlp.data.lm_stream.shards import Part, Text, read_text
+from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 
 logger = logging.getLogger(__name__)
+
+NAMESPACE = "tokens"
 
 # By the loader's option: the model's direction, which the batches name.
 DIRECTIONS = {"forward": "forward", "backward": "backward", "both": "bidirectional"}
@@ -31,16 +32,14 @@ Window = tuple[numpy.ndarray, numpy.ndarray]
 class TokenCounts(Instance):
     """The token counts of a whole text, for a vocabulary without millions of instances."""
 
-    def __init__(self, namespace: str, counts: dict[str, int]) -> None:
+    def __init__(self, counts: dict[str, int]) -> None:
         super().__init__({})
-        self.namespace = namespace
         self.counts = counts
 
     @overrides
     def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:
-        total = counter[self.namespace]
         for token, count in self.counts.items():
-            total[token] += count
+            counter[NAMESPACE][token] += count
 
 
 @DataLoader.register("lm_stream")
@@ -50,10 +49,10 @@ class LmStreamLoader(DataLoader):
     side, `sequence_length` tokens at a time: truncated backpropagation through time with hidden states that a
     `stateful` contextualizer carries from window to window. Every token is a target exactly once.
 
-    The text becomes ids, 4 bytes per token, without any `Instance`. They are stored in memory or, with `shards`, on
-    disk for later runs; memory then does not grow with the text. AllenNLP's `vocabulary` options (`min_count`,
-    `max_vocab_size`, `from_files` and so on) work, and the vocabulary is sorted by falling frequency, as the adaptive
-    softmax requires.
+    The text becomes numbers of words, 4 bytes per token, without any `Instance`. They are stored in memory or, with
+    `shards`, on disk for later runs; memory then does not grow with the text. AllenNLP's `vocabulary` options
+    (`min_count`, `max_vocab_size`, `from_files` and so on) work, and the vocabulary is sorted by falling frequency, as
+    the adaptive softmax requires.
 
     In distributed training, each process reads separate `batch_size` rows: two processes are equivalent to one with
     twice the batch size.
@@ -96,12 +95,12 @@ class LmStreamLoader(DataLoader):
     max_batches : `int`, optional
         The maximum number of windows of the text to read.
     shards : `str`, optional
-        A directory for the ids (4 bytes per token) and the word counts of any number of texts. Later runs and other
-        processes reuse them. They are rebuilt when the text, the options or the vocabulary change, and the log names
-        the reason.
+        A directory for the words and their numbers (4 bytes per token) of any number of texts. Later runs and other
+        processes reuse them. They are rebuilt when the text or the reader's options change, and the log names the
+        reason.
     num_workers : `int`, optional (default = `0`)
-        The number of processes that count and look up words (0 or 1: this process). Each reads pieces of plain text, or
-        whole compressed files.
+        The number of processes that read the text (0 or 1: this process): pieces of plain text, or whole compressed
+        files.
 
     Raises `ConfigurationError` for any other reader or direction, for sizes below 1, for text that cannot be read, for
     shards that cannot be written, and for a vocabulary without the boundary token.
@@ -156,9 +155,11 @@ class LmStreamLoader(DataLoader):
         self._corpus = reader.corpus(data_path, num_workers)
         self._shards = shards
         self._vocab: Vocabulary | None = None
-        self._boundary = PADDING
+        self._text: Text | None = None
+        # The id of each word of the text. The first word is the boundary token.
+        self._ids = numpy.empty(0, numpy.int64)
         # Files, or parts of them, which `shuffle` reorders.
-        self._units: list[list[Ids]] = []
+        self._units: list[list[Part]] = []
         # The next window: the pass over the text and the position in it. A recovered run gets to its position because
         # AllenNLP's trainer replays the earlier batches.
         self._position = (0, 0)
@@ -167,20 +168,29 @@ class LmStreamLoader(DataLoader):
     @overrides
     def iter_instances(self) -> Iterator[Instance]:
         """One object with the counts of all tokens, for a `Vocabulary`."""
-        yield TokenCounts(NAMESPACE, count_tokens(self._corpus, self._shards))
+        self._text = self._text or read_text(self._corpus, self._shards)
+        yield TokenCounts(self._text.token_counts())
 
     @overrides
     def index_with(self, vocab: Vocabulary) -> None:
-        """Look up all tokens. Words outside the vocabulary become the unknown token."""
+        """Look up all words. Those outside the vocabulary, and the padding token, become the unknown token."""
         if self._vocab is vocab:
             return
-        words = WordIds(vocab, self.reader.end_of_sentence)
-        text = encode(self._corpus, words, self._shards)
-        self._units = text.files if self.one_stream_per_file else [[ids] for ids in chain(*text.files)]
-        self._boundary = words.boundary
+        text = self._text or read_text(self._corpus, self._shards)
+        ids = vocab.get_token_to_index_vocabulary(NAMESPACE)
+        if text.words[0] not in ids:
+            raise ConfigurationError(
+                f"The vocabulary lacks the boundary token '{text.words[0]}' (end_of_sentence of the lm_stream reader). "
+                f"Check that it was made from this text and that min_count or max_vocab_size keep the token; the "
+                f"vocabulary's option tokens_to_add can add it."
+            )
+        unknown = ids[vocab._oov_token]
+        self._ids = numpy.array([ids.get(word) or unknown for word in text.words], dtype=numpy.int64)
+        self._units = text.files if self.one_stream_per_file else [[part] for part in chain(*text.files)]
         self._vocab = vocab
-        share = 100 * text.num_unknown / text.num_tokens
-        logger.info("%s: %d tokens, %.2f %% unknown", self.data_path, text.num_tokens, share)
+        self._text = text if self._shards is None else None  # the words of a large text take memory
+        total, num_unknown = text.counts.sum(), text.counts[self._ids == unknown].sum()
+        logger.info("%s: %d tokens, %.2f %% unknown", self.data_path, total, 100 * num_unknown / total)
 
     @overrides
     def set_target_device(self, device: torch.device) -> None:
@@ -226,7 +236,7 @@ class LmStreamLoader(DataLoader):
         if is_distributed():
             rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
         for pieces in units if self.one_stream_per_file else [list(chain(*units))]:
-            stream = TokenStream(self._boundary, pieces)
+            stream = TokenStream(0, pieces, self._ids)  # 0: the boundary token
             yield [
                 StreamWindows(stream, self.batch_size, self.sequence_length, backward, rank, world_size)
                 for backward in (False, True)

@@ -17,7 +17,7 @@ from ldnet_allennlp.common.files import LOCK, exclusive_lock
 logger = logging.getLogger(__name__)
 
 # Increase this number to rebuild everything, after each change of the format or the tokenization.
-FORMAT = 2
+FORMAT = 3
 INDEX = "index.json"
 
 
@@ -59,7 +59,7 @@ def prepare(
                 return _open(folder, facts)  # another process may have made it by now
             except _Unusable as reason:
                 logger.info("Preparing '%s': %s.", folder, reason)
-            _make(folder, facts, make, lambda: _facts(sources, settings))
+            _make(folder, sources, settings, make)
             return _open(folder, facts)
     except OSError as error:
         raise ConfigurationError(
@@ -93,7 +93,7 @@ def _open(folder: str, facts: dict[str, Any]) -> tuple[Any, dict[str, BinaryIO]]
         for name, checksum in index["files"].items():
             path = os.path.join(folder, index["data"], name)
             if _checksum(path) != checksum:
-                raise _Unusable(f"'{path}' is damaged")
+                raise ValueError("its checksum differs")
             files[name] = open(path, "rb")  # noqa: SIM115
         return index["content"], files
     except FileNotFoundError as error:
@@ -102,16 +102,15 @@ def _open(folder: str, facts: dict[str, Any]) -> tuple[Any, dict[str, BinaryIO]]
         raise _Unusable(f"'{path}' is damaged ({error!r})") from error
 
 
-def _make(
-    folder: str, facts: dict[str, Any], make: Callable[[str], Any], facts_now: Callable[[], dict[str, Any]]
-) -> None:
+def _make(folder: str, sources: Sequence[str], settings: dict[str, Any], make: Callable[[str], Any]) -> None:
+    facts = _facts(sources, settings)
     data = uuid.uuid4().hex
     new = os.path.join(folder, data)
     try:
         os.mkdir(new)
         index = {"facts": facts, "content": make(new), "data": data}
         index["files"] = {name: _checksum(os.path.join(new, name)) for name in sorted(os.listdir(new))}
-        for name, value in facts_now().items():
+        for name, value in _facts(sources, settings).items():
             if value != facts[name]:
                 raise ConfigurationError(f"{name} changed while it was read. Start again.")
         with open(os.path.join(new, INDEX), "w", encoding="utf-8") as file:
@@ -121,10 +120,7 @@ def _make(
         shutil.rmtree(new, ignore_errors=True)
         raise
     for name in set(os.listdir(folder)) - {LOCK, INDEX, data}:  # older versions, and remains of killed runs
-        path = os.path.join(folder, name)
-        shutil.rmtree(path, ignore_errors=True)
-        with suppress(OSError):
-            os.remove(path)
+        shutil.rmtree(os.path.join(folder, name), ignore_errors=True)
 
 
 def _checksum(path: str) -> list[int]:

@@ -15,17 +15,20 @@ TOKENS_AT_ONCE = 4096
 
 class TokenStream:
     """
-    Arrays of token ids as one stream, after an initial token. Copies only the requested slices.
+    Arrays of tokens as one stream, after an initial token. Copies only the requested slices.
 
     # Parameters
 
     first : `int`
-        The id of the first token: the boundary, as context of the first word.
+        The first token: the boundary, as context of the first word.
     pieces : `Sequence[Any]`
         Arrays of shape (n,), or objects with a length and array slices.
+    ids : `numpy.ndarray`, optional
+        The id of each number in the pieces; by default they contain ids.
     """
 
-    def __init__(self, first: int, pieces: Sequence[Any]) -> None:
+    def __init__(self, first: int, pieces: Sequence[Any], ids: numpy.ndarray | None = None) -> None:
+        self._ids = ids
         self._pieces: list[Any] = [numpy.array([first], dtype=numpy.int32)]
         self._pieces.extend(piece for piece in pieces if len(piece))
         self._starts = [0, *accumulate(len(piece) for piece in self._pieces)]
@@ -40,7 +43,7 @@ class TokenStream:
         while done < len(target):
             offset = start + done - self._starts[number]
             part = self._pieces[number][offset : offset + len(target) - done]
-            target[done : done + len(part)] = part
+            target[done : done + len(part)] = part if self._ids is None else self._ids[part]
             done += len(part)
             number += 1
 

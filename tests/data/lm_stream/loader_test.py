@@ -82,7 +82,7 @@ class TestShards:
     def test_pieces_of_a_file_are_shuffled(self, tmp_path, small_pieces):
         options = {"batch_size": 1, "shards": str(tmp_path / "shards")}
         loader, unshuffled = make_loader(shuffle=True, **options), make_loader(**options)
-        parts = [unit[0][:].tolist() for unit in loader._units]
+        parts = [loader._ids[unit[0][:]].tolist() for unit in loader._units]
         assert len(parts) > 10
         orders = []
         for _ in range(3):
@@ -107,18 +107,18 @@ class TestShards:
         caplog.set_level(logging.INFO)
         shards = str(tmp_path / "shards")
         vocab = make_loader(shards=shards)._vocab
-        assert caplog.text.count("Preparing") == 2  # counts and ids
+        assert caplog.text.count("Preparing") == 1
         make_loader(shards=shards, direction="backward")
         make_loader(VALID, vocab, shards=shards)
         make_loader(VALID, vocab, shards=shards, direction="both")
-        assert caplog.text.count("Preparing") == 3
+        assert caplog.text.count("Preparing") == 2
 
     def test_a_damaged_shard_is_made_anew(self, tmp_path):
         loader = make_loader(shards=str(tmp_path / "shards"))
         expected = all_of(loader)
         (path,) = (tmp_path / "shards").glob("*.ids/*/*.ids")
         content = bytearray(path.read_bytes())
-        content[100] ^= 1
+        content[100:104] = content[:4]
         path.write_bytes(content)
         assert all_of(loader) != expected  # what is open is not looked at again
         assert all_of(make_loader(shards=str(tmp_path / "shards"))) == expected

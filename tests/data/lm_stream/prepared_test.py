@@ -133,13 +133,6 @@ class TestReuse:
             file.write(content)
         assert maker.get() == "SOME TEXT" and maker.calls == 2
 
-    def test_files_of_the_first_format_are_replaced(self, maker):
-        os.makedirs(maker.folder)
-        for name in (INDEX, "00000.ids"):
-            with open(os.path.join(maker.folder, name), "w") as file:
-                file.write('{"format": 1}')
-        assert maker.get() == "SOME TEXT" and os.listdir(maker.data()) == ["capitals"]
-
     def test_missing_file(self, maker):
         maker.get()
         os.remove(os.path.join(maker.data(), "capitals"))
@@ -150,7 +143,7 @@ class TestReuse:
         maker.get()
         monkeypatch.setattr(lm_prepared, "FORMAT", 99)
         maker.get()
-        assert "format was 2 and is 99" in caplog.messages[-1] and maker.calls == 2
+        assert "format was 3 and is 99" in caplog.messages[-1] and maker.calls == 2
 
 
 class TestInterruption:

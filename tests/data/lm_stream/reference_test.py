@@ -17,12 +17,13 @@ from allennlp.nn.util import get_text_field_mask
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.common.lines import line_blocks
+from ldnet_allennlp.common.lines import expand_paths, line_blocks
 from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream import windows as lm_windows
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks, text_files
+from ldnet_allennlp.data.lm_stream.shards import read_text
+from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES, load_reference
 
@@ -97,12 +98,6 @@ class TestText:
     def test_byte_order_mark_is_no_part_of_a_word(self, tmp_path):
         assert lines_of(write(tmp_path / "t", b"\xef\xbb\xbfa\nb")) == [b"a", b"b"]
 
-    def test_progress_adds_up_to_the_size_of_the_file(self, tmp_path):
-        for content in (b"a b c\n" * 5000, gzip.compress(b"a b c\n" * 5000)):
-            path, read = write(tmp_path / "t", content), []
-            lines_of(path, on_read=read.append, block_size=1000)
-            assert sum(read) == len(content)
-
     @pytest.mark.parametrize("block_size", [4, 1 << 18])
     @pytest.mark.parametrize(
         "content, message",
@@ -118,7 +113,7 @@ class TestText:
     def test_bad_text_is_reported_with_file_and_line(
         self, tmp_path, monkeypatch, content, message, block_size
     ):
-        monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, None, block_size))
+        monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, block_size))
         for name, stored in (("plain", content), ("packed", gzip.compress(content))):
             path = write(tmp_path / name, stored)
             with pytest.raises(ConfigurationError, match=f"{name}, {message}"):
@@ -136,18 +131,18 @@ class TestText:
             write(tmp_path / name, "x\n")
         (tmp_path / "folder").mkdir()
         a, b, c = (str(tmp_path / name) for name in "abc")
-        assert text_files(a) == [a]
-        assert text_files(tmp_path) == [a, b, c]
-        assert text_files(str(tmp_path / "[ab]")) == [a, b]
-        assert text_files([c, str(tmp_path / "[ab]")]) == [c, a, b]
+        assert expand_paths(a, folders=True) == [a]
+        assert expand_paths(tmp_path, folders=True) == [a, b, c]
+        assert expand_paths(str(tmp_path / "[ab]"), folders=True) == [a, b]
+        assert expand_paths([c, str(tmp_path / "[ab]")], folders=True) == [c, a, b]
 
     def test_no_files(self, tmp_path):
         with pytest.raises(ConfigurationError, match="nothing-here"):
-            text_files(str(tmp_path / "nothing-here"))
-        with pytest.raises(ConfigurationError, match="no files in the directory"):
-            text_files(tmp_path)
+            expand_paths(str(tmp_path / "nothing-here"), folders=True)
+        with pytest.raises(ConfigurationError, match="no file that matches"):
+            expand_paths(tmp_path, folders=True)
         with pytest.raises(ConfigurationError):
-            text_files([])
+            expand_paths([], folders=True)
 
 
 class TestReader:
@@ -198,7 +193,7 @@ class TestReader:
 
     def test_counts_are_those_of_the_stream(self, tmp_path):
         more = write(tmp_path / "more", "the\n\nthe end")
-        counts = LmStreamReader().corpus([TRAIN, more]).count_tokens()
+        counts = read_text(LmStreamReader().corpus([TRAIN, more])).token_counts()
         expected = Counter(stream_words(TRAIN)[1:]) + Counter({"the": 2, "<eos>": 2, "end": 1})
         assert counts == dict(expected)
 
@@ -206,13 +201,13 @@ class TestReader:
         paths = [write(tmp_path / name, f"{name}\n{name} {name}\n") for name in "abc"]
         reader = LmStreamReader(max_instances=3)
         assert len(list(reader.read(paths))) == 3
-        assert reader.corpus(paths).count_tokens() == {"a": 3, "b": 1, "<eos>": 3}
+        assert read_text(reader.corpus(paths)).token_counts() == {"a": 3, "b": 1, "<eos>": 3}
 
     def test_a_file_without_tokens_is_an_error(self, tmp_path):
         for content in ("", "\n \n\t\n"):
             empty = write(tmp_path / "empty", content)
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*empty'"):
-                LmStreamReader().corpus([TRAIN, empty]).count_tokens()
+                read_text(LmStreamReader().corpus([TRAIN, empty]))
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*empty'"):
                 list(LmStreamReader().read(empty))
 

@@ -1,8 +1,6 @@
 import gzip
-import logging
 import multiprocessing
 import os
-import pickle
 import signal
 from collections import Counter
 from functools import partial
@@ -11,12 +9,11 @@ from itertools import chain
 import numpy
 import pytest
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Vocabulary
 
 from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import text as lm_text
-from ldnet_allennlp.data.lm_stream.corpus import ID_TYPE, Corpus, WordIds
-from ldnet_allennlp.data.lm_stream.shards import StoredIds, count_tokens, encode
+from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, Corpus
+from ldnet_allennlp.data.lm_stream.shards import StoredNumbers, read_text
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES
 
@@ -29,7 +26,7 @@ def small_pieces(monkeypatch):
     """Texts of a few hundred bytes become many groups, shards and parts."""
     monkeypatch.setattr(lm_encoding, "text_pieces", partial(lm_text.text_pieces, size=100))
     monkeypatch.setattr(lm_encoding, "TOKENS_OF_A_PART", 30)
-    monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, None, 64))
+    monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, 64))
 
 
 @pytest.fixture
@@ -47,61 +44,39 @@ def files(tmp_path):
     return [TRAIN, *small, str(packed), VALID]
 
 
-def words_of(text, **options):
-    vocab = Vocabulary({"tokens": text.count_tokens()}, **options)
-    return WordIds(vocab, text.end_of_sentence)
+def words_in(text):
+    """The tokens of each file."""
+    return [[text.words[n] for part in parts for n in part[:].tolist()] for parts in text.files]
 
 
-def arrays(encoded):
-    return [numpy.concatenate([part[:] for part in parts]).tolist() for parts in encoded.files]
-
-
-def by_definition(files, words):
-    found = []
+def by_definition(files):
+    tokens = []
     for path in files:
         opened = gzip.open if path.endswith(".gz") else open
         with opened(path, "rt", encoding="utf-8") as text:
-            tokens = [token for line in text for token in [*line.split(), "<eos>"]]
-        found.append([words.get(token.encode(), words.unknown) for token in tokens])
-    return found
+            tokens.append([token for line in text for token in [*line.split(), "<eos>"]])
+    return tokens
 
 
-class TestEncoding:
+class TestNumbering:
     @pytest.mark.parametrize("num_workers", [0, 2, 3])
-    def test_counts_do_not_depend_on_the_processes(self, files, num_workers, small_pieces):
-        counts = Corpus(files, "<eos>", num_workers=num_workers).count_tokens()
-        expected = Counter()
-        for path in files:
-            opened = gzip.open if path.endswith(".gz") else open
-            with opened(path, "rt", encoding="utf-8") as text:
-                for line in text:
-                    expected.update(line.split())
-                    expected["<eos>"] += 1
-        assert counts == dict(expected)
+    def test_words_do_not_depend_on_the_processes(self, files, num_workers, tmp_path, small_pieces):
+        expected = by_definition(files)
+        counts = Counter(chain(*expected))
         # The order decides which of the equally frequent words come first in the vocabulary.
-        order = list(expected)
+        order = list(counts)
         order.remove("<eos>")
-        assert list(counts) == [*order, "<eos>"]
-
-    @pytest.mark.parametrize("num_workers", [0, 2, 3])
-    def test_ids_do_not_depend_on_the_processes(self, files, num_workers, tmp_path, small_pieces):
-        text = Corpus(files, "<eos>", num_workers=num_workers)
-        words = words_of(text, min_count={"tokens": 3})
-        expected = by_definition(files, words)
-        in_memory = encode(text, words, None)
-        assert arrays(in_memory) == expected and all(len(parts) == 1 for parts in in_memory.files)
-        shards = str(tmp_path / "shards")
-        on_disk = encode(text, words, shards)
-        assert arrays(on_disk) == expected
-        assert (
-            len(on_disk.files[0]) > 10 and len(on_disk.files[6]) > 10
-        )  # parts, of the compressed text as well
-        for encoded in (in_memory, on_disk):
-            assert encoded.num_tokens == sum(map(len, expected))
-            assert encoded.num_unknown == sum(ids.count(words.unknown) for ids in expected) > 0
+        corpus = Corpus(files, "<eos>", num_workers=num_workers)
+        in_memory, on_disk = read_text(corpus), read_text(corpus, str(tmp_path / "shards"))
+        for text in (in_memory, on_disk):
+            assert words_in(text) == expected
+            assert text.token_counts() == dict(counts) and list(text.token_counts()) == [*order, "<eos>"]
+            assert text.words == ["<eos>", *order]
+        assert all(len(parts) == 1 for parts in in_memory.files)
+        # Parts, of the compressed text as well.
+        assert len(on_disk.files[0]) > 10 and len(on_disk.files[6]) > 10
         # The same shards, byte for byte.
-        one = str(tmp_path / "one")
-        encode(Corpus(files, "<eos>"), words, one)
+        read_text(Corpus(files, "<eos>"), str(tmp_path / "one"))
         contents = [
             {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.ids/*/*")}
             for name in ("one", "shards")
@@ -113,45 +88,44 @@ class TestEncoding:
         with open(path, "wb") as file:
             file.write(b"good line\n" * 100 + b"\xff\n" + b"good line\n" * 100 + b"\xfe\n")
         for num_workers in (0, 2):
-            text = Corpus(path, "<eos>", num_workers=num_workers)
-            with pytest.raises(ConfigurationError, match="bad, line 101"):
-                text.count_tokens()
-            words = words_of(Corpus(TRAIN, "<eos>"))
-            shards = str(tmp_path / "shards")
-            with pytest.raises(ConfigurationError, match="bad, line 101"):
-                encode(text, words, shards)
+            for shards in (None, str(tmp_path / "shards")):
+                with pytest.raises(ConfigurationError, match="bad, line 101"):
+                    read_text(Corpus(path, "<eos>", num_workers=num_workers), shards)
             assert {path.name for path in (tmp_path / "shards").glob("*/*")} <= {".lock"}
 
     def test_files_without_tokens_are_errors(self, tmp_path, small_pieces):
         (tmp_path / "blank").write_text("\n \n" * 100)
         for num_workers in (0, 2):
-            text = Corpus([TRAIN, str(tmp_path / "blank"), VALID], "<eos>", num_workers=num_workers)
+            corpus = Corpus([TRAIN, str(tmp_path / "blank"), VALID], "<eos>", num_workers=num_workers)
             with pytest.raises(ConfigurationError, match=r"no token in the text '.*blank'"):
-                text.count_tokens()
-            with pytest.raises(ConfigurationError, match=r"no token in the text '.*blank'"):
-                encode(text, words_of(Corpus(TRAIN, "<eos>")), None)
+                read_text(corpus)
+
+    def test_blank_pieces_within_a_file(self, tmp_path, small_pieces):
+        (tmp_path / "text").write_text("a b\n" + "\n" * 500 + "c\n")
+        for shards in (None, str(tmp_path / "shards")):
+            text = read_text(Corpus(str(tmp_path / "text"), "<eos>"), shards)
+            assert words_in(text) == [["a", "b", "<eos>", "c", "<eos>"]]
+            assert all(len(part) for part in text.files[0])
 
     def test_max_sentences(self, files, tmp_path, small_pieces):
-        words = words_of(Corpus(files, "<eos>"))
-        expected = by_definition(files, words)
+        expected = list(chain(*by_definition(files)))
         for limit, kept in ((3, 1), (51, 2), (10**6, 8)):
-            text = Corpus(files, "<eos>", limit, num_workers=2)
-            for encoded in (encode(text, words, None), encode(text, words, str(tmp_path))):
-                assert len(encoded.files) == kept
-                ids = list(chain(*arrays(encoded)))
-                assert ids == list(chain(*expected))[: encoded.num_tokens]
-                assert ids.count(words.boundary) == min(limit, 50 + 15 + 50 + 9)
-            assert sum(text.count_tokens().values()) == encoded.num_tokens
+            corpus = Corpus(files, "<eos>", limit, num_workers=2)
+            for text in (read_text(corpus), read_text(corpus, str(tmp_path))):
+                assert len(text.files) == kept
+                words = list(chain(*words_in(text)))
+                assert words == expected[: text.counts.sum()]
+                assert words.count("<eos>") == text.counts[0] == min(limit, 50 + 15 + 50 + 9)
         with pytest.raises(ConfigurationError, match="max_instances is 0"):
-            encode(Corpus(files, "<eos>", 0), words, None)
+            read_text(Corpus(files, "<eos>", 0))
 
     def test_progress_is_complete(self, files, monkeypatch, small_pieces):
-        totals = {}
+        bars = []
 
         class Bar:
             def __init__(self, total, **options):
                 self.total, self.done = total, 0
-                totals.setdefault("bars", []).append(self)
+                bars.append(self)
 
             def __enter__(self):
                 return self
@@ -164,106 +138,55 @@ class TestEncoding:
 
         monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", Bar)
         for num_workers in (0, 2):
-            text = Corpus(files, "<eos>", num_workers=num_workers)
-            list(text.encode(words_of(text)))
-        for bar in totals["bars"]:
+            Corpus(files, "<eos>", num_workers=num_workers).number()
+        for bar in bars:
             assert bar.done == bar.total == sum(map(os.path.getsize, files))
 
 
 class TestShards:
     def test_a_second_run_does_not_read_the_text(self, files, tmp_path, monkeypatch):
-        text = Corpus(files, "<eos>")
         shards = str(tmp_path / "shards")
-        counts, words = count_tokens(text, shards), words_of(text)
-        ids = arrays(encode(text, words, shards))
+        text = read_text(Corpus(files, "<eos>"), shards)
         monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
-        again = count_tokens(Corpus(files, "<eos>", num_workers=2), shards)
-        assert again == counts and list(again) == list(counts)
-        assert arrays(encode(text, words, shards)) == ids
-
-    def test_another_vocabulary(self, tmp_path, caplog):
-        caplog.set_level(logging.INFO)
-        text = Corpus(TRAIN, "<eos>")
-        shards = str(tmp_path / "shards")
-        count_tokens(text, shards)
-        first = words_of(text)
-        encode(text, first, shards)
-        fewer = words_of(text, max_vocab_size={"tokens": 20})
-        caplog.clear()
-        assert arrays(encode(text, fewer, shards)) == by_definition([TRAIN], fewer)
-        assert "vocabulary was" in caplog.text
-        caplog.clear()
-        count_tokens(text, shards)
-        assert not caplog.messages  # the counts stay as they are
+        again = read_text(Corpus(files, "<eos>", num_workers=2), shards)
+        assert words_in(again) == words_in(text)
+        assert list(again.token_counts().items()) == list(text.token_counts().items())
 
     def test_texts_share_a_directory(self, tmp_path, monkeypatch):
         shards = str(tmp_path / "shards")
         train, valid = Corpus(TRAIN, "<eos>"), Corpus(VALID, "<eos>")
-        words = words_of(train)
-        encode(train, words, shards)
-        encode(valid, words, shards)
+        read_text(train, shards)
+        read_text(valid, shards)
         monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
-        assert arrays(encode(train, words, shards)) == by_definition([TRAIN], words)
-        assert arrays(encode(valid, words, shards)) == by_definition([VALID], words)
+        assert words_in(read_text(train, shards)) == by_definition([TRAIN])
+        assert words_in(read_text(valid, shards)) == by_definition([VALID])
 
     def test_a_killed_run_with_several_processes(self, files, tmp_path, monkeypatch, small_pieces):
         """Neither its lock, nor its files, nor its processes stand in the way of the next run."""
-        text = Corpus(files, "<eos>", num_workers=2)
-        words, shards = words_of(text), str(tmp_path / "shards")
-
-        class Deadly:
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *error):
-                pass
-
-            def update(self, count):
-                os.kill(os.getpid(), signal.SIGKILL)
+        corpus, shards = Corpus(files, "<eos>", num_workers=2), str(tmp_path / "shards")
 
         def run():
-            monkeypatch.setattr(lm_encoding, "_progress", lambda *arguments: Deadly())
-            encode(text, words, shards)
+            monkeypatch.setattr(lm_encoding, "_renumber", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            read_text(corpus, shards)
 
         process = multiprocessing.get_context("fork").Process(target=run)
         process.start()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         assert not list((tmp_path / "shards").glob("*/index.json"))
-        assert arrays(encode(text, words, shards)) == by_definition(files, words)
+        assert words_in(read_text(corpus, shards)) == by_definition(files)
         assert len([path for path in (tmp_path / "shards").glob("*.ids/*") if path.is_dir()]) == 1
 
-    def test_unusual_words_survive_in_the_counts(self, tmp_path):
+    def test_unusual_words_survive(self, tmp_path):
         (tmp_path / "t").write_bytes("a\u00a0b \x1c \u2028 \x85 12 é 🙂\n".encode())
-        text = Corpus(str(tmp_path / "t"), "<eos>")
-        assert count_tokens(text, str(tmp_path / "s")) == text.count_tokens()
-
-    def test_digest_is_that_of_words_and_ids(self):
-        def digest(*tokens, unknown=None):
-            vocab = Vocabulary()
-            vocab.add_tokens_to_namespace(list(tokens))
-            words = WordIds(vocab, "<eos>")
-            words.unknown = words.unknown if unknown is None else unknown
-            return words.digest()
-
-        everything = [
-            digest("<eos>", "a", "b"),
-            digest("<eos>", "b", "a"),
-            digest("<eos>", "a"),
-            digest("<eos>", "a", "b", unknown=3),
-        ]
-        assert len(set(everything)) == 4 and everything[0] == digest("<eos>", "a", "b")
-
-    def test_processes_that_are_not_forked_get_the_words_whole(self):
-        words = words_of(Corpus(TRAIN, "<eos>"))
-        copied = pickle.loads(pickle.dumps(words))
-        assert copied == words and copied.digest() == words.digest()
-        assert copied[b"no such word"] == words.unknown and copied.boundary == words.boundary
+        corpus = Corpus(str(tmp_path / "t"), "<eos>")
+        assert read_text(corpus, str(tmp_path / "s")).words == read_text(corpus).words
+        assert len(read_text(corpus).words) == 8
 
     def test_parts_are_slices_of_a_file(self, tmp_path):
-        (tmp_path / "s").write_bytes(numpy.arange(100, dtype=ID_TYPE).tobytes())
+        (tmp_path / "s").write_bytes(numpy.arange(100, dtype=NUMBER_TYPE).tobytes())
         with open(tmp_path / "s", "rb") as file:
-            part = StoredIds(file, 10, 50)
+            part = StoredNumbers(file, 10, 50)
             ids = numpy.arange(10, 60)
             for wanted in (slice(None), slice(3, 9), slice(45, 99), slice(7, 7)):
                 assert part[wanted].tolist() == ids[wanted].tolist()
@@ -272,7 +195,7 @@ class TestShards:
     def test_a_file_that_is_cut_off_while_it_is_read(self, tmp_path):
         (tmp_path / "s").write_bytes(bytes(400))
         with open(tmp_path / "s", "rb") as file:
-            part = StoredIds(file, 0, 100)
+            part = StoredNumbers(file, 0, 100)
             os.truncate(tmp_path / "s", 200)
             with pytest.raises(RuntimeError, match="s' was truncated while it was read"):
                 part[40:60]
@@ -295,14 +218,14 @@ class TestMemory:
 
     def test_reading_200_megabytes(self, tmp_path):
         """Every token comes exactly once, and no more than a quarter of them is ever in memory."""
-        ids = numpy.random.RandomState(0).randint(1, 60_000, 25_000_000).astype(ID_TYPE)
+        ids = numpy.random.RandomState(0).randint(1, 60_000, 25_000_000).astype(NUMBER_TYPE)
         for number in range(2):
             ids.tofile(tmp_path / str(number))
         expected = [50_000_000, 2 * int(ids.sum(dtype=numpy.int64)), 2 * int((ids.astype("i8") ** 2).sum())]
         del ids
 
         def read():
-            parts = [StoredIds(open(tmp_path / name, "rb"), 0, 25_000_000) for name in "01"]  # noqa: SIM115
+            parts = [StoredNumbers(open(tmp_path / name, "rb"), 0, 25_000_000) for name in "01"]  # noqa: SIM115
             start, seen = memory("VmRSS"), [0, 0, 0]
             for _, targets in StreamWindows(TokenStream(1, parts), 128, 200):
                 seen[0] += int((targets > 0).sum())
@@ -321,9 +244,8 @@ class TestMemory:
 
         def run():
             start = memory("VmRSS")
-            text, shards = Corpus(str(tmp_path / "text"), "<eos>"), str(tmp_path / "shards")
-            vocab = Vocabulary({"tokens": count_tokens(text, shards)})
-            assert encode(text, WordIds(vocab, "<eos>"), shards).num_tokens == 60 * 20_000 * 5
+            text = read_text(Corpus(str(tmp_path / "text"), "<eos>"), str(tmp_path / "shards"))
+            assert text.counts.sum() == 60 * 20_000 * 5
             assert memory("VmHWM") - start < 15e6
 
         self.in_child(run)
