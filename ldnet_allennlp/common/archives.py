@@ -53,16 +53,9 @@ def write_archive(
     trust: bool = True,
 ) -> None:
     """
-    Write a model as an archive, load it again as a check, and rename it to its final name. Replaces an old file.
-
-    # Parameters
-
-    path, model, config
-        The file to write, the model, and the content of `config.json`, which must describe the current model.
-    check : `Callable[[Archive], None]`, optional
-        Called with the new archive, loaded again, before it replaces an old one. If it raises, nothing is written.
-    trust : `bool`, optional (default = `True`)
-        Whether to load the new archive without limits, see `load_checked_archive`.
+    Write a model as an archive, load it again, and rename it to its final name. Replaces an old file. `config` is the
+    content of `config.json`, which must describe the current model. If `check`, called with the loaded archive, raises
+    an error, nothing is written. For `trust` see `load_checked_archive`.
 
     Raises `OSError` if it cannot be written, and `ConfigurationError` if `config` does not describe the model.
     """

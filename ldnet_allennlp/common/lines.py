@@ -87,14 +87,8 @@ def line_blocks(
     Read a file in blocks of whole lines, without their ends.
 
     Lines end in LF, CR LF (or CR CR LF, the result of a doubled conversion) or CR; the end of the last line is
-    optional. A UTF-8 byte order mark at the start of the file is dropped.
-
-    # Parameters
-
-    path : `str`
-    start, end : `int`, optional
-        The byte range to read, with both ends directly after a line end. Uncompressed files only.
-    block_size : `int`, optional (default = 256 KiB)
+    optional. A UTF-8 byte order mark at the start of the file is dropped. `start` and `end` limit the bytes of an
+    uncompressed file to a range; both are directly after a line end.
 
     Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or truncated, or
     contains a NUL byte.
@@ -148,11 +142,7 @@ def _chunks(path: str, start: int, end: int | None, block_size: int) -> Iterator
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
-    """
-    The lines of a file, without their ends, with their numbers counted from 1.
-
-    See `line_blocks` for compression, line ends and errors.
-    """
+    """The lines of a file, without their ends, with their numbers counted from 1; see `line_blocks`."""
     return enumerate((line for lines in line_blocks(path) for line in lines), 1)
 
 

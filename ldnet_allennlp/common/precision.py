@@ -43,14 +43,8 @@ def supports(dtype: torch.dtype, device: torch.device) -> bool:
 
 def check_autocast(autocast: str | None, owner: str) -> None:
     """
-    Check an `autocast` setting before anything runs.
-
-    # Parameters
-
-    autocast : `str`, optional
-        `None`, "auto", "bfloat16" or "float16".
-    owner : `str`
-        The registered name of the object with the setting, for messages.
+    Check an `autocast` setting before anything runs. `owner` is the registered name of the object with the setting, for
+    messages.
 
     Raises `ConfigurationError` for any other value, and for a precision that no device of this machine supports.
     """
@@ -67,17 +61,10 @@ def check_autocast(autocast: str | None, owner: str) -> None:
 
 def resolve_autocast(autocast: str | None, device: torch.device, owner: str) -> torch.dtype | None:
     """
-    The precision of an `autocast` setting on a device; `None` for the precision of the weights.
+    The precision of an `autocast` setting on a device: `None` (that of the weights), "auto" (bfloat16 if the device
+    supports it), "bfloat16" or "float16".
 
-    # Parameters
-
-    autocast : `str`, optional
-        `None`; "auto" for bfloat16 if the device supports it; "bfloat16" or "float16".
-    device : `torch.device`
-    owner : `str`
-        The registered name of the object with the setting, for messages.
-
-    Raises `ConfigurationError` for any other value, and for an explicit precision that the device does not support.
+    Raises `ConfigurationError` like `check_autocast`, and for a precision that the device does not support.
     """
     if autocast is None:
         return None

@@ -21,14 +21,7 @@ class VectorStore:
 
     A full or read-only disk is not an error: the store skips arrays that it cannot write, with one warning.
 
-    # Parameters
-
-    path : `str`
-        Created, with its folder, by the first write.
-    size : `int`
-        The number of columns.
-    dtype : `str`
-        The name of a numpy type, such as "float32". A file contains arrays of one size and type.
+    The first write creates the file and its folder. A file contains arrays of one size and type.
     """
 
     def __init__(self, path: str, size: int, dtype: str) -> None:

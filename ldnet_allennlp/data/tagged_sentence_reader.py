@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, Protocol, TypeVar, cast
+from typing import Any, Optional, TypeVar, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
@@ -17,28 +17,15 @@ from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
 from overrides import overrides
 
 from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
-from ldnet_allennlp.data.conll.blocks import Sentence
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags, EncodingDetector
 from ldnet_allennlp.data.conll.tag_field import AllowedTagsField, TagField
 from ldnet_allennlp.data.conll.tag_recoding import AUTO, RecodingOptions, TagRecoder
 from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
+from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
-
-
-class TaggedFile(Protocol):
-    """One file of sentences. The counts are those of the sentences so far."""
-
-    path: str
-    num_sentences: int
-    num_words: int
-    has_tags: Optional[bool]
-    left_out: Counter
-    changed: Counter
-
-    def sentences(self) -> Iterator[Sentence]: ...
 
 
 class TaggedSentenceReader(DatasetReader):
@@ -138,24 +125,12 @@ class TaggedSentenceReader(DatasetReader):
         metadata: dict[str, Any] | None = None,
     ) -> Instance:
         """
-        One sentence as an instance; the token indexers are applied by `apply_token_indexers`.
+        One sentence as an instance; its tags are used unchanged, and `apply_token_indexers` adds the indexers.
 
-        # Parameters
-
-        tokens : `Sequence[Union[str, Token]]`
-            At least one word.
-        tags : `Sequence[str]`, optional
-            One tag per word, already in the model's encoding, used unchanged.
-        metadata : `Dict[str, Any]`, optional
-            Added to the metadata.
-
-        # Returns
-
-        `Instance`
-            Fields `tokens`, `metadata` ("words", "gold_tags" if there are tags, and from a file "file", "line",
-            "label_encoding" and the extra columns) and, if there are tags, `tags`: a `TagField`, which takes labels
-            that are not in the vocabulary. A word that is AllenNLP's padding token is an unknown word, since the mask
-            would hide it. Raises `ConfigurationError` for an empty sentence or another number of tags than of words.
+        The fields are `tokens`, `metadata` ("words", "gold_tags" if there are tags, and from a file "file", "line",
+        "label_encoding" and the extra columns) and, if there are tags, `tags`: a `TagField`, which takes labels that
+        are not in the vocabulary. A word that is AllenNLP's padding token is an unknown word, since the mask would hide
+        it. Raises `ConfigurationError` for an empty sentence or another number of tags than of words.
         """
         if not tokens:
             raise ConfigurationError("Found a sentence without words, expected at least one word.")
@@ -165,11 +140,9 @@ class TaggedSentenceReader(DatasetReader):
             )
         words = [Token(token) if isinstance(token, str) else token for token in tokens]
         metadata = {**(metadata or {}), "words": [word.text for word in words]}
-        if DEFAULT_PADDING_TOKEN in metadata["words"]:
-            words = [
-                Token(DEFAULT_OOV_TOKEN) if word.text == DEFAULT_PADDING_TOKEN else word for word in words
-            ]
-        text = TextField(words)
+        text = TextField(
+            [Token(DEFAULT_OOV_TOKEN) if word.text == DEFAULT_PADDING_TOKEN else word for word in words]
+        )
         fields: dict[str, Field] = {"tokens": text, "metadata": MetadataField(metadata)}
         if tags is not None:
             metadata["gold_tags"] = list(tags)  # scores count those, too, that have no id
@@ -189,25 +162,30 @@ class TaggedSentenceReader(DatasetReader):
     def _sentences(self, paths: list[str]) -> Iterator[tuple[Sentence, TagRecoder]]:
         """All sentences of all files, each with the recoder of its file."""
         tagged: dict[bool, str] = {}
-        num_sentences = 0
         encodings: dict[str | None, str] = {}
         for path in paths:
             file = self.open_file(path)
             recoder = TagRecoder(path, self._tags_of(path), self.recoding)
+            counts: Counter[str] = Counter()
             try:
                 for sentence in file.sentences():
-                    num_sentences += 1
-                    _check_tagged(tagged, sentence, path)
+                    counts.update(sentences=1, words=len(sentence.words))
+                    tagged.setdefault(sentence.tags is not None, path)
+                    if len(tagged) > 1:  # they could not be batched
+                        raise ConfigurationError(
+                            f"{path}, line {sentence.lines[0]}: found tags in '{tagged[True]}' and none in "
+                            f"'{tagged[False]}', expected tags in all of these files or in none."
+                        )
                     if sentence.tags is not None:
                         sentence = sentence._replace(tags=self.recoding.rename(sentence.tags))
                         recoder.check(sentence.tags or [], sentence.lines)
                     yield sentence, recoder
                 recoder.finish()
             finally:
-                self._log(file, recoder)
+                self._log(file, recoder, counts, True in tagged)
             if recoder.has_spans:  # a file of nothing but "O" agrees with all encodings
                 encodings.setdefault(recoder.target, path)
-        if not num_sentences:
+        if not tagged:
             raise ConfigurationError(
                 f"{', '.join(paths)}: found no sentence, expected at least one word with its tag."
             )
@@ -254,7 +232,7 @@ class TaggedSentenceReader(DatasetReader):
             items = itertools.islice(items, worker.id, None, worker.num_workers)
         return items
 
-    def _log(self, file: TaggedFile, recoder: TagRecoder) -> None:
+    def _log(self, file: TaggedFile, recoder: TagRecoder, counts: Counter[str], has_tags: bool) -> None:
         distributed, worker = self.get_distributed_info(), self.get_worker_info()
         # All processes read and check all sentences, and build instances for their share.
         is_first = (distributed is None or distributed.global_rank == 0) and (
@@ -264,30 +242,16 @@ class TaggedSentenceReader(DatasetReader):
         if not is_first or file.path in self._logged:
             return
         self._logged.add(file.path)
-        clauses = [f"{file.num_sentences} sentences, {file.num_words} words"]
-        if file.has_tags:
+        clauses = [f"{counts['sentences']} sentences, {counts['words']} words"]
+        if has_tags:
             clauses.append(f"tags: {recoder.source or 'no spans'}, read as {recoder.target or 'they are'}")
         if recoder.first_respelled:
             clauses.append("{!r} is read as {!r}".format(*recoder.first_respelled))
-        if file.left_out:
-            clauses.append(
-                "left out: " + ", ".join(f"{n} {kind}" for kind, n in sorted(file.left_out.items()))
-            )
-        changed = [f"{n} {kind}" for kind, n in sorted(file.changed.items()) if n]
-        if changed:
-            clauses.append("changed or dropped: " + ", ".join(changed))
+        for what, numbers in (("left out", file.left_out), ("changed or dropped", file.changed)):
+            listed = ", ".join(f"{n} {kind}" for kind, n in sorted(numbers.items()) if n)
+            clauses += [f"{what}: {listed}"] if listed else []
         report = recoder.report()
-        if report:
-            clauses.append(report)
-        level = logging.WARNING if report or changed or not file.num_sentences else logging.INFO
+        clauses += [report] if report else []
+        is_odd = report or +file.changed or not counts
+        level = logging.WARNING if is_odd else logging.INFO
         logger.log(level, "%s: %s.", file.path, "; ".join(clauses))
-
-
-def _check_tagged(tagged: dict[bool, str], sentence: Sentence, path: str) -> None:
-    """Raise `ConfigurationError` if only some sentences have tags, because they cannot be batched."""
-    tagged.setdefault(sentence.tags is not None, path)
-    if len(tagged) > 1:
-        raise ConfigurationError(
-            f"{path}, line {sentence.lines[0]}: found tags in '{tagged[True]}' and none in '{tagged[False]}', "
-            f"expected tags in all of these files or in none."
-        )

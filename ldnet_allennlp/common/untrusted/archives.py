@@ -44,14 +44,8 @@ def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True
     and unpacks without limits. Here the config is plain JSON, only the types of `config_types` are allowed, weights are
     checked before torch reads them, and sizes are limited.
 
-    # Parameters
-
-    path : `str`
-        `model.tar.gz`, or a serialization directory.
-    trust : `bool`, optional (default = `False`)
-        Whether to trust the archive: it may then contain any type and have any size.
-    is_trained : `bool`, optional (default = `True`)
-        See `check_types`.
+    `path` is a `model.tar.gz` or a serialization directory. With `trust`, it may contain any type and have any size.
+    For `is_trained` see `check_types`.
 
     Raises `FileNotFoundError` if `path` does not exist, and `ConfigurationError`, with the path, if it is not an
     archive, or if the archive is damaged, has forbidden parts, or is inconsistent.

@@ -1,7 +1,6 @@
 """Dataset reader for annotated documents (character spans, or tokens and tags)."""
 
 import copy
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Optional, cast
 
@@ -18,34 +17,18 @@ from ldnet_allennlp.data.annotated.documents import (
     JsonDocuments,
 )
 from ldnet_allennlp.data.annotated.files import read_documents
-from ldnet_allennlp.data.conll.blocks import Sentence
 from ldnet_allennlp.data.conll.columns import LABELS
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags
 from ldnet_allennlp.data.conll.tag_recoding import AUTO
 from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
+from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 from ldnet_allennlp.data.tagged_sentence_reader import TaggedSentenceReader
 from ldnet_runtime.tag_schemes import ENCODINGS, tags_from_spans
 from ldnet_runtime.text import Sentence as Words
 
 
-class AnnotatedFile:
-    """
-    Streams the sentences of a file of documents, one document at a time, and keeps only counts.
-
-    # Parameters
-
-    path : `str`
-        The file.
-    parser : `JsonDocuments`
-    tokenizer : `RuleBasedTokenizer`
-        For documents without tokens.
-    options : `Tuple[str, str]`
-        `on_unaligned_spans` and `on_overlapping_spans`.
-    labels : `str`
-        "required", "optional" or "ignored".
-    encoding : `str`
-        The tag scheme for spans.
-    """
+class AnnotatedFile(TaggedFile):
+    """A file of documents, read one at a time. `options` are `on_unaligned_spans` and `on_overlapping_spans`."""
 
     def __init__(
         self,
@@ -56,12 +39,7 @@ class AnnotatedFile:
         labels: str,
         encoding: str,
     ) -> None:
-        self.path = path
-        self.num_sentences = 0
-        self.num_words = 0
-        self.has_tags: bool | None = None
-        self.left_out: Counter[str] = Counter()
-        self.changed: Counter[str] = Counter()
+        super().__init__(path)
         self._parser = parser
         self._tokenizer = tokenizer
         self._aligner = SpanAligner(*options, self.changed)
@@ -72,18 +50,13 @@ class AnnotatedFile:
         """The documents, before the split into sentences."""
         return read_documents(self.path, self._parser, self.left_out)
 
+    @overrides
     def sentences(self) -> Iterator[Sentence]:
-        """Raise `ConfigurationError` with file, line, found and expected content."""
         for document in self.documents():
             try:
-                sentences = list(self._sentences(document))
+                yield from list(self._sentences(document))
             except DocumentError as error:
                 raise ConfigurationError(f"{self.path}, line {document.line}: {error}.") from error
-            for sentence in sentences:
-                self.has_tags = sentence.tags is not None
-                self.num_sentences += 1
-                self.num_words += len(sentence.words)
-                yield sentence
 
     def _sentences(self, document: Document) -> Iterator[Sentence]:
         is_tagged = document.tags is not None or document.spans is not None

@@ -1,15 +1,15 @@
 """Read the sentences of a CoNLL-like file."""
 
 import re
-from collections import Counter
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
+from overrides import overrides
 
 from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
 from ldnet_allennlp.data.conll import file_checks
 from ldnet_allennlp.data.conll.columns import ColumnLayout, Row
+from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 
 DOCSTART = "-DOCSTART-"
 # Delimiter between word and tag in files of allennlp-models' "sequence_tagging" reader.
@@ -25,22 +25,9 @@ _RANGE_ID = re.compile(r"[0-9]+-[0-9]+")
 _EMPTY_NODE_ID = re.compile(r"[0-9]+\.[0-9]+")
 
 
-class Sentence(NamedTuple):
+class ColumnFile(TaggedFile):
     """
-    One sentence: at least one word; the tags are `None` if the file has none. `lines` counts from 1; `columns`
-    are all columns of each word.
-    """
-
-    lines: list[int]
-    words: list[str]
-    tags: list[str] | None
-    extra: dict[str, list[str]]
-    columns: list[list[str]]
-
-
-class ColumnFile:
-    """
-    Streams the sentences of one CoNLL-like file and keeps only counts.
+    One CoNLL-like file, plain or compressed.
 
     A sentence ends at an empty line (or one of ASCII white space), at a mark (skipped), and at the end of the file.
     Marks are `-DOCSTART-` rows (first field or word; any number of columns) and rows with nothing but `<HEADLINE>` or
@@ -49,30 +36,19 @@ class ColumnFile:
     words must be numbered 1, 2, 3 in each sentence. The layout "ontonotes" has comments, too. In other layouts "#" is a
     word, unless `comment_prefix` is set. Lines with that prefix before a sentence's first row are comments, except
     lines with a TAB if that is the separator.
-
-    # Parameters
-
-    path : `str`
-        A file, plain or compressed.
-    layout : `ColumnLayout`
-        The columns, and whether tags are required.
     """
 
     def __init__(self, path: str, layout: ColumnLayout) -> None:
-        self.path = path
+        super().__init__(path)
         self._layout = layout
-        self.left_out: Counter[str] = Counter()
-        self.changed: Counter[str] = Counter()
-        self.num_sentences = 0
-        self.num_words = 0
         # The number of columns per row, and whether sentences have tags; `None` before the first row.
         self._num_columns: int | None = None
-        self.has_tags: bool | None = None
+        self._has_tags: bool | None = None
         self._delimiter = layout.word_tag_delimiter
         self._longest = 0
 
+    @overrides
     def sentences(self) -> Iterator[Sentence]:
-        """Raise `ConfigurationError` with file, line, found and expected content."""
         numbered = file_checks.NumberedWords(self.path)
         for rows in self._blocks():
             sentence = self._sentence(rows)
@@ -183,30 +159,20 @@ class ColumnFile:
         words = layout.words(rows, self.path)
         if layout.empty_word is not None:
             self.changed["empty words"] += sum(not row.fields[layout.word] for row in rows)
-        tags: list[str] | None = None
-        if layout.labels == "required":
-            tags = layout.tags(rows, self.path)
-        elif layout.labels == "optional":
+        if self._has_tags is None:
             # The file's first row decides, so that a row without its tag in a file with tags is an error.
-            if self.has_tags is None:
-                self.has_tags = layout.has_tag(rows[0])
-            if self.has_tags:
-                tags = layout.tags(rows, self.path)
-            else:
-                self._check_untagged(rows)
-        self.has_tags = tags is not None
-        self.num_sentences += 1
-        self.num_words += len(rows)
+            self._has_tags = layout.labels == "required" or (
+                layout.labels == "optional" and layout.has_tag(rows[0])
+            )
+        tagged = next((row for row in rows if layout.labels == "optional" and layout.has_tag(row)), None)
+        if tagged is not None and not self._has_tags:
+            raise ConfigurationError(
+                f"{self.path}, line {tagged.line}: found a row with a tag ({excerpt(' '.join(tagged.fields))}) "
+                f"in a file that has none before, expected tags in each row or in no row."
+            )
+        tags = layout.tags(rows, self.path) if self._has_tags else None
         if len(rows) > max(self._longest, file_checks.LONGEST_SENTENCE):
             self._longest = len(rows)
             file_checks.warn_of_long_sentence(self.path, rows[0].line, len(rows))
         extra = layout.extra_values(rows, self.path)
         return Sentence([row.line for row in rows], words, tags, extra, [row.fields for row in rows])
-
-    def _check_untagged(self, rows: list[Row]) -> None:
-        for row in rows:
-            if self._layout.has_tag(row):
-                raise ConfigurationError(
-                    f"{self.path}, line {row.line}: found a row with a tag ({excerpt(' '.join(row.fields))}) "
-                    f"in a file that has none before, expected tags in each row or in no row."
-                )

@@ -55,16 +55,7 @@ class Corpus:
     Results are the same for any number of processes. Memory grows with the number of distinct words in the text, not
     with its length.
 
-    # Parameters
-
-    data_path : `PathOrPaths`
-        A file, a glob, a directory (its files without hidden ones and subdirectories), or a list of these.
-    end_of_sentence : `str`
-        The boundary token.
-    max_sentences : `int`, optional
-        The maximum number of sentences, read by one process.
-    num_workers : `int`, optional (default = `0`)
-        The number of processes that read. With 0 or 1, this one does.
+    `max_sentences` limits the number of sentences, which one process then reads.
     """
 
     def __init__(
@@ -92,13 +83,8 @@ class Corpus:
 
     def number(self, folder: str | None = None) -> NumberedText:
         """
-        Number the words, and count them.
-
-        # Parameters
-
-        folder : `str`, optional
-            The folder for the numbers: one file of little-endian 32-bit integers (`00000.ids` and so on) per shard. By
-            default the shards hold them in memory.
+        Number the words, and count them. The numbers are in memory or, with a folder, in one file of little-endian
+        32-bit integers per shard (`00000.ids` and so on).
 
         Raises the errors of `sentences`, and one for a text without tokens.
         """

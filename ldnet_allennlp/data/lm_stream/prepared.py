@@ -30,25 +30,10 @@ def prepare(
     The index is written last and renamed into place, so an interrupted run leaves no complete result. One process at a
     time builds files in a folder; others wait and then use them. Processes that read an older version keep reading it.
     Sources count as unchanged if their sizes and modification times are the same; the built files are checked by size
-    and CRC-32.
+    and CRC-32. `settings` (JSON) are all other settings that affect the result, with names for the log.
 
-    # Parameters
-
-    folder : `str`
-        Created if it does not exist.
-    sources : `Sequence[str]`
-    settings : `dict[str, Any]`
-        All other settings that affect the result, as JSON, with names for the log.
-    make : `Callable[[str], Any]`
-        Writes files to the given directory and returns the JSON content of the index.
-
-    # Returns
-
-    `tuple[Any, dict[str, BinaryIO]]`
-        The result of `make`, and its files by name, open for reading.
-
-    Raises `ConfigurationError` if the folder cannot be written (for example, on a full disk), or if a source changes
-    meanwhile.
+    Returns the JSON that `make` has returned, and the files that it has written to its folder, open for reading. Raises
+    `ConfigurationError` if they cannot be written (for example, on a full disk), or if a source changes meanwhile.
     """
     facts = _facts(sources, settings)
     with suppress(_Unusable):

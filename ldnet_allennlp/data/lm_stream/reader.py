@@ -56,10 +56,7 @@ class LmStreamReader(DatasetReader):
         self.end_of_sentence = end_of_sentence
 
     def check_stream_indexers(self) -> None:
-        """
-        Raise `ConfigurationError` if the indexers differ from the default, the only ones that the "lm_stream" data
-        loader supports.
-        """
+        """Raise `ConfigurationError` unless the indexers are the default, which the "lm_stream" data loader needs."""
         indexer = self.token_indexers.get("tokens")
         if (
             len(self.token_indexers) != 1
@@ -84,19 +81,13 @@ class LmStreamReader(DatasetReader):
     @overrides(check_signature=False)
     def text_to_instance(self, sentence: str | list[str]) -> Instance:
         """
-        The sentence between two boundary tokens.
-
-        # Parameters
-
-        sentence : `Union[str, List[str]]`
-            The tokens, or a text in which ASCII white space separates them.
+        The sentence between two boundary tokens: its tokens, or a text in which ASCII white space separates them.
 
         Raises `ConfigurationError` for a token that is not a string, is not valid UTF-8, or equals the boundary token.
         """
         if isinstance(sentence, str):
             # As `bytes.split` does: a non-breaking space is part of a word.
-            sentence = re.split(r"[ \t\n\r\f\v]+", sentence.strip(" \t\n\r\f\v"))
-            sentence = [token for token in sentence if token]
+            sentence = re.findall(r"[^ \t\n\r\f\v]+", sentence)
         for token in sentence:
             if not isinstance(token, str):
                 raise ConfigurationError(

@@ -60,12 +60,7 @@ class Text(NamedTuple):
 def read_text(corpus: Corpus, directory: str | None = None) -> Text:
     """
     Number the words of a text: in memory, or in the directory, where later runs and other processes reuse the files.
-
-    # Parameters
-
-    corpus : `Corpus`
-    directory : `str`, optional
-        Stores any number of texts, each in a folder named after its files.
+    It stores any number of texts, each in a folder named after its files.
     """
     parts: list[list[Any]] = [[] for _ in corpus.files]
     if directory is None:

@@ -53,16 +53,8 @@ def sentence_blocks(
     """
     Read the lines with tokens in blocks, each with its piece. Each piece appears at least once.
 
-    # Parameters
-
-    pieces : `Sequence[TextPiece]`
-    boundary : `bytes`
-        The boundary token, which no line may contain.
-    max_sentences : `int`, optional
-        Stop after this number of lines.
-
-    Raises `ConfigurationError`, with the file and the line, for text that is not UTF-8, for the boundary token, and in
-    the cases of `line_blocks`.
+    Raises `ConfigurationError`, with the file and the line, for text that is not UTF-8, for the boundary token as a
+    word, and in the cases of `line_blocks`.
     """
     left = max_sentences
     for piece in pieces:

@@ -15,16 +15,8 @@ TOKENS_AT_ONCE = 4096
 
 class TokenStream:
     """
-    Arrays of tokens as one stream, after an initial token. Copies only the requested slices.
-
-    # Parameters
-
-    first : `int`
-        The first token: the boundary, as context of the first word.
-    pieces : `Sequence[Any]`
-        Arrays of shape (n,), or objects with a length and array slices.
-    ids : `numpy.ndarray`, optional
-        The id of each number in the pieces; by default they contain ids.
+    Arrays of shape (n,), or objects with a length and array slices, as one stream after an initial token: the boundary,
+    as context of the first word. With `ids`, tokens are positions in that array. Copies only the requested slices.
     """
 
     def __init__(self, first: int, pieces: Sequence[Any], ids: numpy.ndarray | None = None) -> None:
@@ -59,20 +51,10 @@ class StreamWindows:
     The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows if B * T divides N, and otherwise
     drops the rest of the stream.
 
-    # Parameters
-
-    stream : `TokenStream`
-        At least two tokens.
-    batch_size : `int`
-        The number of rows B. There are never more rows than targets.
-    sequence_length : `int`
-        The steps T of a window.
-    backward : `bool`, optional (default = `False`)
-        Whether to read each row from its end to its start: the first window has the last tokens, and the target of a
-        token is the previous one. Within a window, tokens stay in natural order.
-    rank, world_size : `int`, optional (default = `0`, `1`)
-        This process and the number of processes. Each reads separate `batch_size` rows. All have the same number of
-        windows; finished rows are padding.
+    There are never more rows than targets. With `backward`, each row is read from its end to its start: the first
+    window has the last tokens, and the target of a token is the previous one. Within a window, tokens stay in natural
+    order. Of several processes, each reads separate `batch_size` rows. All have the same number of windows; finished
+    rows are padding.
     """
 
     def __init__(
@@ -102,11 +84,13 @@ class StreamWindows:
         return self._full_windows + (self._last_steps > 0)
 
     def __iter__(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        """The ids and the targets of each window, int64 arrays of shape (B, T)."""
         return self.windows()
 
     def windows(self, first: int = 0) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        """Iterate from window `first` on, without reading earlier windows."""
+        """
+        The ids and the targets of each window, int64 arrays of shape (B, T), from window `first` on. Earlier windows
+        are not read.
+        """
         steps = self._steps
         most = max(1, TOKENS_AT_ONCE // steps)
         for done in range(first, self._full_windows, most):

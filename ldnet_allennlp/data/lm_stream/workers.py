@@ -16,15 +16,8 @@ from typing import Any
 
 def run_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], num_workers: int) -> Iterator[Any]:
     """
-    Call `function` for each task and yield the results in order.
-
-    # Parameters
-
-    function : `Callable[[Any], Any]`
-        Pickled like tasks and results.
-    tasks : `Sequence[Any]`
-    num_workers : `int`
-        The number of processes, each with at most two tasks at a time. With 0 or 1, this process runs the tasks itself.
+    Call a function for each task and yield the results in order. With 0 or 1 workers, this process calls it. Otherwise
+    each worker has at most two tasks at a time, and function, tasks and results are pickled.
 
     Raises the error of the first task (in order) that fails, and `RuntimeError` if a process dies.
     """
