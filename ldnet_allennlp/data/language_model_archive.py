@@ -36,12 +36,7 @@ class PretrainedLanguageModel(NamedTuple):
 
 def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     """
-    Read a language model's archive.
-
-    # Parameters
-
-    archive_path : `str`
-        `model.tar.gz` or a serialization directory.
+    Read a language model's `model.tar.gz` or serialization directory.
 
     Raises `ConfigurationError` if the archive is missing, or is not a language model over a word embedding.
     """

@@ -36,16 +36,8 @@ def words_of(vocab: Vocabulary, namespace: str) -> list[str]:
 
 def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
     """
-    Set the tokens of a namespace; their ids are their positions.
-
-    # Parameters
-
-    vocab : `Vocabulary`
-        The tagger's vocabulary.
-    namespace : `str`
-        A padded namespace that is new, or has exactly these words.
-    words : `list[str]`
-        The words, after the padding and the unknown token, as in every padded namespace.
+    Set the tokens of a namespace, which is new or has exactly these words. Their ids are their positions; the first two
+    are the padding and the unknown token.
 
     Raises `ConfigurationError` if the namespace contains other words.
     """
@@ -61,11 +53,7 @@ def store_words(vocab: Vocabulary, namespace: str, words: list[str]) -> None:
 
 
 def store_architecture(vocab: Vocabulary, namespace: str, architecture: dict[str, Any]) -> None:
-    """
-    Store the architecture of a tagger's language models.
-
-    Raises `ConfigurationError` if the vocabulary has another architecture.
-    """
+    """Store the architecture of a tagger's language models. Raises `ConfigurationError` if there is another one."""
     before = read_architecture(vocab, namespace)
     if before is not None and before != architecture:
         raise ConfigurationError(

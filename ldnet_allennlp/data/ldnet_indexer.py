@@ -49,10 +49,7 @@ class LdnetIndexer(TokenIndexer):
     @overrides
     def tokens_to_indices(self, tokens: list[Token], vocabulary: Vocabulary) -> IndexedTokenList:
         """
-        # Returns
-
-        `IndexedTokenList`
-            `token_ids`, and `backward_token_ids` if the backward language model has other words.
+        Return `token_ids`, and `backward_token_ids` if the backward language model has other words.
 
         Raises `ConfigurationError` if the vocabulary lacks the words of a language model.
         """

@@ -31,16 +31,8 @@ class WordVector(NamedTuple):
 
 def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim") -> Iterator[WordVector]:
     """
-    The words of a file with their vectors, in file order. Invalid UTF-8 becomes U+FFFD.
-
-    # Parameters
-
-    path : `str`
-        A file, or "(archive.zip)#member".
-    dimension : `int`
-        The expected size of the vectors.
-    setting : `str`
-        The name of the dimension in messages.
+    The words of a file, or of "(archive.zip)#member", with their vectors, in file order. Invalid UTF-8 becomes U+FFFD.
+    `setting` is the name of the dimension in messages.
 
     Raises `ConfigurationError` for vectors of another size, for lines without a vector, and for other formats.
     """

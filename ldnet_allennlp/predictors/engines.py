@@ -32,17 +32,9 @@ class Engine(Protocol):
 
 class TorchEngine:
     """
-    Runs the torch model.
-
-    # Parameters
-
-    model : `Model`
-        A tagger. For types other than "ldnet_tagger" and "crf_tagger", only the "tags" of its output are used:
-        probabilities and n-best sequences require the scores of its labels.
-    reader : `DatasetReader`
-        Converts words to instances and indexes them.
-    autocast : `torch.dtype`, optional
-        The precision of the networks below the CRF.
+    Runs the torch model of a tagger, the networks below the CRF in the precision `autocast`. For types other than
+    "ldnet_tagger" and "crf_tagger", only the "tags" of its output are used: probabilities and n-best sequences require
+    the scores of its labels.
     """
 
     def __init__(self, model: Model, reader: DatasetReader, autocast: torch.dtype | None = None) -> None:
@@ -53,7 +45,6 @@ class TorchEngine:
 
     @torch.no_grad()
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
-        """The tags of sentences, each of one word or more."""
         instances = [instance_of(words, self._reader) for words in sentences]
         for instance in instances:
             self._reader.apply_token_indexers(instance)
@@ -90,16 +81,8 @@ class TorchEngine:
 class ChosenEngine:
     """
     The engine for "auto", "onnx" or "torch". "auto" is ONNX Runtime for an exportable model on a CPU, else torch. The
-    model is exported again after its weights have changed.
-
-    # Parameters
-
-    name : `str`
-        One of `ENGINES`.
-    model, reader, autocast
-        As in `TorchEngine`.
-
-    Raises `ConfigurationError` for any other name, and if autocast is not supported.
+    model is exported again after its weights have changed. Raises `ConfigurationError` for any other name, and if
+    autocast is not supported.
     """
 
     def __init__(
@@ -185,20 +168,15 @@ def sentence_decoder(model: Model) -> SentenceDecoder | None:
     crf = getattr(model, "crf", None)
     if type(model) is not CrfTagger or type(crf) is not ConditionalRandomField:
         return None
-    labels = _labels(model)
+    tagger: Any = model
+    labels = [
+        model.vocab.get_token_from_index(number, tagger.label_namespace) for number in range(tagger.num_tags)
+    ]
     ends = [torch.zeros(len(labels))] * 2
     if crf.include_start_end_transitions:
         ends = [crf.start_transitions, crf.end_transitions]
     allowed = crf._constraint_mask.cpu().numpy() > 0
-    encoding = cast(Any, model).label_encoding
-    return SentenceDecoder(labels, encoding, _numpy((crf.transitions, *ends)), allowed)
-
-
-def _labels(model: Any) -> list[str]:
-    """The labels in the order of their ids."""
-    return [
-        model.vocab.get_token_from_index(number, model.label_namespace) for number in range(model.num_tags)
-    ]
+    return SentenceDecoder(labels, tagger.label_encoding, _numpy((crf.transitions, *ends)), allowed)
 
 
 def _numpy(scores: tuple[torch.Tensor, ...]) -> Scores:

@@ -10,11 +10,13 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict, lazy_groups_of
 from allennlp.data import DatasetReader, Instance
+from allennlp.data.fields import SequenceLabelField, TextField
 from allennlp.models import Model
 from allennlp.predictors import Predictor
 from overrides import overrides
 
 from ldnet_allennlp.common.lines import excerpt
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.predictors.engines import (
     ChosenEngine,
     TorchEngine,
@@ -27,14 +29,13 @@ from ldnet_allennlp.predictors.prediction_reader import (
     PredictionReader,
     words_and_columns,
 )
-from ldnet_allennlp.predictors.span_instances import span_instances
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import OUTPUTS, Writer
 from ldnet_runtime.formats.files import written_beside
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.prediction import Options
-from ldnet_runtime.tag_schemes import canonical_encoding
+from ldnet_runtime.tag_schemes import OUTSIDE, canonical_encoding, spans_from_tags
 from ldnet_runtime.tagger import tag_words
 
 
@@ -129,7 +130,10 @@ class LdnetTaggerPredictor(Predictor):
             types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
             raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
         self._output = output
-        self._tag_encoding = None if tag_encoding is None else _encoding(tag_encoding)
+        try:
+            self._tag_encoding = None if tag_encoding is None else canonical_encoding(tag_encoding)
+        except ValueError as error:
+            raise ConfigurationError(f"tag_encoding: {error}") from error
         self._options = Options(n_best, marginals, confidences)
         self._tokens_per_batch, self._workers = tokens_per_batch, workers
         self._engine = ChosenEngine(engine, model, dataset_reader, check_autocast(autocast, model))
@@ -139,19 +143,8 @@ class LdnetTaggerPredictor(Predictor):
 
     def predict(self, sentence: str, **options: Any) -> JsonDict:
         """
-        Tag a text.
-
-        # Parameters
-
-        sentence : `str`
-            One or more sentences.
-        **options
-            `n_best`, `marginals` and `confidences`, which override the constructor's.
-
-        # Returns
-
-        `JsonDict`
-            See the class.
+        Tag a text of one or more sentences. The options `n_best`, `marginals` and `confidences` override the
+        constructor's. For the output see the class.
         """
         return self.predict_json({"sentence": sentence}, **options)
 
@@ -190,21 +183,8 @@ class LdnetTaggerPredictor(Predictor):
         self, sentences: Iterable[Any], window: int = 1024, **options: Any
     ) -> Iterator[JsonDict]:
         """
-        Tag many inputs in order, with at most one window of them in memory.
-
-        # Parameters
-
-        sentences : `Iterable[Any]`
-            Texts, lists of words, or inputs as in JSON lines.
-        window : `int`, optional (default = `1024`)
-            The number of inputs to sort by length at a time.
-        **options
-            As in `predict`.
-
-        # Returns
-
-        `Iterator[JsonDict]`
-            One output per input, see the class.
+        Tag many inputs (texts, lists of words, or inputs as in JSON lines) in order, with one output per input. At most
+        `window` of them are in memory and sorted by length. The options are those of `predict`.
         """
         asked = self._asked(options)
         for group in lazy_groups_of(iter(sentences), window):
@@ -212,24 +192,12 @@ class LdnetTaggerPredictor(Predictor):
 
     def tag_file(self, input_path: Any, output_path: str, window: int = 1024, **options: Any) -> int:
         """
-        Tag files in the format `input` ("auto" detects it for each file) and write `output`.
+        Tag files in the format `input` ("auto" detects it for each file), write `output`, and return the number of
+        outputs.
 
-        # Parameters
-
-        input_path : `str`, `PathLike` or a list of these
-            Files, plain or compressed, folders or globs.
-        output_path : `str`
-            The output file, in UTF-8, which appears only when complete. With the output "standoff", the annotated text
-            is written next to it, with the suffix ".txt".
-        window : `int`, optional (default = `1024`)
-            The number of texts to sort by length at a time.
-        **options
-            As in `predict`.
-
-        # Returns
-
-        `int`
-            The number of outputs.
+        `input_path` is one or a list of files (plain or compressed), folders or globs. The output file, in UTF-8,
+        appears only when complete. With the output "standoff", the annotated text is written next to it, with the
+        suffix ".txt". `window` texts at a time are sorted by length. The options are those of `predict`.
         """
         number, writer, asked = 0, self._writer(), self._asked(options)
         with contextlib.ExitStack() as stack:
@@ -272,8 +240,26 @@ class LdnetTaggerPredictor(Predictor):
     def predictions_to_labeled_instances(
         self, instance: Instance, outputs: dict[str, numpy.ndarray]
     ) -> list[Instance]:
-        """One instance per predicted span, see `span_instances`."""
-        return span_instances(self._model, instance, [str(tag) for tag in outputs["tags"]])
+        """
+        One instance per predicted span, with the labels of the span and "O" elsewhere. Without a label encoding, one
+        instance with all predicted tags. The instance may have an end step after the words, without a tag.
+        """
+        tags = [str(tag) for tag in outputs["tags"]]
+        words = TextField(cast(TextField, instance["tokens"]).tokens[: len(tags)])
+        model: Any = self._model
+        encoding: str | None = getattr(model, "label_encoding", None)
+        targets = [tags]
+        if encoding is not None:
+            spans = model.spans(tags) if isinstance(model, LdnetTagger) else spans_from_tags(tags, encoding)
+            targets = [
+                [tag if start <= number <= end else OUTSIDE for number, tag in enumerate(tags)]
+                for _, start, end in spans
+            ]
+        labeled = [instance.duplicate() for _ in targets]
+        for copy, labels in zip(labeled, targets):
+            field = SequenceLabelField(labels, words, getattr(model, "label_namespace", "labels"))
+            copy.add_field("tags", field, vocab=model.vocab)
+        return labeled
 
     @property
     def _reader(self) -> PredictionReader:
@@ -291,10 +277,3 @@ class LdnetTaggerPredictor(Predictor):
 
     def _writer(self) -> Writer:
         return Writer(self._output, self._span_types, self._tag_encoding)
-
-
-def _encoding(name: str) -> str:
-    try:
-        return canonical_encoding(name)
-    except ValueError as error:
-        raise ConfigurationError(f"tag_encoding: {error}") from error

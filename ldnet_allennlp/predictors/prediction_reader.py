@@ -47,15 +47,9 @@ class PredictionReader(DatasetReader):
     """
     A tagger's reader for prediction, which ignores the labels of files.
 
-    # Parameters
-
-    reader : `DatasetReader`
-        The tagger's reader.
-    kind : `str`, optional (default = `"auto"`)
-        The format of files, see `ldnet_runtime.formats.read_items`. "auto" detects it for each file. `reader` reads
-        files with columns; a "conll_columns" reader does not require tags here.
-    span_types : `Iterable[str]`, optional (default = `()`)
-        The types of the model. Lines whose tags are spelled `B_PER` or `b-per` count as rows if the type is among them.
+    For `kind`, the format of files, see `ldnet_runtime.formats.read_items`; "auto" detects it for each file. `reader`
+    reads files with columns; a "conll_columns" reader does not require tags here. Lines whose tags are spelled `B_PER`
+    or `b-per` count as rows if their type is among the model's `span_types`.
 
     Raises `ConfigurationError` for any other format, and for "conll" if the reader is not "conll_columns".
     """

@@ -19,19 +19,8 @@ JOINED = "sentences joined, as a span crosses their border"
 
 class SpanAligner:
     """
-    Converts character spans to spans of words.
-
-    # Parameters
-
-    on_unaligned_spans : `str`
-        "move" extends a span to the words that it touches; "drop" or "error".
-    on_overlapping_spans : `str`
-        Among spans that share words, keep the "longest" or "shortest" (the first of equal ones); "drop" removes all of
-        them; or "error".
-    counts : `Counter`
-        Collects the numbers of moved, dropped and joined spans.
-
-    `spans` and `sentences` raise `DocumentError` if an option is "error".
+    Converts character spans to spans of words, and counts moved, dropped and joined spans in `counts`. The options are
+    those of the "annotated_jsonl" reader. If one is "error", `spans` and `num_outside` raise `DocumentError`.
     """
 
     def __init__(self, on_unaligned_spans: str, on_overlapping_spans: str, counts: Counter) -> None:

@@ -57,16 +57,7 @@ class DocumentError(ValueError):
 class JsonDocuments:
     """
     Parses documents of JSON: doccano, Label Studio, Prodigy, spaCy, Hugging Face `datasets`, and this package's own
-    predictions.
-
-    # Parameters
-
-    fields : `Mapping[str, str]`, optional
-        Names of "text", "spans", "tokens" and "tags" in the files, if they differ from `KEYS`.
-    tag_names : `Sequence[str]`, optional
-        The tags by integer id.
-    offsets : `str`, optional (default = `"characters"`)
-        The unit of offsets: "characters" (code points, as in Python), "utf16" (as in JavaScript) or "bytes" of UTF-8.
+    predictions. The options are those of the "annotated_jsonl" reader.
     """
 
     def __init__(

@@ -76,14 +76,7 @@ def warn_of_long_sentence(path: str, line: int, num_words: int) -> None:
 
 
 class NumberedWords:
-    """
-    Detects a word column that contains word numbers (from 0 or 1 per sentence, or through the whole file).
-
-    # Parameters
-
-    path : `str`
-        The file, for messages.
-    """
+    """Detects a word column that contains word numbers (from 0 or 1 per sentence, or through the whole file)."""
 
     def __init__(self, path: str) -> None:
         self._path = path

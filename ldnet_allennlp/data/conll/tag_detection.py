@@ -1,6 +1,6 @@
 """Detect the encoding and spelling of a corpus's tags."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ldnet_allennlp.data.conll.tag_spelling import TagSpelling, common_spelling, is_bracketed, respell
@@ -55,10 +55,6 @@ class EncodingDetector:
             for encoding in _CANDIDATES:
                 self._problems[encoding] += len(validate(readable, encoding))
                 self._native[encoding] += native_letters(readable, encoding)
-
-    def encoding(self) -> str | None:
-        """The encoding alone, see `detect`."""
-        return self.detect().encoding
 
     def detect(self) -> DetectedTags:
         """
@@ -122,14 +118,3 @@ class EncodingDetector:
     def _quote(self, tag: str) -> str:
         line = self._lines[tag]
         return repr(tag) if line is None else f"{tag!r} (line {line})"
-
-
-def detect_encoding(sequences: Iterable[Sequence[str]]) -> str | None:
-    """
-    The encoding of these tag sequences: a name from `tag_schemes.ENCODINGS`, "BRACKETS", or `None` for tags without
-    spans. Raises `ValueError` if it is ambiguous, see `EncodingDetector`.
-    """
-    detector = EncodingDetector()
-    for tags in sequences:
-        detector.add(tags)
-    return detector.encoding()

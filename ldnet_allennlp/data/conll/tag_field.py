@@ -24,13 +24,8 @@ class TagField(SequenceLabelField):
     lack. AllenNLP's field raises `KeyError` for these; here their id is `UNSEEN` (-1), which "ldnet_tagger" ignores in
     the loss and counts as an error in its scores. Each such label is logged once.
 
-    Partial labels have the id `PARTIAL` (-2). Their alternatives are counted into the vocabulary.
-
-    # Parameters
-
-    labels, sequence_field, label_namespace : as in `SequenceLabelField`
-    partial_label : `str`, optional
-        The tag that means any tag. With it, "B-Chemical|O" means one of these.
+    With `partial_label`, that tag means any tag, and "B-Chemical|O" one of these. They have the id `PARTIAL` (-2), and
+    the alternatives are counted into the vocabulary.
     """
 
     __slots__ = ["_partial_label"]
@@ -84,7 +79,7 @@ class AllowedTagsField(TagField):
     """
     The allowed tags of each word, as a mask (words, tags): one tag for a full label, several for "B-Chemical|O", all
     for the `partial_label` and for labels that are not in the vocabulary. For readers with partial labels, in addition
-    to the `TagField`. The parameters are those of `TagField`.
+    to the `TagField`.
     """
 
     __slots__ = ["_allowed", "_num_tags"]

@@ -86,18 +86,7 @@ class RecodingOptions:
 
 
 class TagRecoder:
-    """
-    Checks and converts the tags of one file, and counts ill-formed tags.
-
-    # Parameters
-
-    path : `str`
-        The file, for messages.
-    detected : `DetectedTags`
-        The encoding and the spelling of the file's tags.
-    options : `RecodingOptions`
-        The target encoding, and the treatment of ill-formed tags.
-    """
+    """Checks and converts the tags of one file, and counts ill-formed tags."""
 
     def __init__(self, path: str, detected: DetectedTags, options: RecodingOptions) -> None:
         if detected.encoding is None and options.target_label_encoding is not None:
@@ -128,7 +117,7 @@ class TagRecoder:
 
         Raises `ConfigurationError` for an ill-formed sequence if `on_invalid_tags` is "error".
         """
-        if all(tag == OUTSIDE for tag in tags) or self.source is None:
+        if self.source is None:
             return
         standard = self._read(tags, lines)
         self.has_spans = self.has_spans or any(tag != OUTSIDE for tag in standard)

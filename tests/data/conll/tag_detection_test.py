@@ -6,9 +6,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.data.conll.tag_detection import EncodingDetector, detect_encoding
+from ldnet_allennlp.data.conll.tag_detection import EncodingDetector
 from ldnet_runtime.tag_schemes import spans_from_tags, tags_from_spans, validate
 from tests.runtime.tag_schemes_test import LOSSLESS, any_tags, sentences
+
+
+def detect_encoding(sequences):
+    detector = EncodingDetector()
+    for tags in sequences:
+        detector.add(tags)
+    return detector.detect().encoding
 
 
 @settings(deadline=None)
@@ -64,4 +71,4 @@ def test_a_mixture_is_refused_with_an_example_of_each():
     detector.add(["O", "B-PER"], [1, 2])
     detector.add(["O", "NOUN", "NOUN"], [4, 5, 6])
     with pytest.raises(ValueError, match=r"both 'B-PER' \(line 2\) and 'NOUN' \(line 5\).*label_encoding"):
-        detector.encoding()
+        detector.detect()
