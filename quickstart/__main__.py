@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import signal
 import sys
 import time
@@ -22,23 +23,20 @@ CORPUS = {
 # The configs' defaults are the published sizes; these train in minutes on two cores.
 SETTINGS: dict[str, dict[str, Any]] = {
     "lm": {
-        **{
-            "num_layers": 5,
-            "embedding_dim": 64,
-            "hidden_size": 64,
-            "projection_dim": 128,
-            "layer_dropout": 0.2,
-        },
-        **{"cutoffs": [1000, 4000], "batch_size": 32, "learning_rate": 0.003, "num_epochs": 4},
+        "num_layers": 5,
+        "embedding_dim": 64,
+        "hidden_size": 64,
+        "projection_dim": 128,
+        "layer_dropout": 0.2,
+        "cutoffs": [1000, 4000],
+        "batch_size": 32,
+        "learning_rate": 0.003,
+        "num_epochs": 4,
     },
     "ner": {"word_dim": 50, "char_hidden": 50, "word_hidden": 80, "num_epochs": 12, "patience": 5},
     # In few steps: a penalty six times the published one, and three layers where the published taggers keep two.
     "select": {"num_epochs": 10, "lambda_0": 0.3, "lambda_1": 3},
 }
-
-
-class BadArguments(Exception):
-    """Invalid arguments; the message is for the user."""
 
 
 def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]) -> list[list[Step]]:
@@ -57,7 +55,7 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
     def train(name: str, settings: dict[str, Any], *inputs: Path) -> Step:
         config = f"training_config/{name}.jsonnet"
         command = allennlp("train", config, "-s", out / name, "--force", "--file-friendly-logging")
-        return Step(name, command, archive(out, name), list(inputs), settings, out / name / "metrics.json")
+        return Step(name, command, archive(out, name), list(inputs), settings)
 
     def tag(model: str) -> Step:
         source, output = archive(out, model), out / f"{model}.jsonl"
@@ -73,8 +71,7 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
          train("ner_vanilla", ner, *ner_files)],
         [train("ner_select", select, *ner_files, archive(out, "ner"))],
         [Step("pruned", allennlp("ldnet-prune", gated, pruned), pruned, [gated])],
-        [Step("evaluate", evaluate, out / "evaluation.json", [pruned, test], None, out / "evaluation.json"),
-         tag("ner_select"), tag("pruned")],
+        [Step("evaluate", evaluate, out / "evaluation.json", [pruned, test]), tag("ner_select"), tag("pruned")],
         [Step("report", allennlp("ldnet-report", *archives, *report), out / "report.json", [*archives, test])],
     ]  # fmt: skip
 
@@ -84,103 +81,103 @@ def corpus_step(out: Path) -> Step:
     about = out / "corpus" / "ABOUT.txt"
     command = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
     sources = [ROOT / "quickstart" / name for name in ("corpus.py", "prose.py")]
-    return Step("corpus", command, about, [*sources, Path(sys.executable)], summary=about)
+    return Step("corpus", command, about, [*sources, Path(sys.executable)])
 
 
-def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Read the command line."""
+def existing_file(text: str) -> Path:
+    """Argument type: a file."""
+    path = Path(text).resolve()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"there is no file '{text}' ({path})")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Argument type: a folder of the quickstart, or a new one."""
+    out = Path(text).resolve()
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "done").is_dir())):
+        raise argparse.ArgumentTypeError(f"{out} exists and was not made by the quickstart")
+    return out
+
+
+def setting(text: str) -> tuple[str, str, Any]:
+    """Argument type: GROUP.NAME=VALUE; a value that is not JSON is a string."""
+    match = re.fullmatch(r"(\w+)\.(\w+)=(.*)", text, re.DOTALL)
+    if match is None or match[1] not in SETTINGS:
+        raise argparse.ArgumentTypeError(
+            f"expected GROUP.NAME=VALUE with a GROUP of {', '.join(SETTINGS)}, not '{text}'"
+        )
+    try:
+        return match[1], match[2], json.loads(match[3])
+    except ValueError:
+        return match[1], match[2], match[3]
+
+
+def parse_arguments(
+    arguments: list[str] | None = None,
+) -> tuple[Path, dict[str, Path], dict[str, dict[str, Any]]]:
+    """The output folder, the data files (the corpus for each group without user files) and the settings."""
     parser = argparse.ArgumentParser(
         prog="quickstart.sh",
         description="Trains language models and taggers, selects layers, prunes, and prints a table of results. "
         "Without arguments it uses text that comes with Python.",
     )
-    parser.add_argument("--out", default=str(ROOT / "quickstart" / "out"), help="output folder")
+    parser.add_argument(
+        "--out", type=output_folder, default=str(ROOT / "quickstart" / "out"), help="output folder"
+    )
     lm = parser.add_argument_group("text for the language models: a sentence a line, plain or compressed")
     ner = parser.add_argument_group("sentences for the tagger: CoNLL columns, word first, tag last")
     for name in CORPUS:
         group = lm if name.startswith("lm_") else ner
-        group.add_argument(f"--{name.replace('_', '-')}", metavar="FILE")
-    ner.add_argument("--vectors", metavar="FILE", help="word vectors in GloVe layout, plain or gzip")
+        group.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", type=existing_file)
+    ner.add_argument(
+        "--vectors", metavar="FILE", type=existing_file, help="word vectors in GloVe layout, plain or gzip"
+    )
     parser.add_argument(
         "--set",
         action="append",
+        type=setting,
         default=[],
         metavar="GROUP.NAME=VALUE",
         help=f"a setting of the configs; GROUP is one of {', '.join(SETTINGS)}: --set lm.num_epochs=8",
     )
-    return parser.parse_args(arguments)
-
-
-def read_settings(assignments: list[str]) -> dict[str, dict[str, Any]]:
-    """The quickstart's settings with the user's. Raises `BadArguments` unless each reads GROUP.NAME=VALUE."""
-    settings = {group: dict(values) for group, values in SETTINGS.items()}
-    for text in assignments:
-        path, equals, value = text.partition("=")
-        group, dot, name = path.partition(".")
-        if not equals or not dot or group not in settings:
-            raise BadArguments(
-                f"--set expects GROUP.NAME=VALUE with a GROUP of {', '.join(settings)}, not '{text}'."
-            )
-        try:
-            settings[group][name] = json.loads(value)
-        except ValueError:
-            settings[group][name] = value
-    return settings
-
-
-def find_data(arguments: argparse.Namespace, out: Path) -> dict[str, Path]:
-    """
-    The user's files, and the corpus files for each group without user files.
-
-    Raises `BadArguments` if a file does not exist or a group is incomplete.
-    """
-    data = {name: out / "corpus" / path for name, path in CORPUS.items()}
+    options = parser.parse_args(arguments)
+    files = {name: path for name in (*CORPUS, "vectors") if (path := getattr(options, name)) is not None}
     for group in ("lm_", "ner_"):
-        names = [name for name in CORPUS if name.startswith(group)]
-        missing = [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name) is None]
-        if missing and len(missing) < len(names):
-            raise BadArguments(f"{', '.join(missing)} is missing: these files come together.")
-    for name in (*CORPUS, "vectors"):
-        path = getattr(arguments, name)
-        if path is not None:
-            data[name] = Path(path).resolve()
-            if not data[name].is_file():
-                raise BadArguments(f"There is no file '{path}' ({data[name]}).")
-    return data
-
-
-def check_folder(out: Path) -> None:
-    """Raise `BadArguments` if the output folder contains other files."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "done").is_dir())):
-        raise BadArguments(f"{out} exists and was not made by the quickstart. Choose another --out.")
+        missing = [name for name in CORPUS if name.startswith(group) and name not in files]
+        if missing and any(name.startswith(group) for name in files):
+            flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
+            parser.error(f"{flags} is missing: these files come together")
+    data = {name: options.out / "corpus" / path for name, path in CORPUS.items()} | files
+    settings = {group: dict(values) for group, values in SETTINGS.items()}
+    for group, name, value in options.set:
+        settings[group][name] = value
+    return options.out, data, settings
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the quickstart; returns the exit status."""
     started = time.monotonic()
-    options = parse_arguments(arguments)
-    out = Path(options.out).resolve()
+    out, data, settings = parse_arguments(arguments)
+    stages = recipe(out, data, settings)
+    if any(out in path.parents for path in data.values()):
+        stages.insert(0, [corpus_step(out)])
+    print(f"LD-Net from text to tags. Results and logs go to {out}.", flush=True)
+    (out / "done").mkdir(parents=True, exist_ok=True)
+    commands = [step.shell() for stage in stages for step in stage]
+    head = "# Run in the repository's root, with .venv/bin on PATH."
+    (out / "commands.sh").write_text("\n\n".join([head, *commands]) + "\n", encoding="utf-8")
     try:
-        data, settings = find_data(options, out), read_settings(options.set)
-        check_folder(out)
-        stages = recipe(out, data, settings)
-        if any(out in path.parents for path in data.values()):
-            stages.insert(0, [corpus_step(out)])
-        print(f"LD-Net from text to tags. Results and logs go to {out}.", flush=True)
-        (out / "done").mkdir(parents=True, exist_ok=True)
-        commands = [step.shell() for stage in stages for step in stage]
-        head = "# Run in the repository's root, with .venv/bin on PATH."
-        (out / "commands.sh").write_text("\n\n".join([head, *commands]) + "\n", encoding="utf-8")
         runner = Runner(ROOT, out)
         for stage in stages:
             runner.run(stage)
-        lines = [*report(out), f"Done in {clock(time.monotonic() - started)}."]
-    except (BadArguments, StepFailed) as error:
+    except StepFailed as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nStopped. The same command continues with the steps that were running.", file=sys.stderr)
         return 130
+    lines = [*report(out), f"Done in {clock(time.monotonic() - started)}."]
     (out / "report.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     print("", *lines, sep="\n")
     return 0

@@ -11,17 +11,9 @@ from typing import NamedTuple
 
 
 class Span(NamedTuple):
-    """A labeled range of characters (or tokens), from `start` to `end` (exclusive)."""
+    """A labeled range of characters or words, from `start` to `end` (exclusive)."""
 
     label: str
-    start: int
-    end: int
-
-
-class Token(NamedTuple):
-    """A word and its position in the text: `[start, end)` in characters."""
-
-    text: str
     start: int
     end: int
 
@@ -118,40 +110,30 @@ def strip_marks(paragraph: str) -> tuple[str, list[Span]] | None:
     text = ""
     spans: list[Span] = []
     for number, piece in enumerate(pieces):
-        if number % 2 == 0:  # outside the quotes
-            opens = number == len(pieces) - 1 or _OPENS_AFTER.search(piece)
-            closes = number == 0 or _CLOSES_BEFORE.match(piece)
-            stripped = _strip_asterisks(piece)
-            if stripped is None or not (opens and closes):
-                return None
-            spans += [Span(label, start + len(text), end + len(text)) for label, start, end in stripped[1]]
-            text += stripped[0]
-        else:
+        if number % 2 == 1:  # in quotes
             if not piece or piece != piece.strip():
                 return None
             spans.append(Span("CODE", len(text), len(text) + len(piece)))
             text += piece
-    return text, spans
-
-
-def _strip_asterisks(piece: str) -> tuple[str, list[Span]] | None:
-    text = ""
-    spans = []
-    end = 0
-    for match in _MARKED.finditer(piece):
-        text += piece[end : match.start()]
-        before, after = piece[: match.start()], piece[match.end() :]
-        if not (_OPENS_AFTER.search(before) and _CLOSES_BEFORE.match(after)):
+            continue
+        opens = number == len(pieces) - 1 or _OPENS_AFTER.search(piece)
+        closes = number == 0 or _CLOSES_BEFORE.match(piece)
+        if not (opens and closes) or "*" in _MARKED.sub("", piece):
             return None
-        content = match["strong"] or match["term"]
-        if match["term"]:
-            spans.append(Span("TERM", len(text), len(text) + len(content)))
-        elif re.fullmatch(r"PEP \d+", content):
-            spans.append(Span("PEP", len(text), len(text) + len(content)))
-        text += content
-        end = match.end()
-    text += piece[end:]
-    return None if "*" in text else (text, spans)
+        end = 0
+        for match in _MARKED.finditer(piece):
+            if not (
+                _OPENS_AFTER.search(piece[: match.start()]) and _CLOSES_BEFORE.match(piece[match.end() :])
+            ):
+                return None
+            text += piece[end : match.start()]
+            content = match["strong"] or match["term"]
+            if match["term"] or re.fullmatch(r"PEP \d+", content):
+                spans.append(Span("TERM" if match["term"] else "PEP", len(text), len(text) + len(content)))
+            text += content
+            end = match.end()
+        text += piece[end:]
+    return text, spans
 
 
 _TOKEN = re.compile(
@@ -168,25 +150,20 @@ _TOKEN = re.compile(
 _ABBREVIATIONS = {"vs", "cf", "etc", "al"}
 
 
-def tokenize(text: str) -> list[Token]:
-    """Words and punctuation, much as the Penn Treebank cuts them; names with dots or underscores stay whole."""
-    return [Token(match.group(), match.start(), match.end()) for match in _TOKEN.finditer(text)]
-
-
-def split_sentences(text: str, tokens: list[Token]) -> list[list[Token]]:
-    """Cut after a full stop, question or exclamation mark that stands at a word and has white space after it."""
-    sentences: list[list[Token]] = [[]]
-    for position, token in enumerate(tokens):
+def split_sentences(text: str) -> list[list[re.Match[str]]]:
+    """
+    The tokens of each sentence: words and punctuation, much as the Penn Treebank cuts them; names with dots or
+    underscores stay whole. A sentence ends with a full stop, question or exclamation mark between a word and a blank.
+    """
+    sentences: list[list[re.Match[str]]] = [[]]
+    tokens = list(_TOKEN.finditer(text))
+    for before, token, after in zip([None, *tokens], tokens, [*tokens[1:], None]):
         sentences[-1].append(token)
-        after = tokens[position + 1 : position + 2]
-        if token.text in {".", "!", "?"} or (
-            token.text in {")"} and position and tokens[position - 1].text == "."
-        ):
-            touches = position > 0 and tokens[position - 1].end == token.start
-            apart = bool(after) and after[0].start > token.end
-            goes_on = apart and tokens[position - 1].text in _ABBREVIATIONS and after[0].text.islower()
-            if touches and apart and not goes_on:
-                sentences.append([])
+        if before is None or after is None or before.end() != token.start() or after.start() == token.end():
+            continue
+        ends = token[0] in {".", "!", "?"} or (token[0] == ")" and before[0] == ".")
+        if ends and not (before[0] in _ABBREVIATIONS and after[0].islower()):
+            sentences.append([])
     return [sentence for sentence in sentences if sentence]
 
 
@@ -200,13 +177,13 @@ def tagged_sentences(paragraph: str) -> list[Sentence]:
         return []
     text, spans = stripped
     sentences = []
-    for tokens in split_sentences(text, tokenize(text)):
-        starts = {token.start: i for i, token in enumerate(tokens)}
-        ends = {token.end: i + 1 for i, token in enumerate(tokens)}
-        here = [span for span in spans if span.start < tokens[-1].end and span.end > tokens[0].start]
+    for tokens in split_sentences(text):
+        starts = {token.start(): i for i, token in enumerate(tokens)}
+        ends = {token.end(): i + 1 for i, token in enumerate(tokens)}
+        here = [span for span in spans if span.start < tokens[-1].end() and span.end > tokens[0].start()]
         if all(span.start in starts and span.end in ends for span in here):
             counted = [Span(span.label, starts[span.start], ends[span.end]) for span in here]
-            sentences.append(Sentence([token.text for token in tokens], counted))
+            sentences.append(Sentence([token[0] for token in tokens], counted))
     return sentences
 
 
@@ -216,4 +193,4 @@ def plain_sentences(paragraph: str) -> list[list[str]]:
     text = re.sub(r":[a-z]+:(?=`)", "", text)  # Sphinx roles
     text = re.sub(r"[`\"]|(?<!\w)'(?=\w[^']*\w'(?!\w))|(?<=\w)'(?!\w)", "", text)
     text = re.sub(r"(?<![\w*])\*(\w[^*]*\w|\w)\*(?![\w*])", r"\1", text)
-    return [[token.text for token in tokens] for tokens in split_sentences(text, tokenize(text))]
+    return [[token[0] for token in tokens] for tokens in split_sentences(text)]

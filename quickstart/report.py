@@ -18,13 +18,11 @@ def archive(out: Path, model: str) -> Path:
     return out / "pruned.tar.gz" if model == "pruned" else out / model / "model.tar.gz"
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file."""
+def _read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects in a file of JSON lines."""
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
@@ -32,7 +30,7 @@ def perplexities(out: Path) -> list[str]:
     """One line per language model."""
     lines = []
     for direction in ("forward", "backward"):
-        metrics = read_json(out / f"lm_{direction}" / "metrics.json")
+        metrics = _read_json(out / f"lm_{direction}" / "metrics.json")
         lines.append(f"{direction:>10}: {metrics['best_validation_perplexity']:.1f} on validation")
     return lines
 
@@ -40,8 +38,8 @@ def perplexities(out: Path) -> list[str]:
 def f1(out: Path, model: str) -> float:
     """F1 on the test data."""
     if model == "pruned":
-        return read_json(out / "evaluation.json")["f1-measure-overall"]
-    return read_json(out / model / "metrics.json")["test_f1-measure-overall"]
+        return _read_json(out / "evaluation.json")["f1-measure-overall"]
+    return _read_json(out / model / "metrics.json")["test_f1-measure-overall"]
 
 
 def layers(costs: dict[str, Any]) -> str:
@@ -56,11 +54,9 @@ def table(out: Path) -> list[str]:
     """A line for each tagger under a heading. Costs and speed are those of `allennlp ldnet-report`."""
     heading = f"{'tagger':<20} {'F1 (test)':>9} {'LM layers':>10} {'multiply-adds':>14} {'archive':>9} {'words/s':>9}"
     lines = [heading, "-" * len(heading)]
-    for (model, title), costs in zip(MODELS.items(), read_json(out / "report.json")["archives"]):
-        multiply_adds, size = (
-            f"{costs['multiply_adds'] / 1e6:.2f} M",
-            f"{costs['archive_bytes'] / 2**20:.1f} MiB",
-        )
+    for (model, title), costs in zip(MODELS.items(), _read_json(out / "report.json")["archives"]):
+        multiply_adds = f"{costs['multiply_adds'] / 1e6:.2f} M"
+        size = f"{costs['archive_bytes'] / 2**20:.1f} MiB"
         lines.append(
             f"{title:<20} {f1(out, model):>9.3f} {layers(costs):>10} {multiply_adds:>14} {size:>9} "
             f"{costs['words_per_second']:>9,.0f}"
@@ -80,17 +76,18 @@ def bracketed(sentence: dict[str, Any]) -> str:
 def examples(sentences: list[dict[str, Any]], count: int = 3) -> list[dict[str, Any]]:
     """Of the sentences that fit on a line or two, those with up to three spans of the most types."""
     short = [sentence for sentence in sentences if 8 <= len(sentence["words"]) <= 24] or sentences
-
-    def order(sentence: dict[str, Any]) -> tuple[int, int]:
-        spans = sentence["spans"]
-        return -min(len(spans), 3), -len({span["type"] for span in spans})
-
-    return sorted(short, key=order)[:count]
+    return sorted(
+        short,
+        key=lambda sentence: (
+            -min(len(sentence["spans"]), 3),
+            -len({span["type"] for span in sentence["spans"]}),
+        ),
+    )[:count]
 
 
 def report(out: Path) -> list[str]:
     """The lines of the final report."""
-    gated, pruned = (read_lines(out / f"{model}.jsonl") for model in ("ner_select", "pruned"))
+    gated, pruned = (_read_lines(out / f"{model}.jsonl") for model in ("ner_select", "pruned"))
     same = [line["tags"] for line in gated] == [line["tags"] for line in pruned]
     return [
         "Perplexity of the language models",

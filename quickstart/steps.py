@@ -11,61 +11,29 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-METRICS = (
-    ("best_validation_perplexity", "perplexity {:.1f}"),
-    ("best_validation_f1-measure-overall", "F1 {:.3f} on dev"),
-    ("f1-measure-overall", "F1 {:.3f}"),
-)
-
 
 class Step(NamedTuple):
-    """
-    One command.
-
-    # Parameters
-
-    name : `str`
-        Names the log.
-    command : `list[str]`
-        Runs in the repository's root.
-    output : `Path`
-        The file or folder that the command makes. A former one is removed first.
-    inputs : `list[Path]`
-        Files that the output depends on.
-    settings : `dict[str, Any]`, optional
-        The config's settings, for the environment variable LDNET_SETTINGS.
-    summary : `Path`, optional
-        A JSON file of metrics that the command writes, or a text whose first line is the result.
-    """
+    """One command, its output and the files that the output depends on."""
 
     name: str
     command: list[str]
     output: Path
+    """The file or folder that the command makes. A former one is removed first."""
     inputs: list[Path]
     settings: dict[str, Any] | None = None
-    summary: Path | None = None
+    """The config's settings, for the environment variable LDNET_SETTINGS."""
 
     def shell(self) -> str:
         """The command line."""
         words = shlex.join([os.path.basename(self.command[0]), *self.command[1:]])
-        return (
-            words
-            if self.settings is None
-            else f"LDNET_SETTINGS={shlex.quote(json.dumps(self.settings))} {words}"
-        )
+        if self.settings is None:
+            return words
+        return f"LDNET_SETTINGS={shlex.quote(json.dumps(self.settings))} {words}"
 
     def fingerprint(self) -> str:
         """Changes with the command, its settings and its input files."""
         inputs = [[str(path), path.stat().st_size, path.stat().st_mtime_ns] for path in self.inputs]
         return json.dumps([self.shell(), inputs])
-
-    def result(self) -> str:
-        """The metric to watch, or the first line of the summary."""
-        text = self.summary.read_text(encoding="utf-8") if self.summary else "{}"
-        if not text.startswith("{"):
-            return text.partition("\n")[0]
-        metrics = json.loads(text)
-        return next((words.format(metrics[name]) for name, words in METRICS if name in metrics), "")
 
 
 class StepFailed(Exception):
@@ -77,38 +45,34 @@ class Runner:
 
     def __init__(self, root: Path, out: Path) -> None:
         self.root, self.logs, self.done = root, out / "logs", out / "done"
-        self.cores = os.cpu_count() or 1
 
     def run(self, steps: Sequence[Step]) -> None:
         """Run steps side by side. Raises `StepFailed` if one fails, after stopping the others."""
         for folder in (self.logs, self.done):
             folder.mkdir(parents=True, exist_ok=True)
         waiting = [step for step in steps if not self._is_done(step)]
-        threads = max(1, self.cores // max(1, len(waiting)))
+        threads = max(1, (os.cpu_count() or 1) // max(1, len(waiting)))
         started = time.monotonic()
-        running: dict[str, subprocess.Popen[bytes]] = {}
+        running: list[tuple[Step, subprocess.Popen[bytes]]] = []
         try:
-            running = {step.name: self._start(step, threads) for step in waiting}
-            while waiting:
-                time.sleep(0.2)
-                for step in [step for step in waiting if running[step.name].poll() is not None]:
-                    self._finish(step, running[step.name].returncode, time.monotonic() - started)
-                    waiting.remove(step)
-        finally:
             for step in waiting:
-                if step.name in running:
-                    running[step.name].terminate()
-                    running[step.name].wait()
+                running.append((step, self._start(step, threads)))
+            while running:
+                time.sleep(0.2)
+                for step, process in [pair for pair in running if pair[1].poll() is not None]:
+                    running.remove((step, process))
+                    self._check(step, process.returncode)
+                    say("done", step.name, clock(time.monotonic() - started))
+        finally:
+            for _, process in running:
+                process.terminate()
+                process.wait()
 
     def _is_done(self, step: Step) -> bool:
         stamp = self.done / step.name
-        kept = (
-            step.output.exists()
-            and stamp.exists()
-            and stamp.read_text(encoding="utf-8") == step.fingerprint()
-        )
+        kept = step.output.exists() and stamp.exists() and stamp.read_text("utf-8") == step.fingerprint()
         if kept:
-            say("kept", step.name, step.result())
+            say("kept", step.name)
         return kept
 
     def _start(self, step: Step, threads: int) -> "subprocess.Popen[bytes]":
@@ -125,29 +89,22 @@ class Runner:
             "LDNET_SETTINGS": json.dumps(step.settings or {}),
         }
         with open(self.logs / f"{step.name}.log", "w", encoding="utf-8") as log:
-            log.write(f"$ {step.shell()}\n")
-            log.flush()
+            print(f"$ {step.shell()}", file=log, flush=True)
             return subprocess.Popen(
                 step.command, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def _finish(self, step: Step, status: int, seconds: float) -> None:
+    def _check(self, step: Step, status: int) -> None:
+        """Mark a step as finished. Raises `StepFailed` with the end of its log."""
         if status != 0 or not step.output.exists():
             log = self.logs / f"{step.name}.log"
-            last = [
-                line
-                for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
-                if line.strip()
-            ][-8:]
+            lines = [line for line in log.read_text("utf-8", errors="replace").splitlines() if line.strip()]
             ended = f"ended with status {status}" if status else f"succeeded but did not write {step.output}"
             raise StepFailed(
-                "\n    ".join(
-                    [f"'{step.name}' {ended}. The end of its log, {log}:", *(line[:300] for line in last)]
-                )
+                "\n    ".join([f"'{step.name}' {ended}. The end of its log, {log}:", *lines[-8:]])
                 + "\nThe same command continues here once the cause is fixed."
             )
         (self.done / step.name).write_text(step.fingerprint(), encoding="utf-8")
-        say("done", step.name, f"{clock(seconds)}  {step.result()}")
 
 
 def say(mark: str, name: str, text: str = "") -> None:

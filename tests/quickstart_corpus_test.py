@@ -19,7 +19,6 @@ from quickstart.prose import (
     split_sentences,
     strip_marks,
     tagged_sentences,
-    tokenize,
 )
 from tests.resources import ROOT
 
@@ -115,7 +114,7 @@ class TestSentences:
         ],
     )
     def test_where_sentences_end(self, text, sentences):
-        assert len(split_sentences(text, tokenize(text))) == sentences
+        assert len(split_sentences(text)) == sentences
 
     def test_bio_is_the_inverse_of_spans(self):
         sentence = Sentence(list("abcdef"), [Span("X", 1, 3), Span("Y", 3, 4), Span("X", 5, 6)])

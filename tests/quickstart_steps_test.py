@@ -9,15 +9,7 @@ from pathlib import Path
 import pytest
 
 from quickstart import steps as steps_module
-from quickstart.__main__ import (
-    SETTINGS,
-    BadArguments,
-    check_folder,
-    find_data,
-    parse_arguments,
-    read_settings,
-    recipe,
-)
+from quickstart.__main__ import SETTINGS, parse_arguments, recipe
 from quickstart.report import MODELS, archive, bracketed, examples, report
 from quickstart.steps import Runner, Step, StepFailed
 
@@ -109,47 +101,49 @@ class TestRunner:
 
 
 class TestArguments:
-    def test_user_files_must_exist_and_be_complete(self, tmp_path):
-        file = tmp_path / "a"
-        file.touch()
-        with pytest.raises(BadArguments, match="--lm-valid is missing"):
-            find_data(parse_arguments(["--lm-train", str(file)]), tmp_path)
-        with pytest.raises(BadArguments, match="There is no file 'absent'"):
-            find_data(parse_arguments(["--lm-train", str(file), "--lm-valid", "absent"]), tmp_path)
-
-    def test_paths_are_relative_to_the_caller(self, tmp_path, monkeypatch):
+    @pytest.fixture(autouse=True)
+    def caller(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "a").touch()
-        ner = [f"--ner-{part}=a" for part in ("train", "dev", "test")]
-        data = find_data(
-            parse_arguments(["--lm-train", "a", "--lm-valid", "a", "--vectors", "a", *ner]), tmp_path
-        )
+
+    @pytest.mark.parametrize(
+        "arguments, message",
+        [
+            (["--lm-train", "a"], "--lm-valid is missing"),
+            (["--lm-train", "a", "--lm-valid", "absent"], "there is no file 'absent'"),
+            (["--out", "."], "not made by the quickstart"),
+            *(
+                (["--set", wrong], f"not '{wrong}'")
+                for wrong in ("num_epochs=9", "lm.num_epochs", "other.x=1")
+            ),
+        ],
+    )
+    def test_wrong_ones_end_with_a_message(self, capsys, arguments, message):
+        with pytest.raises(SystemExit):
+            parse_arguments(arguments)
+        assert message in capsys.readouterr().err
+
+    def test_paths_are_relative_to_the_caller(self, tmp_path):
+        files = ("lm-train", "lm-valid", "vectors", "ner-train", "ner-dev", "ner-test")
+        out, data, _ = parse_arguments(["--out", "new", *(f"--{name}=a" for name in files)])
+        assert out == tmp_path / "new"
         assert set(data.values()) == {tmp_path / "a"} and len(data) == 6
 
     def test_settings(self):
-        settings = read_settings(["lm.num_epochs=9", "ner.label_encoding=IOB1", "select.lambda_1=[1]"])
+        changes = ["lm.num_epochs=9", "ner.label_encoding=IOB1", "select.lambda_1=[1]"]
+        _, _, settings = parse_arguments(["--out", "new", *(f"--set={change}" for change in changes)])
         assert settings["lm"] == {**SETTINGS["lm"], "num_epochs": 9}
         assert settings["ner"]["label_encoding"] == "IOB1" and settings["select"]["lambda_1"] == [1]
         assert "label_encoding" not in SETTINGS["ner"]
-        for wrong in ("num_epochs=9", "lm.num_epochs", "other.x=1"):
-            with pytest.raises(BadArguments, match=re.escape(f"'{wrong}'")):
-                read_settings([wrong])
-
-    def test_a_folder_of_others_is_left_alone(self, tmp_path):
-        check_folder(tmp_path / "new")
-        check_folder(tmp_path)
-        (tmp_path / "thesis.txt").touch()
-        with pytest.raises(BadArguments, match="not made by the quickstart"):
-            check_folder(tmp_path)
 
 
 def test_each_stage_reads_only_what_earlier_ones_make(tmp_path):
-    data = find_data(parse_arguments([]), tmp_path)
+    out, data, settings = parse_arguments(["--out", str(tmp_path)])
     outputs = set(data.values())
-    for stage in recipe(tmp_path, data, read_settings([])):
+    for stage in recipe(out, data, settings):
         for step in stage:
-            settings = [Path(value) for value in (step.settings or {}).values() if isinstance(value, str)]
-            reads = {path for path in [*step.inputs, *settings] if tmp_path in path.parents}
+            values = [Path(value) for value in (step.settings or {}).values() if isinstance(value, str)]
+            reads = {path for path in [*step.inputs, *values] if tmp_path in path.parents}
             assert all(path in outputs or path / "model.tar.gz" in outputs for path in reads), step.name
         outputs |= {step.output for step in stage}
     assert {archive(tmp_path, model) for model in MODELS} <= outputs
