@@ -14,7 +14,7 @@ from allennlp.models.archival import load_archive
 from allennlp.modules.seq2seq_encoders import ComposeEncoder, PassThroughEncoder
 from allennlp.predictors import Predictor
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.data import ConllColumnsReader
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn

@@ -21,7 +21,7 @@ from allennlp.commands.train import train_model_from_file
 from allennlp.models.archival import load_archive
 
 import ldnet_allennlp  # noqa: F401
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.common.verification import outputs_of
 
 FINE_TUNING = """

@@ -9,7 +9,7 @@ from allennlp.commands.train import train_model
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.training.layer_selection_callback import BudgetMissed
 from tests.resources import ROOT
 from tests.taggers import DEV, ldnet_embedder, set_gates, tagger_params

@@ -46,12 +46,12 @@ from allennlp.models.archival import archive_model  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 
 import ldnet_allennlp  # noqa: E402, F401
-from ldnet_allennlp.commands.prune.pruning import prune_archive  # noqa: E402
+from ldnet_allennlp.commands.ldnet_prune import prune_archive  # noqa: E402
 from ldnet_allennlp.commands.report.model_report import report_of  # noqa: E402
 from ldnet_allennlp.commands.report.table import kept_layers  # noqa: E402
 from ldnet_allennlp.commands.sentences import read_text  # noqa: E402
 from ldnet_allennlp.commands.sweep.points import make_point, scores_of, train_once  # noqa: E402
-from ldnet_allennlp.commands.sweep.selection_config import selection_config  # noqa: E402
+from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config  # noqa: E402
 from ldnet_allennlp.common.archives import read_archive, write_archive  # noqa: E402
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder  # noqa: E402
 from ldnet_allennlp.modules.selection.gated_modules import trained_selections  # noqa: E402
@@ -238,15 +238,13 @@ def select_config(unpruned: Path, row: str) -> dict[str, Any]:
         raise SystemExit(f"There is no row {row}.")
     archive = read_archive(str(unpruned / "model.tar.gz"))
     embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
-    layers: int | None = None if kind == "multiply-adds" else int(number)
+    budget = Budget(multiply_adds=float(number)) if kind == "multiply-adds" else Budget(layers=int(number))
     config = selection_config(
         archive.config.as_dict(quiet=True),
         embedders,
-        str(unpruned / "vocabulary"),
-        str(unpruned / "best.th"),
+        (str(unpruned / "vocabulary"), str(unpruned / "best.th")),
+        budget,
         SELECTION["lambda_0"],
-        layers,
-        float(number) if layers is None else None,
         int(SELECTION["epochs"]),
         published_penalty=kind == "clamped",
     )

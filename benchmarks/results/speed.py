@@ -24,7 +24,7 @@ import torch  # noqa: E402
 from corpora import CORPORA, paths_of  # noqa: E402
 from run import DATA  # noqa: E402
 
-from ldnet_allennlp.commands.report.speed import words_per_second  # noqa: E402
+from ldnet_allennlp.commands.report.model_report import words_per_second  # noqa: E402
 from ldnet_allennlp.commands.sentences import read_text  # noqa: E402
 from ldnet_allennlp.common.archives import read_archive, without_progress_messages  # noqa: E402
 

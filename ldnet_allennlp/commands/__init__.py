@@ -1,6 +1,6 @@
 from ldnet_allennlp.commands.ldnet_annotate import LdnetAnnotate
 from ldnet_allennlp.commands.ldnet_convert import LdnetConvert
-from ldnet_allennlp.commands.ldnet_export import LdnetCompress, LdnetExport
+from ldnet_allennlp.commands.ldnet_export import LdnetExport
 from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
 from ldnet_allennlp.commands.ldnet_report import LdnetReport
 from ldnet_allennlp.commands.ldnet_sweep import LdnetSweep

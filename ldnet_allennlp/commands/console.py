@@ -1,19 +1,53 @@
-"""Shared arguments and error handling of the commands."""
+"""The base class of the commands, and the arguments that several share."""
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
+import inspect
+from collections.abc import Callable
+from contextlib import nullcontext
+from typing import Any
 
+from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
+from overrides import overrides
+
+from ldnet_allennlp.common.archives import without_progress_messages
 
 
-@contextmanager
-def errors_in_a_line(command: str) -> Iterator[None]:
-    """Turn user errors into one line on stderr, without a traceback, and exit status 1."""
-    try:
-        yield
-    except (ConfigurationError, OSError) as error:
-        raise SystemExit(f"{command}: {error}") from error
+class Command(Subcommand):
+    """A subcommand whose description is its docstring. Errors of the user end it with one line and exit status 1."""
+
+    summary: str
+    """The line about the command in `allennlp --help`."""
+    is_quiet = True
+    """Whether to hide AllenNLP's progress messages."""
+
+    @overrides
+    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
+        subparser = parser.add_parser(self.name, description=inspect.getdoc(self), help=self.summary)
+        self.add_arguments(subparser)
+        subparser.set_defaults(func=self._run_in_a_line)
+        return subparser
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add the command's arguments."""
+        raise NotImplementedError
+
+    def run(self, args: argparse.Namespace) -> None:
+        """Run the command."""
+        raise NotImplementedError
+
+    def _run_in_a_line(self, args: argparse.Namespace) -> None:
+        try:
+            with without_progress_messages() if self.is_quiet else nullcontext():
+                self.run(args)
+        except (ConfigurationError, OSError) as error:
+            raise SystemExit(f"{self.name}: {error}") from error
+
+
+def arguments_of(function: Callable, args: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of the command line that are parameters of a function, by name."""
+    parameters = inspect.signature(function).parameters
+    return {name: value for name, value in vars(args).items() if name in parameters}
 
 
 def add_force(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator, Sequence
 
 from allennlp.commands.subcommand import Subcommand
@@ -30,66 +29,50 @@ from ldnet_allennlp.commands.annotate.formats import (
     read_ck,
     read_sentences,
 )
+from ldnet_allennlp.commands.console import Command, add_force, arguments_of
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_runtime.text import split_text
 
 
 @Subcommand.register("ldnet-annotate")
-class LdnetAnnotate(Subcommand):
+class LdnetAnnotate(Command):
     """
     Label raw text with dictionaries (AutoNER; Shang et al. 2018, arXiv 1809.03599), to train an `ldnet_tagger` with
-    partial labels.
+    partial labels. Writes CoNLL columns or AutoNER's .ck rows.
     """
 
+    summary = "Label raw text with dictionaries."
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = "Label raw text with dictionaries and write CoNLL columns or AutoNER's .ck rows."
-        subparser = parser.add_parser(
-            self.name, description=description, help="Label raw text with dictionaries."
-        )
-        subparser.add_argument("raw", help="raw text, plain or compressed")
-        subparser.add_argument("-o", "--output", required=True, help="the file to write")
-        subparser.add_argument(
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("raw", help="raw text, plain or compressed")
+        parser.add_argument("-o", "--output", required=True, help="the file to write")
+        parser.add_argument(
             "--input",
+            dest="kind",
             choices=("text", "tokens", "ck"),
             default="text",
             help="text (default): any text, split by rules; tokens: one word per line, a blank line after each "
             "sentence; ck: sentences that AutoNER has labeled, to be converted",
         )
-        subparser.add_argument("--language", default="en", help="language of the text (default: en)")
-        subparser.add_argument("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
-        subparser.add_argument(
-            "--phrases", help="phrases of unknown type, one per line: their words become '?'"
-        )
-        subparser.add_argument(
+        parser.add_argument("--language", default="en", help="language of the text (default: en)")
+        parser.add_argument("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
+        parser.add_argument("--phrases", help="phrases of unknown type, one per line: their words become '?'")
+        parser.add_argument(
             "--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words (default: O)"
         )
-        subparser.add_argument(
-            "--format", choices=("conll", "ck"), default="conll", help="output (default: conll)"
+        parser.add_argument(
+            "--format",
+            dest="output_format",
+            choices=("conll", "ck"),
+            default="conll",
+            help="output (default: conll)",
         )
-        subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
-        subparser.set_defaults(func=annotate_from_args)
-        return subparser
+        add_force(parser)
 
-
-def annotate_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    try:
-        print(
-            annotate(
-                args.raw,
-                args.output,
-                dictionary=args.dictionary,
-                phrases=args.phrases,
-                kind=args.input,
-                language=args.language,
-                outside=args.outside,
-                output_format=args.format,
-                force=args.force,
-            )
-        )
-    except (ConfigurationError, OSError) as error:
-        sys.exit(f"ldnet-annotate: error: {getattr(error, 'message', None) or error}")
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        print(annotate(**arguments_of(annotate, args)))
 
 
 def annotate(
@@ -104,12 +87,8 @@ def annotate(
     force: bool = False,
 ) -> str:
     """
-    Label raw text. See `LdnetAnnotate` for the parameters.
-
-    # Returns
-
-    `str`
-        The report: totals, the most frequent matches, ambiguous surfaces, entries that never matched.
+    Label raw text. The arguments are those of the command. Returns the report: totals, the most frequent matches,
+    ambiguous surfaces, entries that never matched.
 
     Raises `ConfigurationError` for lines that cannot be read, and if the output exists.
     """

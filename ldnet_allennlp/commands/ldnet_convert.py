@@ -11,80 +11,58 @@ import argparse
 import os
 
 from allennlp.commands.subcommand import Subcommand
-from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.common.archives import archive_path, without_progress_messages, write_archive
+from ldnet_allennlp.commands.console import Command, add_force, arguments_of
+from ldnet_allennlp.common.archives import archive_path, write_archive
 from ldnet_allennlp.common.files import check_output
 from ldnet_allennlp.convert.datasets import write_dataset
 from ldnet_allennlp.convert.language_models import ACTIVATIONS, convert_language_model
 from ldnet_allennlp.convert.original_files import is_pickle_of_maps, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
-from ldnet_allennlp.convert.vocabularies import check_vocabulary
 
 
 @Subcommand.register("ldnet-convert")
-class LdnetConvert(Subcommand):
+class LdnetConvert(Command):
     """
-    Convert checkpoints of the original LD-Net (language models, taggers, pruned taggers) to archives, and its datasets
-    to CoNLL files. Nothing in the files is executed.
+    Convert the original LD-Net's checkpoints (language models, taggers, pruned taggers) to archives, and its dataset
+    pickles to CoNLL files. Nothing in the files is executed.
     """
 
+    summary = "Convert the original's files."
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = (
-            "Convert the original LD-Net's checkpoints (language models, taggers, pruned taggers) to archives, and its "
-            "dataset pickles to CoNLL files. Nothing in the files is executed."
-        )
-        subparser = parser.add_parser(
-            self.name, description=description, help="Convert the original's files."
-        )
-        subparser.add_argument("source", help="a .th or .pk file")
-        subparser.add_argument(
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("source", help="a .th or .pk file")
+        parser.add_argument(
             "output",
             help="the archive to write (a file, or a directory for model.tar.gz), or the folder for CoNLL files",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--maps",
             help="the pickle with the maps: test.pk of a language model, ner_dataset.pk of a tagger. Pruned "
             "taggers contain them",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--direction", choices=["forward", "backward"], help="the direction of a language model"
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--options",
             help="the options of the run as JSON, such as dropouts; by default x.config.json "
             "next to x.th, if it exists",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--projection-activation",
+            dest="activation",
             choices=list(ACTIVATIONS),
             help="activation after the projection of a language model, if the options lack it: relu if it was "
             "trained with --add_relu",
         )
-        subparser.add_argument("-f", "--force", action="store_true", help="replace the output if it exists")
-        subparser.set_defaults(func=convert_from_args)
-        return subparser
+        add_force(parser)
 
-
-def convert_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    try:
-        with without_progress_messages():
-            lines = convert(
-                args.source,
-                args.output,
-                maps=args.maps,
-                direction=args.direction,
-                options=args.options,
-                activation=args.projection_activation,
-                force=args.force,
-            )
-    except (ConfigurationError, OSError) as error:
-        raise SystemExit(f"ldnet-convert: {error}") from error
-    for line in lines:
-        print(line)
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        print("\n".join(convert(**arguments_of(convert, args))))
 
 
 def convert(
@@ -112,8 +90,5 @@ def convert(
         converted = convert_tagger(checkpoint, maps, run_options)
     else:
         converted = convert_language_model(checkpoint, maps, direction, run_options, activation)
-    vocab = converted.model.vocab
-    write_archive(
-        target, converted.model, converted.config, check=lambda written: check_vocabulary(written, vocab)
-    )
+    write_archive(target, converted.model, converted.config)
     return [*converted.notes, f"Written to {target} ({os.path.getsize(target) / 2**20:.1f} MiB)."]

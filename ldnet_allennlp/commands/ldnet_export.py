@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import Collection
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -18,10 +18,9 @@ from allennlp.data import DatasetReader
 from allennlp.models.archival import Archive
 from overrides import overrides
 
-from ldnet_allennlp.commands.console import add_force, add_trust, errors_in_a_line
-from ldnet_allennlp.commands.prune.kept_words import read_words
-from ldnet_allennlp.commands.sentences import read_sentences, sentences_for
-from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.commands.console import Command, add_force, add_trust, arguments_of
+from ldnet_allennlp.commands.sentences import read_sentences, read_words, sentences_for
+from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.export import export_tagger
 from ldnet_allennlp.export.verification import Comparison, compare
@@ -29,85 +28,67 @@ from ldnet_runtime import Tagger
 from ldnet_runtime.tag_schemes import spans_from_tags
 
 _MAX_CHANGED = 1.0
-_COMPRESS = """\
-ldnet-compress is now ldnet-export, which writes one .onnx file for ldnet_runtime and ldnet-tag:
-    allennlp ldnet-export ARCHIVE tagger.onnx --int8 --half-embeddings"""
 
 
 @Subcommand.register("ldnet-export")
-class LdnetExport(Subcommand):
+class LdnetExport(Command):
     """
-    Export a trained tagger to one .onnx file: graph, weights, vocabularies, labels and transitions. Before it writes
-    the file, the command verifies on sentences that the tags stay the same.
+    Export a trained tagger to one .onnx file for ldnet_runtime, which needs neither AllenNLP nor torch: graph, weights,
+    vocabularies, labels and transitions. Before it writes the file, the command verifies on sentences that the tags are
+    the same and that scores agree to 1e-4.
     """
 
+    summary = "Write a tagger as one .onnx file."
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = (
-            "Writes a trained tagger as one .onnx file for ldnet_runtime, which needs neither AllenNLP nor torch. "
-            "First verifies that tags are the same and that scores agree to 1e-4."
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "source", metavar="archive", help="the trained tagger: model.tar.gz or its directory"
         )
-        subparser = parser.add_parser(
-            self.name, description=description, help="Write a tagger as one .onnx file."
-        )
-        subparser.add_argument("archive", help="the trained tagger: model.tar.gz or its directory")
-        subparser.add_argument("output", help="the file to write, for example ner.onnx")
-        subparser.add_argument(
+        parser.add_argument("output", help="the file to write, for example ner.onnx")
+        parser.add_argument(
             "--int8",
             action="store_true",
             help="8-bit weights in all LSTMs: smaller, 1.6 to 3.3 times as fast, and a few tags change",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--half-embeddings",
             action="store_true",
             help="store embeddings as float16: half the space, and a few tags may change",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--keep-words",
             metavar="FILE",
             help="a file of words, one per line: all other words lose their vectors and become unknown words. "
             "Sentences of the kept words are tagged as before",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--sentences",
             metavar="FILE",
             help="a text file for the verification, one sentence per line, words separated by blanks "
             "(default: generated sentences)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--test",
             metavar="FILE",
             help="labeled data for the tagger's dataset reader: verify with it, and print F1 before and after",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--max-changed",
             type=float,
             default=_MAX_CHANGED,
             metavar="PERCENT",
             help="with --int8 or --half-embeddings: fail if more tags change (default: %(default)s)",
         )
-        add_force(subparser)
-        add_trust(subparser)
-        subparser.set_defaults(func=export_from_args)
-        return subparser
+        add_force(parser)
+        add_trust(parser)
 
-
-def export_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    with errors_in_a_line("ldnet-export"), without_progress_messages():
-        for line in export_archive(
-            args.archive,
-            args.output,
-            int8=args.int8,
-            half_embeddings=args.half_embeddings,
-            keep_words=read_words(args.keep_words) if args.keep_words else None,
-            sentences=read_sentences(args.sentences) if args.sentences else None,
-            test=args.test,
-            max_changed=args.max_changed,
-            force=args.force,
-            trust=args.trust,
-        ):
-            print(line)
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        options = arguments_of(export_archive, args)
+        options["keep_words"] = read_words(args.keep_words) if args.keep_words else None
+        options["sentences"] = read_sentences(args.sentences) if args.sentences else None
+        print("\n".join(export_archive(**options)))
 
 
 def export_archive(
@@ -123,31 +104,8 @@ def export_archive(
     trust: bool = False,
 ) -> list[str]:
     """
-    Export the tagger of an archive to an .onnx file.
-
-    # Parameters
-
-    source : `str`
-        The archive, or a serialization directory.
-    output : `str`
-        The file to write.
-    int8, half_embeddings, keep_words
-        See `export_tagger`.
-    sentences : `list[list[str]]`, optional
-        Sentences for the verification.
-    test : `str`, optional
-        Labeled data for the verification. Without `sentences` and `test`, sentences are generated.
-    max_changed : `float`, optional (default = `1.0`)
-        The percentage of tags that `int8` and `half_embeddings` may change.
-    force : `bool`, optional (default = `False`)
-        Whether to replace `output`.
-    trust : `bool`, optional (default = `False`)
-        See `read_archive`.
-
-    # Returns
-
-    `list[str]`
-        The report, in lines.
+    Export the tagger of an archive to an .onnx file. The arguments are those of the command; see also `export_tagger`.
+    Returns the report, in lines.
 
     Raises `ConfigurationError`, and writes nothing, if the tagger cannot be exported or the tags of the exported one
     differ.
@@ -173,7 +131,10 @@ def export_archive(
     is_exact = precision == "float32" and (keep_words is None or sentences is None)
     checked = compare(model, reader, tagger, sentences or _generated(archive, keep_words))
     if gold is not None:
-        report.append(f"{test}: {_scores(gold, checked, getattr(model, 'label_encoding', None))}")
+        encoding = getattr(model, "label_encoding", None)
+        before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
+        name = "accuracy" if encoding is None else "F1"
+        report.append(f"{test}: {name} {before:.2f} before, {after:.2f} after")
     report.append(_verdict(checked, is_exact, max_changed, source))
     with atomic_write(output, "wb") as file:
         file.write(data)
@@ -220,13 +181,6 @@ def _read_labeled(reader: DatasetReader, path: str) -> tuple[list[list[str]], li
     return words, [list(instance["tags"].labels) for instance in instances]
 
 
-def _scores(gold: list[list[str]], checked: Comparison, encoding: str | None) -> str:
-    """F1 of spans, or accuracy of labels without spans, before and after."""
-    name = "accuracy" if encoding is None else "F1"
-    before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
-    return f"{name} {before:.2f} before, {after:.2f} after"
-
-
 def _score(gold: list[list[str]], predicted: list[list[str]], encoding: str | None) -> float:
     """F1 of spans, or accuracy of labels without spans, in percent."""
     if encoding is None:
@@ -254,19 +208,3 @@ def _provenance(source: str, archive: Archive, precision: str) -> dict[str, str]
         with open(source, "rb") as file:
             facts["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
     return facts
-
-
-@Subcommand.register("ldnet-compress")
-class LdnetCompress(Subcommand):
-    """The former name of `ldnet-export`: prints the new command."""
-
-    @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        subparser = parser.add_parser(self.name, description=_COMPRESS, help="Now ldnet-export.")
-        subparser.add_argument("arguments", nargs=argparse.REMAINDER)
-        subparser.set_defaults(func=_refuse_compress)
-        return subparser
-
-
-def _refuse_compress(args: argparse.Namespace) -> NoReturn:
-    raise SystemExit(_COMPRESS)

@@ -7,42 +7,56 @@
 """
 
 import argparse
+import os
+from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
+from allennlp.common.checks import ConfigurationError
+from allennlp.models.archival import Archive
+from allennlp.models.model import Model
 from overrides import overrides
 
-from ldnet_allennlp.commands.console import add_force, add_trust, errors_in_a_line
-from ldnet_allennlp.commands.prune.kept_words import read_words
-from ldnet_allennlp.commands.prune.pruning import prune_archive
-from ldnet_allennlp.commands.sentences import read_sentences
-from ldnet_allennlp.common.archives import without_progress_messages
+from ldnet_allennlp.commands.console import Command, add_force, add_trust, arguments_of
+from ldnet_allennlp.commands.model_configs import pruned_config
+from ldnet_allennlp.commands.prune.kept_words import KeptWords
+from ldnet_allennlp.commands.prune.layer_choice import choose_layers, cut_gates, shown_layers
+from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.commands.sentences import Sentences, read_sentences, read_words
+from ldnet_allennlp.common.archives import archive_path, read_archive, remove_namespace, write_archive
+from ldnet_allennlp.common.files import check_output
+from ldnet_allennlp.common.verification import (
+    TOLERANCE,
+    check_finite,
+    difference,
+    generated_sentences,
+    outputs_of,
+)
+from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 
 @Subcommand.register("ldnet-prune")
-class LdnetPrune(Subcommand):
+class LdnetPrune(Command):
     """
-    Remove layers from the language models in an archive (any model with an "ldnet" token embedder): those with gate 0,
-    or all that `--keep` does not name. Checks that the outputs stay the same, and writes an ordinary archive.
+    Cut the layers whose gate is 0, or all that `--keep` does not name, out of the language models of a trained model
+    (any with an "ldnet" token embedder), check that tags stay the same and scores agree to 1e-5, and write the smaller
+    model as an ordinary archive.
     """
 
+    summary = "Remove unused language model layers."
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = (
-            "Cut the layers whose gate is 0 out of a trained model, check that tags stay the same and scores agree to "
-            "1e-5, and write the smaller model as an ordinary archive."
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "source", metavar="archive", help="the trained model: model.tar.gz or its directory"
         )
-        subparser = parser.add_parser(
-            self.name, description=description, help="Remove unused language model layers."
-        )
-        subparser.add_argument("archive", help="the trained model: model.tar.gz or its directory")
-        subparser.add_argument("output", help="the archive to write: a file, or a directory for model.tar.gz")
-        subparser.add_argument(
+        parser.add_argument("output", help="the archive to write: a file, or a directory for model.tar.gz")
+        parser.add_argument(
             "--sentences",
             help="a text file for the check, one sentence per line, words separated by blanks "
-            "(default: sentences generated "
-            "from the language models' words)",
+            "(default: sentences generated from the language models' words)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--keep",
             nargs="+",
             metavar="LAYERS",
@@ -50,34 +64,127 @@ class LdnetPrune(Subcommand):
             "or layers by name, numbered from 1: forward:1,3 backward:2. The others are cut even if their gate is "
             "above 0, which may change tags (default: those whose gate is above 0, which changes nothing)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--keep-words",
             metavar="FILE",
             help="a file of words, one per line: all other words become unknown to the language models, and their "
             "vectors are dropped. Sentences of kept words are tagged as before",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--fold",
             action="store_true",
             help="multiply the gates of the remaining layers into the weights that read them",
         )
-        add_force(subparser)
-        add_trust(subparser)
-        subparser.set_defaults(func=prune_from_args)
-        return subparser
+        add_force(parser)
+        add_trust(parser)
+
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
+        options = arguments_of(prune_archive, args)
+        options["sentences"] = read_sentences(args.sentences) if args.sentences else None
+        options["keep_words"] = read_words(args.keep_words) if args.keep_words else None
+        print("\n".join(prune_archive(**options)))
 
 
-def prune_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    with errors_in_a_line("ldnet-prune"), without_progress_messages():
-        report = prune_archive(
-            args.archive,
-            args.output,
-            read_sentences(args.sentences) if args.sentences else None,
-            args.force,
-            keep=args.keep,
-            keep_words=read_words(args.keep_words) if args.keep_words else None,
-            fold=args.fold,
-            trust=args.trust,
+def prune_archive(
+    source: str,
+    output: str,
+    sentences: Sentences | None = None,
+    force: bool = False,
+    keep: list[str] | None = None,
+    keep_words: set[str] | None = None,
+    fold: bool = False,
+    trust: bool = False,
+) -> list[str]:
+    """
+    Write a pruned copy of an archive. The arguments are those of the command. Returns the lines of the report.
+
+    Raises `ConfigurationError`, and writes nothing, if the archive has nothing to prune, if its weights are not finite,
+    if `keep` or `keep_words` do not match it, if `output` exists, or if the outputs of the pruned model differ.
+    """
+    target = check_output(archive_path(output), force)
+    archive = read_archive(source, trust)
+    model, reader = archive.model, archive.validation_dataset_reader
+    embedders = [module for module in model.modules() if isinstance(module, LdnetEmbedder)]
+    if not embedders:
+        raise ConfigurationError(
+            f"'{source}' was expected to hold a model with an ldnet token embedder, but its {type(model).__name__} has "
+            f"none."
         )
-        print("\n".join(report))
+    check_finite(model, source)
+    kept_words = None if keep_words is None else KeptWords(model.vocab, embedders, reader, keep_words)
+    sample, checked_on = _sample(sentences, model, embedders[0].namespace, kept_words)
+    words = [word for sentence in sample for word in sentence]
+    characters_per_word = sum(map(len, words)) / len(words)
+
+    report = [_describe("before", model, embedders, characters_per_word)]
+    notes = []
+    before = outputs_of(model, reader, sample)
+    layers = None if keep is None else choose_layers(embedders, keep)
+    if layers is not None and (switched_off := cut_gates(embedders, layers)):
+        uncut, before = before, outputs_of(model, reader, sample)
+        notes.append(f"Of the layers cut, {switched_off} had gates above 0{_changed_tags(uncut, before)}.")
+    for number, embedder in enumerate(embedders):
+        embedder.prune(None if layers is None else layers[number])
+        if fold:
+            embedder.fold_gates()
+    if kept_words is not None:
+        notes += kept_words.drop_others()
+    _check_same(before, outputs_of(model, reader, sample))
+    config = pruned_config(archive.config.as_dict(quiet=True), embedders)
+    for embedder in embedders:  # the config describes the language models now
+        remove_namespace(model.vocab, architecture_namespace(embedder.namespace))
+
+    def check(written: Archive) -> None:
+        _check_same(before, outputs_of(written.model, written.validation_dataset_reader, sample))
+
+    write_archive(target, model, config, check, trust=trust)
+    return [
+        *report,
+        _describe("after", model, embedders, characters_per_word),
+        *notes,
+        f"Checked on {checked_on}: same tags, scores within {TOLERANCE:g}.",
+        f"Written to {target} ({os.path.getsize(target) / 2**20:.1f} MiB).",
+    ]
+
+
+def _sample(
+    sentences: Sentences | None, model: Model, namespace: str, words: KeptWords | None
+) -> tuple[Sentences, str]:
+    """The user's sentences whose words are all kept; without any, generated ones; and a description."""
+    allowed = None if words is None else words.reads_the_same
+    usable = [sentence for sentence in sentences or [] if allowed is None or all(map(allowed, sentence))]
+    if usable:
+        left_out = len(sentences or []) - len(usable)
+        note = f" ({left_out} others have dropped words)" if left_out else ""
+        return usable, f"{len(usable)} of your sentences{note}"
+    generated = generated_sentences(model.vocab, namespace, allowed=allowed)
+    reason = ", because each of yours has dropped words" if sentences else ""
+    return generated, f"{len(generated)} generated sentences{reason}"
+
+
+def _check_same(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> None:
+    change = difference(before, after)
+    if change:
+        raise ConfigurationError(f"Outputs of the pruned model differ; nothing was written: {change}")
+
+
+def _changed_tags(before: list[dict[str, Any]], after: list[dict[str, Any]]) -> str:
+    pairs = [
+        pair
+        for first, second in zip(before, after)
+        for pair in zip(first.get("tags", []), second.get("tags", []))
+    ]
+    changed = sum(first != second for first, second in pairs)
+    return f", which changes {changed} of {len(pairs)} tags of the sentences below" if pairs else ""
+
+
+def _describe(moment: str, model: Model, embedders: list[LdnetEmbedder], characters_per_word: float) -> str:
+    layers = ", ".join(shown_layers(embedder.all_layers()) for embedder in embedders)
+    costs = component_costs(model, characters_per_word)
+    parameters = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    incomplete = " (incomplete: see ldnet-report)" if costs.not_counted else ""
+    return (
+        f"{moment + ':':8} {costs.total / 1e6:.2f} M multiply-adds per word{incomplete}, {parameters:.2f} M "
+        f"parameters, language model layers: {layers}"
+    )

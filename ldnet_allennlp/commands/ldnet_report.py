@@ -10,54 +10,59 @@ import argparse
 import json
 from typing import Any
 
+import torch
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
 from ldnet_allennlp.commands.console import (
+    Command,
     add_trust,
-    errors_in_a_line,
+    arguments_of,
     positive_float,
     positive_int,
     whole_number,
 )
 from ldnet_allennlp.commands.report.error_page import error_page
-from ldnet_allennlp.commands.report.errors import find_errors
-from ldnet_allennlp.commands.report.plot import check_plot, write_plot
-from ldnet_allennlp.commands.report.reporting import report
-from ldnet_allennlp.commands.report.table import short_names, table
-from ldnet_allennlp.commands.report.tagged_sentences import tagged_sentences
-from ldnet_allennlp.commands.sentences import COLUMN_ENDINGS, TEXT_FORMATS
-from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.commands.report.errors import find_errors, tagged_sentences
+from ldnet_allennlp.commands.report.model_report import report_of, torch_threads
+from ldnet_allennlp.commands.report.plot import check_plot, draw_report, save_plot
+from ldnet_allennlp.commands.report.table import conditions, short_names, table
+from ldnet_allennlp.commands.sentences import (
+    COLUMN_ENDINGS,
+    TEXT_FORMATS,
+    Sentences,
+    read_text,
+    sentences_for,
+)
+from ldnet_allennlp.common.archives import check_exists, read_archive
 from ldnet_allennlp.common.files import atomic_write, check_output
 
 
 @Subcommand.register("ldnet-report")
-class LdnetReport(Subcommand):
+class LdnetReport(Command):
     """
-    Report the cost of models: layers and gates, parameters, multiply-adds by component, bytes, words per second; as a
-    table, JSON or a plot.
+    Count and measure taggers, language models and other models with ldnet token embedders: layers and gates of each
+    direction, parameters, multiply-adds per word by component, sizes, words per second; as a table, JSON or a plot.
     """
 
+    summary = "Layers, costs, sizes and speed of models."
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = (
-            "Count and measure taggers, language models and other models with ldnet token embedders: layers and gates "
-            "of each direction, parameters, multiply-adds per word by component, sizes, words per second."
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "archives",
+            metavar="archive",
+            nargs="+",
+            help="trained models: model.tar.gz or its serialization directory",
         )
-        subparser = parser.add_parser(
-            self.name, description=description, help="Layers, costs, sizes and speed of models."
-        )
-        subparser.add_argument(
-            "archive", nargs="+", help="trained models: model.tar.gz or its serialization directory"
-        )
-        subparser.add_argument(
+        parser.add_argument(
             "--text",
             metavar="FILE",
             help="the text for measuring speed and word length (default: sentences of random words of the "
             "first model's vocabulary)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--text-format",
             choices=TEXT_FORMATS,
             default="auto",
@@ -65,43 +70,39 @@ class LdnetReport(Subcommand):
             "reader if possible, with the word in the first; auto: conll if the name ends in "
             f"{', '.join(COLUMN_ENDINGS)}",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--characters-per-word",
             type=positive_float,
             metavar="NUMBER",
             help="for the multiply-adds of character networks, without the space (default: the mean of the text; the "
             "published figures are for 8)",
         )
-        subparser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
-        subparser.add_argument("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
-        subparser.add_argument(
+        parser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
+        parser.add_argument("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
+        parser.add_argument(
             "--passes",
             type=whole_number,
             default=3,
             help="number of passes over the text; the median time counts (default: 3). 0 measures no speed",
         )
-        subparser.add_argument("--json", metavar="FILE", help="also write the report as JSON")
-        subparser.add_argument(
+        parser.add_argument("--json", metavar="FILE", help="also write the report as JSON")
+        parser.add_argument(
             "--plot",
             metavar="FILE",
             help="also write a picture, .png or .svg: cost by component, which layers read which, and gates over "
             "training where a gates.jsonl is next to an archive. Needs matplotlib",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--errors",
             metavar="FILE",
             help="instead, compare the spans that one tagger predicts with those of a file with tags: scores by type, "
             "confusion of types, boundary errors, calibration, and the most confident mistakes, as the page --html",
         )
-        subparser.add_argument("--html", metavar="FILE", help="the page for --errors")
-        add_trust(subparser)
-        subparser.set_defaults(func=report_from_args)
-        return subparser
+        parser.add_argument("--html", metavar="FILE", help="the page for --errors")
+        add_trust(parser)
 
-
-def report_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    with errors_in_a_line("ldnet-report"), without_progress_messages():
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
         if args.errors is not None or args.html is not None:
             _write_errors(args)
             return
@@ -109,32 +110,71 @@ def report_from_args(args: argparse.Namespace) -> None:
             check_plot(args.plot)  # before the work
         if args.json is not None:
             check_output(args.json, force=True)
-        result = report(
-            args.archive,
-            text=args.text,
-            text_format=args.text_format,
-            characters_per_word=args.characters_per_word,
-            threads=args.threads,
-            batch_size=args.batch_size,
-            passes=args.passes,
-            trust=args.trust,
-        )
-        names = short_names(args.archive)
-        print("\n".join([*table(result["archives"], names), "", *_conditions(result)]))
+        result = report(**arguments_of(report, args))
+        names = short_names(args.archives)
+        print("\n".join([*table(result["archives"], names), "", *conditions(result)]))
         if args.json:
             with atomic_write(args.json) as file:
                 json.dump(result, file, indent=2)
                 file.write("\n")
         if args.plot:
-            write_plot(args.plot, result["archives"], names)
+            save_plot(args.plot, draw_report, result["archives"], names)
+
+
+def report(
+    archives: list[str],
+    text: str | None = None,
+    text_format: str = "auto",
+    characters_per_word: float | None = None,
+    threads: int | None = None,
+    batch_size: int = 32,
+    passes: int = 3,
+    trust: bool = False,
+) -> dict[str, Any]:
+    """
+    Report on archives, one after another. The arguments are those of the command.
+
+    # Returns
+
+    `Dict[str, Any]`
+        `archives`: the result of `report_of` for each; and the settings: `text` (`None` for generated sentences),
+        `num_words`, `characters_per_word`, `threads`, `batch_size`, `passes`, `torch`.
+
+    Raises `ConfigurationError` if an archive or the text cannot be read.
+    """
+    for path in archives:
+        check_exists(path)  # before the work
+    sentences: Sentences = []
+    reports = []
+    with torch_threads(threads) as used_threads:
+        for path in archives:
+            archive = read_archive(path, trust)
+            if not sentences:
+                sentences = (
+                    read_text(text, text_format, archive) if text is not None else sentences_for(archive)
+                )
+                words = [word for sentence in sentences for word in sentence]
+                characters = characters_per_word or sum(map(len, words)) / len(words)
+            reports.append(report_of(path, archive, sentences, characters, batch_size, passes))
+            del archive  # one in memory at a time
+    return {
+        "archives": reports,
+        "text": text,
+        "num_words": len(words),
+        "characters_per_word": characters,
+        "threads": used_threads,
+        "batch_size": batch_size,
+        "passes": passes,
+        "torch": torch.__version__,
+    }
 
 
 def _write_errors(args: argparse.Namespace) -> None:
     """The page of `--errors`."""
-    if not args.errors or not args.html or len(args.archive) != 1:
+    if not args.errors or not args.html or len(args.archives) != 1:
         raise ConfigurationError("--errors FILE and --html FILE belong together, with one archive.")
     check_output(args.html, force=True)
-    (source,) = args.archive
+    (source,) = args.archives
     archive = read_archive(source, args.trust)
     errors = find_errors(tagged_sentences(archive, args.errors, source))
     with atomic_write(args.html) as file:
@@ -145,17 +185,3 @@ def _write_errors(args: argparse.Namespace) -> None:
         f"F1 {100 * total.f1:.2f} on {errors.num_sentences} sentences; {len(errors.mistakes)} mistakes: {kinds}."
     )
     print(f"Written to {args.html}.")
-
-
-def _conditions(result: dict[str, Any]) -> list[str]:
-    """Notes on the conditions of the measurements."""
-    lines = [f"Multiply-adds are for words of {result['characters_per_word']:.2f} characters."]
-    if result["passes"] > 0:
-        source = result["text"] or "random words of the first model"
-        threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
-        passes = f"{result['passes']} {'passes' if result['passes'] > 1 else 'pass'}"
-        lines.append(
-            f"Words per second, from words to output: {threads}, batches of {result['batch_size']}, median of {passes} "
-            f"over {result['num_words']:,} words ({source}); torch {result['torch']}."
-        )
-    return lines

@@ -6,47 +6,59 @@
 """
 
 import argparse
+import json
+import os
+from contextlib import nullcontext
+from functools import partial
+from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
+from allennlp.common.params import parse_overrides, with_overrides
 from overrides import overrides
 
 from ldnet_allennlp.commands.console import (
+    Command,
     add_trust,
-    errors_in_a_line,
+    arguments_of,
     positive_float,
     positive_int,
     whole_number,
 )
-from ldnet_allennlp.commands.report.plot import check_plot
-from ldnet_allennlp.commands.sweep.points import Budget
-from ldnet_allennlp.commands.sweep.sweeping import sweep
-from ldnet_allennlp.commands.sweep.table import sweep_table, write_sweep_plot
-from ldnet_allennlp.common.archives import without_progress_messages
+from ldnet_allennlp.commands.ldnet_report import report
+from ldnet_allennlp.commands.report.plot import check_plot, save_plot
+from ldnet_allennlp.commands.sweep.points import make_point, metric_of, once, save_start, scores_of, start_of
+from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config
+from ldnet_allennlp.commands.sweep.table import draw_sweep, sweep_table
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
+from ldnet_allennlp.common.untrusted.config_types import restricted_types, without_files
+from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+
+SETTINGS_FILE = "sweep.json"
+RESULTS_FILE = "results.json"
 
 
 @Subcommand.register("ldnet-sweep")
-class LdnetSweep(Subcommand):
+class LdnetSweep(Command):
     """
-    Select layers of a trained tagger for several budgets; prune, score and measure each result; compare them in a table
-    and a plot. Existing results are reused.
+    Continue training a tagger with layer selection, once per layer budget, cut the unused layers out, and compare
+    scores, multiply-adds, words per second and sizes in a table and a plot. The data are those that the tagger was
+    trained on. An interrupted call continues where it stopped.
     """
 
+    summary = "Prune a tagger to several layer budgets."
+    is_quiet = False
+
     @overrides
-    def add_subparser(self, parser: argparse._SubParsersAction) -> argparse.ArgumentParser:
-        description = (
-            "Continue training a tagger with layer selection, once per layer budget, cut the unused layers out, and "
-            "compare scores, multiply-adds, words per second and sizes. The data are those that the tagger was trained "
-            "on. An interrupted call continues where it stopped."
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "source", metavar="archive", help="the trained tagger: model.tar.gz or its directory"
         )
-        subparser = parser.add_parser(
-            self.name, description=description, help="Prune a tagger to several layer budgets."
-        )
-        subparser.add_argument("archive", help="the trained tagger: model.tar.gz or its directory")
-        subparser.add_argument(
+        parser.add_argument(
             "output", help="the output directory: one archive per budget, in NAME/pruned/model.tar.gz"
         )
-        budgets = subparser.add_mutually_exclusive_group(required=True)
+        budgets = parser.add_mutually_exclusive_group(required=True)
         budgets.add_argument(
             "--layers",
             type=whole_number,
@@ -61,93 +73,169 @@ class LdnetSweep(Subcommand):
             metavar="NUMBER",
             help="budgets in multiply-adds per word, of the language models with their projection: 2e6",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--lambda-0", type=float, default=0.05, help="the weight of the penalty (default: 0.05)"
         )
-        subparser.add_argument(
-            "--epochs", type=positive_int, help="of each selection (default: as many as the tagger's)"
+        parser.add_argument(
+            "--epochs",
+            dest="num_epochs",
+            type=positive_int,
+            help="of each selection (default: as many as the tagger's)",
         )
-        subparser.add_argument(
-            "--gate-learning-rate",
-            type=positive_float,
-            metavar="RATE",
-            help="learning rate of the gates, which move further than weights: with Adam, start with ten times the "
-            "others' (default: as the others)",
-        )
-        subparser.add_argument(
-            "--over-budget-weight",
-            type=float,
-            default=1.0,
-            metavar="WEIGHT",
-            help="factor of the penalty while over budget (default: 1, as published); more than 1 also removes layers "
-            "that the tagger's loss holds at a gate of exactly 1",
-        )
-        subparser.add_argument(
+        parser.add_argument(
             "--published-penalty",
             action="store_true",
             help="use the paper's penalty, which may leave more layers than the budget (default: every budget is "
             "met exactly)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--finetune-epochs",
             type=positive_int,
             metavar="N",
             help="train each pruned tagger for N more epochs, with the tagger's own optimizer, in NAME/finetuned "
             "(default: none)",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "-o",
             "--overrides",
             default="",
             help="JSON with other changes to the tagger's config, as for allennlp train",
         )
-        subparser.add_argument(
+        parser.add_argument(
             "--also",
             nargs="+",
             default=[],
             metavar="ARCHIVE",
             help="other models to compare with, such as one without language models",
         )
-        subparser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
-        subparser.add_argument(
+        parser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
+        parser.add_argument(
             "--passes",
             type=whole_number,
             default=3,
             help="passes over the validation data for the speed measurement (default: 3); 0 measures none",
         )
-        subparser.add_argument("--plot", metavar="FILE", help="also write a plot, .png or .svg")
-        add_trust(subparser)
-        subparser.set_defaults(func=sweep_from_args)
-        return subparser
+        parser.add_argument("--plot", metavar="FILE", help="also write a plot, .png or .svg")
+        add_trust(parser)
 
-
-def sweep_from_args(args: argparse.Namespace) -> None:
-    """Run the command."""
-    with errors_in_a_line("ldnet-sweep"):
+    @overrides
+    def run(self, args: argparse.Namespace) -> None:
         if args.plot:
             check_plot(args.plot)  # before the work
         budgets = [Budget(layers=number) for number in args.layers or []]
         budgets += [Budget(multiply_adds=number) for number in args.multiply_adds or []]
-        result = sweep(
-            args.archive,
-            args.output,
-            budgets,
-            lambda_0=args.lambda_0,
-            num_epochs=args.epochs,
-            gate_learning_rate=args.gate_learning_rate,
-            over_budget_weight=args.over_budget_weight,
-            published_penalty=args.published_penalty,
-            finetune_epochs=args.finetune_epochs,
-            overrides=args.overrides,
-            also=args.also,
-            threads=args.threads,
-            passes=args.passes,
-            trust=args.trust,
-        )
+        result = sweep(budgets=budgets, **arguments_of(sweep, args))
         print("\n".join(sweep_table(result)))
         if args.plot:
             with without_progress_messages():  # of matplotlib
-                write_sweep_plot(args.plot, result)
+                save_plot(args.plot, draw_sweep, result)
         if result["missed"]:
             reasons = " ".join(f"{name}: {reason}" for name, reason in result["missed"].items())
             raise ConfigurationError(f"These budgets were missed: {reasons}")
+
+
+def sweep(
+    source: str,
+    output: str,
+    budgets: list[Budget],
+    lambda_0: float = 0.05,
+    num_epochs: int | None = None,
+    published_penalty: bool = False,
+    finetune_epochs: int | None = None,
+    overrides: str = "",
+    also: list[str] | None = None,
+    threads: int | None = None,
+    passes: int = 3,
+    trust: bool = False,
+) -> dict[str, Any]:
+    """
+    Write a pruned archive for each budget to the directory `output`, and measure all of them in one run. The arguments
+    are those of the command.
+
+    # Returns
+
+    `Dict[str, Any]`
+        `metric`; `points`, a list of `name`, `archive`, `scores` (see `scores_of`) and `report` (see `report_of`), the
+        tagger itself and `also` first; `missed`, the reason by missed budget; and the settings of `report`. It is also
+        written to `results.json` in `output`.
+
+    Raises `ConfigurationError` if the tagger's layers cannot be selected, if `output` has a sweep with other settings,
+    or if another process works in it.
+    """
+    also = also or []
+    settings: dict[str, Any] = {
+        "archive": os.path.abspath(source),
+        "lambda_0": lambda_0,
+        "epochs": num_epochs,
+        "published_penalty": published_penalty,
+        "finetune_epochs": finetune_epochs,
+        "overrides": parse_overrides(overrides),
+    }
+    with without_progress_messages():  # all archives, before anything is written
+        for path in also:
+            read_archive(path, trust)
+        archive = read_archive(source, trust)
+    config = without_files(archive.config.as_dict(quiet=True))
+    embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
+    start = os.path.join(output, "start")  # where every selection starts from
+    configs = {}
+    for budget in budgets:
+        selection = selection_config(
+            config, embedders, start_of(start), budget, lambda_0, num_epochs, published_penalty
+        )
+        configs[budget] = with_overrides(selection, settings["overrides"])
+    finetuning = None
+    if finetune_epochs is not None:
+        finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
+    missed = {}
+    with exclusive_lock(output):
+        _check_settings(output, settings)
+        save_start(archive.model, start)
+        points: list[dict[str, Any]] = []
+        folders = [start, *(os.path.join(output, f"also-{n}") for n in range(1, len(also) + 1))]
+        for path, folder in zip([source, *also], folders):
+            scores = once(os.path.join(folder, "scores.json"), partial(scores_of, path, config, trust))
+            name = "unpruned" if folder == start else path
+            points.append({"name": name, "archive": path, "scores": scores})
+        for budget, selection in configs.items():
+            try:
+                with nullcontext() if trust else restricted_types():
+                    made = make_point(os.path.join(output, budget.name), selection, finetuning)
+                points.append({"name": budget.name, **made})
+            except ConfigurationError as error:
+                missed[budget.name] = str(error.message)
+        with without_progress_messages():
+            measured = report(
+                [point["archive"] for point in points],
+                text=config["validation_data_path"],
+                text_format="conll",
+                threads=threads,
+                passes=passes,
+                trust=trust,
+            )
+        for point, measures in zip(points, measured.pop("archives")):
+            point["report"] = measures
+        result = {"metric": metric_of(config), "points": points, "missed": missed, **measured}
+        with atomic_write(os.path.join(output, RESULTS_FILE)) as file:
+            json.dump(result, file, indent=2)
+            file.write("\n")
+    return result
+
+
+def _check_settings(output: str, settings: dict[str, Any]) -> None:
+    """Raise `ConfigurationError` if the directory holds anything but a sweep with the same settings."""
+    path = os.path.join(output, SETTINGS_FILE)
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = {"published_penalty": True, **json.load(file)}  # the only one in earlier versions
+        changed = [name for name, value in settings.items() if before.get(name) != value]
+        if changed:
+            raise ConfigurationError(
+                f"'{output}' contains a sweep with other settings: "
+                + ", ".join(f"{name} was {before.get(name)!r}" for name in changed)
+                + ". Choose another output, or remove it."
+            )
+    elif os.path.isdir(output) and set(os.listdir(output)) - {LOCK}:
+        raise ConfigurationError(f"'{output}' was expected to be empty or to contain a sweep.")
+    with atomic_write(path) as file:
+        json.dump(settings, file, indent=2)

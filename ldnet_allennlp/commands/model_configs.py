@@ -1,26 +1,21 @@
-"""Configs of models whose language models have changed since training."""
+"""Configs of models whose language models have changed since training, and of models that are trained further."""
 
 import copy
-from typing import Any, cast
+from typing import Any
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.archives import find_sections
-from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 Config = dict[str, Any]
-
-
-def frozen_models(embedder: LdnetEmbedder) -> list[FrozenLanguageModel]:
-    """The language models of an embedder."""
-    return [cast(FrozenLanguageModel, model) for model in embedder.language_models.values()]
+SELECTION_OPTIONS = ("lambda_0", "lambda_1", "max_layers", "max_multiply_adds", "over_budget_weight")
 
 
 def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     """
     The config of a model whose weights are in its archive, with the current language models of `embedders` (all of the
-    model, in the order of its modules). `config` is not changed.
+    model, in the order of its modules), and without layer selection in them. `config` is not changed.
 
     Raises `ConfigurationError` if the number of "ldnet" sections in the config differs.
     """
@@ -33,18 +28,19 @@ def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
         )
     for section, embedder in zip(sections, embedders):
         section.update(embedder.describe())
-        for option in ("cache", "cache_dtype"):  # a directory of the machine that trained it
+        for option in (
+            "cache",
+            "cache_dtype",
+            *SELECTION_OPTIONS,
+        ):  # the cache is on the machine that trained it
             section.pop(option, None)
     config["model"].pop("initializer", None)
     return config
 
 
 def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
-    """The config of a pruned model: `described_config` without the options of layer selection, for further training."""
+    """The config of a pruned model: `described_config` without layer selection in its training."""
     config = described_config(config, embedders)
-    for section in find_sections(config["model"], "ldnet"):
-        for option in ("lambda_0", "lambda_1", "max_layers", "max_multiply_adds", "over_budget_weight"):
-            section.pop(option, None)
     regularizer = config["model"].get("regularizer")
     if regularizer is not None:
         regularizer["regexes"] = [
@@ -58,10 +54,23 @@ def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
         groups = proximal.get("parameter_groups")
         trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
     if "callbacks" in trainer:
-        trainer["callbacks"] = [
-            callback for callback in trainer["callbacks"] if not is_of_type(callback, "layer_selection")
-        ]
+        trainer["callbacks"] = without_selection(trainer["callbacks"])
     return config
+
+
+def starting_from(config: Config, vocabulary: str, weights: str) -> Config:
+    """A config whose training starts from a vocabulary (a directory) and a file of weights, see `save_start`."""
+    initializer = {"regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]}
+    return {
+        **config,
+        "vocabulary": {"type": "from_files", "directory": vocabulary},
+        "model": {**config["model"], "initializer": initializer},
+    }
+
+
+def without_selection(callbacks: list[Any] | None) -> list[Any]:
+    """The callbacks of a trainer other than "layer_selection"."""
+    return [callback for callback in callbacks or [] if not is_of_type(callback, "layer_selection")]
 
 
 def is_of_type(section: Any, name: str) -> bool:

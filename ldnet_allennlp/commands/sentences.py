@@ -1,4 +1,4 @@
-"""Sentences for measurements and checks of models."""
+"""Files of words and sentences, and sentences for measurements and checks of models."""
 
 import os
 from typing import cast
@@ -19,6 +19,14 @@ COLUMN_ENDINGS = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".tsv"
 _SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
 
 Sentences = list[list[str]]
+
+
+def read_words(path: str) -> set[str]:
+    """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
+    words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
+    if not words:
+        raise ConfigurationError(f"'{path}' was expected to have one word per line, but it has none.")
+    return words
 
 
 def read_sentences(path: str) -> Sentences:

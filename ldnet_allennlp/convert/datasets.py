@@ -12,7 +12,14 @@ from typing import Any, NamedTuple
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.files import check_output, scratch_directory
-from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, TAGGER_MAPS, UNKNOWN, Map, read_maps
+from ldnet_allennlp.convert.original_files import (
+    END_TAG,
+    START_TAG,
+    TAGGER_MAPS,
+    UNKNOWN,
+    numbered,
+    read_maps,
+)
 
 _SPLITS = ("train", "dev", "test")
 _LOST = "\ufffd"
@@ -43,7 +50,7 @@ def write_dataset(source: str, output: str, force: bool = False) -> list[str]:
         check_output(path, force)
     names = [*TAGGER_MAPS, *(f"{split}_data" for split in _SPLITS)]
     data = read_maps(source, names)
-    inverse = _Inverse(*(_inverse(data[name], name, source) for name in TAGGER_MAPS))
+    inverse = _Inverse(*(list(numbered(data[name], f"'{source}': {name}")) for name in TAGGER_MAPS))
     texts: dict[str, str] = {}
     report = []
     for split in _SPLITS:
@@ -66,17 +73,6 @@ def write_dataset(source: str, output: str, force: bool = False) -> list[str]:
         for split, path in targets.items():
             os.replace(os.path.join(folder, split), path)
     return report
-
-
-def _inverse(mapping: Map, name: str, path: str) -> list[str]:
-    is_map = isinstance(mapping, dict) and all(
-        isinstance(key, str) and type(number) is int for key, number in mapping.items()
-    )
-    if not is_map or sorted(mapping.values()) != list(range(len(mapping))):
-        raise ConfigurationError(
-            f"'{path}': {name} was expected to be a map from strings to the numbers from 0 on."
-        )
-    return sorted(mapping, key=lambda key: mapping[key])
 
 
 def _sentences(data: Any, inverse: _Inverse, where: str) -> Iterator[list[tuple[str, str]]]:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -37,13 +39,43 @@ class Checkpoint(NamedTuple):
         """Whether this is a tagger's checkpoint. Those of language models have no CRF."""
         return "crf.transitions" in self.weights
 
+    def error(self, message: str) -> ConfigurationError:
+        """An error about this file."""
+        return ConfigurationError(f"'{self.path}': {message}")
+
     def weight(self, name: str) -> torch.Tensor:
         """The tensor of this name. Raises `ConfigurationError` if it is missing."""
         if name not in self.weights:
-            raise ConfigurationError(
-                f"'{self.path}' was expected to hold a model of the original LD-Net, but it has no '{name}'."
-            )
+            raise self.error(f"expected a model of the original LD-Net, but it has no '{name}'.")
         return self.weights[name]
+
+    def matrix_size(self, name: str) -> tuple[int, int]:
+        """The size of a matrix. Raises `ConfigurationError` for any other tensor."""
+        size = self.weight(name).size()
+        if len(size) != 2:
+            raise self.error(f"'{name}' was expected to be a matrix, but it has the size {tuple(size)}.")
+        return size[0], size[1]
+
+    def count(self, pattern: str) -> int:
+        """The number of layers: of distinct values of the group in a regular expression for names."""
+        return len({match[1] for name in self.weights if (match := re.match(pattern, name))})
+
+    def rows_of(self, weight: str, mapping: Any, where: str, needed: Sequence[str]) -> Map:
+        """
+        The map, as `numbered`, whose entries are the rows of a matrix. Raises `ConfigurationError`, which begins with
+        `where`, if it does not match or lacks a `needed` entry.
+        """
+        mapping = numbered(mapping, where)
+        rows = self.matrix_size(weight)[0]
+        if len(mapping) != rows:
+            raise ConfigurationError(
+                f"{where} has {len(mapping)} entries, but '{weight}' of '{self.path}' has {rows} rows: the maps do not "
+                f"match the weights."
+            )
+        missing = [key for key in needed if key not in mapping]
+        if missing:
+            raise ConfigurationError(f"{where} has no {', '.join(map(repr, missing))}.")
+        return mapping
 
 
 def is_pickle_of_maps(path: str) -> bool:
@@ -94,7 +126,7 @@ def read_checkpoint(path: str) -> Checkpoint:
     )
 
 
-def read_maps(path: str, names: list[str]) -> dict[str, Any]:
+def read_maps(path: str, names: Sequence[str]) -> dict[str, Any]:
     """
     Read entries of a pickle of the original's pre-processing (`test.pk` of a language model, `ner_dataset.pk` or
     `conll_map.pk` of a tagger), by name. Their values are not checked.
@@ -111,32 +143,20 @@ def read_maps(path: str, names: list[str]) -> dict[str, Any]:
     return {name: data[name] for name in names}
 
 
-def checked_map(
-    mapping: Any, name: str, path: str, size: int, rows: str, needed: list[str] | None = None
-) -> Map:
+def numbered(mapping: Any, where: str) -> Map:
     """
-    Return `mapping`, the map `name` of the file `path`, if it is a map from strings to the `size` rows of a matrix
-    (`rows` describes it in messages) and has the `needed` entries.
-
-    Raises `ConfigurationError` otherwise.
+    The map with its entries in the order of their numbers. Raises `ConfigurationError`, which begins with `where`,
+    unless it maps strings to the numbers from 0 on.
     """
-    if not isinstance(mapping, dict) or not all(
-        isinstance(key, str) and type(number) is int for key, number in mapping.items()
+    if (
+        not isinstance(mapping, dict)
+        or not all(isinstance(key, str) and type(number) is int for key, number in mapping.items())
+        or sorted(mapping.values()) != list(range(len(mapping)))
     ):
-        raise ConfigurationError(f"'{path}': {name} was expected to be a map from strings to numbers.")
-    if len(mapping) != size:
         raise ConfigurationError(
-            f"The maps do not match the weights: {name} of '{path}' has {len(mapping)} entries, but {rows} "
-            f"has {size} rows."
+            f"{where} was expected to be a map from strings to the numbers from 0 on, each once."
         )
-    if sorted(mapping.values()) != list(range(size)):
-        raise ConfigurationError(
-            f"'{path}': the numbers in {name} were expected to be those from 0 to {size - 1}, each once."
-        )
-    missing = [key for key in needed or [] if key not in mapping]
-    if missing:
-        raise ConfigurationError(f"'{path}': {name} has no {', '.join(map(repr, missing))}.")
-    return mapping
+    return dict(sorted(mapping.items(), key=lambda item: item[1]))
 
 
 def read_options(path: str, options: str | None) -> dict[str, Any]:
@@ -151,16 +171,11 @@ def read_options(path: str, options: str | None) -> dict[str, Any]:
         return {}
     try:
         with open(options_path, encoding="utf-8") as file:
-            data = json.load(file)
-    except (OSError, ValueError) as error:
+            return dict(json.load(file))
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigurationError(
             f"'{options_path}' was expected to hold the options of a run as JSON, but: {error}"
         ) from error
-    if not isinstance(data, dict):
-        raise ConfigurationError(
-            f"'{options_path}' was expected to hold the options of a run as a JSON object."
-        )
-    return data
 
 
 def number_of(options: dict[str, Any], name: str, default: float, upper: float | None = None) -> float:

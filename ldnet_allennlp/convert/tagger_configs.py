@@ -2,31 +2,7 @@
 
 from typing import Any
 
-from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, Map, number_of
-
-
-def input_sizes(embedders: dict[str, Any]) -> dict[str, int]:
-    """The sizes of the vectors that the word RNN reads, in the original's order of concatenation."""
-    sizes = {"token_characters": embedders["token_characters"]["projection_dim"]}
-    if "ldnet" in embedders:
-        sizes["ldnet"] = embedders["ldnet"]["projection_dim"]
-    return {**sizes, "tokens": embedders["tokens"]["embedding_dim"]}
-
-
-def columns_in_allennlp(sizes: dict[str, int]) -> list[int]:
-    """The original's columns in AllenNLP's (alphabetical) order of concatenation."""
-    starts, start = {}, 0
-    for name, size in sizes.items():
-        starts[name] = start
-        start += size
-    return [column for name in sorted(sizes) for column in range(starts[name], starts[name] + sizes[name])]
-
-
-def label_encoding(tags: Map) -> str | None:
-    """The label encoding "IOBES", or `None` for tags without spans, such as parts of speech."""
-    others = [tag for tag in tags if tag not in (START_TAG, END_TAG, "O")]
-    is_iobes = others and all(tag[:2] in ("B-", "I-", "E-", "S-") and len(tag) > 2 for tag in others)
-    return "IOBES" if is_iobes else None
+from ldnet_allennlp.convert.original_files import END_TAG, START_TAG, number_of
 
 
 def tagger_config(
@@ -80,11 +56,9 @@ def notes_on(embedders: dict[str, Any], has_options: bool) -> list[str]:
     """Notes for the user on a converted tagger, in sentences."""
     kind = "A tagger without language models"
     if "ldnet" in embedders:
-        counts = [
-            embedders["ldnet"][direction]["contextualizer"]["num_layers"]
-            for direction in ("forward", "backward")
-        ]
-        mixed = ", mixed as ELMo does" if embedders["ldnet"]["forward"].get("mixture") else ""
+        forward, backward = embedders["ldnet"]["forward"], embedders["ldnet"]["backward"]
+        counts = [source["contextualizer"]["num_layers"] for source in (forward, backward)]
+        mixed = ", mixed as ELMo does" if forward.get("mixture") else ""
         kind = f"A tagger with language models of {counts[0]} and {counts[1]} layers{mixed}"
     notes = [kind + "."]
     if not has_options:

@@ -7,13 +7,12 @@ The original's `<unk>` becomes AllenNLP's unknown token, its boundaries ("\\n" i
 
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.data.vocabulary import DEFAULT_OOV_TOKEN, DEFAULT_PADDING_TOKEN
-from allennlp.models.archival import Archive
 
 from ldnet_allennlp.convert.original_files import UNKNOWN, Map
 
@@ -22,17 +21,12 @@ _RESERVED = (DEFAULT_PADDING_TOKEN, DEFAULT_OOV_TOKEN, "@@NEWLINE@@")
 _NOT_PADDED = ["*tags", "*labels"]
 
 
-def free_end_token(maps: Iterable[Map]) -> str:
+def free_end_token(maps: Sequence[Map]) -> str:
     """A name for the end token that is in none of the maps: `<eos>`, unless that is a word."""
-    name, every_map = END_TOKEN, list(maps)
-    while any(name in mapping for mapping in every_map):
+    name = END_TOKEN
+    while any(name in mapping for mapping in maps):
         name += "_"
     return name
-
-
-def names_in_order(mapping: Map) -> list[str]:
-    """The entries of a map in the order of their numbers."""
-    return sorted(mapping, key=lambda key: mapping[key])
 
 
 def renamed(mapping: Map, boundary: str | None, end_token: str) -> list[str]:
@@ -47,10 +41,8 @@ def renamed(mapping: Map, boundary: str | None, end_token: str) -> list[str]:
         raise ConfigurationError(
             f"The word {taken[0]!r} in a map means something else in AllenNLP's vocabulary files: it cannot be kept."
         )
-    special = {UNKNOWN: DEFAULT_OOV_TOKEN}
-    if boundary is not None:
-        special[boundary] = end_token
-    return [special.get(name, name) for name in names_in_order(mapping)]
+    special = {boundary: end_token, UNKNOWN: DEFAULT_OOV_TOKEN}
+    return [special.get(name, name) for name in mapping]
 
 
 def unknown_first(names: list[str], weights: torch.Tensor) -> tuple[list[str], torch.Tensor]:
@@ -67,37 +59,20 @@ def with_padding(weights: torch.Tensor) -> torch.Tensor:
 
 def build_vocabulary(namespaces: dict[str, list[str]]) -> Vocabulary:
     """
-    A vocabulary with these tokens in this order.
+    A vocabulary with the tokens of each namespace, without padding, in this order. All namespaces except labels include
+    the unknown token.
 
-    # Parameters
-
-    namespaces : `Dict[str, List[str]]`
-        The tokens of each namespace, without padding. All except labels include the unknown token.
+    Raises `ConfigurationError` if AllenNLP's vocabulary files cannot hold them.
     """
     with tempfile.TemporaryDirectory() as folder:
-        with open(os.path.join(folder, "non_padded_namespaces.txt"), "w", encoding="utf-8") as file:
-            file.write("\n".join(_NOT_PADDED) + "\n")
-        for namespace, names in namespaces.items():
+        for namespace, names in {"non_padded_namespaces": _NOT_PADDED, **namespaces}.items():
             with open(os.path.join(folder, f"{namespace}.txt"), "w", encoding="utf-8", newline="") as file:
                 file.writelines(name.replace("\n", "@@NEWLINE@@") + "\n" for name in names)
         vocab = Vocabulary.from_files(folder)
     for namespace, names in namespaces.items():
-        padded = namespace not in ("labels", "tags")
-        expected = [DEFAULT_PADDING_TOKEN, *names] if padded else names
-        written = vocab.get_index_to_token_vocabulary(namespace)
-        if [written[number] for number in range(len(written))] != expected:
+        expected = names if namespace == "labels" else [DEFAULT_PADDING_TOKEN, *names]
+        if vocab.get_index_to_token_vocabulary(namespace) != dict(enumerate(expected)):
             raise ConfigurationError(
                 f"The names in the map for '{namespace}' cannot be kept in AllenNLP's vocabulary files."
             )
     return vocab
-
-
-def check_vocabulary(written: Archive, vocab: Vocabulary) -> None:
-    """Raise `ConfigurationError` if the vocabulary of an archive differs from the written model's."""
-    for namespace in vocab.get_namespaces():
-        if written.model.vocab.get_token_to_index_vocabulary(
-            namespace
-        ) != vocab.get_token_to_index_vocabulary(namespace):
-            raise ConfigurationError(
-                f"The vocabulary's namespace '{namespace}' differs in the written archive."
-            )

@@ -16,17 +16,7 @@ def require(condition: bool, key: str, problem: str) -> None:
 
 
 def require_type(part: Any, key: str, *types: type) -> None:
-    """
-    Raise `NotExportable` unless the class of a part is one of `types`.
-
-    # Parameters
-
-    part : `Any`
-    key : `str`
-        The part's config key, for example "model.encoder".
-    types : `type`
-        The classes that can be exported.
-    """
+    """Raise `NotExportable` unless the class of the part with this config key is one of `types`."""
     if type(part) not in types:
         raise refusal(part, key, types)
 

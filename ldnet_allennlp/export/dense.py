@@ -1,6 +1,7 @@
 """LD-Net's stacks of recurrent layers as ONNX operators."""
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy
@@ -8,6 +9,7 @@ import torch
 
 from ldnet_allennlp.export.graph import Graph
 from ldnet_allennlp.export.recurrent import Steps, cells, run_layer
+from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 
 
 class Vectors(NamedTuple):
@@ -24,6 +26,11 @@ class Vectors(NamedTuple):
     size: int
     """The number of all columns; those that no part holds are 0."""
 
+    @classmethod
+    def of(cls, tensor: str, size: int, scale: float = 1.0) -> "Vectors":
+        """One tensor, times `scale`."""
+        return cls([tensor], list(range(size)), [scale] * size, size)
+
     def beside(self, other: "Vectors") -> "Vectors":
         """Both vectors, concatenated."""
         columns = [*self.columns, *(self.size + column for column in other.columns)]
@@ -33,10 +40,6 @@ class Vectors(NamedTuple):
         """The weight of a layer that reads the whole vectors, shape (rows, size), converted for the parts."""
         return weight[:, self.columns] * numpy.asarray(self.scales, dtype=numpy.float32)
 
-    def with_layer(self, output: str, size: int, gate: float) -> "Vectors":
-        """These vectors and a layer's output times its gate."""
-        return self.beside(Vectors([output], list(range(size)), [gate] * size, size))
-
     def joined(self, graph: Graph) -> str:
         """The whole vectors as one tensor."""
         whole = graph.concat(self.parts)
@@ -45,50 +48,52 @@ class Vectors(NamedTuple):
         return whole
 
 
-def run_dense_stack(
+def run_ld_rnn(
     graph: Graph,
-    layers: Sequence[Any],
-    gates: Sequence[float],
+    encoder: LdRnn,
+    gates: Sequence[Sequence[float]],
     inputs: str,
     steps: Steps,
     key: str,
-    input_size: int,
-    reverse: bool = False,
+    backward: bool = False,
     boundary: torch.Tensor | None = None,
     skip_closed: bool = False,
 ) -> Vectors:
     """
-    One direction of an `LdRnn`: each layer reads the input and all earlier layers.
+    An `LdRnn`: each layer of a stack reads the input and all earlier layers.
 
     # Parameters
 
-    layers, gates
-        The torch RNNs, and the factors of their outputs.
+    gates
+        The factors of the layers' outputs, for each stack.
     inputs : `str`
-        Shape (T, B, input_size).
-    reverse : `bool`, optional (default = `False`)
-        Whether to read each sequence from its end.
+        Shape (T, B, D).
+    backward : `bool`, optional (default = `False`)
+        Whether a single stack reads each sequence from its end.
     boundary : `torch.Tensor`, optional
-        Shape (input_size,): a vector before each sequence. The layers start from the states after reading it.
+        Shape (D,): a vector before each sequence. The layers start from the states after reading it.
     skip_closed : `bool`, optional (default = `False`)
         Whether to leave out layers with gate 0. Only linear layers can then read the vectors.
     """
-    vectors = Vectors([inputs], list(range(input_size)), [1.0] * input_size, input_size)
-    read = None if boundary is None else [boundary.detach().float()]
-    for number, (layer, gate) in enumerate(zip(layers, gates)):
-        name = f"{key}.layers.{number}"
-        (cell,) = cells(layer, name)[0]
-        start = None
-        if read is not None:
-            start = states_after(layer, torch.cat(read))
-            read.append(start[0] * gate)
-        if gate == 0 and skip_closed:
-            vectors = vectors._replace(size=vectors.size + cell.size)
-            continue
-        cell = cell._replace(input_weight=vectors.weight(cell.input_weight))
-        output, _ = run_layer(graph, [cell], graph.concat(vectors.parts), steps, reverse, start)
-        vectors = vectors.with_layer(output, cell.size, gate)
-    return vectors
+    directions = []
+    for number, (stack, factors) in enumerate(zip(encoder.stacks, gates)):
+        vectors = Vectors.of(inputs, encoder.input_size)
+        read = None if boundary is None else [boundary.detach().float()]
+        for index, (layer, gate) in enumerate(zip(stack.layers, factors)):
+            (cell,) = cells(layer, f"{key}.layers.{index}")[0]
+            start = None
+            if read is not None:
+                start = _states_after(layer, torch.cat(read))
+                read.append(start[0] * gate)
+            if gate == 0 and skip_closed:
+                vectors = vectors._replace(size=vectors.size + cell.size)
+                continue
+            cell = cell._replace(input_weight=vectors.weight(cell.input_weight))
+            reverse = backward or number == 1
+            output, _ = run_layer(graph, [cell], graph.concat(vectors.parts), steps, reverse, start)
+            vectors = vectors.beside(Vectors.of(output, cell.size, gate))
+        directions.append(vectors)
+    return reduce(Vectors.beside, directions)
 
 
 def run_plain_stack(
@@ -97,25 +102,26 @@ def run_plain_stack(
     inputs: str,
     steps: Steps,
     key: str,
-    reverse: bool = False,
+    backward: bool = False,
     boundary: torch.Tensor | None = None,
 ) -> list[str]:
-    """The outputs of all layers of a `StackedRnn`; the arguments are those of `run_dense_stack`."""
+    """The outputs of all layers of a `StackedRnn`; the arguments are those of `run_ld_rnn`."""
     outputs = []
     for number, layer in enumerate(layers):
         start = None
         if boundary is not None:
-            start = states_after(layer, boundary.detach().float())
+            start = _states_after(layer, boundary.detach().float())
             boundary = start[0]
-        inputs, _ = run_layer(graph, cells(layer, f"{key}.layers.{number}")[0], inputs, steps, reverse, start)
+        inputs, _ = run_layer(
+            graph, cells(layer, f"{key}.layers.{number}")[0], inputs, steps, backward, start
+        )
         outputs.append(inputs)
     return outputs
 
 
 @torch.no_grad()
-def states_after(layer: Any, vector: torch.Tensor) -> list[torch.Tensor]:
+def _states_after(layer: Any, vector: torch.Tensor) -> list[torch.Tensor]:
     """The state h, or h and c, of a one-layer RNN after a single step, H numbers each."""
-    weight = layer.weight_ih_l0
-    _, state = layer(vector.to(weight).reshape(1, 1, -1))
+    _, state = layer(vector.to(layer.weight_ih_l0).reshape(1, 1, -1))
     states = state if isinstance(state, tuple) else (state,)
     return [part.flatten().cpu().float() for part in states]

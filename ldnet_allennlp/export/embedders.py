@@ -25,6 +25,7 @@ from ldnet_allennlp.export.recurrent import Steps, run_rnn
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
+_RNNS = (LstmSeq2VecEncoder, GruSeq2VecEncoder, RnnSeq2VecEncoder)
 _LOWEST = numpy.finfo(numpy.float32).min
 
 
@@ -36,21 +37,7 @@ def embed(
     steps: Steps,
     key: str = "model.text_field_embedder",
 ) -> str:
-    """
-    A `TextFieldEmbedder`.
-
-    # Parameters
-
-    inputs : `Inputs`
-        Collects the inputs of the token embedders.
-    indexers : `Mapping[str, TokenIndexer]`
-        The reader's.
-
-    # Returns
-
-    `str`
-        The vectors of the words, shape (T, B, D).
-    """
+    """The vectors of a `TextFieldEmbedder` for the words, shape (T, B, D). The indexers are the reader's."""
     require_type(embedder, key, BasicTextFieldEmbedder)
     parts = []
     for name in embedder._ordered_embedder_keys:
@@ -68,9 +55,8 @@ def embed(
 def _embedding(
     graph: Graph, inputs: Inputs, name: str, embedder: Any, indexer: TokenIndexer, steps: Steps, key: str
 ) -> str:
-    words = inputs.words(name, indexer, f"dataset_reader.token_indexers.{name}")
-    rows = slice(words.size) if words.rows is None else torch.from_numpy(words.rows)
-    return _look_up(graph, embedder, words.ids, words.size, rows, key)
+    words = inputs.words(name, indexer)
+    return _look_up(graph, embedder, words.ids, words.size, words.rows, key)
 
 
 def _look_up(graph: Graph, embedding: Any, ids: str, size: int, rows: Any, key: str) -> str:
@@ -89,22 +75,17 @@ def _character_encoding(
     place = f"{key}.encoder"
     require_type(embedder._embedding, key, TimeDistributed)
     min_length = max(encoder._ngram_filter_sizes) if type(encoder) is CnnEncoder else 1
-    words = inputs.word_characters(name, indexer, min_length, f"dataset_reader.token_indexers.{name}")
-    embedding = embedder._embedding._module
-    vectors = _look_up(
-        graph, embedding, words.characters, words.size, slice(words.size), f"{key}.embedding"
-    )  # (U, C, E)
+    words = inputs.word_characters(name, indexer, min_length)
+    table, rows = embedder._embedding._module, slice(words.size)
+    vectors = _look_up(graph, table, words.characters, words.size, rows, f"{key}.embedding")  # (U, C, E)
     if type(encoder) is CnnEncoder:
         encoded = _convolutions(graph, encoder, vectors, words.lengths, place)
-    elif type(encoder) in (LstmSeq2VecEncoder, GruSeq2VecEncoder, RnnSeq2VecEncoder):
-        steps_of_words = Steps.of(graph, words.lengths)
-        _, final = run_rnn(
-            graph, encoder._module, graph.transpose(vectors, 1, 0, 2), steps_of_words, place
-        )  # (directions, U, H)
+    elif type(encoder) in _RNNS:
+        steps_of_words, vectors = Steps.of(graph, words.lengths), graph.transpose(vectors, 1, 0, 2)
+        _, final = run_rnn(graph, encoder._module, vectors, steps_of_words, place)  # (directions, U, H)
         encoded = graph.reshape(graph.transpose(final, 1, 0, 2), 0, encoder.get_output_dim())
     else:
-        types = (CnnEncoder, LstmSeq2VecEncoder, GruSeq2VecEncoder, RnnSeq2VecEncoder)
-        raise refusal(encoder, place, types)
+        raise refusal(encoder, place, (CnnEncoder, *_RNNS))
     return graph.node("Gather", encoded, words.rows, axis=0)
 
 
@@ -136,14 +117,9 @@ def _convolutions(graph: Graph, encoder: CnnEncoder, vectors: str, lengths: str,
 def _sentence_characters(
     graph: Graph, inputs: Inputs, name: str, embedder: Any, indexer: TokenIndexer, steps: Steps, key: str
 ) -> str:
-    require(
-        embedder.end_position != "append",
-        key,
-        "has the end_position 'append', which adds a step without a word",
-    )
-    stream = inputs.character_stream(
-        name, indexer, embedder.end_position, f"dataset_reader.token_indexers.{name}"
-    )
+    is_appended = embedder.end_position == "append"
+    require(not is_appended, key, "has the end_position 'append', which adds a step without a word")
+    stream = inputs.character_stream(name, indexer, embedder.end_position)
     require_type(embedder.embedding, key, Embedding)
     weight = embedder.embedding.weight[: stream.size]
     require(len(weight) == stream.size, key, f"has {len(weight)} character vectors, fewer than characters")

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy
-import torch
 from allennlp.modules.augmented_lstm import AugmentedLstm, AugmentedLSTMCell
 from allennlp.modules.seq2seq_encoders import (
     ComposeEncoder,
@@ -19,7 +18,7 @@ from allennlp.modules.stacked_bidirectional_lstm import StackedBidirectionalLstm
 from onnx import TensorProto
 
 from ldnet_allennlp.export.checks import refusal, require, require_type
-from ldnet_allennlp.export.dense import Vectors, run_dense_stack, run_plain_stack
+from ldnet_allennlp.export.dense import run_ld_rnn, run_plain_stack
 from ldnet_allennlp.export.graph import Graph
 from ldnet_allennlp.export.layers import blend, feedforward
 from ldnet_allennlp.export.recurrent import Cell, Steps, run_layer, run_rnn
@@ -30,17 +29,8 @@ from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 def encode(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
     """
-    A `Seq2SeqEncoder`. Outputs beyond a sequence's length are unspecified.
-
-    # Parameters
-
-    inputs : `str`
-        Shape (T, B, input size).
-
-    # Returns
-
-    `str`
-        Shape (T, B, output size).
+    A `Seq2SeqEncoder`: inputs (T, B, input size), outputs (T, B, output size). Outputs beyond a sequence's length are
+    unspecified.
     """
     build = _ENCODERS.get(type(encoder))
     if build is None:
@@ -61,23 +51,13 @@ def _compose(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) ->
 
 def _ld_rnn(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
     gates = [[1.0] * count for count in encoder.layer_counts]
-    return _dense_vectors(graph, encoder, gates, inputs, steps, key).joined(graph)
+    return run_ld_rnn(graph, encoder, gates, inputs, steps, key).joined(graph)
 
 
 def _layer_selection(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
     require_type(encoder.encoder, f"{key}.encoder", LdRnn)
     gates = [gates.tolist() for gates in encoder.direction_gates()]
-    return _dense_vectors(graph, encoder.encoder, gates, inputs, steps, f"{key}.encoder").joined(graph)
-
-
-def _dense_vectors(graph: Graph, encoder: LdRnn, gates: Any, inputs: str, steps: Steps, key: str) -> Vectors:
-    directions = [
-        run_dense_stack(
-            graph, stack.layers, gates[number], inputs, steps, key, encoder.input_size, reverse=number == 1
-        )
-        for number, stack in enumerate(encoder.stacks)
-    ]
-    return directions[0] if len(directions) == 1 else directions[0].beside(directions[1])
+    return run_ld_rnn(graph, encoder.encoder, gates, inputs, steps, f"{key}.encoder").joined(graph)
 
 
 def _stacked_rnn(graph: Graph, encoder: Any, inputs: str, steps: Steps, key: str) -> str:
@@ -103,14 +83,7 @@ def _augmented_lstm(graph: Graph, layer: Any, inputs: str, steps: Steps, key: st
     if layer.use_highway:
         return _highway_lstm(graph, layer.cell, inputs, steps, not layer.go_forward)
     read, recurrent = layer.cell.input_linearity, layer.cell.state_linearity
-    bias = _array(recurrent.bias)
-    cell = Cell(
-        "LSTM",
-        _array(read.weight),
-        _array(recurrent.weight),
-        numpy.zeros_like(bias) if read.bias is None else _array(read.bias),
-        bias,
-    )
+    cell = Cell.of("LSTM", [read.weight, recurrent.weight], [read.bias, recurrent.bias])
     return run_layer(graph, [cell], inputs, steps, reverse=not layer.go_forward)[0]
 
 
@@ -162,10 +135,6 @@ def _is_word(graph: Graph, inputs: str, steps: Steps) -> str:
     lengths = graph.node("Cast", steps.lengths, to=TensorProto.INT64)
     is_word = graph.node("Less", graph.reshape(numbers, -1, 1), graph.reshape(lengths, 1, -1))
     return graph.node("Unsqueeze", graph.node("Cast", is_word, to=TensorProto.FLOAT), graph.integers(2))
-
-
-def _array(tensor: torch.Tensor) -> numpy.ndarray:
-    return tensor.detach().cpu().float().numpy()
 
 
 _Build = Callable[[Graph, Any, str, Steps, str], str]

@@ -18,14 +18,8 @@ _MAX_BYTES = 2**31 - 2**24
 
 class Graph:
     """
-    Nodes, constants and inputs of an ONNX graph. A tensor is its name, a `str`.
-
-    # Parameters
-
-    int8 : `bool`, optional (default = `False`)
-        Whether to quantize LSTM weights to 8 bits.
-    half_embeddings : `bool`, optional (default = `False`)
-        Whether to store embedding tables as float16.
+    Nodes, constants and inputs of an ONNX graph. A tensor is its name, a `str`. With `int8`, LSTM weights have 8 bits;
+    with `half_embeddings`, embedding tables are float16.
     """
 
     def __init__(self, int8: bool = False, half_embeddings: bool = False) -> None:
@@ -87,21 +81,8 @@ class Graph:
 
     def table(self, weight: torch.Tensor, ids: str, key: str) -> str:
         """
-        Look up rows of an embedding table.
-
-        # Parameters
-
-        weight : `torch.Tensor`
-            Shape (number of rows, D).
-        ids : `str`
-            int64, any shape.
-        key : `str`
-            The table's config key, for errors.
-
-        # Returns
-
-        `str`
-            float32, the shape of `ids` plus an axis of D.
+        Look up rows of an embedding table, shape (number of rows, D), by int64 `ids`. The result is float32 and has the
+        shape of `ids` plus an axis of D. `key` is the table's config key, for errors.
         """
         if not self.half_embeddings and weight.dtype != torch.float16:
             return self.node("Gather", self.constant(weight), ids, axis=0)
@@ -122,14 +103,7 @@ class Graph:
 
     def serialize(self, output: str, metadata: dict[str, str]) -> bytes:
         """
-        The file.
-
-        # Parameters
-
-        output : `str`
-            The scores, shape (B, T, N), named "emissions" in the file.
-        metadata : `Dict[str, str]`
-            Texts to store in the file.
+        The file. `output` are the scores, shape (B, T, N), named "emissions" in it.
 
         Raises `NotExportable` if the file would exceed the size limit of the format.
         """

@@ -2,14 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import numpy
 from allennlp.data import TokenIndexer, Vocabulary
 from allennlp.data.token_indexers import SingleIdTokenIndexer, TokenCharactersIndexer
 from allennlp.data.tokenizers import CharacterTokenizer
 
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
-from ldnet_allennlp.export.checks import require, require_type
+from ldnet_allennlp.export.checks import NotExportable, require, require_type
 from ldnet_allennlp.export.graph import Graph
 from ldnet_runtime.model_file import Input, SentenceCharacterInput, WordCharacterInput, WordInput
 
@@ -22,8 +21,8 @@ class WordIds(NamedTuple):
 
     ids: str
     """int64, shape (T, B)."""
-    rows: numpy.ndarray | None
-    """The rows of the embedding table that are kept, in order; `None` for all."""
+    rows: Any
+    """The index of the rows of the embedding table that are kept, in order."""
     size: int
     """The number of ids."""
 
@@ -56,14 +55,8 @@ class CharacterStream(NamedTuple):
 
 class Inputs:
     """
-    Adds inputs to a graph and describes them for the runtime.
-
-    # Parameters
-
-    graph : `Graph`
-    vocab : `Vocabulary`
-    keep_words : `Set[str]`, optional
-        The words that keep their vectors. All others become the unknown word.
+    Adds inputs to a graph and describes them for the runtime. `keep_words` are the words that keep their vectors, by
+    default all.
     """
 
     def __init__(self, graph: Graph, vocab: Vocabulary, keep_words: set[str] | None = None) -> None:
@@ -75,18 +68,20 @@ class Inputs:
         self.vocabularies: dict[str, list[str]] = {}
         """Tokens by id."""
 
-    def words(self, name: str, indexer: TokenIndexer, key: str) -> WordIds:
+    def words(self, name: str, indexer: TokenIndexer) -> WordIds:
         """The input of a "single_id" indexer."""
+        key = _key(name)
         require_type(indexer, key, SingleIdTokenIndexer)
         assert isinstance(indexer, SingleIdTokenIndexer)
-        require(indexer.namespace is not None, key, "has no namespace, so its ids are the reader's")
         require(indexer._feature_name == "text", key, f"reads {indexer._feature_name}, not the words' text")
         require(not indexer._start_tokens and not indexer._end_tokens, key, "adds start_tokens or end_tokens")
-        assert indexer.namespace is not None
+        if indexer.namespace is None:
+            raise NotExportable(f"{key} has no namespace, so its ids are the reader's.")
         return self._word_ids(name, indexer.namespace, indexer.lowercase_tokens, key)
 
-    def language_model_words(self, name: str, indexer: TokenIndexer, backward: bool, key: str) -> WordIds:
+    def language_model_words(self, name: str, indexer: TokenIndexer, backward: bool) -> WordIds:
         """The input of an "ldnet" indexer for one of the language models."""
+        key = _key(name)
         require_type(indexer, key, LdnetIndexer)
         assert isinstance(indexer, LdnetIndexer)
         namespace = words_namespace(indexer.namespace, backward=True)
@@ -96,54 +91,48 @@ class Inputs:
             namespace = words_namespace(indexer.namespace)
         return self._word_ids(name, namespace, indexer.lowercase_tokens, key)
 
-    def word_characters(self, name: str, indexer: TokenIndexer, min_length: int, key: str) -> WordCharacters:
+    def word_characters(self, name: str, indexer: TokenIndexer, min_length: int) -> WordCharacters:
         """The input of a "characters" indexer, for an encoder of single words."""
-        description = self._characters(name, indexer, key)
-        assert isinstance(indexer, TokenCharactersIndexer)
-        min_length = max(min_length, indexer._min_padding_length)
+        description, size = self._characters(name, indexer)
+        min_length = max(min_length, getattr(indexer, "_min_padding_length", 0))
         self.descriptions.append(WordCharacterInput(**description, min_length=min_length))
         graph = self._graph
         return WordCharacters(
             graph.input(name, "words", "characters"),
             graph.input(f"{name}_lengths", "words"),
             graph.transpose(graph.input(f"{name}_rows", "batch", "steps"), 1, 0),
-            self._count(description["vocabulary"]),
+            size,
         )
 
-    def character_stream(
-        self, name: str, indexer: TokenIndexer, end_position: str | None, key: str
-    ) -> CharacterStream:
+    def character_stream(self, name: str, indexer: TokenIndexer, end_position: str | None) -> CharacterStream:
         """The input of a "characters" indexer, for networks that run over whole sentences."""
-        description = self._characters(name, indexer, key)
+        description, size = self._characters(name, indexer)
         self.descriptions.append(SentenceCharacterInput(**description, end_position=end_position))
         graph = self._graph
         forward, backward = (
             graph.transpose(graph.input(f"{name}_{direction}", "batch", "steps"), 1, 0)
             for direction in ("forward", "backward")
         )
-        return CharacterStream(
-            graph.transpose(graph.input(name, "batch", f"{name}_steps"), 1, 0),
-            graph.input(f"{name}_lengths", "batch"),
-            forward,
-            backward,
-            self._count(description["vocabulary"]),
-        )
+        codes = graph.transpose(graph.input(name, "batch", f"{name}_steps"), 1, 0)
+        return CharacterStream(codes, graph.input(f"{name}_lengths", "batch"), forward, backward, size)
 
     def _word_ids(self, name: str, namespace: str, lowercase: bool, key: str) -> WordIds:
         tokens = self._tokens(namespace, key)
-        rows = None
+        rows: Any = slice(len(tokens))
         if self._keep_words is not None:
             kept = {word.lower() for word in self._keep_words} if lowercase else self._keep_words
             rows = [number for number, token in enumerate(tokens) if number < 2 or token in kept]
             tokens = [tokens[number] for number in rows]
-        description = WordInput(name, self._add_vocabulary(namespace, tokens), lowercase)
+        self.vocabularies.setdefault(namespace, tokens)
+        description = WordInput(name, namespace, lowercase)
         if description not in self.descriptions:  # two language models read the same ids
             self.descriptions.append(description)
         ids = self._graph.transpose(self._graph.input(name, "batch", "steps"), 1, 0)
-        return WordIds(ids, None if rows is None else numpy.asarray(rows), len(tokens))
+        return WordIds(ids, rows, len(tokens))
 
-    def _characters(self, name: str, indexer: TokenIndexer, key: str) -> dict[str, Any]:
-        """The shared part of both kinds of character inputs."""
+    def _characters(self, name: str, indexer: TokenIndexer) -> tuple[dict[str, Any], int]:
+        """The shared part of both kinds of character inputs, and the number of character ids."""
+        key = _key(name)
         require_type(indexer, key, TokenCharactersIndexer)
         assert isinstance(indexer, TokenCharactersIndexer)
         require(not indexer._start_tokens and not indexer._end_tokens, key, "adds start_tokens or end_tokens")
@@ -155,23 +144,23 @@ class Inputs:
             key,
             f"has the byte_encoding '{encoding}', and only utf-8 can be exported",
         )
-        vocabulary = None
         ids: dict[str, int] = {}
         if encoding is None:
             tokens = self._tokens(indexer._namespace, key)
-            vocabulary = self._add_vocabulary(indexer._namespace, tokens)
+            self.vocabularies.setdefault(indexer._namespace, tokens)
             ids = {token: number for number, token in enumerate(tokens)}
 
         def numbers(added: list[Any]) -> tuple[int, ...]:
             return tuple(token if isinstance(token, int) else ids.get(token, 1) for token in added)
 
-        return {
+        description = {
             "name": name,
-            "vocabulary": vocabulary,
+            "vocabulary": indexer._namespace if encoding is None else None,
             "lowercase": tokenizer._lowercase_characters,
             "start": numbers(tokenizer._start_tokens[::-1]),  # it keeps them in reverse
             "end": numbers(tokenizer._end_tokens),
         }
+        return description, len(ids) if encoding is None else _BYTES
 
     def _tokens(self, namespace: str, key: str) -> list[str]:
         vocab = self._vocab
@@ -179,9 +168,6 @@ class Inputs:
         require(padded, key, f"uses the vocabulary's namespace '{namespace}', which has no unknown word")
         return words_of(vocab, namespace)
 
-    def _add_vocabulary(self, namespace: str, tokens: list[str]) -> str:
-        self.vocabularies.setdefault(namespace, tokens)
-        return namespace
 
-    def _count(self, vocabulary: str | None) -> int:
-        return _BYTES if vocabulary is None else len(self.vocabularies[vocabulary])
+def _key(name: str) -> str:
+    return f"dataset_reader.token_indexers.{name}"

@@ -1,5 +1,6 @@
 """The "ldnet" token embedder (frozen language models) as ONNX operators."""
 
+from functools import reduce
 from typing import Any
 
 import numpy
@@ -8,7 +9,7 @@ from allennlp.data import TokenIndexer
 from allennlp.modules import ScalarMix
 
 from ldnet_allennlp.export.checks import require, require_type
-from ldnet_allennlp.export.dense import Vectors, run_dense_stack, run_plain_stack
+from ldnet_allennlp.export.dense import Vectors, run_ld_rnn, run_plain_stack
 from ldnet_allennlp.export.graph import Graph
 from ldnet_allennlp.export.inputs import Inputs
 from ldnet_allennlp.export.layers import activation
@@ -31,31 +32,19 @@ def ldnet(
     projection = embedder.projection
     if projection is not None:
         require_type(projection, key, torch.nn.Linear)
-    vectors = None
+    languages = []
     for model in embedder.language_models.values():
-        words = inputs.language_model_words(
-            name, indexer, model.direction == "backward", f"dataset_reader.token_indexers.{name}"
-        )
+        words = inputs.language_model_words(name, indexer, model.direction == "backward")
         weight = model.embedding.weight.detach().cpu()
         require(
             len(weight) >= words.size, key, f"has {len(weight)} vectors, fewer than the vocabulary has words"
         )
         require(not bool(torch.isnan(weight[0]).any()), key, "has language models without weights")
         boundary = None if model.boundary_id is None else weight[model.boundary_id].float()
-        rows = slice(words.size) if words.rows is None else torch.from_numpy(words.rows)
-        embedded = graph.table(weight[rows], words.ids, key)  # (T, B, E)
-        layers = _layers(
-            graph,
-            model,
-            embedded,
-            weight.size(1),
-            steps,
-            boundary,
-            projection is not None,
-            f"{key}.{model.direction}",
-        )
-        vectors = layers if vectors is None else vectors.beside(layers)
-    assert vectors is not None
+        embedded = graph.table(weight[words.rows], words.ids, key)  # (T, B, E)
+        place = f"{key}.{model.direction}"
+        languages.append(_layers(graph, model, embedded, steps, boundary, projection is not None, place))
+    vectors = reduce(Vectors.beside, languages)
     if projection is None:
         return vectors.joined(graph)
     weight = vectors.weight(projection.weight.detach().cpu().float().numpy())
@@ -64,47 +53,22 @@ def ldnet(
 
 
 def _layers(
-    graph: Graph,
-    model: Any,
-    embedded: str,
-    size: int,
-    steps: Steps,
-    boundary: Any,
-    is_projected: bool,
-    key: str,
+    graph: Graph, model: Any, embedded: str, steps: Steps, boundary: Any, is_projected: bool, key: str
 ) -> Vectors:
     """The word vectors and layers of one language model for each word."""
     selection = model.selection
     require_type(selection, key, LayerSelection, StackedLayers)
     encoder = selection.encoder
     require_type(encoder, f"{key}.contextualizer", LdRnn, StackedRnn)
-    if type(selection) is StackedLayers:
-        outputs = run_plain_stack(
-            graph, encoder.layers, embedded, steps, key, model.direction == "backward", boundary
-        )
-        output = (
-            outputs[-1] if selection.mixture is None else _mixture(graph, selection.mixture, outputs, key)
-        )
-        hidden_size = encoder.hidden_size
-        return Vectors([output], list(range(hidden_size)), [1.0] * hidden_size, hidden_size)
-    stacks: list[Vectors] = []
-    for number, (stack, gates) in enumerate(zip(encoder.stacks, selection.direction_gates())):
-        reverse = model.direction == "backward" or number == 1
-        stacks.append(
-            run_dense_stack(
-                graph,
-                stack.layers,
-                gates.tolist(),
-                embedded,
-                steps,
-                key,
-                size,
-                reverse,
-                boundary,
-                is_projected,
-            )
-        )
-    return stacks[0] if len(stacks) == 1 else stacks[0].beside(stacks[1])
+    backward = model.direction == "backward"
+    if type(selection) is LayerSelection:
+        gates = [gates.tolist() for gates in selection.direction_gates()]
+        return run_ld_rnn(graph, encoder, gates, embedded, steps, key, backward, boundary, is_projected)
+    outputs = run_plain_stack(graph, encoder.layers, embedded, steps, key, backward, boundary)
+    output = outputs[-1]
+    if selection.mixture is not None:
+        output = _mixture(graph, selection.mixture, outputs, key)
+    return Vectors.of(output, encoder.hidden_size)
 
 
 def _mixture(graph: Graph, mixture: ScalarMix, layers: list[str], key: str) -> str:

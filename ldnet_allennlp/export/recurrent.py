@@ -18,7 +18,7 @@ _LARGEST = 63
 
 
 class Cell(NamedTuple):
-    """The weights of one layer in one direction, in torch's order of gates."""
+    """The weights of one layer in one direction, in ONNX's order of gates."""
 
     kind: str
     """ "LSTM", "GRU" or "RNN"."""
@@ -26,8 +26,8 @@ class Cell(NamedTuple):
     """Shape (gates * H, D)."""
     recurrent_weight: numpy.ndarray
     """Shape (gates * H, H)."""
-    input_bias: numpy.ndarray
-    recurrent_bias: numpy.ndarray
+    bias: numpy.ndarray
+    """Of the input, then of the recurrence; shape (2 * gates * H,)."""
     activation: str = "Tanh"
     """Of a plain RNN."""
 
@@ -35,6 +35,24 @@ class Cell(NamedTuple):
     def size(self) -> int:
         """H."""
         return self.recurrent_weight.shape[1]
+
+    @classmethod
+    def of(
+        cls,
+        kind: str,
+        weights: Sequence[torch.Tensor],
+        biases: Sequence[torch.Tensor | None],
+        activation: str = "Tanh",
+    ) -> "Cell":
+        """Build a cell from torch's weights and biases: of the input, and of the recurrence."""
+
+        def ordered(tensor: torch.Tensor | None) -> numpy.ndarray:
+            tensor = torch.zeros(len(weights[0])) if tensor is None else tensor.detach().cpu().float()
+            gates = tensor.chunk(len(_GATES[kind]))
+            return torch.cat([gates[number] for number in _GATES[kind]]).numpy()
+
+        bias = numpy.concatenate([ordered(bias) for bias in biases])
+        return cls(kind, ordered(weights[0]), ordered(weights[1]), bias, activation)
 
 
 class Steps(NamedTuple):
@@ -58,42 +76,21 @@ def cells(rnn: Any, key: str) -> list[list[Cell]]:
     """The cells of a torch RNN: one per layer and direction, forward first."""
     require_type(rnn, key, *KINDS)
     require(not getattr(rnn, "proj_size", 0), key, "has a proj_size, which cannot be exported")
-    kind = KINDS[type(rnn)]
-    activation = {"relu": "Relu"}.get(getattr(rnn, "nonlinearity", "tanh"), "Tanh")
-    directions = ["", "_reverse"][: 2 if rnn.bidirectional else 1]
-
-    def array(name: str) -> numpy.ndarray:
-        if not rnn.bias and name.startswith("bias"):
-            return numpy.zeros(rnn.weight_hh_l0.size(0), dtype=numpy.float32)
-        return getattr(rnn, name).detach().cpu().float().numpy()
+    activation = "Relu" if getattr(rnn, "nonlinearity", "") == "relu" else "Tanh"
 
     def cell(suffix: str) -> Cell:
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        input_weight, recurrent_weight, input_bias, recurrent_bias = (array(name + suffix) for name in names)
-        return Cell(kind, input_weight, recurrent_weight, input_bias, recurrent_bias, activation)
+        weights = [getattr(rnn, f"weight_{part}{suffix}") for part in ("ih", "hh")]
+        biases = [getattr(rnn, f"bias_{part}{suffix}", None) for part in ("ih", "hh")]
+        return Cell.of(KINDS[type(rnn)], weights, biases, activation)
 
+    directions = ["", "_reverse"][: 2 if rnn.bidirectional else 1]
     return [[cell(f"_l{layer}{direction}") for direction in directions] for layer in range(rnn.num_layers)]
 
 
 def run_rnn(
     graph: Graph, rnn: Any, inputs: str, steps: Steps, key: str, reverse: bool = False
 ) -> tuple[str, str]:
-    """
-    All layers of a torch RNN.
-
-    # Parameters
-
-    inputs : `str`
-        Shape (T, B, D): time first, as everywhere in the graph.
-    reverse : `bool`, optional (default = `False`)
-        Whether a unidirectional RNN reads each sequence from its end.
-
-    # Returns
-
-    `Tuple[str, str]`
-        The outputs (T, B, directions * H), zero beyond a sequence's length, and the states after each
-        sequence's last step, (directions, B, H), of the top layer.
-    """
+    """All layers of a torch RNN. Arguments and results are those of `run_layer`; the states are of the top layer."""
     final = ""
     for layer in cells(rnn, key):
         inputs, final = run_layer(graph, layer, inputs, steps, reverse)
@@ -116,8 +113,7 @@ def run_layer(
     layer : `Sequence[Cell]`
         A cell, or two for both directions.
     inputs : `str`
-        Shape (T, B, D).
-    steps : `Steps`
+        Shape (T, B, D): time first, as everywhere in the graph.
     reverse : `bool`, optional (default = `False`)
         Whether a single cell reads each sequence from its end.
     start : `Sequence[torch.Tensor]`, optional
@@ -126,7 +122,8 @@ def run_layer(
     # Returns
 
     `Tuple[str, str]`
-        As `run_rnn`.
+        The outputs (T, B, directions * H), zero beyond a sequence's length, and the states after each sequence's last
+        step, (directions, B, H).
     """
     kind, size = layer[0].kind, layer[0].size
     attributes: dict[str, Any] = {"hidden_size": size}
@@ -135,46 +132,28 @@ def run_layer(
         attributes["linear_before_reset"] = 1
     if kind == "RNN":
         attributes["activations"] = [cell.activation for cell in layer]
-    bias = numpy.stack(
-        [_ordered(kind, bias) for cell in layer for bias in (cell.input_bias, cell.recurrent_bias)]
-    ).reshape(len(layer), -1)
-    states = [_broadcast(graph, state, steps) for state in start or ()]
-    # A GRU and a plain RNN have no cell state.
-    last = [
-        graph.constant(bias),
-        steps.lengths,
-        *states,
-        *[None] * (2 - len(states) if kind == "LSTM" else 0),
-    ]
+    # (directions, gates * H, columns)
     weights = [
-        numpy.stack(
-            [_ordered(kind, getattr(cell, name)) for cell in layer]
-        )  # (directions, gates * H, columns)
-        for name in ("input_weight", "recurrent_weight")
+        numpy.stack([getattr(cell, name) for cell in layer]) for name in ("input_weight", "recurrent_weight")
+    ]
+    bias = graph.constant(numpy.stack([cell.bias for cell in layer]))
+    states = [
+        graph.node("Expand", graph.constant(state.reshape(1, 1, -1)), steps.state_shape)
+        for state in start or ()
     ]
     if graph.int8 and kind == "LSTM":
         matrices = [_quantized(graph, weight) for weight in weights]
-        operands = [inputs, *(matrix[0] for matrix in matrices), *last, None]
+        absent = [None] * (3 - len(states))  # states, and weights of peepholes
+        operands = [inputs, *(matrix[0] for matrix in matrices), bias, steps.lengths, *states, *absent]
         operands += [name for matrix in matrices for name in matrix[1:]]
-        found = graph.nodes("DynamicQuantizeLSTM", operands, 2, domain="com.microsoft", **attributes)
+        outputs, final = graph.nodes("DynamicQuantizeLSTM", operands, 2, domain="com.microsoft", **attributes)
     else:
-        while last and last[-1] is None:
-            last.pop()
-        found = graph.nodes(kind, [inputs, *map(graph.constant, weights), *last], 2, **attributes)
-    outputs, final = found  # (T, directions, B, H), (directions, B, H)
+        operands = [inputs, *map(graph.constant, weights), bias, steps.lengths, *states]
+        outputs, final = graph.nodes(kind, operands, 2, **attributes)
+    # (T, directions, B, H), (directions, B, H)
     if len(layer) == 1:
         return graph.node("Squeeze", outputs, graph.integers(1)), final
     return graph.reshape(graph.transpose(outputs, 0, 2, 1, 3), 0, 0, 2 * size), final
-
-
-def _ordered(kind: str, weight: numpy.ndarray) -> numpy.ndarray:
-    """The rows of torch's gates, in ONNX's order."""
-    gates = numpy.split(weight, len(_GATES[kind]))
-    return numpy.concatenate([gates[number] for number in _GATES[kind]])
-
-
-def _broadcast(graph: Graph, state: torch.Tensor, steps: Steps) -> str:
-    return graph.node("Expand", graph.constant(state.reshape(1, 1, -1)), steps.state_shape)
 
 
 def _quantized(graph: Graph, weight: numpy.ndarray) -> tuple[str, str, str]:

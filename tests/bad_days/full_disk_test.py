@@ -9,8 +9,7 @@ import torch
 from allennlp.commands import predict
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands import ldnet_convert, ldnet_report
-from ldnet_allennlp.commands.prune import pruning
+from ldnet_allennlp.commands import ldnet_convert, ldnet_prune, ldnet_report
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_allennlp.training.resumable_checkpointer import ResumableCheckpointer
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
@@ -57,7 +56,7 @@ def test_archives(gated, tmp_path, command, size):
     output = tmp_path / "model.tar.gz"
     output.write_bytes(b"from an earlier run")
     module, source, options = {
-        "ldnet-prune": (pruning, gated, ()),
+        "ldnet-prune": (ldnet_prune, gated, ()),
         "ldnet-convert": (ldnet_convert, REFERENCE / "i_checkpoints" / "ner.th", ()),
     }[command]
     if command == "ldnet-convert":

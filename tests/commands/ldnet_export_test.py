@@ -12,7 +12,7 @@ from allennlp.predictors import Predictor
 
 from ldnet_allennlp.commands import ldnet_export
 from ldnet_allennlp.commands.ldnet_export import export_archive
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_runtime import Tagger
 from ldnet_runtime.__main__ import main as ldnet_tag
@@ -180,13 +180,6 @@ def test_labels_that_are_missing_from_a_test_file(upstream, tmp_path):
     with pytest.raises(ConfigurationError):
         export_archive(upstream, str(tmp_path / "t.onnx"), test=str(unlabeled))
     assert not os.path.exists(tmp_path / "t.onnx")
-
-
-@pytest.mark.parametrize("arguments", [[], ["model.tar.gz", "small.tar.gz", "--int8", "-f"]])
-def test_ldnet_compress_names_its_successor(arguments):
-    outcome = allennlp("ldnet-compress", *arguments)
-    assert outcome.status == 1
-    assert "allennlp ldnet-export ARCHIVE tagger.onnx --int8" in outcome.err
 
 
 def test_numbers_in_the_file_are_those_of_the_model(upstream, tmp_path):

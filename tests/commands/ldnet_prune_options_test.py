@@ -7,7 +7,7 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.verification import outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import words_of

@@ -12,10 +12,9 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.ldnet_prune import LdnetPrune
+from ldnet_allennlp.commands import ldnet_prune
+from ldnet_allennlp.commands.ldnet_prune import LdnetPrune, prune_archive
 from ldnet_allennlp.commands.model_configs import pruned_config
-from ldnet_allennlp.commands.prune import pruning
-from ldnet_allennlp.commands.prune.pruning import prune_archive
 from ldnet_allennlp.common import archives
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.verification import difference, outputs_of
@@ -292,7 +291,7 @@ def test_nothing_is_written_if_the_outputs_differ(gated, tmp_path, monkeypatch, 
         calls.append(1)
         return "output.tags[0] is 'O' before and 'U-X' after." if len(calls) == call else ""
 
-    monkeypatch.setattr(pruning, "difference", differs_once)
+    monkeypatch.setattr(ldnet_prune, "difference", differs_once)
     with pytest.raises(ConfigurationError, match="Outputs of the pruned model differ; nothing was written"):
         prune_archive(gated, str(tmp_path / "out.tar.gz"))
     assert len(calls) == call and os.listdir(str(tmp_path)) == []

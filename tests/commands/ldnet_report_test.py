@@ -7,10 +7,9 @@ import torch
 from allennlp.commands.evaluate import evaluate_from_archive
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.ldnet_report import LdnetReport
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.ldnet_report import LdnetReport, report
 from ldnet_allennlp.commands.report.component_costs import component_costs
-from ldnet_allennlp.commands.report.reporting import report
 from ldnet_allennlp.commands.report.table import table
 from tests.taggers import DEV, gated_archive
 

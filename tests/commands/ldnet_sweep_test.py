@@ -11,8 +11,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import load_archive
 from matplotlib.figure import Figure
 
-from ldnet_allennlp.commands.sweep.points import Budget
-from ldnet_allennlp.commands.sweep.sweeping import RESULTS_FILE, sweep
+from ldnet_allennlp.commands.ldnet_sweep import RESULTS_FILE, sweep
+from ldnet_allennlp.commands.sweep.selection_config import Budget
 from ldnet_allennlp.commands.sweep.table import count_layers, draw_scores, draw_sweep, sweep_table
 from tests.bad_days.archives_test import files_of, pack
 from tests.command_lines import allennlp
@@ -134,14 +134,15 @@ def test_what_is_left_is_trained_on(swept, tagger, tmp_path):
 
 
 def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):
-    overrides = json.dumps({"trainer.optimizer.optimizer.lr": 0.04})
-    options = {**SETTINGS, "overrides": overrides, "gate_learning_rate": 0.06}
+    groups = [[["(^|\\.)gates$"], {"lr": 0.06}]]
+    overrides = {"trainer.optimizer.optimizer.lr": 0.04, "trainer.optimizer.parameter_groups": groups}
+    options = {**SETTINGS, "overrides": json.dumps(overrides)}
     result = sweep(tagger, str(tmp_path / "out"), [Budget(multiply_adds=1500)], **options)
     parts = result["points"][1]["report"]["components"]
     assert sum(cost for name, cost in parts.items() if name.startswith("LM ")) <= 1500
     config = json.loads((tmp_path / "out" / "multiply-adds-1500" / "config.json").read_text())
     assert config["trainer"]["optimizer"]["optimizer"]["lr"] == 0.04
-    assert config["trainer"]["optimizer"]["parameter_groups"] == [[["(^|\\.)gates$"], {"lr": 0.06}]]
+    assert config["trainer"]["optimizer"]["parameter_groups"] == groups
 
 
 def test_the_table_and_the_picture(swept, tmp_path):

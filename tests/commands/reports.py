@@ -25,7 +25,6 @@ def make_report(**changes):
         "not_counted": [],
         "embedding_bytes": 2**20,
         "total_bytes": 2**21,
-        "bytes_by_dtype": {"float32": 2**21},
         "archive_bytes": 3 * 2**20,
         "words_per_second": 12_345.6,
         **changes,

@@ -12,7 +12,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.common.layer_cache import LayerCache, cached_evaluation, fingerprint
 from ldnet_allennlp.common.vector_store import VectorStore
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel

@@ -9,8 +9,9 @@ from allennlp.models.archival import load_archive
 from allennlp.modules.token_embedders import TokenEmbedder
 
 from ldnet_allennlp.common.archives import write_archive
-from ldnet_allennlp.convert.language_models import Converted, convert_language_model
+from ldnet_allennlp.convert.language_models import convert_language_model
 from ldnet_allennlp.convert.original_files import read_checkpoint, read_maps, read_options
+from ldnet_allennlp.convert.weights import Converted
 from tests.convert.originals import CHECKPOINTS, LANGUAGE_MODELS, expected, words_of_language_model
 
 TRUTH = expected("expected_lm.json")

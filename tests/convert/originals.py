@@ -9,9 +9,9 @@ from allennlp.common import Params
 from allennlp.data import Batch, DatasetReader, Instance
 from allennlp.models import Model
 
-from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint
 from ldnet_allennlp.convert.taggers import convert_tagger
+from ldnet_allennlp.convert.weights import Converted
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from tests.resources import REFERENCE

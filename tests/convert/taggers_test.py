@@ -9,9 +9,9 @@ from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.common.archives import write_archive
 from ldnet_allennlp.common.untrusted.pickles import read_torch_file
-from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import Checkpoint, read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
+from ldnet_allennlp.convert.weights import Converted
 from ldnet_allennlp.modules.crf.tagging_losses import tagging_loss
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.convert.originals import (
@@ -261,7 +261,7 @@ class TestMapsThatDoNotFit:
         renamed = {("other" if key == special else key): number for key, number in entries.items()}
         for wrong, message in (
             (fewer, f"{name}.*{len(entries) - 1} entries.*{len(entries)} rows"),
-            (twice, f"numbers in {name}.*each once"),
+            (twice, f"{name}.*numbers from 0 on, each once"),
             (renamed, f"{name} has no '{special}'"),
             ([], f"{name} was expected to be a map"),
             ({**entries, first: "0"}, f"{name} was expected to be a map"),

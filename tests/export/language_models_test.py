@@ -1,8 +1,8 @@
 import pytest
 
-from ldnet_allennlp.convert.language_models import Converted
 from ldnet_allennlp.convert.original_files import read_checkpoint, read_options
 from ldnet_allennlp.convert.taggers import convert_tagger
+from ldnet_allennlp.convert.weights import Converted
 from tests.builders import WORDS, language_model_archive
 from tests.convert.originals import CHECKPOINTS, TAGGERS, reader_of, sentences
 from tests.export.comparing import build, largest_difference

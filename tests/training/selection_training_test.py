@@ -12,7 +12,7 @@ from allennlp.training.callbacks import TrainerCallback
 from allennlp.training.callbacks.log_writer import LogWriterCallback
 from allennlp.training.optimizers import Optimizer
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
 from ldnet_allennlp.modules.selection.layer_budget import selection_penalty
 from ldnet_allennlp.training.layer_selection_callback import GATES_FILE

@@ -1,14 +1,12 @@
 """Drop words from the vocabularies of language models, whose vectors dominate the archive's size."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Vocabulary
 
-from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.common.archives import remove_namespace
-from ldnet_allennlp.common.lines import decode_line, numbered_lines
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.data.ldnet_indexer import LdnetIndexer
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
@@ -19,14 +17,6 @@ _NUM_SPECIAL = 2  # the padding and the unknown token come first
 _UNKNOWN = 1
 
 
-def read_words(path: str) -> set[str]:
-    """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
-    words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
-    if not words:
-        raise ConfigurationError(f"'{path}' was expected to have one word per line, but it has none.")
-    return words
-
-
 class KeptWords:
     """
     The words that a model's language models keep. All others lose their vectors and vocabulary entries and become
@@ -34,12 +24,9 @@ class KeptWords:
 
     # Parameters
 
-    vocab : `Vocabulary`
-        The model's.
-    embedders : `Sequence[LdnetEmbedder]`
-        All of the model.
-    reader : `DatasetReader`
-        The model's. If its "ldnet" indexer lowercases words, `words` are lowercased, too.
+    vocab, embedders, reader
+        The model's vocabulary, all its "ldnet" embedders, and its reader. If the reader's "ldnet" indexer lowercases
+        words, `words` are lowercased, too.
     words : `Set[str]`
         The words to keep.
 
@@ -50,64 +37,63 @@ class KeptWords:
         self, vocab: Vocabulary, embedders: Sequence[LdnetEmbedder], reader: DatasetReader, words: set[str]
     ) -> None:
         self.vocab = vocab
-        self.embedders = embedders
         indexers = getattr(reader, "_token_indexers", None) or getattr(reader, "token_indexers", {})
         lowercased = {
             indexer.namespace
             for indexer in indexers.values()
             if isinstance(indexer, LdnetIndexer) and indexer.lowercase_tokens
         }
-        self._is_lowercased: dict[str, bool] = {}  # by the namespace of the words, as `_rows`
-        self._rows: dict[str, list[int]] = {}
-        boundaries: dict[str, set[int]] = {}
-        for embedder, model, namespace in self._language_models():
-            self._is_lowercased[namespace] = embedder.namespace in lowercased
-            boundaries.setdefault(namespace, set()).update({model.boundary_id} - {None})  # type: ignore[arg-type]
-        for namespace, lower in self._is_lowercased.items():
-            wanted = {word.lower() for word in words} if lower else words
-            vocabulary = words_of(vocab, namespace)
-            rows = {row for row, word in enumerate(vocabulary) if row >= _NUM_SPECIAL and word in wanted}
-            if not rows:
-                raise ConfigurationError(
-                    f"None of the {len(words)} words to keep is among the {len(vocabulary) - _NUM_SPECIAL} of the "
-                    f"language model (vocabulary namespace '{namespace}')."
-                )
-            self._rows[namespace] = sorted(rows | boundaries[namespace] | set(range(_NUM_SPECIAL)))
-        self._row_sets = {namespace: set(rows) for namespace, rows in self._rows.items()}
+        # By the namespace of the words.
+        self._models: dict[str, list[FrozenLanguageModel]] = {}
+        self._is_lowercased: dict[str, bool] = {}
+        for embedder in embedders:
+            for model in embedder.language_models.values():
+                namespace = namespace_of_words(vocab, embedder.namespace, model.direction)
+                self._models.setdefault(namespace, []).append(model)
+                self._is_lowercased[namespace] = embedder.namespace in lowercased
+        self._rows = {namespace: self._rows_of(words, namespace) for namespace in self._models}
+
+    def _rows_of(self, words: set[str], namespace: str) -> dict[int, int]:
+        """The rows to keep, in order, and their new numbers."""
+        if self._is_lowercased[namespace]:
+            words = {word.lower() for word in words}
+        vocabulary = words_of(self.vocab, namespace)
+        rows = {row for row, word in enumerate(vocabulary) if row >= _NUM_SPECIAL and word in words}
+        if not rows:
+            raise ConfigurationError(
+                f"None of the {len(words)} words to keep is among the {len(vocabulary) - _NUM_SPECIAL} of the "
+                f"language model (vocabulary namespace '{namespace}')."
+            )
+        boundaries = {m.boundary_id for m in self._models[namespace] if m.boundary_id is not None}
+        kept = sorted(rows | boundaries | set(range(_NUM_SPECIAL)))
+        return {row: number for number, row in enumerate(kept)}
 
     def reads_the_same(self, word: str) -> bool:
         """Return whether a word keeps its vector: it is kept, or was unknown before."""
-        for namespace, rows in self._row_sets.items():
-            row = self.vocab.get_token_index(
-                word.lower() if self._is_lowercased[namespace] else word, namespace
-            )
+        for namespace, rows in self._rows.items():
+            cased = word.lower() if self._is_lowercased[namespace] else word
+            row = self.vocab.get_token_index(cased, namespace)
             if row != _UNKNOWN and row not in rows:
                 return False
         return True
 
     def drop_others(self) -> list[str]:
         """Drop all other words, in place. Returns one sentence per vocabulary."""
-        words = {namespace: words_of(self.vocab, namespace) for namespace in self._rows}
-        for _, model, namespace in self._language_models():
-            rows = self._rows[namespace]
-            weight = model.embedding.weight
-            kept = weight.detach()[torch.tensor(rows, device=weight.device)]
-            model.embedding.weight = torch.nn.Parameter(kept, weight.requires_grad)
-            model.embedding.num_embeddings = len(rows)
-            if model.boundary_id is not None:
-                model.boundary_id = rows.index(model.boundary_id)
         report = []
         for namespace, rows in self._rows.items():
+            for model in self._models[namespace]:
+                weight = model.embedding.weight
+                kept = weight.detach()[torch.tensor(list(rows), device=weight.device)]
+                model.embedding.weight = torch.nn.Parameter(kept, weight.requires_grad)
+                model.embedding.num_embeddings = len(rows)
+                if model.boundary_id is not None:
+                    model.boundary_id = rows[model.boundary_id]
+            words = words_of(self.vocab, namespace)
+            kept_words = [words[row] for row in rows][_NUM_SPECIAL:]
+            known = len(words) - _NUM_SPECIAL
             remove_namespace(self.vocab, namespace)
-            kept_words = [words[namespace][row] for row in rows[_NUM_SPECIAL:]]
             self.vocab.add_tokens_to_namespace(kept_words, namespace)
             report.append(
-                f"Words of the language models ({namespace}): {len(kept_words)} of "
-                f"{len(words[namespace]) - _NUM_SPECIAL} are kept."
+                f"Words of the language models ({namespace}): {len(kept_words)} of {known} are kept."
             )
         return report
-
-    def _language_models(self) -> Iterator[tuple[LdnetEmbedder, FrozenLanguageModel, str]]:
-        for embedder in self.embedders:
-            for model in frozen_models(embedder):
-                yield embedder, model, namespace_of_words(self.vocab, embedder.namespace, model.direction)

@@ -1,12 +1,10 @@
 """Parse `ldnet-prune --keep`: the language model layers to keep."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.commands.model_configs import frozen_models
-from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
@@ -34,13 +32,18 @@ def choose_layers(embedders: Sequence[LdnetEmbedder], keep: Sequence[str]) -> li
     return [_named(embedders[0], keep)]
 
 
-def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> None:
-    """Set the gates of all other layers to 0, in place. The pruned model must give the same outputs."""
-    for embedder, layers in zip(embedders, kept):
-        for name, number, model, position in _gated_layers(embedder):
-            if number not in layers[name]:
-                with torch.no_grad():
-                    model.selection.gates[position] = 0.0
+def cut_gates(embedders: Sequence[LdnetEmbedder], kept: Sequence[Layers]) -> int:
+    """Set the gates of all other layers to 0, in place. Returns how many of them were above 0."""
+    cut = [
+        gate
+        for embedder, layers in zip(embedders, kept)
+        for name, number, gate in _gates(embedder)
+        if number not in layers[name]
+    ]
+    count = sum(bool(gate > 0) for gate in cut)
+    for gate in cut:
+        gate.zero_()
+    return count
 
 
 def shown_layers(layers: Layers) -> str:
@@ -51,47 +54,40 @@ def shown_layers(layers: Layers) -> str:
     )
 
 
-def _gated_layers(embedder: LdnetEmbedder) -> list[tuple[str, int, FrozenLanguageModel, int]]:
-    """The layers with a gate: stack, number, language model, and position of the gate."""
-    layers = []
-    for model in frozen_models(embedder):
+def _gates(embedder: LdnetEmbedder) -> Iterator[tuple[str, int, torch.Tensor]]:
+    """The gated layers: stack, number, and a view of the gate."""
+    for model in embedder.language_models.values():
         if isinstance(model.selection, LayerSelection):
-            named = [
-                (name, number)
-                for name, numbers in zip(stack_names(model.direction), model.layers)
-                for number in numbers
-            ]
-            layers += [(name, number, model, position) for position, (name, number) in enumerate(named)]
-    return layers
+            stacks = zip(stack_names(model.direction), model.layers)
+            named = ((name, number) for name, numbers in stacks for number in numbers)
+            for (name, number), gate in zip(named, model.selection.gates.detach()):
+                yield name, number, gate
 
 
 def _largest(embedders: Sequence[LdnetEmbedder], count: int) -> list[Layers]:
     gated = [
-        (-float(model.selection.gates[position]), number, order, name)
+        (-float(gate), number, order, name)
         for order, embedder in enumerate(embedders)
-        for name, number, model, position in _gated_layers(embedder)
+        for name, number, gate in _gates(embedder)
     ]
     if count > len(gated):
         raise ConfigurationError(f"--keep {count}: the model has only {len(gated)} layers with a gate.")
     # The sort is stable: among ties, forward layers come first.
     best = sorted(gated, key=lambda layer: layer[:2])[:count]
     chosen = {(order, name, number) for gate, number, order, name in best if gate < 0}
-    kept = []
-    for order, embedder in enumerate(embedders):
-        have_gates = {name for name, *_ in _gated_layers(embedder)}
-        kept.append(
-            {
-                name: [n for n in numbers if name not in have_gates or (order, name, n) in chosen]
-                for name, numbers in embedder.all_layers().items()
-            }
-        )
-    return kept
+    have_gates = {(order, name) for _, _, order, name in gated}
+    return [
+        {
+            name: [n for n in numbers if (order, name) not in have_gates or (order, name, n) in chosen]
+            for name, numbers in embedder.all_layers().items()
+        }
+        for order, embedder in enumerate(embedders)
+    ]
 
 
 def _named(embedder: LdnetEmbedder, keep: Sequence[str]) -> Layers:
     available = embedder.all_layers()
-    layers: Layers = {name: [] for name in available}
-    named = set()
+    layers: Layers = {}
     for text in keep:
         name, colon, numbers = text.partition(":")
         parts = [part for part in numbers.split(",") if part]
@@ -100,11 +96,10 @@ def _named(embedder: LdnetEmbedder, keep: Sequence[str]) -> Layers:
                 f"--keep expects a number of layers, or the layers of each direction, such as forward:1,3 backward:2, "
                 f"but found '{text}'."
             )
-        if name not in available or name in named:
+        if name not in available or name in layers:
             raise ConfigurationError(
                 f"--keep expects {' and '.join(available)}, each once at most, but found '{text}'."
             )
-        named.add(name)
         layers[name] = sorted({int(part) - 1 for part in parts})
         missing = [str(number + 1) for number in layers[name] if number not in available[name]]
         if missing:
@@ -112,4 +107,4 @@ def _named(embedder: LdnetEmbedder, keep: Sequence[str]) -> Layers:
                 f"The {name} language model has the layers {shown_layers({name: available[name]})[len(name) + 1 :]}, "
                 f"but {', '.join(missing)} was to be kept."
             )
-    return layers
+    return {name: layers.get(name, []) for name in available}

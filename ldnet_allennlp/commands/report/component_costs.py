@@ -10,7 +10,6 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp_models.lm.models.language_model import LanguageModel
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
-from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
@@ -94,7 +93,7 @@ def _embedder_parts(embedder: TextFieldEmbedder) -> Iterator[Part]:
     for key, part in embedders.items():
         if isinstance(part, LdnetEmbedder):
             prefix = f"{key}: LM " if several else "LM "
-            for model in frozen_models(part):
+            for model in part.language_models.values():
                 yield from _stacks(model.selection.encoder, model.direction, prefix)
             if part.projection is not None:
                 yield f"{prefix}projection", part.projection

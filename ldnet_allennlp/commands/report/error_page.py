@@ -34,12 +34,17 @@ def error_page(title: str, source: str, report: ErrorReport) -> str:
         f"<h1>Errors of {escape(title)}</h1>",
         f"<p>{report.num_sentences:,} sentences of {escape(source)}: {total.gold:,} gold spans, {total.predicted:,} "
         f"predicted, {total.correct:,} correct (F1 {100 * total.f1:.2f}).</p>",
-        _score_table(report),
-        _kind_table(report),
-        _confusion_table(report),
-        _boundary_table(report),
-        _calibration_table(report),
-        _mistake_table(report.mistakes),
+        _scores(report),
+        _section("Kinds of mistakes", "", ["kind", "count"], report.kinds().items()),
+        _confusion(report),
+        _section(
+            "Boundary errors",
+            "The predicted span, compared with the gold one of the same type.",
+            ["difference", "count"],
+            report.boundaries.most_common(),
+        ),
+        _calibration(report),
+        _most_confident(report.mistakes),
     ]
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -51,70 +56,54 @@ def error_page(title: str, source: str, report: ErrorReport) -> str:
     )
 
 
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A table. Cells are HTML; a cell that begins with "<th" or "<td" is used as is."""
-    lines = [
-        "<table>",
-        "<tr>" + "".join(cell if cell.startswith("<th") else f"<th>{cell}</th>" for cell in head) + "</tr>",
-    ]
-    for row in rows:
-        cells = (cell if cell.startswith("<td") else f"<td>{cell}</td>" for cell in row)
-        lines.append("<tr>" + "".join(cells) + "</tr>")
-    return "\n".join([*lines, "</table>"])
+def _section(title: str, note: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """
+    A table under a title; nothing without rows. Cells are HTML, or integers; a cell that begins with "<th" or "<td" is
+    used as is.
+    """
+
+    def cells(tag: str, row: Sequence[object]) -> str:
+        texts = (f"{cell:,}" if isinstance(cell, int) else str(cell) for cell in row)
+        return "".join(text if text.startswith(f"<{tag}") else f"<{tag}>{text}</{tag}>" for text in texts)
+
+    lines = [f"<tr>{cells('td', row)}</tr>" for row in rows]
+    if not lines:
+        return ""
+    table = ["<table>", f"<tr>{cells('th', head)}</tr>", *lines, "</table>"]
+    return "\n".join([f"<h2>{title}</h2>", *([f"<p>{note}</p>"] if note else []), *table])
 
 
-def _score_table(report: ErrorReport) -> str:
-    rows = [
-        [
-            escape(name) or "all",
-            *(f"{100 * value:.2f}" for value in (scores.precision, scores.recall, scores.f1)),
-            f"{scores.gold:,}",
-            f"{scores.predicted:,}",
-        ]
-        for name, scores in sorted(report.scores.items(), key=lambda item: (not item[0], item[0]))
-    ]
-    return "<h2>Scores by type</h2>\n" + _table(
-        ["type", "precision", "recall", "F1", "gold spans", "predicted"], rows
-    )
+def _scores(report: ErrorReport) -> str:
+    rows = []
+    for name in sorted(report.scores):  # "", all types together, is the first
+        scores = report.scores[name]
+        percents = (f"{100 * value:.2f}" for value in (scores.precision, scores.recall, scores.f1))
+        rows.append([escape(name) or "all", *percents, scores.gold, scores.predicted])
+    head = ["type", "precision", "recall", "F1", "gold spans", "predicted"]
+    return _section("Scores by type", "", head, rows)
 
 
-def _kind_table(report: ErrorReport) -> str:
-    return "<h2>Kinds of mistakes</h2>\n" + _table(
-        ["kind", "count"], ([kind, f"{count:,}"] for kind, count in report.kinds().items())
-    )
-
-
-def _confusion_table(report: ErrorReport) -> str:
+def _confusion(report: ErrorReport) -> str:
     names = [name for name in report.scores if name]
     rows = []
     for gold in [*names, ""]:
-        cells = []
-        for predicted in [*names, ""]:
+        row = [escape(gold) or "spurious"]
+        for predicted in [*names, ""] if gold else names:
             count = report.confusion[gold, predicted]
             text = f"{count:,}" if count else '<span class="faint">0</span>'
-            cells.append(f'<td class="same">{text}</td>' if gold == predicted and gold else text)
-        rows.append([escape(gold) or "spurious", *cells[:-1], cells[-1] if gold else ""])
-    return (
-        "<h2>Confusion of types</h2>\n<p>Rows: gold type; columns: predicted type of the span at the same place, or "
-        "of the one that overlaps.</p>\n" + _table(["", *map(escape, names), "missed"], rows)
+            row.append(f'<td class="same">{text}</td>' if gold == predicted else text)
+        rows.append(row if gold else [*row, ""])
+    note = (
+        "Rows: gold type; columns: predicted type of the span at the same place, or of the one that overlaps."
     )
+    return _section("Confusion of types", note, ["", *map(escape, names), "missed"], rows)
 
 
-def _boundary_table(report: ErrorReport) -> str:
-    if not report.boundaries:
-        return ""
-    rows = ([name, f"{count:,}"] for name, count in report.boundaries.most_common())
-    note = "<p>The predicted span, compared with the gold one of the same type.</p>"
-    return f"<h2>Boundary errors</h2>\n{note}\n" + _table(["difference", "count"], rows)
-
-
-def _calibration_table(report: ErrorReport) -> str:
-    if report.calibration_error is None:
-        return ""
+def _calibration(report: ErrorReport) -> str:
     rows = [
         [
             f"{part.low:.1f} to {part.high:.1f}",
-            f"{part.num_spans:,}",
+            part.num_spans,
             f"{part.mean_confidence:.3f}",
             f"{part.precision:.3f}",
             f'<td class="text"><span class="bar"><i style="width:{100 * part.precision:.1f}%"></i>'
@@ -122,14 +111,14 @@ def _calibration_table(report: ErrorReport) -> str:
         ]
         for part in report.calibration
     ]
-    return (
-        f"<h2>Calibration</h2>\n<p>Of spans with a confidence of 0.9, nine in ten should be correct. Bar: the share "
-        f"that is; line: the mean confidence. Expected calibration error: {report.calibration_error:.3f}.</p>\n"
-        + _table(["confidence", "spans", "mean", "correct", ""], rows)
+    note = (
+        f"Of spans with a confidence of 0.9, nine in ten should be correct. Bar: the share that is; line: the mean "
+        f"confidence. Expected calibration error: {report.calibration_error or 0.0:.3f}."
     )
+    return _section("Calibration", note, ["confidence", "spans", "mean", "correct", ""], rows)
 
 
-def _mistake_table(mistakes: Sequence[Mistake]) -> str:
+def _most_confident(mistakes: Sequence[Mistake]) -> str:
     rows = [
         [
             f"{mistake.confidence:.3f}" if mistake.confidence >= 0 else "-",
@@ -138,25 +127,18 @@ def _mistake_table(mistakes: Sequence[Mistake]) -> str:
         ]
         for mistake in mistakes[:MAX_MISTAKES]
     ]
-    if not rows:
-        return ""
     shown = f"{len(rows)} of {len(mistakes):,} mistakes" if len(mistakes) > len(rows) else "All mistakes"
+    note = f'{shown}, with <mark class="wrong">predicted</mark> and <mark class="gold">gold</mark> spans.'
     head = ["confidence", '<th class="text">kind</th>', '<th class="text">sentence</th>']
-    return (
-        f'<h2>Most confident mistakes</h2>\n<p>{shown}, with <mark class="wrong">predicted</mark> and '
-        f'<mark class="gold">gold</mark> spans.</p>\n' + _table(head, rows)
-    )
+    return _section("Most confident mistakes", note, head, rows)
 
 
 def _in_context(mistake: Mistake) -> str:
-    spans = [span for span in (mistake.predicted, mistake.gold) if span is not None]
-    first = max(0, min(span.start for span in spans) - _CONTEXT)
-    last = min(len(mistake.words), max(span.end for span in spans) + 1 + _CONTEXT)
-    lines = []
-    for span, css in ((mistake.predicted, "wrong"), (mistake.gold, "gold")):
-        if span is not None:
-            lines.append(_marked(mistake.words, span, css, first, last))
-    return "<br>".join(lines)
+    marked = {"wrong": mistake.predicted, "gold": mistake.gold}
+    spans = {css: span for css, span in marked.items() if span is not None}
+    first = max(0, min(span.start for span in spans.values()) - _CONTEXT)
+    last = min(len(mistake.words), max(span.end for span in spans.values()) + 1 + _CONTEXT)
+    return "<br>".join(_marked(mistake.words, span, css, first, last) for css, span in spans.items())
 
 
 def _marked(words: list[str], span: Span, css: str, first: int, last: int) -> str:

@@ -1,12 +1,19 @@
 """Error analysis: compare predicted spans with gold spans, with counts and confidences per kind of mistake."""
 
 from collections import Counter
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from allennlp.common.checks import ConfigurationError
+from allennlp.models.archival import Archive
+
+from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
+from ldnet_runtime.tag_schemes import spans_from_tags
 
 TYPE, BOUNDARY, BOTH, SPURIOUS, MISSED = "type", "boundary", "type and boundary", "spurious", "missed"
 KINDS = (TYPE, BOUNDARY, BOTH, SPURIOUS, MISSED)
 _NUM_BINS = 10
+_AT_ONCE = 1024  # sentences
 
 
 class Span(NamedTuple):
@@ -16,11 +23,6 @@ class Span(NamedTuple):
     start: int
     end: int
     confidence: float | None = None
-
-    @property
-    def place(self) -> tuple[int, int]:
-        """Start and end."""
-        return self.start, self.end
 
     def overlap(self, other: "Span") -> int:
         """The number of shared words of two spans."""
@@ -46,9 +48,8 @@ class Mistake(NamedTuple):
     @property
     def confidence(self) -> float:
         """Confidence of the predicted span; -1 without one."""
-        return (
-            -1.0 if self.predicted is None or self.predicted.confidence is None else self.predicted.confidence
-        )
+        confidence = None if self.predicted is None else self.predicted.confidence
+        return -1.0 if confidence is None else confidence
 
 
 class Bin(NamedTuple):
@@ -103,11 +104,8 @@ class ErrorReport(NamedTuple):
     def calibration_error(self) -> float | None:
         """The expected calibration error; `None` without confidences."""
         total = sum(bin.num_spans for bin in self.calibration)
-        if not total:
-            return None
-        return (
-            sum(bin.num_spans * abs(bin.precision - bin.mean_confidence) for bin in self.calibration) / total
-        )
+        gaps = (bin.num_spans * abs(bin.precision - bin.mean_confidence) for bin in self.calibration)
+        return sum(gaps) / total if total else None
 
     def kinds(self) -> dict[str, int]:
         """The number of mistakes per kind."""
@@ -115,28 +113,59 @@ class ErrorReport(NamedTuple):
         return {kind: counts[kind] for kind in KINDS}
 
 
+def tagged_sentences(archive: Archive, path: str, source: str) -> list[TaggedSentence]:
+    """
+    Tag the sentences of a file with gold tags, read by the tagger's reader. `source` is the path of the archive.
+
+    Raises `ConfigurationError` if the model has no spans, or if the file has no tags.
+    """
+    model = archive.model
+    encoding = getattr(model, "label_encoding", None)
+    if encoding is None:
+        raise ConfigurationError(
+            f"--errors compares spans, but the {type(model).__name__} of '{source}' has no label_encoding."
+        )
+    instances: list[Any] = list(archive.validation_dataset_reader.read(path))
+    if not all("tags" in instance.fields for instance in instances):
+        raise ConfigurationError(f"--errors compares with gold tags, but '{path}' has none.")
+    boundary_tags = getattr(model, "boundary_tags", None) or []
+    predictor = LdnetTaggerPredictor(model, archive.validation_dataset_reader)
+    sentences = []
+    for start in range(0, len(instances), _AT_ONCE):
+        batch = instances[start : start + _AT_ONCE]
+        outputs = predictor.predict_batch_json(
+            [{"tokens": instance["metadata"]["words"]} for instance in batch]
+        )
+        for instance, output in zip(batch, outputs):
+            words = list(instance["metadata"]["words"])
+            tags = instance["tags"].labels[: len(words)]  # without a sentence boundary
+            gold = spans_from_tags(["O" if tag in boundary_tags else tag for tag in tags], encoding)
+            predicted = [
+                Span(span["type"], span["start"], span["end"] - 1, span.get("confidence"))
+                for span in output["spans"]
+            ]
+            sentences.append(TaggedSentence(words, [Span(*span) for span in gold], predicted))
+    return sentences
+
+
 def find_errors(sentences: Sequence[TaggedSentence]) -> ErrorReport:
     """
     Classify the mistakes of a tagger. Each wrong predicted span is paired with a missed gold span: with the same
     boundaries, or else with the largest overlap. All others are spurious or missed.
     """
-    counts: dict[str, list[int]] = {}
+    counts: dict[str, Counter[str]] = {part: Counter() for part in Scores._fields}
     confusion: Counter[tuple[str, str]] = Counter()
     boundaries: Counter[str] = Counter()
     mistakes: list[Mistake] = []
     rated: list[tuple[float, bool]] = []
     for sentence in sentences:
         correct = {span[:3] for span in sentence.gold} & {span[:3] for span in sentence.predicted}
-        for column, spans in enumerate((correct, sentence.predicted, sentence.gold)):
+        parts: tuple[Iterable[tuple], ...] = (correct, sentence.predicted, sentence.gold)
+        for counter, spans in zip(counts.values(), parts):
             for span in spans:
-                for name in (str(span[0]), ""):
-                    counts.setdefault(name, [0, 0, 0])[column] += 1
+                counter.update([span[0], ""])
         confusion.update((span[0], span[0]) for span in correct)
-        rated += [
-            (span.confidence, span[:3] in correct)
-            for span in sentence.predicted
-            if span.confidence is not None
-        ]
+        rated += [(s.confidence, s[:3] in correct) for s in sentence.predicted if s.confidence is not None]
         for mistake in _mistakes(sentence, correct):
             mistakes.append(mistake)
             gold, predicted = mistake.gold, mistake.predicted
@@ -144,65 +173,55 @@ def find_errors(sentences: Sequence[TaggedSentence]) -> ErrorReport:
             if mistake.kind == BOUNDARY and gold and predicted:
                 boundaries[_boundary_error(gold, predicted)] += 1
     mistakes.sort(key=lambda mistake: -mistake.confidence)
-    scores = {name: Scores(*counts[name]) for name in sorted(counts)}
-    scores.setdefault("", Scores(0, 0, 0))
+    names = sorted({"", *(name for counter in counts.values() for name in counter)})
+    scores = {name: Scores(*(counter[name] for counter in counts.values())) for name in names}
     return ErrorReport(len(sentences), scores, confusion, boundaries, mistakes, _calibration(rated))
 
 
 def _mistakes(sentence: TaggedSentence, correct: set[tuple]) -> list[Mistake]:
-    missed = [span for span in sentence.gold if span[:3] not in correct]
-    wrong = [span for span in sentence.predicted if span[:3] not in correct]
+    missed: list[Span | None] = [span for span in sentence.gold if span[:3] not in correct]
+    wrong: list[Span | None] = [span for span in sentence.predicted if span[:3] not in correct]
     pairs = sorted(
-        (gold.place != span.place, -gold.overlap(span), g, w)
+        (gold[1:3] != span[1:3], -gold.overlap(span), g, w)
         for g, gold in enumerate(missed)
         for w, span in enumerate(wrong)
-        if gold.overlap(span)
+        if gold and span and gold.overlap(span)
     )
     mistakes: list[Mistake] = []
-    paired_gold: set[int] = set()
-    paired_wrong: set[int] = set()
     for differs, _, g, w in pairs:
-        if g in paired_gold or w in paired_wrong:
-            continue
-        paired_gold.add(g)
-        paired_wrong.add(w)
-        same_type = missed[g].type == wrong[w].type
-        kind = TYPE if not differs else BOUNDARY if same_type else BOTH
-        mistakes.append(Mistake(kind, sentence.words, missed[g], wrong[w]))
-    mistakes += [
-        Mistake(SPURIOUS, sentence.words, None, span) for w, span in enumerate(wrong) if w not in paired_wrong
-    ]
-    mistakes += [
-        Mistake(MISSED, sentence.words, span, None) for g, span in enumerate(missed) if g not in paired_gold
-    ]
+        gold, span = missed[g], wrong[w]
+        if gold and span:
+            kind = TYPE if not differs else BOUNDARY if gold.type == span.type else BOTH
+            mistakes.append(Mistake(kind, sentence.words, gold, span))
+            missed[g] = wrong[w] = None
+    mistakes += [Mistake(SPURIOUS, sentence.words, None, span) for span in wrong if span]
+    mistakes += [Mistake(MISSED, sentence.words, span, None) for span in missed if span]
     return mistakes
 
 
 def _boundary_error(gold: Span, predicted: Span) -> str:
-    starts = {-1: "starts too early", 0: "", 1: "starts too late"}
-    ends = {-1: "ends too early", 0: "", 1: "ends too late"}
-    start = starts[(predicted.start > gold.start) - (predicted.start < gold.start)]
-    end = ends[(predicted.end > gold.end) - (predicted.end < gold.end)]
-    return ", ".join(part for part in (start, end) if part)
+    parts = []
+    for verb, expected, position in (
+        ("starts", gold.start, predicted.start),
+        ("ends", gold.end, predicted.end),
+    ):
+        if position != expected:
+            parts.append(f"{verb} too {'early' if position < expected else 'late'}")
+    return ", ".join(parts)
 
 
 def _calibration(rated: list[tuple[float, bool]]) -> list[Bin]:
     """Bins of equal width."""
-    bins = []
-    for number in range(_NUM_BINS):
-        members = [
-            (confidence, is_correct)
-            for confidence, is_correct in rated
-            if min(int(confidence * _NUM_BINS), _NUM_BINS - 1) == number
-        ]
-        if members:
-            bins.append(
-                Bin(
-                    number / _NUM_BINS,
-                    (number + 1) / _NUM_BINS,
-                    len(members),
-                    sum(confidence for confidence, _ in members) / len(members),
-                    sum(is_correct for _, is_correct in members) / len(members),
-                )
-            )
-    return bins
+    members: dict[int, list[tuple[float, bool]]] = {}
+    for confidence, is_correct in rated:
+        number = min(int(confidence * _NUM_BINS), _NUM_BINS - 1)
+        members.setdefault(number, []).append((confidence, is_correct))
+    return [
+        Bin(
+            number / _NUM_BINS,
+            (number + 1) / _NUM_BINS,
+            len(pairs),
+            *(sum(part) / len(pairs) for part in zip(*pairs)),
+        )
+        for number, pairs in sorted(members.items())
+    ]

@@ -16,7 +16,6 @@ class GatesHistory(NamedTuple):
 
     epochs: list[int]
     """In order, each once."""
-
     gates: dict[str, list[float]]
     """The values of each gate, one an epoch, by its name: "forward 1", numbered from 1."""
 
@@ -53,14 +52,11 @@ def _named_gates(gates: dict[str, list[list[float]]]) -> dict[str, float]:
     named: dict[str, float] = {}
     for module, directions in gates.items():
         language_model = re.search(r"\b(forward|backward|bidirectional)_lm\b", module)
-        if language_model is not None:
-            stacks = stack_names(language_model[1])
-        else:
-            stacks = [f"{module} {name}" for name in ("forward", "backward")]
+        stacks = stack_names(language_model[1] if language_model else "bidirectional")
         for stack, values in zip(stacks, directions):
             for number, value in enumerate(values, start=1):
                 name = f"{stack} {number}"
-                if name in named:  # a model with several ldnet embedders
+                if language_model is None or name in named:  # an encoder, or one of several ldnet embedders
                     name = f"{module} {name}"
                 named[name] = float(value)
     return named

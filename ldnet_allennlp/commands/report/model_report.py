@@ -1,18 +1,23 @@
-"""Report on one archive: counts, sizes and speed."""
+"""Report on one archive: counts, sizes and speed in words per second."""
 
+import contextlib
+import logging
 import os
+import statistics
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
+from allennlp.data import DatasetReader
 from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 from allennlp.modules.token_embedders import Embedding
 from allennlp_models.lm.models.language_model import LanguageModel
 
-from ldnet_allennlp.commands.model_configs import frozen_models
 from ldnet_allennlp.commands.report.component_costs import component_costs
-from ldnet_allennlp.commands.report.speed import words_per_second
+from ldnet_allennlp.common.verification import instance_of
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
@@ -30,22 +35,15 @@ def report_of(
     """
     Count and measure a model.
 
-    # Parameters
-
-    path : `str`
-        The path of the archive.
-    archive : `Archive`
-    sentences : `List[List[str]]`
-        The text for the speed measurement, read `passes` times, see `words_per_second`; 0 measures no speed.
-    characters_per_word : `float`
-        Mean word length without the space, for the multiply-adds of character networks.
+    `sentences` are for the speed measurement, see `words_per_second`; 0 `passes` measure no speed.
+    `characters_per_word`, without the space, is for the multiply-adds of character networks.
 
     # Returns
 
     `Dict[str, Any]`
         `archive`, `model` (its class), `layers` (see `layers_of`), `parameters` (their number), `multiply_adds` (per
         word), `components` (the same by part), `not_counted` (sentences), `embedding_bytes`, `total_bytes` (of all
-        weights in memory), `bytes_by_dtype`, `archive_bytes`, `words_per_second` (`None` if it was not measured),
+        weights in memory), `archive_bytes`, `words_per_second` (`None` if it was not measured),
         `not_measured` (the reason).
     """
     model = archive.model
@@ -57,6 +55,8 @@ def report_of(
         except ConfigurationError as error:
             reason = str(error.message)
     weights = [*model.parameters(), *model.buffers()]
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
+    file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
     return {
         "archive": path,
         "model": type(model).__name__,
@@ -65,10 +65,9 @@ def report_of(
         "multiply_adds": costs.total,
         "components": costs.components,
         "not_counted": costs.not_counted,
-        "embedding_bytes": _bytes(embedding_weights(model)),
+        "embedding_bytes": _bytes([part.weight for part in model.modules() if isinstance(part, kinds)]),
         "total_bytes": _bytes(weights),
-        "bytes_by_dtype": bytes_by_dtype(model),
-        "archive_bytes": archive_bytes(path),
+        "archive_bytes": os.path.getsize(file) if os.path.exists(file) else None,
         "words_per_second": speed,
         **({} if speed is not None else {"not_measured": reason}),
     }
@@ -88,7 +87,7 @@ def layers_of(model: Model) -> dict[str, dict[str, Any]]:
     for name, embedder in embedders:
         prefix = f"{name.rpartition('token_embedder_')[2]}: " if len(embedders) > 1 else ""
         output = "output" if embedder.projection is None else "projection"
-        for part in frozen_models(embedder):
+        for part in embedder.language_models.values():
             stacks = _stacks(part.selection, part.direction, part.layers, part.unpruned_layers, output)
             report.update({prefix + stack: layers for stack, layers in stacks.items()})
     inside = {id(part) for _, embedder in embedders for part in embedder.modules()}
@@ -127,31 +126,54 @@ def _stacks(
     }
 
 
-def embedding_weights(model: torch.nn.Module) -> list[torch.Tensor]:
-    """The weights of all embeddings, such as those of words and characters."""
-    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
-    return [module.weight for module in model.modules() if isinstance(module, kinds)]
-
-
-def bytes_by_dtype(model: torch.nn.Module) -> dict[str, int]:
-    """The size of a model's weights in memory, by dtype ("float32"), largest first."""
-    weights = [*model.parameters(), *model.buffers()]
-    kinds = {str(tensor.dtype).rpartition(".")[2]: tensor.dtype for tensor in weights}
-    sizes = {
-        name: _bytes([tensor for tensor in weights if tensor.dtype == kind]) for name, kind in kinds.items()
-    }
-    return {name: size for name, size in sorted(sizes.items(), key=lambda pair: -pair[1]) if size}
-
-
-def archive_bytes(path: str) -> int | None:
-    """The size of an archive, or of the archive in a serialization directory; `None` without an archive."""
-    file = os.path.join(path, "model.tar.gz") if os.path.isdir(path) else path
-    return os.path.getsize(file) if os.path.exists(file) else None
-
-
 def _bytes(tensors: list[torch.Tensor]) -> int:
     """The size of all tensors; shared ones count once."""
     sizes = {
         (tensor.data_ptr(), tensor.numel()): tensor.numel() * tensor.element_size() for tensor in tensors
     }
     return sum(sizes.values())
+
+
+@contextlib.contextmanager
+def torch_threads(count: int | None) -> Iterator[int]:
+    """Context with this number of torch threads (`None`: unchanged), which it yields."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield torch.get_num_threads()
+    finally:
+        torch.set_num_threads(before)
+
+
+def words_per_second(
+    model: Model, reader: DatasetReader, sentences: list[list[str]], batch_size: int = 32, passes: int = 3
+) -> float:
+    """
+    Measure a model on its device: indexing, network and decoding.
+
+    Reads the sentences `passes` times in batches of similar length, and returns the median. A first batch for warm-up
+    does not count. Puts the model into evaluation mode.
+
+    Raises `ConfigurationError` if the reader needs more than words.
+    """
+    model.eval()
+    in_order = sorted(sentences, key=len)
+    batches = [in_order[start : start + batch_size] for start in range(0, len(in_order), batch_size)]
+
+    def read(batch: list[list[str]]) -> None:
+        model.forward_on_instances([instance_of(reader, words) for words in batch])
+
+    logger = logging.getLogger("allennlp.models.model")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns that the loss of a batch cannot be split
+    try:
+        read(batches[-1])
+        seconds = []
+        for _ in range(passes):
+            started = time.perf_counter()
+            for batch in batches:
+                read(batch)
+            seconds.append(time.perf_counter() - started)
+    finally:
+        logger.setLevel(level)
+    return sum(map(len, sentences)) / statistics.median(seconds)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.report.gates_history import GatesHistory, read_gates_history
-from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened
+from ldnet_allennlp.commands.report.table import Report, kept_layers, shortened, union
 from ldnet_allennlp.common.files import atomic_path, check_output
 
 # Color-blind safe palette of Okabe and Ito.
@@ -35,40 +35,14 @@ def check_plot(path: str) -> None:
         ) from error
 
 
-def write_plot(path: str, reports: Sequence[Report], names: Sequence[str]) -> None:
-    """
-    Plot reports (see `report_of`) to a .png or .svg file, with the names of their archives. Gates over training come
-    from the logs next to the archives.
-
-    Raises `ConfigurationError` like `check_plot`, or if a log is invalid.
-    """
+def save_plot(path: str, draw: Callable[..., Any], *arguments: Any) -> None:
+    """Save the figure that `draw` returns for the arguments. Raises `ConfigurationError` like `check_plot`."""
     check_plot(path)
     import matplotlib
 
-    figure = draw(reports, names)
     # Keep text as text in SVG.
-    with matplotlib.rc_context({"svg.fonttype": "none"}), atomic_path(path) as file:
-        figure.savefig(file, dpi=150)
-
-
-def draw(reports: Sequence[Report], names: Sequence[str]) -> Any:
-    """The plot of `write_plot` as a `matplotlib.figure.Figure`."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    with matplotlib.rc_context({"font.size": 10, "axes.titlesize": 11}):
-        rows = _rows(reports, names)
-        figure = Figure(figsize=(_WIDTH, sum(row.height for row in rows)), layout="constrained")
-        parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[row.height for row in rows])
-        for part, row in zip(parts[:, 0], rows):
-            if row.title:
-                part.suptitle(row.title, fontsize=12)
-            panels = part.subplots(1, row.columns, squeeze=False)[0]
-            for panel in panels[len(row.draw) :]:
-                panel.set_axis_off()
-            for panel, fill in zip(panels, row.draw):
-                fill(panel)
-    return figure
+    with matplotlib.rc_context({"font.size": 10, "svg.fonttype": "none"}), atomic_path(path) as file:
+        draw(*arguments).savefig(file, dpi=150)
 
 
 class _Row(NamedTuple):
@@ -80,19 +54,26 @@ class _Row(NamedTuple):
     draw: list[Callable[[Any], None]]  # on axes
 
 
-def _rows(reports: Sequence[Report], names: Sequence[str]) -> list[_Row]:
+def draw_report(reports: Sequence[Report], names: Sequence[str]) -> Any:
+    """
+    A `matplotlib.figure.Figure` of reports (see `report_of`) with the names of their archives. Gates over training come
+    from the logs next to the archives.
+
+    Raises `ConfigurationError` if a log is invalid.
+    """
+    from matplotlib.figure import Figure
+
     names = [name if len(name) <= _NAME else "\u2026" + name[1 - _NAME :] for name in names]
-    rows = [_Row("Cost by component", _cost_height(reports), 1, [partial(_plot_costs, reports, names)])]
+    height = 1.4 + max(0.45 * len(reports), 0.22 * len(union(reports, "components")))
+    rows = [_Row("Cost by component", height, 1, [partial(_plot_costs, reports, names)])]
     layered = [(name, report["layers"]) for name, report in zip(names, reports) if report["layers"]]
-    most = max((stack["unpruned"] for _, stacks in layered for stack in stacks.values()), default=0)
-    has_gates = any(
-        gate is not None for _, stacks in layered for stack in stacks.values() for gate in stack["gates"]
-    )
+    stacks = [stack for _, directions in layered for stack in directions.values()]
+    has_gates = any(gate is not None for stack in stacks for gate in stack["gates"])
     rows += _in_rows(
         "Connections of the layers" + (" (gates below; pale layers are removed)" if has_gates else ""),
-        [0.6 + 1.5 * len(stacks) for _, stacks in layered],
-        1 if most > _MANY_LAYERS else 2,
-        [partial(_plot_layers, stacks, name) for name, stacks in layered],
+        [0.6 + 1.5 * len(directions) for _, directions in layered],
+        1 if any(stack["unpruned"] > _MANY_LAYERS for stack in stacks) else 2,
+        [partial(_plot_layers, directions, name) for name, directions in layered],
     )
     histories = [(name, read_gates_history(report["archive"])) for name, report in zip(names, reports)]
     logged = [(name, history) for name, history in histories if history is not None]
@@ -102,31 +83,37 @@ def _rows(reports: Sequence[Report], names: Sequence[str]) -> list[_Row]:
         2,
         [partial(_plot_gates, history, name) for name, history in logged],
     )
-    return rows
+    figure = Figure(figsize=(_WIDTH, sum(row.height for row in rows)), layout="constrained")
+    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[row.height for row in rows])
+    for part, row in zip(parts[:, 0], rows):
+        if row.title:
+            part.suptitle(row.title, fontsize=12)
+        panels = part.subplots(1, row.columns, squeeze=False)[0]
+        for panel in panels[len(row.draw) :]:
+            panel.set_axis_off()
+        for panel, draw in zip(panels, row.draw):
+            draw(panel)
+    return figure
 
 
 def _in_rows(title: str, heights: list[float], columns: int, draw: list[Callable[[Any], None]]) -> list[_Row]:
-    rows = []
-    for start in range(0, len(draw), columns):
-        end = start + columns
-        height = max(heights[start:end]) + (0 if start else 0.3)
-        rows.append(_Row("" if start else title, height, columns, draw[start:end]))
-    return rows
-
-
-def _components(reports: Sequence[Report]) -> list[str]:
-    return list(dict.fromkeys(part for report in reports for part in report["components"]))
-
-
-def _cost_height(reports: Sequence[Report]) -> float:
-    return 1.4 + max(0.45 * len(reports), 0.22 * len(_components(reports)))
+    """Panels in as many rows as they need, with the title over the first."""
+    return [
+        _Row(
+            "" if start else title,
+            max(heights[start : start + columns]) + (0 if start else 0.3),
+            columns,
+            draw[start : start + columns],
+        )
+        for start in range(0, len(draw), columns)
+    ]
 
 
 def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> None:
     """One bar per archive, divided into parts."""
     places = list(range(len(reports)))
     ends = [0.0] * len(reports)
-    parts = _components(reports)
+    parts = union(reports, "components")
     others = [part for part in parts if part not in PART_COLORS]
     for part in parts:
         number = 0 if part in PART_COLORS else others.index(part)
@@ -144,20 +131,13 @@ def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> N
         )
         ends = [end + cost for end, cost in zip(ends, costs)]
     for place, end, report in zip(places, ends, reports):
-        more = " and more" if report["not_counted"] else ""
-        axes.annotate(
-            shortened(report["multiply_adds"]) + more,
-            (end, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-        )
-    axes.set_yticks(places)
-    axes.set_yticklabels(names)
+        text = shortened(report["multiply_adds"]) + (" and more" if report["not_counted"] else "")
+        axes.annotate(text, (end, place), xytext=(4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(places, names)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(max(ends), 1e-9) * 1.25)  # with room for the numbers
+    axes.set_xlim(0, max(*ends, 1e-9) * 1.25)  # with room for the numbers
     axes.set_xlabel("million multiply-adds per word")
-    _leave_two_spines(axes)
+    axes.spines[["top", "right"]].set_visible(False)
     if parts:
         axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
 
@@ -175,7 +155,7 @@ def _plot_layers(stacks: dict[str, dict[str, Any]], name: str, axes: Any) -> Non
         axes.text(-0.45, base + 0.98, direction, ha="left", va="center", color=color)
     axes.set_xlim(-0.6, longest + 0.12 * longest + 0.6)  # with room for the last word
     axes.set_ylim(-1.75 * (len(stacks) - 1) - 0.65, 1.15)
-    axes.set_title(name)
+    axes.set_title(name, fontsize=11)
     axes.set_axis_off()
 
 
@@ -230,31 +210,18 @@ def _plot_gates(history: GatesHistory, name: str, axes: Any) -> None:
     from matplotlib.ticker import MaxNLocator
 
     values = numpy.array(list(history.gates.values()))  # (gates, epochs)
-    colors = colormaps["cividis_r"].with_extremes(bad="white")
     image = axes.pcolormesh(
-        numpy.arange(values.shape[1] + 1) - 0.5,
-        numpy.arange(values.shape[0] + 1) - 0.5,
+        numpy.array([*history.epochs, history.epochs[-1] + 1]) - 0.5,
+        numpy.arange(len(values) + 1) - 0.5,
         numpy.ma.masked_where(~(values > 0), values),
-        cmap=colors,
+        cmap=colormaps["cividis_r"].with_extremes(bad="white"),
         vmin=0.0,
         vmax=1.0,
     )
-    for row in range(1, values.shape[0]):
-        axes.axhline(row - 0.5, color="#DDDDDD", linewidth=0.6)
-    axes.set_yticks(range(len(history.gates)))
-    axes.set_yticklabels(history.gates)
+    axes.hlines(numpy.arange(1, len(values)) - 0.5, *axes.get_xlim(), color="#DDDDDD", linewidth=0.6)
+    axes.set_yticks(range(len(values)), history.gates)
     axes.invert_yaxis()
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_formatter(lambda place, _: _epoch_at(history.epochs, place))
     axes.set_xlabel("epoch")
-    axes.set_title(name)
+    axes.set_title(name, fontsize=11)
     axes.figure.colorbar(image, ax=axes, label="gate")
-
-
-def _epoch_at(epochs: list[int], place: float) -> str:
-    return str(epochs[int(place)]) if 0 <= place < len(epochs) and place == int(place) else ""
-
-
-def _leave_two_spines(axes: Any) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)

@@ -1,7 +1,7 @@
 """Table of `ldnet-report`."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 Report = dict[str, Any]
@@ -15,8 +15,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
     names = []
     for path in paths:
         folder, name = os.path.split(os.path.abspath(path))
-        name = os.path.basename(folder) if name == "model.tar.gz" else name
-        names.append(name[: -len(".tar.gz")] if name.endswith(".tar.gz") else name)
+        names.append(os.path.basename(folder) if name == "model.tar.gz" else name.removesuffix(".tar.gz"))
     return names if len(set(names)) == len(names) else list(paths)
 
 
@@ -32,9 +31,20 @@ def in_mebibytes(size: int | None) -> str:
     return "-" if size is None else f"{size / 2**20:.1f} MiB"
 
 
+def speed_of(report: Report) -> str:
+    """Words per second, "-" if they were not measured."""
+    speed = report["words_per_second"]
+    return "-" if speed is None else f"{speed:,.0f}"
+
+
 def kept_layers(layers: dict[str, Any]) -> list[int]:
     """The numbers of one direction's layers with a gate other than 0."""
     return [number for number, gate in zip(layers["layers"], layers["gates"]) if gate is None or gate > 0]
+
+
+def union(reports: Sequence[Report], key: str) -> list[str]:
+    """The names in all reports under a key, each once."""
+    return list(dict.fromkeys(name for report in reports for name in report[key]))
 
 
 def table(reports: Sequence[Report], names: Sequence[str]) -> list[str]:
@@ -42,45 +52,29 @@ def table(reports: Sequence[Report], names: Sequence[str]) -> list[str]:
     The reports (see `report_of`) as aligned lines, one column per archive; then the layers of each archive and the
     parts not counted.
     """
-    rows = [["", *names]]
-
-    def add(label: str, cell: Callable[[Report], str]) -> None:
-        rows.append([label, *(cell(report) for report in reports)])
-
-    def union(key: str) -> list[str]:
-        return list(dict.fromkeys(name for report in reports for name in report[key]))
-
-    add("model", lambda report: report["model"])
-    for direction in union("layers"):
-        add(f"layers, {direction}", lambda report: _count_of(report["layers"].get(direction)))  # noqa: B023
-    add("parameters", lambda report: shortened(report["parameters"]))
-    add("multiply-adds per word", lambda report: shortened(report["multiply_adds"]))
-    for part in union("components"):
-        add(f"  {part}", lambda report: _cost_of(report["components"].get(part)))  # noqa: B023
-    add("embeddings", lambda report: in_mebibytes(report["embedding_bytes"]))
-    add("all weights", lambda report: in_mebibytes(report["total_bytes"]))
-    # Skip dtypes of 0.0 MiB, such as masks.
-    kinds = [
-        kind
-        for kind in union("bytes_by_dtype")
-        if any(report["bytes_by_dtype"].get(kind, 0) >= 0.05 * 2**20 for report in reports)
-    ]
-    for kind in kinds if len(kinds) > 1 else []:
-        add(f"  {kind}", lambda report: in_mebibytes(report["bytes_by_dtype"].get(kind)))  # noqa: B023
-    add("archive", lambda report: in_mebibytes(report["archive_bytes"]))
-    add("words/second", lambda report: _speed_of(report["words_per_second"]))
-    lines = aligned(rows)
-    for title, details in (
-        ("Layers and their gates (-: removed):", [_layer_rows(report) for report in reports]),
-        ("Not counted:", [[[text] for text in report["not_counted"]] for report in reports]),
-        (
-            "Not measured:",
-            [[[report["not_measured"]]] if "not_measured" in report else [] for report in reports],
-        ),
+    rows = [["", *names], ["model", *(r["model"] for r in reports)]]
+    for direction in union(reports, "layers"):
+        rows.append([f"layers, {direction}", *(_count_of(r["layers"].get(direction)) for r in reports)])
+    rows.append(["parameters", *(shortened(r["parameters"]) for r in reports)])
+    rows.append(["multiply-adds per word", *(shortened(r["multiply_adds"]) for r in reports)])
+    for part in union(reports, "components"):
+        costs = [r["components"].get(part) for r in reports]
+        rows.append([f"  {part}", *("-" if cost is None else shortened(cost) for cost in costs)])
+    for label, key in (
+        ("embeddings", "embedding_bytes"),
+        ("all weights", "total_bytes"),
+        ("archive", "archive_bytes"),
     ):
-        named = [
-            [f"  {name}", *row] for name, details_of_one in zip(names, details) for row in details_of_one
-        ]
+        rows.append([label, *(in_mebibytes(r[key]) for r in reports)])
+    rows.append(["words/second", *map(speed_of, reports)])
+    lines = aligned(rows)
+    details: dict[str, list[list[list[str]]]] = {
+        "Layers and their gates (-: removed):": [_layer_rows(r) for r in reports],
+        "Not counted:": [[[text] for text in r["not_counted"]] for r in reports],
+        "Not measured:": [[[r["not_measured"]]] if "not_measured" in r else [] for r in reports],
+    }
+    for title, rows_of_each in details.items():
+        named = [[f"  {name}", *cells] for name, rows in zip(names, rows_of_each) for cells in rows]
         if named:
             lines += ["", title, *aligned(named, left=True)]
     return lines
@@ -90,25 +84,15 @@ def _count_of(layers: dict[str, Any] | None) -> str:
     return "-" if layers is None else f"{len(kept_layers(layers))} of {layers['unpruned']}"
 
 
-def _cost_of(cost: float | None) -> str:
-    return "-" if cost is None else shortened(cost)
-
-
-def _speed_of(speed: float | None) -> str:
-    return "-" if speed is None else f"{speed:,.0f}"
-
-
 def _layer_rows(report: Report) -> list[list[str]]:
     rows = []
     for direction, layers in report["layers"].items():
         gates = dict(zip(layers["layers"], layers["gates"]))
         cells = []
         for number in range(1, layers["unpruned"] + 1):
-            if number not in gates:
-                cells.append(f"{number}: -")
-            else:
-                gate = gates[number]
-                cells.append(f"{number}" if gate is None else f"{number}: {gate:.3g}")
+            gate = gates.get(number, "-")
+            value = f"{gate:.3g}" if isinstance(gate, float) else gate
+            cells.append(f"{number}" if gate is None else f"{number}: {value}")
         rows.append([direction, "  ".join(cells) or "none"])
     return rows
 
@@ -116,11 +100,24 @@ def _layer_rows(report: Report) -> list[list[str]]:
 def aligned(rows: list[list[str]], left: bool = False) -> list[str]:
     """Aligned lines: the first column is left-aligned, the others right-aligned unless in `left`."""
     widths = [max(map(len, column)) for column in zip(*rows)]
-    lines = []
-    for row in rows:
-        cells = [
-            cell.ljust(width) if left or not number else cell.rjust(width)
+    return [
+        "  ".join(
+            f"{cell:{'<' if left or not number else '>'}{width}}"
             for number, (cell, width) in enumerate(zip(row, widths))
-        ]
-        lines.append("  ".join(cells).rstrip())
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def conditions(result: dict[str, Any]) -> list[str]:
+    """Notes on the conditions of the measurements in a result of `report`."""
+    lines = [f"Multiply-adds are for words of {result['characters_per_word']:.2f} characters."]
+    if result["passes"] > 0:
+        threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+        passes = f"{result['passes']} {'passes' if result['passes'] > 1 else 'pass'}"
+        source = result["text"] or "random words of the first model"
+        lines.append(
+            f"Words per second, from words to output: {threads}, batches of {result['batch_size']}, median of {passes} "
+            f"over {result['num_words']:,} words ({source}); torch {result['torch']}."
+        )
     return lines

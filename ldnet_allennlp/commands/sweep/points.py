@@ -5,8 +5,9 @@ import gzip
 import json
 import os
 import zlib
+from collections.abc import Callable
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 from allennlp.commands.train import train_model
 from allennlp.common import Params
@@ -16,33 +17,30 @@ from allennlp.evaluation import SimpleEvaluator
 from allennlp.models.archival import Archive
 from allennlp.models.model import Model
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.model_configs import Config, starting_from
 from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.common.files import atomic_path, atomic_write, save_tensors
 from ldnet_allennlp.common.untrusted.config_types import restricted_types
 
 POINT_FILE = "point.json"
-Config = dict[str, Any]
 
 
-class Budget(NamedTuple):
-    """The budget of a point: one of the two."""
-
-    layers: int | None = None
-    multiply_adds: float | None = None
-
-    @property
-    def name(self) -> str:
-        """The name of the point and of its directory."""
-        if self.layers is not None:
-            return f"layers-{self.layers}"
-        return f"multiply-adds-{self.multiply_adds:.0f}"
+def once(path: str, make: Callable[[], Any]) -> Any:
+    """The content of a JSON file, which is made if it does not exist."""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    content = make()
+    with atomic_write(path) as file:
+        json.dump(content, file, indent=2)
+    return content
 
 
 def make_point(folder: str, config: Config, finetuning: Config | None = None) -> dict[str, Any]:
     """
     Train a tagger with layer selection in `folder`, prune it, train the pruned one with the trainer section
-    `finetuning` if there is one, and scores the result. Finished steps are not repeated; an interrupted training
+    `finetuning` if there is one, and score the result. Finished steps are not repeated; an interrupted training
     continues.
 
     Returns `archive`, the path of the result, and `scores`, see `scores_of`. Raises `ConfigurationError` if no epoch
@@ -51,20 +49,20 @@ def make_point(folder: str, config: Config, finetuning: Config | None = None) ->
     pruned = os.path.join(folder, "pruned", "model.tar.gz")
     tuned = os.path.join(folder, "finetuned")
     archive = pruned if finetuning is None else os.path.join(tuned, "model.tar.gz")
-    done = os.path.join(folder, POINT_FILE)
-    if os.path.exists(done):
-        with open(done, encoding="utf-8") as file:
-            return {"archive": archive, "scores": json.load(file)["scores"]}
-    gated = train_once(folder, config)
-    if not os.path.exists(pruned):
-        os.makedirs(os.path.dirname(pruned), exist_ok=True)
-        prune_archive(gated, pruned, trust=True)  # its config was checked
-    if finetuning is not None:
-        train_once(tuned, _finetuning_config(pruned, os.path.join(folder, "pruned"), finetuning))
-    scores = scores_of(archive, config)
-    with atomic_write(done) as file:
-        json.dump({"scores": scores}, file, indent=2)
-    return {"archive": archive, "scores": scores}
+
+    def make() -> dict[str, Any]:
+        gated = train_once(folder, config)
+        if not os.path.exists(pruned):
+            prune_archive(gated, pruned, trust=True)  # its config was checked
+        if finetuning is not None:
+            source = read_archive(pruned, trust=True)
+            start = save_start(source.model, os.path.dirname(pruned))
+            train_once(
+                tuned, {**starting_from(source.config.as_dict(quiet=True), *start), "trainer": finetuning}
+            )
+        return {"scores": scores_of(archive, config)}
+
+    return {"archive": archive, **once(os.path.join(folder, POINT_FILE), make)}
 
 
 def train_once(folder: str, config: Config) -> str:
@@ -90,24 +88,14 @@ def _is_whole(archive: str) -> bool:
     return True
 
 
-def _finetuning_config(pruned: str, folder: str, trainer: Config) -> Config:
-    """The config that trains a pruned archive from its weights, which are saved in `folder`."""
-    archive = read_archive(pruned, trust=True)
-    vocabulary, weights = save_start(archive.model, folder)
-    config = archive.config.as_dict(quiet=True)
-    config["vocabulary"] = {"type": "from_files", "directory": vocabulary}
-    config["model"]["initializer"] = {
-        "regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]
-    }
-    config["trainer"] = trainer
-    return config
+def start_of(folder: str) -> tuple[str, str]:
+    """Where `save_start` saves a vocabulary (a directory) and weights (a file)."""
+    return os.path.join(folder, "vocabulary"), os.path.join(folder, "weights.th")
 
 
 def save_start(model: Model, folder: str) -> tuple[str, str]:
-    """
-    Save a model's vocabulary and weights for a training to start from, unless they exist. Returns the paths.
-    """
-    vocabulary, weights = os.path.join(folder, "vocabulary"), os.path.join(folder, "weights.th")
+    """Save a model's vocabulary and weights for a training to start from, unless they exist. Returns the paths."""
+    vocabulary, weights = start_of(folder)
     if not os.path.exists(weights):  # which is written last
         model.vocab.save_to_files(vocabulary)
         with atomic_path(weights) as path:

@@ -6,7 +6,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.prune.kept_words import KeptWords, read_words
+from ldnet_allennlp.commands.prune.kept_words import KeptWords
+from ldnet_allennlp.commands.sentences import read_words
 from ldnet_allennlp.common.verification import difference, outputs_of
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from tests.builders import WORDS, language_model_archive

@@ -7,7 +7,7 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.models.archival import load_archive
 
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
 from ldnet_allennlp.commands.report import model_report
 from ldnet_allennlp.commands.report.component_costs import component_costs
 from ldnet_allennlp.commands.report.model_report import layers_of, report_of

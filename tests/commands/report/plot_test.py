@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.commands.report.plot import check_plot, draw, write_plot
+from ldnet_allennlp.commands.report.plot import check_plot, draw_report, save_plot
 from tests.commands.reports import make_report, make_stack
 
 pytest.importorskip("matplotlib")
@@ -57,7 +57,7 @@ def texts_of(path):
 
 def test_the_labels_are_in_the_svg(logged, tmp_path):
     path = tmp_path / "new" / "report.svg"
-    write_plot(str(path), [make_report(), logged], ["first", "second"])
+    save_plot(str(path), draw_report, [make_report(), logged], ["first", "second"])
     texts = texts_of(path)
     for label in ("Cost by component", "LM forward", "BiLSTM", "0.62 M", "million multiply-adds per word"):
         assert label in texts
@@ -79,7 +79,7 @@ def test_a_png_is_a_picture(tmp_path):
     from matplotlib import image
 
     path = tmp_path / "report.png"
-    write_plot(str(path), [make_report()], ["only"])
+    save_plot(str(path), draw_report, [make_report()], ["only"])
     with open(str(path), "rb") as file:
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
     pixels = image.imread(str(path))
@@ -117,7 +117,7 @@ def test_no_two_texts_overlap_and_all_are_within_the_picture(logged, drawn_texts
         names = ["short", "out/a/very/long/path/to/an/archive/" * 3 + "model.tar.gz", "vanilla", "logged"]
     else:
         reports, names = [make_report(), logged, make_report()], ["ner", "ner_select", "pruned"]
-    figure = draw(reports, names)
+    figure = draw_report(reports, names)
     texts = drawn_texts(figure)
     assert len(texts) > 30 and len(texts) == len({(text, box.x0, box.y0) for text, box in texts})
     for text, box in texts:
@@ -139,7 +139,7 @@ def arcs(figure):
 
 def test_the_arcs_are_who_reads_whom():
     """0 is the word vector; the last is what reads the layers. Layer 2 has a gate of 0, layer 4 was cut."""
-    figure = draw([make_report()], ["ner"])
+    figure = draw_report([make_report()], ["ner"])
     forward, backward = 0.0, -1.75
     among = {(forward, first, second) for first, second in itertools.combinations([0, 1, 3, 5], 2)}
     assert arcs(figure) == among | {(backward, 0, 1)}
@@ -147,7 +147,7 @@ def test_the_arcs_are_who_reads_whom():
 
 def test_a_plain_stack_reads_the_layer_below():
     stack = {"forward": make_stack([1, 2], 2, dense=False)}
-    assert arcs(draw([make_report(layers=stack)], ["lm"])) == {(0.0, n, n + 1) for n in range(3)}
+    assert arcs(draw_report([make_report(layers=stack)], ["lm"])) == {(0.0, n, n + 1) for n in range(3)}
 
 
 def test_the_colors_are_okabe_and_itos(logged):
@@ -155,7 +155,7 @@ def test_the_colors_are_okabe_and_itos(logged):
     from matplotlib.patches import Rectangle
 
     palette = ["#000000", "#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7"]
-    figure = draw(large_reports(), ["a", "b", "c"])
+    figure = draw_report(large_reports(), ["a", "b", "c"])
     axes = next(
         axes for axes in figure.findobj(lambda part: hasattr(part, "get_legend")) if axes.get_legend()
     )
@@ -178,5 +178,5 @@ def test_other_endings_and_no_matplotlib(tmp_path, monkeypatch):
     with pytest.raises(
         ConfigurationError, match=r"needs matplotlib, which is not installed.*: pip install matplotlib"
     ):
-        write_plot(str(tmp_path / "report.svg"), [make_report()], ["one"])
+        save_plot(str(tmp_path / "report.svg"), draw_report, [make_report()], ["one"])
     assert os.listdir(str(tmp_path)) == []
