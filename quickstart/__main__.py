@@ -143,15 +143,15 @@ def parse_arguments(
     )
     options = parser.parse_args(arguments)
     files = {name: path for name in (*CORPUS, "vectors") if (path := getattr(options, name)) is not None}
-    for group in ("lm_", "ner_"):
-        missing = [name for name in CORPUS if name.startswith(group) and name not in files]
-        if missing and any(name.startswith(group) for name in files):
+    for prefix in ("lm_", "ner_"):
+        missing = [name for name in CORPUS if name.startswith(prefix) and name not in files]
+        if missing and any(name.startswith(prefix) for name in files):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             parser.error(f"{flags} is missing: these files come together")
     data = {name: options.out / "corpus" / path for name, path in CORPUS.items()} | files
     settings = {group: dict(values) for group, values in SETTINGS.items()}
-    for group, name, value in options.set:
-        settings[group][name] = value
+    for part, name, value in options.set:
+        settings[part][name] = value
     return options.out, data, settings
 
 
