@@ -9,10 +9,12 @@ import numpy
 
 from ldnet_runtime import batching, decoding
 from ldnet_runtime.decoding import Floats, Integers
+from ldnet_runtime.decoding.chunks import ChunkDecoder
 from ldnet_runtime.encoding import SentenceEncoder
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.formats.words import Words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
+from ldnet_runtime.model_file.description import TIE_OR_BREAK
 from ldnet_runtime.prediction import Decoded, Options, Prediction, prediction
 from ldnet_runtime.sentence_decoder import SentenceDecoder
 
@@ -146,7 +148,7 @@ class Tagger:
     def emissions(self, sentences: Sequence[Sequence[str]]) -> tuple[Floats, Integers]:
         """
         The scores of the labels for each word, (B, T, N), and the lengths of the sentences, (B,). The score of an end
-        step, if any, is added to the last word's.
+        step, if any, is added to the last word's. For the decoder "tie_or_break" they are those of `decoding.chunks`.
 
         # Parameters
 
@@ -156,7 +158,7 @@ class Tagger:
         arrays = self._encoder.encode(sentences)
         (emissions,) = self._session().run(None, arrays)
         lengths = arrays["lengths"]
-        expected = (len(sentences), int(lengths.max()), len(self.labels))
+        expected = (len(sentences), int(lengths.max()), self.description.num_scores)
         if emissions.shape != expected or emissions.dtype != numpy.float32:
             raise ModelFileError(
                 f"{self.name}: the graph gives {emissions.dtype} scores of the shape {emissions.shape}; expected "
@@ -249,7 +251,9 @@ def tag_words(
     ]
 
 
-def _decoder(description: TaggerDescription) -> SentenceDecoder:
+def _decoder(description: TaggerDescription) -> SentenceDecoder | ChunkDecoder:
+    if description.decoder == TIE_OR_BREAK:
+        return ChunkDecoder(description.labels, description.label_encoding or "")
     boundaries = description.boundary_tags or ()
     return SentenceDecoder(
         description.labels,

@@ -1,4 +1,4 @@
-// Shared parts of ner.jsonnet, ner_vanilla.jsonnet and ner_select.jsonnet.
+// Shared parts of ner.jsonnet, ner_vanilla.jsonnet, ner_select.jsonnet, autoner.jsonnet and fuzzy_crf.jsonnet.
 {
   // Settings for LDNET_SETTINGS, with their defaults.
   defaults: {
@@ -127,4 +127,16 @@
     numpy_seed: 1337,
     pytorch_seed: 133,
   },
+
+  // A config without its language models.
+  without_language_models(config)::
+    local without(object, name) = { [key]: object[key] for key in std.objectFields(object) if key != name };
+    local embedders = config.model.text_field_embedder.token_embedders;
+    config {
+      dataset_reader+: { token_indexers: without(config.dataset_reader.token_indexers, 'ldnet') },
+      model+: {
+        text_field_embedder+: { token_embedders: without(embedders, 'ldnet') },
+        encoder+: { input_size: config.model.encoder.input_size - embedders.ldnet.projection_dim },
+      },
+    },
 }

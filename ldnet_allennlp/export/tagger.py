@@ -30,10 +30,12 @@ from ldnet_allennlp.export.inputs import Inputs
 from ldnet_allennlp.export.layers import feedforward, linear
 from ldnet_allennlp.export.recurrent import Steps
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.model_file import METADATA_KEY, TaggerDescription, to_json
+from ldnet_runtime.model_file.description import TIE_OR_BREAK
 
-TAGGERS = (LdnetTagger, CrfTagger, SimpleTagger)
+TAGGERS = (LdnetTagger, TieOrBreakTagger, CrfTagger, SimpleTagger)
 READERS = (ConllColumnsReader, AnnotatedJsonlReader, Conll2003DatasetReader, SequenceTaggingDatasetReader)
 _CRFS = (
     ConditionalRandomField,
@@ -59,7 +61,7 @@ def export_tagger(
     # Parameters
 
     model : `Model`
-        An `LdnetTagger`, or allennlp-models' `CrfTagger` or `SimpleTagger`.
+        An `LdnetTagger`, a `TieOrBreakTagger`, or allennlp-models' `CrfTagger` or `SimpleTagger`.
     reader : `DatasetReader`
         Its reader, whose token indexers define the word lookup.
     int8 : `bool`, optional (default = `False`)
@@ -90,7 +92,7 @@ def export_tagger(
 
 
 def _emissions(graph: Graph, inputs: Inputs, model: Any, reader: Any) -> str:
-    """The scores of the labels, shape (B, T, N)."""
+    """The scores of the words, shape (B, T, N)."""
     steps = Steps.of(graph, graph.input("lengths", "batch"))
     vectors = embed(graph, inputs, model.text_field_embedder, reader._token_indexers, steps)
     encoded = encode(graph, model.encoder, vectors, steps, "model.encoder")
@@ -112,7 +114,6 @@ def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str
         "dataset_reader.end_token",
         "and model.boundary_tags go together, but one of them is missing",
     )
-    is_softmax = type(model) is SimpleTagger or getattr(model, "loss", None) == "softmax"
     return TaggerDescription(
         vocabularies=inputs.vocabularies,
         inputs=inputs.descriptions,
@@ -124,11 +125,18 @@ def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str
         allowed=None if bool(allowed.all()) else allowed,
         end_token=end_token,
         boundary_tags=boundary_ids,
-        decoder="softmax" if is_softmax else "crf",
+        decoder=_decoder(model),
         mode=getattr(tokenizer, "mode", "whitespace"),
         language=getattr(tokenizer, "language", "en"),
         provenance=provenance,
     )
+
+
+def _decoder(model: Any) -> str:
+    if type(model) is TieOrBreakTagger:
+        return TIE_OR_BREAK
+    is_softmax = type(model) is SimpleTagger or getattr(model, "loss", None) == "softmax"
+    return "softmax" if is_softmax else "crf"
 
 
 def _boundary_ids(model: Any, labels: list[str]) -> tuple[int, int] | None:

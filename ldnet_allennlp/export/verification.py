@@ -11,6 +11,7 @@ from allennlp.models import Model
 from ldnet_allennlp.common.verification import instance_of
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime import Options, Tagger
 
 TOLERANCE = 1e-4
@@ -85,7 +86,7 @@ def torch_tags(
     batch = Batch([instance_of(reader, list(words)) for words in sentences])
     batch.index_instances(model.vocab)
     tensors: dict[str, Any] = batch.as_tensor_dict()
-    if type(model) is LdnetTagger:
+    if type(model) in (LdnetTagger, TieOrBreakTagger):
         emissions, mask = model.score(tensors["tokens"])
         ids = model.decode(emissions, mask)["tags"]
     else:

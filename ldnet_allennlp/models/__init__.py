@@ -1,3 +1,4 @@
 from ldnet_allennlp.models.adaptive_language_model import AdaptiveLanguageModel
 from ldnet_allennlp.models.continuing import ContinueFrom
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger

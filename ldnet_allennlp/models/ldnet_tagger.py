@@ -5,23 +5,22 @@ from typing import Any, Optional
 
 import torch
 from allennlp.common import Lazy
-from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.models.model import Model
 from allennlp.modules import ConditionalRandomField, Seq2SeqEncoder, TextFieldEmbedder
 from allennlp.nn import InitializerApplicator
-from allennlp.nn.util import get_text_field_mask
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
 from ldnet_allennlp.models.continuing import grow_labels
 from ldnet_allennlp.models.tag_decoding import DecodingOptions, TagDecoder, add_labels_to_probabilities
 from ldnet_allennlp.models.tagger_crf import check_tags, crf_from_crf_tagger, padding_labels
+from ldnet_allennlp.models.tagger_network import with_gate_penalty, word_scores
 from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
 from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_allennlp.modules.crf.tagging_losses import check_loss, tagging_loss
-from ldnet_allennlp.modules.selection.gated_modules import gated_modules, selection_metrics
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 from ldnet_allennlp.training.metrics.tagging_scores import TaggingScores
 from ldnet_runtime.tag_schemes import Span, spans_from_tags
@@ -244,24 +243,7 @@ class LdnetTagger(CrfTagger):
         self, tokens: TextFieldTensors, autocast: torch.dtype | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """The score of each tag for each token (B, T, N), and the mask (B, T), including the end step, if any."""
-        mask = get_text_field_mask(tokens)
-        if mask.device.type == "cpu" and bool((mask[:, 1:] > mask[:, :-1]).any()):
-            raise ConfigurationError(
-                "A word within a sentence has the id of padding, so tags and words would not align. Let the token "
-                "indexers give such words the id of unknown words."
-            )
-        with nullcontext() if autocast is None else torch.autocast(mask.device.type, dtype=autocast):
-            vectors = self.text_field_embedder(tokens)  # (B, T, embedding size)
-            if self.dropout:
-                vectors = self.dropout(vectors)
-            encoded = self.encoder(vectors, mask)  # (B, T, encoder's output size)
-            if self.dropout:
-                encoded = self.dropout(encoded)
-            if self._feedforward is not None:
-                encoded = self._feedforward(encoded)
-            emissions = self.tag_projection_layer(encoded)
-        # The CRF sums scores, so half precision is not enough.
-        return emissions if emissions.dtype == torch.float64 else emissions.float(), mask
+        return word_scores(self, tokens, autocast)
 
     @overrides
     def get_regularization_penalty(self) -> torch.Tensor | None:
@@ -269,11 +251,7 @@ class LdnetTagger(CrfTagger):
         The penalties of the regularizer and, with trained gates, of layer selection. AllenNLP adds it to the training
         loss before the backward pass and reports it as `reg_loss`.
         """
-        penalty = super().get_regularization_penalty()
-        for module in gated_modules(self):
-            of_gates = module.penalty()
-            penalty = of_gates if penalty is None or of_gates is None else penalty + of_gates
-        return penalty
+        return with_gate_penalty(self, super().get_regularization_penalty())
 
     @overrides
     def make_output_human_readable(self, output_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

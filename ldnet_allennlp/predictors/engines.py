@@ -15,12 +15,15 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.common.precision import resolve_autocast
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime.decoding import Scores
+from ldnet_runtime.decoding.chunks import ChunkDecoder
 from ldnet_runtime.prediction import Decoded, Options
 from ldnet_runtime.sentence_decoder import SentenceDecoder
 from ldnet_runtime.tag_schemes import spans_from_tags
 
 ENGINES = ("auto", "onnx", "torch")
+TAGGERS = (LdnetTagger, TieOrBreakTagger)
 
 
 class Engine(Protocol):
@@ -32,9 +35,9 @@ class Engine(Protocol):
 
 class TorchEngine:
     """
-    Runs the torch model of a tagger, the networks below the CRF in the precision `autocast`. For types other than
-    "ldnet_tagger" and "crf_tagger", only the "tags" of its output are used: probabilities and n-best sequences require
-    the scores of its labels.
+    Runs the torch model of a tagger, the networks in the precision `autocast`. For types other than "ldnet_tagger",
+    "tie_or_break_tagger" and "crf_tagger", only the "tags" of its output are used: probabilities and n-best sequences
+    require the scores of its labels.
     """
 
     def __init__(self, model: Model, reader: DatasetReader, autocast: torch.dtype | None = None) -> None:
@@ -58,7 +61,7 @@ class TorchEngine:
         return self._decoder.decode(emissions, lengths, options)
 
     def _emissions(self, tensors: dict[str, Any]) -> numpy.ndarray:
-        if isinstance(self._model, LdnetTagger):
+        if isinstance(self._model, TAGGERS):
             emissions, _ = self._model.score(tensors["tokens"], self._autocast)
         else:
             emissions = self._model(tensors["tokens"])["logits"]
@@ -136,15 +139,25 @@ class ChosenEngine:
 def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
     """
     The precision of an `autocast` option, see `resolve_autocast`. Raises `ConfigurationError` also for models other
-    than "ldnet_tagger".
+    than "ldnet_tagger" and "tie_or_break_tagger".
     """
     if name is None:
         return None
-    if not isinstance(model, LdnetTagger):
+    if not isinstance(model, TAGGERS):
         raise ConfigurationError(
-            f"autocast is for a model of the type 'ldnet_tagger', but it is {name!r} for a {type(model).__name__}."
+            f"autocast is for a model of the type 'ldnet_tagger' or 'tie_or_break_tagger', but it is {name!r} for a "
+            f"{type(model).__name__}."
         )
     return resolve_autocast(name, next(model.parameters()).device, "the predictor")
+
+
+def check_scored(model: Model, engine: str, n_best: int, marginals: bool) -> None:
+    """Raise `ConfigurationError` if a model has no scores for n best sequences or for marginals."""
+    decoder = sentence_decoder(model)
+    unknown = (n_best > 0 or marginals) and decoder is None and engine == "torch"
+    if unknown or (n_best > 0 and isinstance(decoder, ChunkDecoder)):
+        types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
+        raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
 
 
 def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
@@ -155,8 +168,10 @@ def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
     return reader.text_to_instance([Token(_indexable(word)) for word in words])
 
 
-def sentence_decoder(model: Model) -> SentenceDecoder | None:
-    """The decoder for the scores of a model's labels; `None` for a model with an unknown CRF."""
+def sentence_decoder(model: Model) -> SentenceDecoder | ChunkDecoder | None:
+    """The decoder for the scores of a model; `None` for a model with an unknown CRF."""
+    if isinstance(model, TieOrBreakTagger):
+        return model.decoder
     if isinstance(model, LdnetTagger):
         return SentenceDecoder(
             model.labels,

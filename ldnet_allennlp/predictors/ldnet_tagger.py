@@ -21,6 +21,7 @@ from ldnet_allennlp.predictors.engines import (
     ChosenEngine,
     TorchEngine,
     check_autocast,
+    check_scored,
     instance_of,
     sentence_decoder,
 )
@@ -77,11 +78,12 @@ class LdnetTaggerPredictor(Predictor):
     tag_encoding : `str`, optional
         The span encoding in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO". By default the model's.
     n_best : `int`, optional (default = `0`)
-        Number of tag sequences in `"n_best"`: a list of `{"tags", "score", "probability"}`, best first.
+        Number of tag sequences in `"n_best"`: `{"tags", "score", "probability"}`, best first.
     marginals : `bool`, optional (default = `False`)
         Whether to output `"marginals"`: for each word, a dictionary from tag to probability.
     confidences : `bool`, optional (default = `True`)
-        Whether spans have a `"confidence"`. Like `n_best` and `marginals`, this requires a model with a CRF.
+        Whether spans have a `"confidence"`. Like `n_best` and `marginals`, this requires a model with a CRF, or a
+        "tie_or_break_tagger", which has no `n_best`.
     tokens_per_batch : `int`, optional (default = `512`)
         The maximum number of tokens per batch, padding included, unless one sentence has more.
     workers : `int`, optional
@@ -126,9 +128,7 @@ class LdnetTaggerPredictor(Predictor):
                 f"tokens_per_batch and workers are at least 1 and n_best at least 0, but they are {tokens_per_batch}, "
                 f"{workers} and {n_best}."
             )
-        if (n_best > 0 or marginals) and decoder is None and engine == "torch":
-            types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
-            raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
+        check_scored(model, engine, n_best, marginals)
         self._output = output
         try:
             self._tag_encoding = None if tag_encoding is None else canonical_encoding(tag_encoding)

@@ -7,12 +7,14 @@ from typing import ClassVar
 import numpy
 from numpy.typing import NDArray
 
+from ldnet_runtime.decoding.chunks import CHUNK_ENCODINGS, num_chunk_scores
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.tag_schemes import canonical_encoding
 from ldnet_runtime.text import MODES
 
 LENGTHS, EMISSIONS = "lengths", "emissions"
-DECODERS = ("crf", "softmax")
+TIE_OR_BREAK = "tie_or_break"
+DECODERS = ("crf", "softmax", TIE_OR_BREAK)
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ class TaggerDescription:
     boundary_tags : `tuple[int, int]`, optional
         The labels before and after a sentence, which are not part of spans. Requires an `end_token`.
     decoder : `str`
-        "crf", or "softmax" with transition scores of 0.
+        "crf", "softmax" with transition scores of 0, or "tie_or_break", see `decoding.chunks`, which has none.
     mode, language : `str`
         Options for splitting text, see `text.split_text`.
     provenance : `Mapping[str, str]`
@@ -152,6 +154,11 @@ class TaggerDescription:
         """The names of all inputs of the graph."""
         return [LENGTHS, *(name for one in self.inputs for name in one.tensors)]
 
+    @property
+    def num_scores(self) -> int:
+        """The number of scores of a word."""
+        return num_chunk_scores(self.labels) if self.decoder == TIE_OR_BREAK else len(self.labels)
+
     def _check_labels(self) -> None:
         size = len(self.labels)
         expect(0 < size == len(set(self.labels)), "the labels are missing or not unique")
@@ -164,6 +171,12 @@ class TaggerDescription:
                 canonical_encoding(self.label_encoding)
             except ValueError as error:
                 raise ModelFileError(str(error)) from error
+        if self.decoder == TIE_OR_BREAK:
+            expect(
+                canonical_encoding(self.label_encoding or "BARE") in CHUNK_ENCODINGS
+                and self.end_token is None,
+                f"the decoder {TIE_OR_BREAK!r} needs a label_encoding of {', '.join(CHUNK_ENCODINGS)} and no end_token",
+            )
         if self.boundary_tags is not None:
             inside = len(self.boundary_tags) == 2 and all(0 <= tag < size for tag in self.boundary_tags)
             expect(inside, f"the boundary tags are {self.boundary_tags}; expected two ids below {size}")

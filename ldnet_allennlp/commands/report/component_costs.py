@@ -10,6 +10,7 @@ from allennlp.modules.text_field_embedders import BasicTextFieldEmbedder
 from allennlp_models.lm.models.language_model import LanguageModel
 from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder, stack_names
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
@@ -39,10 +40,10 @@ def component_costs(model: Model, characters_per_word: float) -> Costs:
     Count the multiply-adds of the parts of a model that run once per word (see `count_multiply_adds`), for words of
     `characters_per_word` characters, without the space.
 
-    The parts of a tagger (allennlp-models' `CrfTagger` and subclasses) and of a language model are known. The language
-    model's softmax is not counted, because its cost depends on the word. In other models, token embedders and
-    `Seq2SeqEncoder`s are counted; other parts may run once per sentence or per pair of words, so they are listed as not
-    counted. Sentence boundaries are free.
+    The parts of a tagger (`TieOrBreakTagger`, allennlp-models' `CrfTagger` and subclasses) and of a language model are
+    known. The language model's softmax is not counted, because its cost depends on the word. In other models, token
+    embedders and `Seq2SeqEncoder`s are counted; other parts may run once per sentence or per pair of words, so they are
+    listed as not counted. Sentence boundaries are free.
     """
     components: dict[str, float] = {}
     not_counted: list[str] = []
@@ -66,7 +67,7 @@ def _parts(model: Model, not_counted: list[str]) -> Iterator[Part]:
         if model._softmax_loss is not None:
             kind = type(model._softmax_loss).__name__
             not_counted.append(f"softmax ({kind}): it is not used by taggers, and costs more for rare words")
-    elif isinstance(model, CrfTagger):
+    elif isinstance(model, (CrfTagger, TieOrBreakTagger)):
         yield from _embedder_parts(model.text_field_embedder)
         yield _encoder_name(model.encoder), model.encoder
         if model._feedforward is not None:

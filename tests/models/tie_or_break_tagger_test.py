@@ -1,0 +1,225 @@
+"""The whole model: training, archives, partial labels, predictor, pruning, sweep, report and export."""
+
+import json
+
+import pytest
+import torch
+from allennlp.commands.train import train_model
+from allennlp.common.checks import ConfigurationError
+from allennlp.common.testing import ModelTestCase
+from allennlp.data import Batch, Token, Vocabulary
+from allennlp.models.archival import load_archive
+from allennlp.predictors import Predictor
+
+from ldnet_allennlp.commands.ldnet_export import export_archive
+from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.report.component_costs import component_costs
+from ldnet_allennlp.commands.sweep.points import Budget
+from ldnet_allennlp.commands.sweep.sweeping import sweep
+from ldnet_allennlp.common.verification import difference, outputs_of
+from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
+from ldnet_runtime import Tagger
+from tests.taggers import (
+    DEV,
+    TAGGER,
+    TRAIN,
+    build_tagger,
+    gated_archive,
+    ldnet_embedder,
+    settings_for,
+    tagger_params,
+)
+
+KIND = {"model.type": "tie_or_break_tagger"}
+SENTENCES = [["the", "list", "of", "Zork", "name"], ["python"], ["class", "Zork", "value", "object", "with"]]
+
+
+def build(language_models, config="ner", **overrides):
+    return build_tagger(tagger_params(language_models, config, {**KIND, **overrides}))
+
+
+def tensors_of(tagger, instances):
+    batch = Batch(instances)
+    batch.index_instances(tagger.model.vocab)
+    return batch.as_tensor_dict()
+
+
+class TestTieOrBreakTagger(ModelTestCase):
+    @pytest.fixture(autouse=True)
+    def _settings(self, language_models, tmp_path, monkeypatch):
+        monkeypatch.setenv("LDNET_SETTINGS", settings_for(language_models))
+        path = tmp_path / "ner.jsonnet"
+        text = f"(import '{TAGGER / 'ner.jsonnet'}') + {{ model+: {{ type: 'tie_or_break_tagger' }} }}"
+        path.write_text(text)
+        self.set_up_model(path, TRAIN, seed=1)
+
+    def test_can_train_save_and_load(self):
+        self.ensure_model_can_train_save_and_load(
+            self.param_file, overrides=json.dumps({"data_loader": {"batch_size": 6}})
+        )
+
+    def test_batch_predictions_are_consistent(self):
+        self.model.return_logits = True
+        self.ensure_batch_predictions_are_consistent()
+
+
+def test_the_loss_of_a_sentence_does_not_depend_on_its_batch(language_models):
+    tagger = build(language_models)
+    instances = tagger.instances[:6]
+    together = tagger.model(**tensors_of(tagger, instances))
+    alone = [tagger.model(**tensors_of(tagger, [one])) for one in instances]
+    assert torch.allclose(together["loss"], torch.stack([one["loss"] for one in alone]).mean())
+    assert together["tags"] == [one["tags"][0] for one in alone]
+    assert min(map(len, together["tags"])) == 1
+
+
+def test_unknown_labels_give_no_gradient(language_models):
+    """Words that may have any tag are not in the loss, whatever their scores are."""
+    tagger = build(language_models, **{"dataset_reader.partial_label": "?"})
+    words = [Token(word) for word in ["the", "Zork", "name", "of", "class"]]
+    instance = tagger.reader.text_to_instance(words, ["O", "?", "?", "O", "U-TYPE"])
+    tagger.reader.apply_token_indexers(instance)
+    batch = tensors_of(tagger, [instance])
+    scores, mask = tagger.model.score(batch["tokens"])
+    scores = scores.detach().requires_grad_()
+    tagger.model.tie_or_break_loss(scores, batch["allowed_tags"], mask).backward()
+    # The gap before "class" and its type alone are known.
+    half = scores.size(-1) // 2
+    expected = torch.zeros(scores.shape[1:], dtype=torch.bool)
+    start = (half + 1) // 2  # a break and the types of a chunk that begins here
+    expected[3, half : half + start] = expected[4, :start] = expected[4, half + start :] = True
+    assert torch.equal(scores.grad[0] != 0, expected)
+
+
+def test_full_labels_give_the_loss_without_partial_labels(language_models):
+    plain, partial = (
+        build(language_models, **options) for options in ({}, {"dataset_reader.partial_label": "?"})
+    )
+    batches = [tensors_of(tagger, tagger.instances[:8]) for tagger in (plain, partial)]
+    assert "allowed_tags" in batches[1] and "allowed_tags" not in batches[0]
+    losses = [tagger.model(**batch)["loss"] for tagger, batch in zip((plain, partial), batches)]
+    assert torch.equal(*losses)
+
+
+def test_a_chunk_of_any_length_has_tags(language_models):
+    """The training data have no inner words of TYPE."""
+    tagger = build(language_models)
+    assert {"B-TYPE", "I-TYPE", "L-TYPE", "U-TYPE", "I-NAME"} <= set(tagger.model.labels)
+    assert tagger.model.labels == list(tagger.model.vocab.get_token_to_index_vocabulary("labels"))
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory, language_models):
+    """A tagger that has learned the training data, of which every fifth word is unknown."""
+    folder = tmp_path_factory.mktemp("learned")
+    rows = TRAIN.read_text().split("\n")
+    hidden = [row.split()[0] + " ?" if number % 5 == 2 and row else row for number, row in enumerate(rows)]
+    (folder / "train.conll").write_text("\n".join(hidden))
+    overrides = {
+        **KIND,
+        "dataset_reader.partial_label": "?",
+        "dataset_reader.label_encoding": "BIO",
+        "data_loader": {"batch_size": 8},
+        "trainer.optimizer": {"type": "adam", "lr": 0.02},
+        "trainer.learning_rate_scheduler": None,
+        "model.dropout": 0.0,
+        "trainer.patience": None,
+        "validation_data_path": str(TRAIN),
+    }
+    settings = {"train": str(folder / "train.conll"), "num_epochs": 25, "word_hidden": 12, "min_count": 1}
+    params = tagger_params(language_models, "ner", overrides, **settings)
+    train_model(params, str(folder / "run"))
+    return folder / "run"
+
+
+def test_it_learns_from_partial_labels(learned):
+    metrics = json.loads((learned / "metrics.json").read_text())
+    assert metrics["best_validation_f1-measure-overall"] > 0.85
+    assert "best_validation_accuracy3" not in metrics
+
+
+def test_the_predictor_gives_the_same_with_both_engines(learned, tmp_path):
+    path = str(learned / "model.tar.gz")
+    predictors = [Predictor.from_path(path, "ldnet_tagger", engine=engine) for engine in ("torch", "onnx")]
+    inputs = [{"tokens": words} for words in SENTENCES]
+    first, second = (one.predict_batch_json(inputs, marginals=True) for one in predictors)
+    assert difference(first, second) == "" and any(output["spans"] for output in first)
+    for output in first:
+        for word, tag in zip(output["marginals"], output["tags"]):
+            assert sum(word.values()) == pytest.approx(1) and tag in word
+        for span in output["spans"]:
+            assert 0 < span["confidence"] <= 1
+    model = load_archive(path).model.eval()
+    model.return_confidences = True
+    instances = [predictors[0]._json_to_instance(one) for one in inputs]
+    for instance in instances:
+        predictors[0]._reader.reader.apply_token_indexers(instance)
+    for output, of_model in zip(first, model.forward_on_instances(instances)):
+        assert of_model["tags"] == output["tags"]
+        confidences = [span["confidence"] for span in output["spans"]]
+        assert of_model["confidences"] == pytest.approx(confidences, abs=1e-5)
+    with pytest.raises(ConfigurationError, match="n_best and marginals need a model"):
+        Predictor.from_path(path, "ldnet_tagger", n_best=2)
+
+
+def test_export(learned, tmp_path):
+    report = export_archive(str(learned), str(tmp_path / "tagger.onnx"), test=str(DEV))
+    assert "same tags" in report[-1]
+    tagger = Tagger(str(tmp_path / "tagger.onnx"))
+    assert tagger.description.decoder == "tie_or_break" and tagger.span_types == ["LANG", "NAME", "TYPE"]
+    prediction = tagger(SENTENCES[0], marginals=True)
+    model = load_archive(str(learned / "model.tar.gz"))
+    expected = outputs_of(model.model, model.validation_dataset_reader, SENTENCES)
+    assert prediction.tags == expected[0]["tags"]
+    with pytest.raises(ValueError, match="n_best"):
+        tagger("a text", n_best=2)
+
+
+def test_pruning_changes_no_score(tmp_path, language_models):
+    gates = [0.7, 0.0, 1.0, 0.0, 0.0, 0.4, 0.0, 0.0]
+    source = gated_archive(tmp_path / "model.tar.gz", language_models, gates, overrides=KIND)
+    target = str(tmp_path / "pruned" / "model.tar.gz")
+    prune_archive(source, target, SENTENCES)
+    outputs = [
+        outputs_of(archive.model, archive.dataset_reader, SENTENCES)
+        for archive in (load_archive(source), load_archive(target))
+    ]
+    assert "logits" in outputs[0][0] and difference(*outputs) == ""
+    assert ldnet_embedder(load_archive(target).model).all_layers() == {"forward": [0, 2], "backward": [1]}
+
+
+def test_gates_are_penalized_and_counted(language_models):
+    model = build(language_models, "select").model
+    assert float(model.get_regularization_penalty()) > 0
+    assert model.get_metrics()["kept_layers"] == 8
+    costs = component_costs(model, 4.0)
+    assert costs.not_counted == [] and costs.components["tag projection"] == 14 * 2 * (1 + 2 * 4)
+
+
+def test_sweep(tmp_path, learned):
+    config = json.loads((learned / "config.json").read_text())
+    assert config["model"]["type"] == "tie_or_break_tagger"
+    result = sweep(
+        str(learned / "model.tar.gz"),
+        str(tmp_path / "out"),
+        [Budget(layers=2)],
+        num_epochs=2,
+        passes=1,
+        threads=1,
+    )
+    assert result["missed"] == {} and len(result["points"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("labels", "encoding", "message"),
+    [
+        (["O"], "BIOUL", r"has the tags O, but a tie_or_break_tagger needs spans with types"),
+        (["O", "I-x"], "IO", "label_encoding of a tie_or_break_tagger is IO; expected one of BIO"),
+        (["O", "B-x", "E-x"], "BIOUL", "set model.label_encoding and dataset_reader.target_label_encoding"),
+    ],
+)
+def test_labels_are_checked(labels, encoding, message, language_models):
+    vocab = Vocabulary()
+    vocab.add_tokens_to_namespace(labels, "labels")
+    with pytest.raises(ConfigurationError, match=message):
+        TieOrBreakTagger(vocab, torch.nn.Module(), torch.nn.Module(), label_encoding=encoding)

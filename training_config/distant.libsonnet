@@ -1,0 +1,32 @@
+// Shared parts of autoner.jsonnet and fuzzy_crf.jsonnet: training on partial labels.
+local ner = import 'ner.libsonnet';
+
+{
+  // Settings for LDNET_SETTINGS: those of ner.jsonnet, with these defaults.
+  defaults: ner.defaults {
+    // Archives of lm_forward.jsonnet and lm_backward.jsonnet, or null for neither.
+    lm_forward: null,
+    lm_backward: null,
+    // The tag of words that may have any tag.
+    partial_label: '?',
+    // Reader options of the dev and test files, if these differ: {"type": "annotated_jsonl"} for exports of doccano.
+    gold_reader: null,
+    char_hidden: 50,
+    word_hidden: 75,
+    batch_size: 32,
+    optimizer: 'adam',
+    learning_rate: 0.002,
+    // The gold development data choose the epoch: noisy labels are learned by heart, too.
+    num_epochs: 15,
+    patience: 4,
+  },
+
+  config(settings)::
+    local config = ner.config(settings);
+    local chosen = if settings.lm_forward == null then ner.without_language_models(config) else config;
+    local reader = chosen.dataset_reader { partial_label: settings.partial_label };
+    chosen {
+      dataset_reader: reader,
+      [if settings.gold_reader != null then 'validation_dataset_reader']: reader + settings.gold_reader,
+    },
+}

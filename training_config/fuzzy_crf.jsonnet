@@ -1,0 +1,22 @@
+// CRF tagger on labels from dictionaries: the fuzzy CRF of the AutoNER paper (Shang et al. 2018, arXiv 1809.03599), whose
+// loss is that of Tsuboi et al. 2008.
+//
+//     allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases phrases.txt -o train.conll
+//     LDNET_SETTINGS='{"train": "train.conll", "dev": "gold_dev.conll", "test": "gold_test.conll"}' \
+//       allennlp train training_config/fuzzy_crf.jsonnet -s out/fuzzy_crf --include-package ldnet_allennlp
+//     allennlp evaluate out/fuzzy_crf/model.tar.gz gold_test.conll --include-package ldnet_allennlp
+//
+// With AutoNER's files (raw text of one word per line, gold sentences in .ck files), the first command is
+//
+//     allennlp ldnet-annotate raw_text.txt --input tokens --dictionary dict_core.txt --phrases dict_full.txt -o train.conll
+//     allennlp ldnet-annotate truth_dev.ck --input ck -o gold_dev.conll
+//     allennlp ldnet-annotate truth_test.ck --input ck -o gold_test.conll
+//
+// Hardware: one CPU core and 2 GiB of memory without language models.
+// Score: see docs/distant.md.
+//
+// Settings: those of ner.jsonnet, with the defaults of distant.libsonnet. "lm_forward" and "lm_backward" add language
+// models.
+local distant = import 'distant.libsonnet';
+
+distant.config((import 'settings.libsonnet')(distant.defaults))
