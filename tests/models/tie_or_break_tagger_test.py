@@ -12,10 +12,10 @@ from allennlp.models.archival import load_archive
 from allennlp.predictors import Predictor
 
 from ldnet_allennlp.commands.ldnet_export import export_archive
-from ldnet_allennlp.commands.prune.pruning import prune_archive
+from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.commands.ldnet_sweep import sweep
 from ldnet_allennlp.commands.report.component_costs import component_costs
-from ldnet_allennlp.commands.sweep.points import Budget
-from ldnet_allennlp.commands.sweep.sweeping import sweep
+from ldnet_allennlp.commands.sweep.selection_config import Budget
 from ldnet_allennlp.common.verification import difference, outputs_of
 from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime import Tagger

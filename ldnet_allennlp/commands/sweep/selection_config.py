@@ -15,7 +15,7 @@ from ldnet_allennlp.common.archives import find_sections
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
 
-SELECTABLE = ("ldnet_tagger",)
+SELECTABLE = ("ldnet_tagger", "tie_or_break_tagger")
 
 
 class Budget(NamedTuple):
