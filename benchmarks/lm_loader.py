@@ -33,13 +33,13 @@ import numpy
 import torch
 from allennlp.data import Vocabulary
 
-from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, shard_name
+from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.prepared import prepare
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import WORDS, folder_of, read_text
+from ldnet_allennlp.data.lm_stream.shards import TOKENS, WORDS, folder_of, read_text
 
-TOKENS_OF_A_SHARD = 1 << 24
+TOKENS_OF_A_PART = 1 << 24
 DIRECTIONS = ("forward", "backward", "both")
 
 
@@ -72,18 +72,19 @@ class Corpus:
         text = LmStreamReader().corpus(self.path)
         prepare(folder_of(text, self.shards), text.files, text.settings, self._fill)
 
-    def _fill(self, folder: str) -> list[Any]:
+    def _fill(self, folder: str) -> list[tuple[int, int]]:
         random = numpy.random.RandomState(self._seed)
         counts = numpy.zeros(self._num_words + 1, dtype=numpy.int64)
-        shards = []
+        parts = []
         last = 0
-        for number, start in enumerate(range(0, self.num_tokens, TOKENS_OF_A_SHARD)):
-            count = min(TOKENS_OF_A_SHARD, self.num_tokens - start)
-            numbers = random_numbers(random, count, self._num_words)
-            numbers.tofile(os.path.join(folder, shard_name(number)))
-            counts += numpy.bincount(numbers, minlength=len(counts))
-            last = int(numbers[-1])
-            shards.append([[0, count]])  # the tokens of the one part
+        with open(os.path.join(folder, TOKENS), "wb") as tokens:
+            for start in range(0, self.num_tokens, TOKENS_OF_A_PART):
+                count = min(TOKENS_OF_A_PART, self.num_tokens - start)
+                numbers = random_numbers(random, count, self._num_words)
+                numbers.tofile(tokens)
+                counts += numpy.bincount(numbers, minlength=len(counts))
+                last = int(numbers[-1])
+                parts.append((0, count))
         with open(os.path.join(folder, WORDS), "w", encoding="utf-8") as file:
             file.write("1 <eos>\n")
             file.writelines(f"{count} word{number}\n" for number, count in enumerate(counts.tolist()[1:], 1))
@@ -91,7 +92,7 @@ class Corpus:
         backward[0] += 1
         backward[last] -= 1
         numpy.save(self.histogram, numpy.stack([counts, backward]))
-        return shards
+        return parts
 
 
 def memory(what: str) -> int:

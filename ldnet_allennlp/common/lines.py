@@ -81,35 +81,34 @@ def _expand(name: str, folders: bool) -> Iterator[str]:
 
 
 def line_blocks(
-    path: str, start: int = 0, end: int | None = None, block_size: int = BLOCK_SIZE
+    path: str, block_size: int = BLOCK_SIZE, start: int = 0, end: int | None = None, number: int = 0
 ) -> Iterator[list[bytes]]:
     """
     Read a file in blocks of whole lines, without their ends.
 
     Lines end in LF, CR LF (or CR CR LF, the result of a doubled conversion) or CR; the end of the last line is
     optional. A UTF-8 byte order mark at the start of the file is dropped. `start` and `end` limit the bytes of an
-    uncompressed file to a range; both are directly after a line end.
+    uncompressed file to a range; both are directly after a line end, and `number` lines are before the range.
 
     Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or truncated, or
     contains a NUL byte.
     """
-    number = 0  # of lines so far
     rest: list[bytes] = []  # of a line whose end was not read yet
 
     def lines_of(text: bytes) -> list[bytes]:
         lines = text.split(b"\n")
-        if start == number == 0:
+        if number == 0:
             lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
         if b"\0" in text:
             index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)
             raise ConfigurationError(
-                f"{path}, line {number + index + 1 + lines_before(path, start)}: found a NUL byte at byte "
+                f"{path}, line {number + index + 1}: found a NUL byte at byte "
                 f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
             )
         return lines
 
     try:
-        for chunk in _chunks(path, start, end, block_size):
+        for chunk in _chunks(path, block_size, start, end):
             text, line_end, last = chunk.rpartition(b"\n")
             if line_end:
                 lines = lines_of(b"".join([*rest, text]))
@@ -119,15 +118,14 @@ def line_blocks(
             rest.append(last)
     except TEXT_ERRORS as error:
         raise ConfigurationError(
-            f"{path}: could not be read after line {number + lines_before(path, start)}: {error}. Expected a "
-            f"readable, complete file."
+            f"{path}: could not be read after line {number}: {error}. Expected a readable, complete file."
         ) from error
     lines = lines_of(b"".join(rest))
     if lines != [b""]:
         yield lines
 
 
-def _chunks(path: str, start: int, end: int | None, block_size: int) -> Iterator[bytes]:
+def _chunks(path: str, block_size: int, start: int, end: int | None) -> Iterator[bytes]:
     """The text in blocks with LF line ends."""
     left = (sys.maxsize if end is None else end) - start
     with open_text(path) as file:
@@ -144,11 +142,6 @@ def _chunks(path: str, start: int, end: int | None, block_size: int) -> Iterator
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
     """The lines of a file, without their ends, with their numbers counted from 1; see `line_blocks`."""
     return enumerate((line for lines in line_blocks(path) for line in lines), 1)
-
-
-def lines_before(path: str, position: int) -> int:
-    """The number of lines before a byte position of a file."""
-    return sum(map(len, line_blocks(path, end=position))) if position else 0
 
 
 def decode_line(line: bytes, encoding: str, path: str, number: int) -> str:

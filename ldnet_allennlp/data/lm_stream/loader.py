@@ -99,8 +99,7 @@ class LmStreamLoader(DataLoader):
         processes reuse them. They are rebuilt when the text or the reader's options change, and the log names the
         reason.
     num_workers : `int`, optional (default = `0`)
-        The number of processes that read the text (0 or 1: this process): pieces of plain text, or whole compressed
-        files.
+        The number of processes that split the text into words and number them (0 or 1: this process).
 
     Raises `ConfigurationError` for any other reader or direction, for sizes below 1, for text that cannot be read, for
     shards that cannot be written, and for a vocabulary without the boundary token.

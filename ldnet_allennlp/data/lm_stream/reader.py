@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, Optional
 
 from allennlp.common.checks import ConfigurationError
@@ -75,7 +76,8 @@ class LmStreamReader(DatasetReader):
 
     @overrides(check_signature=False)
     def _read(self, file_path: PathOrPaths) -> Iterable[Instance]:
-        for line in self.shard_iterable(self.corpus(file_path).sentences()):
+        lines = chain.from_iterable(block.lines for block in self.corpus(file_path).blocks())
+        for line in self.shard_iterable(lines):
             yield self.text_to_instance([token.decode("utf-8") for token in line.split()])
 
     @overrides(check_signature=False)

@@ -7,10 +7,10 @@ from typing import Any, BinaryIO, NamedTuple, Union
 
 import numpy
 
-from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, Corpus, shard_name
+from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, Corpus
 from ldnet_allennlp.data.lm_stream.prepared import prepare
 
-WORDS = "words.txt"
+WORDS, TOKENS = "words.txt", "tokens.bin"
 
 
 class StoredNumbers:
@@ -62,34 +62,32 @@ def read_text(corpus: Corpus, directory: str | None = None) -> Text:
     Number the words of a text: in memory, or in the directory, where later runs and other processes reuse the files.
     It stores any number of texts, each in a folder named after its files.
     """
-    parts: list[list[Any]] = [[] for _ in corpus.files]
+    files: dict[int, list[Any]] = {}
     if directory is None:
-        words, counts, shards = corpus.number()
-        for shard in shards:
-            assert shard.numbers is not None
-            ends = numpy.cumsum([length for _, length in shard.parts])
-            for (file, _), numbers in zip(shard.parts, numpy.split(shard.numbers, ends)):
-                parts[file].append(numbers)
-        return Text(words, counts, [[numpy.concatenate(of_file)] for of_file in parts if of_file])
+        text = corpus.number()
+        assert text.tokens is not None
+        ends = numpy.cumsum([length for _, length in text.parts])
+        for (file, _), tokens in zip(text.parts, numpy.split(text.tokens, ends)):
+            files.setdefault(file, []).append(tokens)
+        return Text(text.words, text.counts, [[numpy.concatenate(parts)] for parts in files.values()])
 
-    def make(folder: str) -> list[Any]:
-        text = corpus.number(folder)
-        with open(os.path.join(folder, WORDS), "wb") as file:
+    def make(folder: str) -> list[tuple[int, int]]:
+        with open(os.path.join(folder, TOKENS), "wb") as stored:
+            text = corpus.number(stored)
+        with open(os.path.join(folder, WORDS), "wb") as stored:
             for word, count in zip(text.words, text.counts.tolist()):
-                file.write(b"%d %s\n" % (count, word.encode("utf-8")))
-        return [shard.parts for shard in text.shards]
+                stored.write(b"%d %s\n" % (count, word.encode("utf-8")))
+        return text.parts
 
-    content, files = prepare(folder_of(corpus, directory), corpus.files, corpus.settings, make)
-    for number, shard in enumerate(content):
-        start = 0
-        for file, length in shard:
-            if length:
-                parts[file].append(StoredNumbers(files[shard_name(number)], start, length))
-            start += length
-    with files[WORDS] as lines:
+    parts, opened = prepare(folder_of(corpus, directory), corpus.files, corpus.settings, make)
+    start = 0
+    for file, length in parts:
+        files.setdefault(file, []).append(StoredNumbers(opened[TOKENS], start, length))
+        start += length
+    with opened[WORDS] as lines:
         rows = [line.split() for line in lines]
-    stored = numpy.array([int(count) for count, _ in rows])
-    return Text([word.decode("utf-8") for _, word in rows], stored, [of_file for of_file in parts if of_file])
+    counts = numpy.array([int(count) for count, _ in rows])
+    return Text([word.decode("utf-8") for _, word in rows], counts, list(files.values()))
 
 
 def folder_of(corpus: Corpus, directory: str) -> str:

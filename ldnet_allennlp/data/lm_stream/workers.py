@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
@@ -14,14 +14,13 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 
-def run_tasks(function: Callable[[Any], Any], tasks: Sequence[Any], num_workers: int) -> Iterator[Any]:
+def run_tasks(function: Callable[[Any], Any], tasks: Iterable[Any], num_workers: int) -> Iterator[Any]:
     """
     Call a function for each task and yield the results in order. With 0 or 1 workers, this process calls it. Otherwise
     each worker has at most two tasks at a time, and function, tasks and results are pickled.
 
     Raises the error of the first task (in order) that fails, and `RuntimeError` if a process dies.
     """
-    num_workers = min(num_workers, len(tasks))
     if num_workers < 2:
         yield from map(function, tasks)
         return

@@ -5,7 +5,6 @@ import os
 import runpy
 import sys
 import tarfile
-from functools import partial
 from itertools import chain, islice
 from math import ceil
 
@@ -17,7 +16,6 @@ from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DataLoader, Vocabulary
 
-from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
@@ -59,7 +57,7 @@ def files(tmp_path):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(lm_encoding, "text_pieces", partial(lm_text.text_pieces, size=100))
+    monkeypatch.setattr(lm_text, "PIECE_SIZE", 100)
 
 
 class TestShards:
@@ -116,7 +114,7 @@ class TestShards:
     def test_a_damaged_shard_is_made_anew(self, tmp_path):
         loader = make_loader(shards=str(tmp_path / "shards"))
         expected = all_of(loader)
-        (path,) = (tmp_path / "shards").glob("*.ids/*/*.ids")
+        (path,) = (tmp_path / "shards").glob("*.ids/*/tokens.bin")
         content = bytearray(path.read_bytes())
         content[100:104] = content[:4]
         path.write_bytes(content)

@@ -23,7 +23,7 @@ from ldnet_allennlp.data.lm_stream import windows as lm_windows
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.shards import read_text
-from ldnet_allennlp.data.lm_stream.text import TextPiece, sentence_blocks
+from ldnet_allennlp.data.lm_stream.text import sentence_blocks
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES, load_reference
 
@@ -113,11 +113,11 @@ class TestText:
     def test_bad_text_is_reported_with_file_and_line(
         self, tmp_path, monkeypatch, content, message, block_size
     ):
-        monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, block_size))
+        monkeypatch.setattr(lm_text, "BLOCK_SIZE", block_size)
         for name, stored in (("plain", content), ("packed", gzip.compress(content))):
             path = write(tmp_path / name, stored)
             with pytest.raises(ConfigurationError, match=f"{name}, {message}"):
-                list(sentence_blocks([TextPiece(0, path)], b"<eos>"))
+                list(sentence_blocks([path], b"<eos>"))
 
     @pytest.mark.parametrize("keep", [15, -20, -3])
     def test_damaged_gzip(self, tmp_path, keep):

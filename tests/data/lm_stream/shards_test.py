@@ -3,7 +3,6 @@ import multiprocessing
 import os
 import signal
 from collections import Counter
-from functools import partial
 from itertools import chain
 
 import numpy
@@ -13,7 +12,7 @@ from allennlp.common.checks import ConfigurationError
 from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
 from ldnet_allennlp.data.lm_stream import text as lm_text
 from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, Corpus
-from ldnet_allennlp.data.lm_stream.shards import StoredNumbers, read_text
+from ldnet_allennlp.data.lm_stream.shards import TOKENS, WORDS, StoredNumbers, read_text
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES
 
@@ -23,10 +22,10 @@ VALID = str(FIXTURES / "lm" / "valid.txt")
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    """Texts of a few hundred bytes become many groups, shards and parts."""
-    monkeypatch.setattr(lm_encoding, "text_pieces", partial(lm_text.text_pieces, size=100))
+    """Texts of a few hundred bytes become many blocks and parts."""
+    monkeypatch.setattr(lm_text, "PIECE_SIZE", 100)
+    monkeypatch.setattr(lm_text, "BLOCK_SIZE", 64)
     monkeypatch.setattr(lm_encoding, "TOKENS_OF_A_PART", 30)
-    monkeypatch.setattr(lm_text.line_blocks, "__defaults__", (0, None, 64))
 
 
 @pytest.fixture
@@ -81,7 +80,7 @@ class TestNumbering:
             {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.ids/*/*")}
             for name in ("one", "shards")
         ]
-        assert contents[0] == contents[1] and len(contents[0]) > 20
+        assert contents[0] == contents[1] and set(contents[0]) == {WORDS, TOKENS}
 
     def test_the_first_bad_line_is_reported_by_any_number_of_processes(self, tmp_path, small_pieces):
         path = str(tmp_path / "bad")
@@ -123,8 +122,8 @@ class TestNumbering:
         bars = []
 
         class Bar:
-            def __init__(self, total, **options):
-                self.total, self.done = total, 0
+            def __init__(self, **options):
+                self.done = 0
                 bars.append(self)
 
             def __enter__(self):
@@ -138,9 +137,8 @@ class TestNumbering:
 
         monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", Bar)
         for num_workers in (0, 2):
-            Corpus(files, "<eos>", num_workers=num_workers).number()
-        for bar in bars:
-            assert bar.done == bar.total == sum(map(os.path.getsize, files))
+            text = Corpus(files, "<eos>", num_workers=num_workers).number()
+            assert bars[-1].done == text.counts.sum() == len(text.tokens)
 
 
 class TestShards:
@@ -166,7 +164,7 @@ class TestShards:
         corpus, shards = Corpus(files, "<eos>", num_workers=2), str(tmp_path / "shards")
 
         def run():
-            monkeypatch.setattr(lm_encoding, "_renumber", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+            monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", lambda **_: os.kill(os.getpid(), signal.SIGKILL))
             read_text(corpus, shards)
 
         process = multiprocessing.get_context("fork").Process(target=run)
