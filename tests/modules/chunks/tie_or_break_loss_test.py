@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from ldnet_allennlp.commands.annotate.dictionary import Entry, Match
+from ldnet_allennlp.commands.annotate.formats import Labeled, ck_rows, conll_rows
 from ldnet_allennlp.modules.chunks.tie_or_break_loss import BREAK, TIE, UNKNOWN, TieOrBreakLoss
 from ldnet_runtime.decoding.chunks import num_chunk_scores
 from ldnet_runtime.tag_schemes import spans_from_tags, tags_from_spans, validate
@@ -175,3 +177,23 @@ def test_an_unknown_phrase_leaves_the_gaps_around_it_open():
     u = UNKNOWN
     gaps = TieOrBreakLoss(labels, "BIOUL").gaps(allowed, mask)
     assert gaps[0].tolist() == [1, u, u, u, 1, u, 1, 0, 1, u, 1]
+
+
+def test_gaps_are_those_that_autoners_file_format_has():
+    """Columns with tags and AutoNER's .ck rows are two forms of the same labels."""
+    labels = all_labels("BIOUL")
+    entries = [Entry("x", frozenset(kinds)) for kinds in (["A"], ["B"], ["A", "B"], [])]
+    generator = random.Random(7)
+    codes = {("I", "S"): BREAK, ("O", "S"): TIE, ("O", "D"): UNKNOWN}
+    counts = [0, 0, 0]
+    for _ in range(60):
+        cuts = sorted(generator.sample(range(11), 6))
+        pairs = [pair for pair in zip(cuts, cuts[1:]) if generator.random() < 0.7]
+        sentence = Labeled(["w"] * 10, [Match(*pair, generator.choice(entries)) for pair in pairs])
+        tags = [row.split("\t")[1] for row in conll_rows(sentence, "O")]
+        allowed, mask = mask_of([[labels if tag == "?" else tag.split("|") for tag in tags]], labels, 10)
+        gaps = TieOrBreakLoss(labels, "BIOUL").gaps(allowed, mask)[0, 1:-1].tolist()
+        rows = [row.split() for row in ck_rows(sentence)][2:-1]  # those of the gaps between words
+        assert gaps == [codes[gap, known] for _, gap, _, known in rows]
+        counts = [one + gaps.count(code) for code, one in enumerate(counts)]
+    assert min(counts) > 20
