@@ -1,6 +1,6 @@
 // "Tie or break" tagger on labels from dictionaries (AutoNER; Shang et al. 2018, arXiv 1809.03599).
 //
-//     allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases phrases.txt -o train.conll
+//     allennlp ldnet-annotate articles/ --dictionary core.tsv --phrases phrases.txt -o train.conll
 //     LDNET_SETTINGS='{"train": "train.conll", "dev": "gold_dev.conll", "test": "gold_test.conll"}' \
 //       allennlp train training_config/autoner.jsonnet -s out/autoner --include-package ldnet_allennlp
 //     allennlp evaluate out/autoner/model.tar.gz gold_test.conll --include-package ldnet_allennlp

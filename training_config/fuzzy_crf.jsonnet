@@ -1,7 +1,7 @@
 // CRF tagger on labels from dictionaries: the fuzzy CRF of the AutoNER paper (Shang et al. 2018, arXiv 1809.03599), whose
 // loss is that of Tsuboi et al. 2008.
 //
-//     allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases phrases.txt -o train.conll
+//     allennlp ldnet-annotate articles/ --dictionary core.tsv --phrases phrases.txt -o train.conll
 //     LDNET_SETTINGS='{"train": "train.conll", "dev": "gold_dev.conll", "test": "gold_test.conll"}' \
 //       allennlp train training_config/fuzzy_crf.jsonnet -s out/fuzzy_crf --include-package ldnet_allennlp
 //     allennlp evaluate out/fuzzy_crf/model.tar.gz gold_test.conll --include-package ldnet_allennlp

@@ -1,7 +1,7 @@
 """
 `allennlp ldnet-annotate`: label raw text with dictionaries, to train taggers without annotated sentences.
 
-    allennlp ldnet-annotate articles.txt --dictionary core.tsv --phrases full.txt -o train.conll
+    allennlp ldnet-annotate articles/ --dictionary core.tsv --phrases full.txt -o train.conll
     allennlp ldnet-annotate raw_text.txt --input tokens --dictionary core.tsv -o train.ck --format ck
     allennlp ldnet-annotate truth_dev.ck --input ck -o dev.conll
 """
@@ -31,21 +31,22 @@ from ldnet_allennlp.commands.annotate.formats import (
 )
 from ldnet_allennlp.commands.console import Command, add_force, arguments_of
 from ldnet_allennlp.common.files import atomic_write, check_output
+from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
 from ldnet_runtime.text import split_text
 
 
 @Subcommand.register("ldnet-annotate")
 class LdnetAnnotate(Command):
     """
-    Label raw text with dictionaries (AutoNER; Shang et al. 2018, arXiv 1809.03599), to train an `ldnet_tagger` with
-    partial labels. Writes CoNLL columns or AutoNER's .ck rows.
+    Label raw text with dictionaries (AutoNER; Shang et al. 2018, arXiv 1809.03599), to train a
+    `tie_or_break_tagger` or an `ldnet_tagger` with partial labels. Writes CoNLL columns or AutoNER's .ck rows.
     """
 
     summary = "Label raw text with dictionaries."
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("raw", help="raw text, plain or compressed")
+        parser.add_argument("raw", nargs="+", help="raw text, plain or compressed: files, folders or globs")
         parser.add_argument("-o", "--output", required=True, help="the file to write")
         parser.add_argument(
             "--input",
@@ -76,7 +77,7 @@ class LdnetAnnotate(Command):
 
 
 def annotate(
-    raw: str,
+    raw: PathOrPaths,
     output: str,
     dictionary: str | None = None,
     phrases: str | None = None,
@@ -93,24 +94,29 @@ def annotate(
     Raises `ConfigurationError` for lines that cannot be read, and if the output exists.
     """
     check_output(output, force)
+    paths = expand_paths(raw, folders=True)
     if (dictionary is None) != (kind == "ck"):
         raise ConfigurationError("Raw text needs a --dictionary, and --input ck takes none.")
     counts = MatchCounts()
     if kind == "ck":
         entries: list[Entry] = []
-        sentences = _gold_sentences(raw)
+        sentences = (sentence for path in paths for sentence in _gold_sentences(path))
     else:
         assert dictionary is not None
         entries = _read_entries(dictionary, phrases, kind, language)
         matcher = DictionaryMatcher(entries, language)
-        sentences = (Labeled(words, matcher.matches(words)) for words in read_sentences(raw, kind, language))
+        sentences = (
+            Labeled(words, matcher.matches(words))
+            for path in paths
+            for words in read_sentences(path, kind, language)
+        )
     with atomic_write(output) as file:
         for sentence in sentences:
             counts.add(sentence.words, sentence.matches)
             rows = ck_rows(sentence) if output_format == "ck" else conll_rows(sentence, outside)
             file.write("".join(f"{row}\n" for row in rows) + "\n")
         if counts.sentences == 0:
-            raise ConfigurationError(f"{raw}: found no sentence.")
+            raise ConfigurationError(f"{', '.join(paths)}: found no sentence.")
     return counts.report(entries)
 
 

@@ -35,6 +35,18 @@ def test_raw_text(files):
     assert "3 sentences, 16 words, 3 typed matches, 1 matches of phrases" in report
 
 
+def test_folders_and_lists_of_files(files):
+    (files / "folder").mkdir()
+    (files / "folder" / "b.txt").write_text("Lead.\n")
+    (files / "folder" / "a.txt").write_text("Aspirin.\n")
+    _, output = run(files, "folder")
+    first, second = "Aspirin\tU-Drug\n.\tO\n\n", "Lead\tU-Drug|U-Metal\n.\tO\n\n"
+    assert output == first + second
+    both = [str(files / "folder" / "b.txt"), str(files / "folder" / "a*")]
+    annotate(both, str(files / "both.conll"), dictionary=str(files / "core.tsv"))
+    assert (files / "both.conll").read_text() == second + first
+
+
 def test_unknown_outside(files):
     _, output = run(files, "tokens.txt", kind="tokens", phrases=None, outside="?")
     assert (
