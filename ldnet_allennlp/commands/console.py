@@ -57,10 +57,17 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add `--trust`."""
+    parser.add_argument("--trust", action="store_true", help="allow any type in the archives, and any size")
+
+
+def add_speed(parser: argparse.ArgumentParser, text: str) -> None:
+    """Add `--threads` and `--passes`, the options of the speed measurement on a text."""
+    parser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
     parser.add_argument(
-        "--trust",
-        action="store_true",
-        help="trust the archives: allow any type in their configs, and any size",
+        "--passes",
+        type=whole_number,
+        default=3,
+        help=f"passes over the {text}; the median time counts (default: 3). 0 measures no speed",
     )
 
 

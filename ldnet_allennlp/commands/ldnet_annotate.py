@@ -46,9 +46,10 @@ class LdnetAnnotate(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("raw", nargs="+", help="raw text, plain or compressed: files, folders or globs")
-        parser.add_argument("-o", "--output", required=True, help="the file to write")
-        parser.add_argument(
+        add = parser.add_argument
+        add("raw", nargs="+", help="raw text, plain or compressed: files, folders or globs")
+        add("-o", "--output", required=True, help="the file to write")
+        add(
             "--input",
             dest="kind",
             choices=("text", "tokens", "ck"),
@@ -56,19 +57,11 @@ class LdnetAnnotate(Command):
             help="text (default): any text, split by rules; tokens: one word per line, a blank line after each "
             "sentence; ck: sentences that AutoNER has labeled, to be converted",
         )
-        parser.add_argument("--language", default="en", help="language of the text (default: en)")
-        parser.add_argument("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
-        parser.add_argument("--phrases", help="phrases of unknown type, one per line: their words become '?'")
-        parser.add_argument(
-            "--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words (default: O)"
-        )
-        parser.add_argument(
-            "--format",
-            dest="output_format",
-            choices=("conll", "ck"),
-            default="conll",
-            help="output (default: conll)",
-        )
+        add("--language", default="en", help="language of the text (default: en)")
+        add("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
+        add("--phrases", help="phrases of unknown type, one per line: their words become '?'")
+        add("--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words (default: O)")
+        add("--format", dest="output_format", choices=("conll", "ck"), default="conll", help="default: conll")
         add_force(parser)
 
     @overrides

@@ -33,30 +33,25 @@ class LdnetConvert(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("source", help="a .th or .pk file")
-        parser.add_argument(
+        add = parser.add_argument
+        add("source", help="a .th or .pk file")
+        add(
             "output",
-            help="the archive to write (a file, or a directory for model.tar.gz), or the folder for CoNLL files",
+            help="the archive (a file, or a directory for model.tar.gz), or the folder of CoNLL files",
         )
-        parser.add_argument(
-            "--maps",
-            help="the pickle with the maps: test.pk of a language model, ner_dataset.pk of a tagger. Pruned "
-            "taggers contain them",
+        add(
+            "--maps", help="the pickle with the maps: test.pk of a language model, ner_dataset.pk of a tagger"
         )
-        parser.add_argument(
-            "--direction", choices=["forward", "backward"], help="the direction of a language model"
-        )
-        parser.add_argument(
+        add("--direction", choices=["forward", "backward"], help="the direction of a language model")
+        add(
             "--options",
-            help="the options of the run as JSON, such as dropouts; by default x.config.json "
-            "next to x.th, if it exists",
+            help="the options of the run as JSON (default: x.config.json next to x.th, if it exists)",
         )
-        parser.add_argument(
+        add(
             "--projection-activation",
             dest="activation",
             choices=list(ACTIVATIONS),
-            help="activation after the projection of a language model, if the options lack it: relu if it was "
-            "trained with --add_relu",
+            help="activation after a language model's projection, if the options lack it: relu if run with --add_relu",
         )
         add_force(parser)
 

@@ -10,16 +10,19 @@ import hashlib
 import os
 from collections.abc import Collection
 from importlib import metadata
-from typing import Any
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import DatasetReader
 from allennlp.models.archival import Archive
 from overrides import overrides
 
 from ldnet_allennlp.commands.console import Command, add_force, add_trust, arguments_of
-from ldnet_allennlp.commands.sentences import read_sentences, read_words, sentences_for
+from ldnet_allennlp.commands.sentences import (
+    labeled_sentences,
+    read_sentences,
+    read_words,
+    sentences_for,
+)
 from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.export import export_tagger
@@ -42,38 +45,27 @@ class LdnetExport(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "source", metavar="archive", help="the trained tagger: model.tar.gz or its directory"
-        )
-        parser.add_argument("output", help="the file to write, for example ner.onnx")
-        parser.add_argument(
+        add = parser.add_argument
+        add("source", metavar="archive", help="the trained tagger: model.tar.gz or its directory")
+        add("output", help="the file to write, for example ner.onnx")
+        add(
             "--int8",
             action="store_true",
-            help="8-bit weights in all LSTMs: smaller, 1.6 to 3.3 times as fast, and a few tags change",
+            help="8-bit weights in all LSTMs: smaller, faster, a few tags change",
         )
-        parser.add_argument(
-            "--half-embeddings",
-            action="store_true",
-            help="store embeddings as float16: half the space, and a few tags may change",
-        )
-        parser.add_argument(
-            "--keep-words",
-            metavar="FILE",
-            help="a file of words, one per line: all other words lose their vectors and become unknown words. "
-            "Sentences of the kept words are tagged as before",
-        )
-        parser.add_argument(
+        add("--half-embeddings", action="store_true", help="embeddings as float16: a few tags may change")
+        add("--keep-words", metavar="FILE", help="words, one per line: all others become unknown words")
+        add(
             "--sentences",
             metavar="FILE",
-            help="a text file for the verification, one sentence per line, words separated by blanks "
-            "(default: generated sentences)",
+            help="text for the verification, one sentence per line (default: generated)",
         )
-        parser.add_argument(
+        add(
             "--test",
             metavar="FILE",
             help="labeled data for the tagger's dataset reader: verify with it, and print F1 before and after",
         )
-        parser.add_argument(
+        add(
             "--max-changed",
             type=float,
             default=_MAX_CHANGED,
@@ -127,7 +119,8 @@ def export_archive(
     report = [f"{output}: {len(data) / 2**20:.1f} MiB, {len(tagger.labels)} labels, {precision}"]
     gold = None
     if test is not None:
-        sentences, gold = _read_labeled(reader, test)
+        labeled = labeled_sentences(archive, test, "--test")
+        sentences, gold = [words for words, _ in labeled], [tags for _, tags in labeled]
     is_exact = precision == "float32" and (keep_words is None or sentences is None)
     checked = compare(model, reader, tagger, sentences or _generated(archive, keep_words))
     if gold is not None:
@@ -170,15 +163,6 @@ def _verdict(checked: Comparison, is_exact: bool, max_changed: float, source: st
     if is_exact:
         return f"verified on {checked.num_words} words: same tags, scores agree to {checked.largest:.2g}"
     return f"verified on {checked.num_words} words: {facts}"
-
-
-def _read_labeled(reader: DatasetReader, path: str) -> tuple[list[list[str]], list[list[str]]]:
-    """The words and gold tags of a file."""
-    instances: list[Any] = list(reader.read(path))
-    if not all("tags" in instance.fields for instance in instances):
-        raise ConfigurationError(f"'{path}' (--test) has no tags.")
-    words = [instance["metadata"].metadata["words"] for instance in instances]
-    return words, [list(instance["tags"].labels) for instance in instances]
 
 
 def _score(gold: list[list[str]], predicted: list[list[str]], encoding: str | None) -> float:

@@ -47,16 +47,15 @@ class LdnetPrune(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "source", metavar="archive", help="the trained model: model.tar.gz or its directory"
-        )
-        parser.add_argument("output", help="the archive to write: a file, or a directory for model.tar.gz")
-        parser.add_argument(
+        add = parser.add_argument
+        add("source", metavar="archive", help="the trained model: model.tar.gz or its directory")
+        add("output", help="the archive to write: a file, or a directory for model.tar.gz")
+        add(
             "--sentences",
-            help="a text file for the check, one sentence per line, words separated by blanks "
-            "(default: sentences generated from the language models' words)",
+            metavar="FILE",
+            help="text for the check, one sentence per line (default: generated)",
         )
-        parser.add_argument(
+        add(
             "--keep",
             nargs="+",
             metavar="LAYERS",
@@ -64,17 +63,8 @@ class LdnetPrune(Command):
             "or layers by name, numbered from 1: forward:1,3 backward:2. The others are cut even if their gate is "
             "above 0, which may change tags (default: those whose gate is above 0, which changes nothing)",
         )
-        parser.add_argument(
-            "--keep-words",
-            metavar="FILE",
-            help="a file of words, one per line: all other words become unknown to the language models, and their "
-            "vectors are dropped. Sentences of kept words are tagged as before",
-        )
-        parser.add_argument(
-            "--fold",
-            action="store_true",
-            help="multiply the gates of the remaining layers into the weights that read them",
-        )
+        add("--keep-words", metavar="FILE", help="words, one per line: all others become unknown words")
+        add("--fold", action="store_true", help="multiply the gates into the weights that read their layers")
         add_force(parser)
         add_trust(parser)
 

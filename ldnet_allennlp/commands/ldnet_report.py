@@ -17,11 +17,11 @@ from overrides import overrides
 
 from ldnet_allennlp.commands.console import (
     Command,
+    add_speed,
     add_trust,
     arguments_of,
     positive_float,
     positive_int,
-    whole_number,
 )
 from ldnet_allennlp.commands.report.error_page import error_page
 from ldnet_allennlp.commands.report.errors import find_errors, tagged_sentences
@@ -50,19 +50,14 @@ class LdnetReport(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "archives",
-            metavar="archive",
-            nargs="+",
-            help="trained models: model.tar.gz or its serialization directory",
-        )
-        parser.add_argument(
+        add = parser.add_argument
+        add("archives", metavar="archive", nargs="+", help="trained models: model.tar.gz or its directory")
+        add(
             "--text",
             metavar="FILE",
-            help="the text for measuring speed and word length (default: sentences of random words of the "
-            "first model's vocabulary)",
+            help="text for speed and word length (default: random words of the first model)",
         )
-        parser.add_argument(
+        add(
             "--text-format",
             choices=TEXT_FORMATS,
             default="auto",
@@ -70,35 +65,28 @@ class LdnetReport(Command):
             "reader if possible, with the word in the first; auto: conll if the name ends in "
             f"{', '.join(COLUMN_ENDINGS)}",
         )
-        parser.add_argument(
+        add(
             "--characters-per-word",
             type=positive_float,
             metavar="NUMBER",
-            help="for the multiply-adds of character networks, without the space (default: the mean of the text; the "
-            "published figures are for 8)",
+            help="for the multiply-adds of character networks (default: the text's mean; 8 in published figures)",
         )
-        parser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
-        parser.add_argument("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
-        parser.add_argument(
-            "--passes",
-            type=whole_number,
-            default=3,
-            help="number of passes over the text; the median time counts (default: 3). 0 measures no speed",
-        )
-        parser.add_argument("--json", metavar="FILE", help="also write the report as JSON")
-        parser.add_argument(
+        add("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
+        add_speed(parser, "text")
+        add("--json", metavar="FILE", help="also write the report as JSON")
+        add(
             "--plot",
             metavar="FILE",
             help="also write a picture, .png or .svg: cost by component, which layers read which, and gates over "
             "training where a gates.jsonl is next to an archive. Needs matplotlib",
         )
-        parser.add_argument(
+        add(
             "--errors",
             metavar="FILE",
             help="instead, compare the spans that one tagger predicts with those of a file with tags: scores by type, "
             "confusion of types, boundary errors, calibration, and the most confident mistakes, as the page --html",
         )
-        parser.add_argument("--html", metavar="FILE", help="the page for --errors")
+        add("--html", metavar="FILE", help="the page for --errors")
         add_trust(parser)
 
     @overrides

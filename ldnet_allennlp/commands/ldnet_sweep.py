@@ -19,6 +19,7 @@ from overrides import overrides
 
 from ldnet_allennlp.commands.console import (
     Command,
+    add_speed,
     add_trust,
     arguments_of,
     positive_float,
@@ -52,19 +53,16 @@ class LdnetSweep(Command):
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
-        parser.add_argument(
-            "source", metavar="archive", help="the trained tagger: model.tar.gz or its directory"
-        )
-        parser.add_argument(
-            "output", help="the output directory: one archive per budget, in NAME/pruned/model.tar.gz"
-        )
+        add = parser.add_argument
+        add("source", metavar="archive", help="the trained tagger: model.tar.gz or its directory")
+        add("output", help="the output directory: one archive per budget, in NAME/pruned/model.tar.gz")
         budgets = parser.add_mutually_exclusive_group(required=True)
         budgets.add_argument(
             "--layers",
             type=whole_number,
             nargs="+",
             metavar="N",
-            help="budgets in layers of the language models, both directions together",
+            help="budgets in layers, both directions together",
         )
         budgets.add_argument(
             "--multiply-adds",
@@ -73,49 +71,30 @@ class LdnetSweep(Command):
             metavar="NUMBER",
             help="budgets in multiply-adds per word, of the language models with their projection: 2e6",
         )
-        parser.add_argument(
-            "--lambda-0", type=float, default=0.05, help="the weight of the penalty (default: 0.05)"
+        add("--lambda-0", type=float, default=0.05, help="the weight of the penalty (default: 0.05)")
+        add(
+            "--epochs", dest="num_epochs", type=positive_int, help="of each selection (default: the tagger's)"
         )
-        parser.add_argument(
-            "--epochs",
-            dest="num_epochs",
-            type=positive_int,
-            help="of each selection (default: as many as the tagger's)",
-        )
-        parser.add_argument(
+        add(
             "--published-penalty",
             action="store_true",
-            help="use the paper's penalty, which may leave more layers than the budget (default: every budget is "
-            "met exactly)",
+            help="the paper's penalty, which may miss a budget (default: every budget is met exactly)",
         )
-        parser.add_argument(
+        add(
             "--finetune-epochs",
             type=positive_int,
             metavar="N",
-            help="train each pruned tagger for N more epochs, with the tagger's own optimizer, in NAME/finetuned "
-            "(default: none)",
+            help="train each pruned tagger for N more epochs, with the tagger's own optimizer, in NAME/finetuned",
         )
-        parser.add_argument(
+        add(
             "-o",
             "--overrides",
             default="",
-            help="JSON with other changes to the tagger's config, as for allennlp train",
+            help="JSON with other changes to the config, as for allennlp train",
         )
-        parser.add_argument(
-            "--also",
-            nargs="+",
-            default=[],
-            metavar="ARCHIVE",
-            help="other models to compare with, such as one without language models",
-        )
-        parser.add_argument("--threads", type=positive_int, help="torch threads for the speed measurement")
-        parser.add_argument(
-            "--passes",
-            type=whole_number,
-            default=3,
-            help="passes over the validation data for the speed measurement (default: 3); 0 measures none",
-        )
-        parser.add_argument("--plot", metavar="FILE", help="also write a plot, .png or .svg")
+        add("--also", nargs="+", default=[], metavar="ARCHIVE", help="other models to compare with")
+        add_speed(parser, "validation data")
+        add("--plot", metavar="FILE", help="also write a plot, .png or .svg")
         add_trust(parser)
 
     @overrides

@@ -1,7 +1,7 @@
 """Files of words and sentences, and sentences for measurements and checks of models."""
 
 import os
-from typing import cast
+from typing import Any, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.fields import MetadataField
@@ -55,6 +55,24 @@ def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
         reader = ConllColumnsReader(layout="conllu" if path.lower().endswith(".conllu") else "columns")
     instances = reader.for_prediction()._read(path)  # `read` would show a bar
     return [cast(MetadataField, instance["metadata"])["words"] for instance in instances]
+
+
+def labeled_sentences(archive: Archive, path: str, option: str) -> list[tuple[list[str], list[str]]]:
+    """
+    The words and gold tags of the sentences of a file, read by the archive's reader; boundary tags are "O".
+
+    Raises `ConfigurationError`, with the command's `option`, if the file has no tags.
+    """
+    instances: list[Any] = list(archive.validation_dataset_reader.read(path))
+    if not all("tags" in instance.fields for instance in instances):
+        raise ConfigurationError(f"{option} needs gold tags, but '{path}' has none.")
+    boundary_tags = getattr(archive.model, "boundary_tags", None) or []
+    sentences = []
+    for instance in instances:
+        words = list(instance["metadata"]["words"])
+        tags = instance["tags"].labels[: len(words)]  # without a sentence boundary
+        sentences.append((words, ["O" if tag in boundary_tags else tag for tag in tags]))
+    return sentences
 
 
 def sentences_for(archive: Archive) -> Sentences:

@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive
 
+from ldnet_allennlp.commands.sentences import labeled_sentences
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_runtime.tag_schemes import spans_from_tags
 
@@ -125,26 +126,19 @@ def tagged_sentences(archive: Archive, path: str, source: str) -> list[TaggedSen
         raise ConfigurationError(
             f"--errors compares spans, but the {type(model).__name__} of '{source}' has no label_encoding."
         )
-    instances: list[Any] = list(archive.validation_dataset_reader.read(path))
-    if not all("tags" in instance.fields for instance in instances):
-        raise ConfigurationError(f"--errors compares with gold tags, but '{path}' has none.")
-    boundary_tags = getattr(model, "boundary_tags", None) or []
+    labeled = labeled_sentences(archive, path, "--errors")
     predictor = LdnetTaggerPredictor(model, archive.validation_dataset_reader)
     sentences = []
-    for start in range(0, len(instances), _AT_ONCE):
-        batch = instances[start : start + _AT_ONCE]
-        outputs = predictor.predict_batch_json(
-            [{"tokens": instance["metadata"]["words"]} for instance in batch]
-        )
-        for instance, output in zip(batch, outputs):
-            words = list(instance["metadata"]["words"])
-            tags = instance["tags"].labels[: len(words)]  # without a sentence boundary
-            gold = spans_from_tags(["O" if tag in boundary_tags else tag for tag in tags], encoding)
+    for start in range(0, len(labeled), _AT_ONCE):
+        batch = labeled[start : start + _AT_ONCE]
+        outputs = predictor.predict_batch_json([{"tokens": words} for words, _ in batch])
+        for (words, tags), output in zip(batch, outputs):
+            gold = [Span(*span) for span in spans_from_tags(tags, encoding)]
             predicted = [
                 Span(span["type"], span["start"], span["end"] - 1, span.get("confidence"))
                 for span in output["spans"]
             ]
-            sentences.append(TaggedSentence(words, [Span(*span) for span in gold], predicted))
+            sentences.append(TaggedSentence(words, gold, predicted))
     return sentences
 
 
