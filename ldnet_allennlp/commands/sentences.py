@@ -7,7 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.fields import MetadataField
 from allennlp.models.archival import Archive
 
-from ldnet_allennlp.common.lines import decode_line, numbered_lines
+from ldnet_allennlp.common.lines import text_lines
 from ldnet_allennlp.common.verification import random_sentences
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_archive import DEFAULT_BOUNDARY
@@ -23,7 +23,7 @@ Sentences = list[list[str]]
 
 def read_words(path: str) -> set[str]:
     """The words of a file, one per line. Raises `ConfigurationError` if it has none."""
-    words = {decode_line(line, "utf-8", path, number).strip() for number, line in numbered_lines(path)} - {""}
+    words = {line.strip() for _, line in text_lines(path)} - {""}
     if not words:
         raise ConfigurationError(f"'{path}' was expected to have one word per line, but it has none.")
     return words
@@ -31,8 +31,7 @@ def read_words(path: str) -> set[str]:
 
 def read_sentences(path: str) -> Sentences:
     """The words of each non-empty line of a text file. Raises `ConfigurationError` if there are none."""
-    lines = (decode_line(line, "utf-8", path, number).split() for number, line in numbered_lines(path))
-    sentences = [words for words in lines if words]
+    sentences = [words for _, line in text_lines(path) if (words := line.split())]
     if not sentences:
         raise ConfigurationError(f"'{path}' was expected to have one sentence per line, but it has none.")
     return sentences

@@ -144,6 +144,11 @@ def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:
     return enumerate((line for lines in line_blocks(path) for line in lines), 1)
 
 
+def text_lines(path: str) -> Iterator[tuple[int, str]]:
+    """Like `numbered_lines`, decoded from UTF-8, see `decode_line`."""
+    return ((number, decode_line(line, "utf-8", path, number)) for number, line in numbered_lines(path))
+
+
 def decode_line(line: bytes, encoding: str, path: str, number: int) -> str:
     """The text of a line. Raises `ConfigurationError` with file, line and byte if it is not valid in the encoding."""
     try:

@@ -1,6 +1,6 @@
 """Compare an exported tagger with its torch model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy
@@ -47,35 +47,24 @@ class Comparison(NamedTuple):
 
 def compare(model: Model, reader: DatasetReader, tagger: Tagger, sentences: Sentences) -> Comparison:
     """
-    Tag sentences with a model and with its exported tagger, and compare the results.
-
-    # Parameters
-
-    model : `Model`
-        A model that `export_tagger` supports. It is put into evaluation mode.
-    reader : `DatasetReader`
-    tagger : `Tagger`
-    sentences : `Sentences`
-        Lists of words, none empty.
+    Tag sentences (lists of words, none empty) with a model that `export_tagger` supports and with its exported tagger,
+    and compare the results. Puts the model into evaluation mode.
     """
     model.eval()
-    in_order = sorted(range(len(sentences)), key=lambda number: len(sentences[number]))
-    before: dict[int, list[str]] = {}
-    after: dict[int, list[str]] = {}
+    before: list[list[str]] = []
+    after: list[list[str]] = []
     largest, agrees = 0.0, True
-    for numbers in _batches(in_order):
-        batch = [sentences[number] for number in numbers]
+    for start in range(0, len(sentences), _BATCH):
+        batch = sentences[start : start + _BATCH]
         truth, tags = torch_tags(model, reader, batch)
         scores, lengths = tagger.emissions(batch)
         is_word = numpy.arange(scores.shape[1]) < lengths[:, None]
         distance = float(numpy.abs(scores - truth)[is_word].max())
         largest = max(largest, distance)
         agrees = agrees and distance <= TOLERANCE * max(1.0, float(numpy.abs(truth[is_word]).max()))
-        decoded = tagger.decoder.decode(scores, lengths, Options(confidences=False))
-        before.update(zip(numbers, tags, strict=True))
-        after.update(zip(numbers, (one.tags for one in decoded), strict=True))
-    order = range(len(sentences))
-    return Comparison([before[n] for n in order], [after[n] for n in order], largest, agrees)
+        before += tags
+        after += (one.tags for one in tagger.decoder.decode(scores, lengths, Options(confidences=False)))
+    return Comparison(before, after, largest, agrees)
 
 
 @torch.no_grad()
@@ -96,8 +85,3 @@ def torch_tags(
     labels = words_of(model.vocab, model.label_namespace)
     rows = zip(ids, sentences, strict=True)
     return emissions.numpy(), [[labels[tag] for tag in row[: len(words)]] for row, words in rows]
-
-
-def _batches(numbers: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(numbers), _BATCH):
-        yield numbers[start : start + _BATCH]

@@ -8,7 +8,7 @@ import ahocorasick
 from allennlp.common.checks import ConfigurationError
 from spacy.util import get_lang_class
 
-from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
+from ldnet_allennlp.common.lines import excerpt, text_lines
 
 # Types with proper names as surfaces, which are other words in lower case.
 PROPER_NAMES = frozenset({"PER", "ORG", "LOC", "PERSON", "ORGANIZATION", "LOCATION", "GPE"})
@@ -37,7 +37,9 @@ def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split
     Raises `ConfigurationError` with file and line for any other line.
     """
     types: dict[str, set[str]] = {}
-    for number, line in _lines(path):
+    for number, line in text_lines(path):
+        if not line.strip():
+            continue
         names, tab, surface = line.partition("\t")
         words = split(surface)
         kinds = {name.strip() for name in names.split(",")}
@@ -57,15 +59,8 @@ def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split
 
 def read_phrases(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
     """Read a file of phrases, one per line, like AutoNER's full dictionaries."""
-    surfaces = dict.fromkeys(" ".join(split(line)) for _, line in _lines(path))
+    surfaces = dict.fromkeys(" ".join(split(line)) for _, line in text_lines(path) if line.strip())
     return [Entry(surface, frozenset()) for surface in surfaces]
-
-
-def _lines(path: str) -> Iterator[tuple[int, str]]:
-    for number, line in numbered_lines(path):
-        text = decode_line(line, "utf-8", path, number)
-        if text.strip():
-            yield number, text
 
 
 class DictionaryMatcher:
@@ -189,28 +184,27 @@ class MatchCounts:
 
     def report(self, entries: Sequence[Entry], most: int = 15) -> str:
         """Totals, the most frequent matches, ambiguous surfaces, and the number of entries without a match."""
-        typed = sum(count for entry, count in self.entries.items() if entry.types)
-        phrases = sum(self.entries.values()) - typed
-        lines = [
-            f"{self.sentences:,} sentences, {self.words:,} words, {typed:,} typed matches, {phrases:,} matches of "
-            f"phrases of unknown type"
-        ]
+        matches = self.entries.most_common()
         by_type: Counter[str] = Counter()
-        for entry, count in self.entries.items():
-            by_type["|".join(sorted(entry.types)) or "?"] += count
-        lines += [f"  {kind}: {count:,}" for kind, count in by_type.most_common()]
+        for entry, count in matches:
+            by_type[_name_of(entry)] += count
+        phrases, total = by_type["?"], self.entries.total()
+        lines = [
+            f"{self.sentences:,} sentences, {self.words:,} words, {total - phrases:,} typed matches, {phrases:,} "
+            f"matches of phrases of unknown type"
+        ]
+        lines += [f"  {name}: {count:,}" for name, count in by_type.most_common()]
+        for title, rows in {
+            "Most frequent typed matches": [match for match in matches if match[0].types],
+            "Most frequent phrases": [match for match in matches if not match[0].types],
+            "Ambiguous surfaces": [match for match in matches if len(match[0].types) > 1],
+        }.items():
+            shown = [f"  {count:>7,}  {_name_of(entry)}  {entry.surface}" for entry, count in rows[:most]]
+            lines += [f"{title}:", *shown] if shown else []
         matched = {entry.surface for entry in self.entries}
-        for title, rows in (
-            ("Most frequent typed matches", [item for item in self.entries.most_common() if item[0].types]),
-            ("Most frequent phrases", [item for item in self.entries.most_common() if not item[0].types]),
-            ("Ambiguous surfaces", [item for item in self.entries.most_common() if len(item[0].types) > 1]),
-        ):
-            if rows:
-                lines.append(f"{title}:")
-                lines += [
-                    f"  {count:>7,}  {'|'.join(sorted(entry.types)) or '?'}  {entry.surface}"
-                    for entry, count in rows[:most]
-                ]
-        never = [entry for entry in entries if entry.surface not in matched]
-        lines.append(f"Never matched: {len(never):,} of {len(entries):,} entries")
-        return "\n".join(lines)
+        never = sum(entry.surface not in matched for entry in entries)
+        return "\n".join([*lines, f"Never matched: {never:,} of {len(entries):,} entries"])
+
+
+def _name_of(entry: Entry) -> str:
+    return "|".join(sorted(entry.types)) or "?"

@@ -1,12 +1,13 @@
 """Read sentences of raw text, and write labeled ones as columns: CoNLL, or AutoNER's `.ck`."""
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.annotate.dictionary import Match
-from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
+from ldnet_allennlp.common.lines import excerpt, text_lines
 from ldnet_runtime.text import TextError, split_text
 
 UNKNOWN = "?"
@@ -22,62 +23,31 @@ class Labeled(NamedTuple):
 
 def read_sentences(path: str, kind: str, language: str) -> Iterator[list[str]]:
     """
-    The sentences of raw text.
-
-    # Parameters
-
-    path : `str`
-        Plain or compressed.
-    kind : `str`
-        "tokens": one word per line and a blank line after each sentence, as in AutoNER's raw text; "text": any text,
-        split by the `rule_based` tokenizer (tokenized lines stay as they are).
-    language : `str`
-        For "text".
+    The sentences of raw text, plain or compressed. `kind` is "tokens" (one word per line and a blank line after each
+    sentence, as in AutoNER's raw text) or "text" (any text, split by the rules of the language; tokenized lines stay as
+    they are).
     """
-    if kind == "tokens":
-        yield from _sentences_of_columns(path)
-        return
-    for number, text in _paragraphs(path):
-        try:
-            sentences = split_text(text, language=language)
-        except TextError as error:
-            raise ConfigurationError(f"{path}, line {number}: {error}") from error
-        yield from (sentence.words for sentence in sentences)
-
-
-def _sentences_of_columns(path: str) -> Iterator[list[str]]:
-    words: list[str] = []
-    for number, line in numbered_lines(path):
-        text = decode_line(line, "utf-8", path, number).strip()
-        if not text or text == "-DOCSTART-":
-            if words:
-                yield words
-            words = []
-        elif len(text.split()) > 1:
-            raise ConfigurationError(
-                f"{path}, line {number}: found {excerpt(text)}, expected one word. Set --input text if lines are text."
-            )
-        else:
-            words.append(text)
-    if words:
-        yield words
-
-
-def _paragraphs(path: str) -> Iterator[tuple[int, str]]:
-    """Blocks of lines between blank lines, with their first line numbers."""
-    lines: list[str] = []
-    start = 1
-    for number, line in numbered_lines(path):
-        text = decode_line(line, "utf-8", path, number)
-        if text.strip():
-            if not lines:
-                start = number
-            lines.append(text)
+    for is_blank, group in groupby(text_lines(path), key=lambda line: not line[1].strip()):
+        lines = [] if is_blank else list(group)
+        if kind == "tokens":
+            words = [_one_word(path, *line) for line in lines if line[1].strip() != "-DOCSTART-"]
+            yield from [words] if words else []
         elif lines:
-            yield start, "\n".join(lines)
-            lines = []
-    if lines:
-        yield start, "\n".join(lines)
+            try:
+                sentences = split_text("\n".join(line for _, line in lines), language=language)
+            except TextError as error:
+                raise ConfigurationError(f"{path}, line {lines[0][0]}: {error}") from error
+            yield from (sentence.words for sentence in sentences)
+
+
+def _one_word(path: str, number: int, line: str) -> str:
+    words = line.split()
+    if len(words) > 1:
+        raise ConfigurationError(
+            f"{path}, line {number}: found {excerpt(line.strip())}, expected one word. Set --input text if lines are "
+            f"text."
+        )
+    return words[0]
 
 
 def conll_rows(sentence: Labeled, outside: str) -> Iterator[str]:
@@ -129,8 +99,7 @@ def read_ck(path: str) -> Iterator[tuple[list[str], list[tuple[str, int, int]]]]
     """
     words: list[str] = []
     breaks: list[tuple[int, str]] = []
-    for number, line in numbered_lines(path):
-        text = decode_line(line, "utf-8", path, number)
+    for number, text in text_lines(path):
         columns = text.split()
         if not columns or columns[0] == "-DOCSTART-":
             continue

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from allennlp.common.checks import ConfigurationError
@@ -45,13 +46,18 @@ def save_plot(path: str, draw: Callable[..., Any], *arguments: Any) -> None:
         draw(*arguments).savefig(file, dpi=150)
 
 
-class _Row(NamedTuple):
-    """Panels side by side."""
+class _Section(NamedTuple):
+    """Panels in rows, under a title."""
 
     title: str
-    height: float  # inches
+    height: float  # of a row, in inches
     columns: int
-    draw: list[Callable[[Any], None]]  # on axes
+    draw: Sequence[Callable[[Any], None]]  # on axes
+
+    @property
+    def num_rows(self) -> int:
+        """Enough for all panels."""
+        return -(-len(self.draw) // self.columns)
 
 
 def draw_report(reports: Sequence[Report], names: Sequence[str]) -> Any:
@@ -65,48 +71,31 @@ def draw_report(reports: Sequence[Report], names: Sequence[str]) -> Any:
 
     names = [name if len(name) <= _NAME else "\u2026" + name[1 - _NAME :] for name in names]
     height = 1.4 + max(0.45 * len(reports), 0.22 * len(union(reports, "components")))
-    rows = [_Row("Cost by component", height, 1, [partial(_plot_costs, reports, names)])]
+    sections = [_Section("Cost by component", height, 1, [partial(_plot_costs, reports, names)])]
     layered = [(name, report["layers"]) for name, report in zip(names, reports) if report["layers"]]
-    stacks = [stack for _, directions in layered for stack in directions.values()]
-    has_gates = any(gate is not None for stack in stacks for gate in stack["gates"])
-    rows += _in_rows(
-        "Connections of the layers" + (" (gates below; pale layers are removed)" if has_gates else ""),
-        [0.6 + 1.5 * len(directions) for _, directions in layered],
-        1 if any(stack["unpruned"] > _MANY_LAYERS for stack in stacks) else 2,
-        [partial(_plot_layers, directions, name) for name, directions in layered],
-    )
+    if layered:
+        stacks = [stack for _, directions in layered for stack in directions.values()]
+        has_gates = any(gate is not None for stack in stacks for gate in stack["gates"])
+        title = "Connections of the layers" + (" (gates below; pale layers are removed)" if has_gates else "")
+        height = 0.75 + 1.5 * max(len(directions) for _, directions in layered)
+        columns = 1 if any(stack["unpruned"] > _MANY_LAYERS for stack in stacks) else 2
+        draw = [partial(_plot_layers, directions, name) for name, directions in layered]
+        sections.append(_Section(title, height, columns, draw))
     histories = [(name, read_gates_history(report["archive"])) for name, report in zip(names, reports)]
     logged = [(name, history) for name, history in histories if history is not None]
-    rows += _in_rows(
-        "Gates over training (white is 0)",
-        [1.3 + 0.22 * len(history.gates) for _, history in logged],
-        2,
-        [partial(_plot_gates, history, name) for name, history in logged],
-    )
-    figure = Figure(figsize=(_WIDTH, sum(row.height for row in rows)), layout="constrained")
-    parts = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=[row.height for row in rows])
-    for part, row in zip(parts[:, 0], rows):
-        if row.title:
-            part.suptitle(row.title, fontsize=12)
-        panels = part.subplots(1, row.columns, squeeze=False)[0]
-        for panel in panels[len(row.draw) :]:
-            panel.set_axis_off()
-        for panel, draw in zip(panels, row.draw):
-            draw(panel)
+    if logged:
+        height = 1.45 + 0.22 * max(len(history.gates) for _, history in logged)
+        draw = [partial(_plot_gates, history, name) for name, history in logged]
+        sections.append(_Section("Gates over training (white is 0)", height, 2, draw))
+    heights = [section.num_rows * section.height for section in sections]
+    figure = Figure(figsize=(_WIDTH, sum(heights)), layout="constrained")
+    parts = figure.subfigures(len(sections), 1, squeeze=False, height_ratios=heights)
+    for part, section in zip(parts[:, 0], sections):
+        part.suptitle(section.title, fontsize=12)
+        panels = part.subplots(section.num_rows, section.columns, squeeze=False).flat
+        for panel, fill in zip_longest(panels, section.draw):
+            panel.set_axis_off() if fill is None else fill(panel)
     return figure
-
-
-def _in_rows(title: str, heights: list[float], columns: int, draw: list[Callable[[Any], None]]) -> list[_Row]:
-    """Panels in as many rows as they need, with the title over the first."""
-    return [
-        _Row(
-            "" if start else title,
-            max(heights[start : start + columns]) + (0 if start else 0.3),
-            columns,
-            draw[start : start + columns],
-        )
-        for start in range(0, len(draw), columns)
-    ]
 
 
 def _plot_costs(reports: Sequence[Report], names: Sequence[str], axes: Any) -> None:
