@@ -6,7 +6,10 @@ import json
 import sys
 
 import pytest
+from allennlp.common import Params
+from allennlp.data import DatasetReader
 
+import ldnet_allennlp  # noqa: F401
 from tests.resources import ROOT, needs_data
 
 RAW = [["Zork", "and", "low", "dose"], ["big", "Zork", "helps"], ["the", "pain", "ends"], ["no", "name"]] * 5
@@ -97,3 +100,15 @@ def test_the_table(small, monkeypatch, tmp_path, capsys):
 def test_dictionary_match_on_bc5cdr(distant):
     scores = distant.dictionary_scores("test")
     assert scores == pytest.approx([94.08, 60.82, 73.88], abs=0.01)
+
+
+def test_gold_sentences_come_from_doccano(tmp_path):
+    (tmp_path / "gold.jsonl").write_text('{"text": "Zork stops pain.", "label": [[0, 4, "Drug"]]}\n')
+    settings = {"gold_reader": {"type": "annotated_jsonl"}}
+    path = ROOT / "training_config" / "autoner.jsonnet"
+    params = Params.from_file(str(path), ext_vars={"LDNET_SETTINGS": json.dumps(settings)})
+    assert params["dataset_reader"]["type"] == "conll_columns"
+    (instance,) = DatasetReader.from_params(params["validation_dataset_reader"]).read(
+        str(tmp_path / "gold.jsonl")
+    )
+    assert list(instance["tags"].labels) == ["U-Drug", "O", "O", "O"]
