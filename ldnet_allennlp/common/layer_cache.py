@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from hashlib import blake2b, sha256
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy
 import torch
@@ -20,35 +20,6 @@ logger = logging.getLogger(__name__)
 # Increase this number when language models compute other vectors from the same weights. Older caches are then ignored.
 FORMAT = 1
 DTYPES = ("float32", "float16")
-
-# The state of a tensor: its object, its memory, and its number of in-place changes.
-_State = list[tuple[int, int, int]]
-
-
-class FixedModel(Protocol):
-    """A frozen language model, see `FrozenLanguageModel`: gives vectors (B, T, D) for ids (B, T) and a mask (B, T)."""
-
-    direction: str
-    boundary_id: Any
-
-    @property
-    def dtype(self) -> torch.dtype: ...
-    def __call__(self, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor: ...
-    def is_fixed(self) -> bool: ...
-    def get_output_dim(self) -> int: ...
-    def describe(self) -> dict[str, Any]: ...
-    def named_parameters(self) -> Iterator[tuple[str, torch.nn.Parameter]]: ...
-    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
-
-
-class _Open(NamedTuple):
-    """A store, with the state and setting of its model."""
-
-    state: _State
-    setting: str
-    store: VectorStore
-    tensors: list[torch.Tensor]
-    """Kept, so that no other tensor gets the identity of one of these."""
 
 
 class LayerCache:
@@ -78,21 +49,22 @@ class LayerCache:
             )
         self.directory = directory
         self.dtype = dtype
-        self._stores: dict[int, _Open] = {}
+        # By the identity of a model: its state, its store, and its tensors, so that no others get their identities.
+        self._stores: dict[int, tuple[Any, VectorStore, list[torch.Tensor]]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
-    def read(self, model: FixedModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(self, model: Any, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
-        The vectors `model(token_ids, mask)`, shape (B, T, output size), from the cache where possible. See
-        `can_be_kept` for models without caching.
+        The vectors of a `FrozenLanguageModel`, `model(token_ids, mask)`, shape (B, T, output size), from the cache
+        where possible. See `can_be_kept` for models without caching.
         """
         if not can_be_kept(model):
             return model(token_ids, mask)
         store = self._store_of(model, token_ids.device)
         sentences = _sentences(token_ids)
-        keys = [_key(sentence) for sentence in sentences]
+        keys = [blake2b(sentence.tobytes(), digest_size=16).digest() for sentence in sentences]
         rows = {key: row for row, key in enumerate(keys) if len(sentences[row])}
         arrays = store.get(list(rows))
         missing = {key: row for key, row in rows.items() if key not in arrays}
@@ -108,7 +80,7 @@ class LayerCache:
 
     def _compute(
         self,
-        model: FixedModel,
+        model: Any,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
         sentences: list[numpy.ndarray],
@@ -125,12 +97,14 @@ class LayerCache:
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
-    def _store_of(self, model: FixedModel, device: torch.device) -> VectorStore:
+    def _store_of(self, model: Any, device: torch.device) -> VectorStore:
         """The store of a model's current state; a new one after its weights or precision have changed."""
-        state, setting = _state(model), _setting(device)
+        setting, tensors = _setting(device), [tensor for _, tensor in _tensors(model)]
+        # Changes with the weights (except through `.data`), so that steps need not hash them.
+        state = (setting, [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors])
         opened = self._stores.get(id(model))
-        if opened is not None and (opened.state, opened.setting) == (state, setting):
-            return opened.store
+        if opened is not None and opened[0] == state:
+            return opened[1]
         if os.path.exists(self.directory) and not os.path.isdir(self.directory):
             raise ConfigurationError(
                 f"The cache of an ldnet token embedder is a directory, but '{self.directory}' is a file."
@@ -144,8 +118,7 @@ class LayerCache:
             store.path,
             store.size * store.dtype.itemsize,
         )
-        tensors = [tensor for _, tensor in _tensors(model)]
-        self._stores[id(model)] = _Open(state, setting, store, tensors)
+        self._stores[id(model)] = state, store, tensors
         return store
 
 
@@ -165,12 +138,12 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
             embedder.caches_evaluation = False
 
 
-def can_be_kept(model: FixedModel) -> bool:
+def can_be_kept(model: Any) -> bool:
     """Return whether a model's vectors are the same in each epoch and have a precision that the cache supports."""
     return model.is_fixed() and model.dtype != torch.float64
 
 
-def fingerprint(model: FixedModel, setting: str = "") -> str:
+def fingerprint(model: Any, setting: str = "") -> str:
     """
     A hash of everything that the vectors depend on except the word ids: weights, gates, layout, boundary, `setting`.
     """
@@ -185,23 +158,14 @@ def fingerprint(model: FixedModel, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: FixedModel) -> list[tuple[str, torch.Tensor]]:
+def _tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
-
-
-def _state(model: FixedModel) -> _State:
-    """A cheap fingerprint that changes with the weights (except through `.data`), so that steps need not hash them."""
-    return [(id(tensor), tensor.data_ptr(), tensor._version) for _, tensor in _tensors(model)]
 
 
 def _setting(device: torch.device) -> str:
     """The device and precision, which determine the rounding of the vectors."""
     is_autocast = torch.is_autocast_enabled(device.type)
     return f"{device.type} {torch.get_autocast_dtype(device.type) if is_autocast else None}"
-
-
-def _key(sentence: numpy.ndarray) -> bytes:
-    return blake2b(sentence.tobytes(), digest_size=16).digest()
 
 
 def _sentences(token_ids: torch.Tensor) -> list[numpy.ndarray]:

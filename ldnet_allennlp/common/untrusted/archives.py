@@ -139,8 +139,15 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
         if not trust:
             check_types(config, is_trained)
             read_torch_file(weights)  # torch's own errors advise to execute the file
-        with contextlib.nullcontext() if trust else restricted_types():
-            return _build(config if trust else without_files(config), config, weights, folder)
+        params = config if trust else without_files(config)
+        with (
+            contextlib.nullcontext() if trust else restricted_types()
+        ):  # the steps of AllenNLP's `load_archive`
+            reader, validation_reader = archival._load_dataset_readers(Params(params).duplicate(), folder)
+            model = archival._load_model(Params(params).duplicate(), weights, folder, -1)
+        meta_path = os.path.join(folder, META_NAME)
+        meta = Meta(**_read_json(meta_path)) if os.path.exists(meta_path) else None
+        return Archive(model, Params(config), reader, validation_reader, meta)
     except ForbiddenType as error:
         raise ConfigurationError(_refused(path, error)) from error
     except Exception as error:  # a damaged file can lead to any error
@@ -150,15 +157,6 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
             f"The archive '{path}' is damaged or inconsistent: {kind}"
             f"{message if len(message) <= 500 else message[:497] + '...'}"
         ) from error
-
-
-def _build(params: dict[str, Any], config: dict[str, Any], weights: str, folder: str) -> Archive:
-    """The steps of `load_archive` after reading the config."""
-    reader, validation_reader = archival._load_dataset_readers(Params(params).duplicate(), folder)
-    model = archival._load_model(Params(params).duplicate(), weights, folder, -1)
-    meta_path = os.path.join(folder, META_NAME)
-    meta = Meta(**_read_json(meta_path)) if os.path.exists(meta_path) else None
-    return Archive(model, Params(config), reader, validation_reader, meta)
 
 
 def _read_json(path: str) -> dict[str, Any]:

@@ -76,8 +76,9 @@ class JsonDocuments:
 
         Raises `DocumentError` for anything else.
         """
-        if _is_pair(item):  # spaCy's training data
-            item = {"text": item[0], **item[1]}
+        match item:
+            case [str(text), dict(annotations)]:  # spaCy's training data
+                item = {"text": text, **annotations}
         if not isinstance(item, Mapping):
             raise DocumentError(f"found {excerpt(item)}, expected an object with a text, or with tokens")
         if item.get("answer", "accept") != "accept":
@@ -88,8 +89,8 @@ class JsonDocuments:
         if text is None and tokens is None:
             names = ", ".join(str(key) for key in item)
             raise DocumentError(
-                f"found an object with {names or 'nothing'}, expected {_either(KEYS['text'])}, or "
-                f'{_either(KEYS["tokens"])}; fields: {{"text": ...}} names others'
+                f"found an object with {names or 'nothing'}, expected 'text' or 'sentence', or 'tokens' or 'words'; "
+                f'fields: {{"text": ...}} names others'
             )
         if tokens is not None and text is not None and item.keys() >= _PREDICTED:
             tokens = None  # a prediction for a text, which may be several sentences
@@ -174,10 +175,6 @@ class JsonDocuments:
         return spans
 
 
-def _is_pair(item: Any) -> bool:
-    return isinstance(item, (list, tuple)) and len(item) == 2 and [type(part) for part in item] == [str, dict]
-
-
 def _of_label_studio(item: Mapping) -> Mapping:
     """A task of Label Studio with its first annotation that was not cancelled, as an object with text and spans."""
     data, annotations = item.get("data"), item.get("annotations")
@@ -238,7 +235,3 @@ def _places(text: str, unit: str) -> Sequence[int]:
         width = len(character.encode()) if unit == "bytes" else 1 + (character > "\uffff")
         places += [position] * width
     return [*places, len(text)]
-
-
-def _either(names: Sequence[str]) -> str:
-    return " or ".join(repr(name) for name in names[:2])

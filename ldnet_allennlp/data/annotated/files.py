@@ -14,7 +14,6 @@ from ldnet_allennlp.data.annotated.documents import CharSpan, Document, Document
 
 REJECTED = "documents that the annotator rejected"
 _BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t.*)?")
-_SUFFIX = re.compile(r"\.(spacy|ann|txt)$", re.IGNORECASE)
 
 
 def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Iterator[Document]:
@@ -23,13 +22,12 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
 
     Counts skipped items. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
     """
-    suffix = _SUFFIX.search(path)
-    kind = suffix[1].lower() if suffix else "json"
-    if kind == "spacy":
+    kind = os.path.splitext(path)[1].lower()
+    if kind == ".spacy":
         yield from _docbin(path)
         return
-    if kind in ("ann", "txt") and not _is_json(path):
-        yield _brat(path[: -len(".ann")], left_out)
+    if kind in (".ann", ".txt") and not _is_json(path):
+        yield _brat(path[: -len(kind)], left_out)
         return
     for line, item in _json_items(path):
         try:
@@ -84,10 +82,8 @@ def _is_list(item: Any) -> bool:
 
 
 def _is_json(path: str) -> bool:
-    for _, line in numbered_lines(path):
-        if line.strip():
-            return line.lstrip().startswith((b"{", b"["))
-    return False
+    first = next((line for _, line in numbered_lines(path) if line.strip()), b"")
+    return first.lstrip().startswith((b"{", b"["))
 
 
 def _docbin(path: str) -> Iterator[Document]:
@@ -112,13 +108,16 @@ def _docbin(path: str) -> Iterator[Document]:
                     doc.text[first : sentence[-1].idx + len(sentence[-1])],
                     tokens=[word.text for word in words],
                     starts=[word.idx - first for word in words],
-                    tags=[_docbin_tag(word) for word in words] if doc.has_annotation("ENT_IOB") else None,
+                    tags=[
+                        # "-": no annotation
+                        f"{word.ent_iob_}-{word.ent_type_}"
+                        if word.ent_iob_ in ("B", "I")
+                        else word.ent_iob_ or "-"
+                        for word in words
+                    ]
+                    if doc.has_annotation("ENT_IOB")
+                    else None,
                 )
-
-
-def _docbin_tag(word: Any) -> str:
-    """The BIO tag of a word, "-" if it has no annotation."""
-    return f"{word.ent_iob_}-{word.ent_type_}" if word.ent_iob_ in ("B", "I") else word.ent_iob_ or "-"
 
 
 def _brat(stem: str, left_out: Counter) -> Document:

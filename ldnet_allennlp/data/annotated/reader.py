@@ -66,19 +66,17 @@ class AnnotatedFile(TaggedFile):
                 f'{" or ".join(map(repr, KEYS["tags"][:2]))}; fields: {{"spans": ...}} names others, and labels: '
                 f'"optional" reads documents without'
             )
+        tags, spans = (None, None) if self._labels == "ignored" else (document.tags, document.spans)
         if document.text is None or (document.tags is not None and document.starts is None):
-            tags = None if self._labels == "ignored" else document.tags
             if document.tokens:
                 yield _sentence(document, document.tokens, tags)
             return
         words = self._words(document, document.text)
-        spans = None if self._labels == "ignored" else document.spans
         if spans is not None:
             self.changed[UNALIGNED] += self._aligner.num_outside(words, spans)
             words = self._aligner.sentences(words, spans)
         for sentence in words:
             tokens = [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
-            tags = None if self._labels == "ignored" else document.tags
             if spans is not None:
                 aligned = self._aligner.spans(document.text, sentence, spans)
                 tags = tags_from_spans(aligned, len(tokens), self._encoding)
