@@ -8,7 +8,7 @@ from typing import Any
 
 from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
-from allennlp.common.meta import Meta
+from allennlp.common.meta import META_NAME, Meta
 from allennlp.data import Vocabulary
 from allennlp.models.archival import CONFIG_NAME, Archive, archive_model
 from allennlp.models.model import Model
@@ -17,7 +17,6 @@ from ldnet_allennlp.common.files import save_tensors, scratch_directory
 from ldnet_allennlp.common.untrusted.archives import load_checked_archive
 
 _WEIGHTS = "weights.th"
-_META = "meta.json"
 
 
 def read_archive(path: str, trust: bool = False) -> Archive:
@@ -60,19 +59,15 @@ def write_archive(
     Raises `OSError` if it cannot be written, and `ConfigurationError` if `config` does not describe the model.
     """
     with scratch_directory(path) as folder:
-        _write_parts(folder, model, config)
+        Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
+        save_tensors(model.state_dict(), os.path.join(folder, _WEIGHTS))
+        model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
+        Meta.new().to_file(os.path.join(folder, META_NAME))
         written = archive_model(folder, _WEIGHTS, archive_path=os.path.join(folder, "model.tar.gz"))
         archive = load_checked_archive(written, trust)
         if check is not None:
             check(archive)
         os.replace(written, path)
-
-
-def _write_parts(folder: str, model: Model, config: dict[str, Any]) -> None:
-    Params(dict(config)).to_file(os.path.join(folder, CONFIG_NAME))
-    save_tensors(model.state_dict(), os.path.join(folder, _WEIGHTS))
-    model.vocab.save_to_files(os.path.join(folder, "vocabulary"))
-    Meta.new().to_file(os.path.join(folder, _META))
 
 
 def remove_namespace(vocab: Vocabulary, namespace: str) -> None:

@@ -11,7 +11,7 @@ from allennlp.common.checks import ConfigurationError
 AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Values of oneDNN's environment variables below which it has no bfloat16, or emulates it slowly.
-_LIMITS_WITHOUT_BFLOAT16 = (
+_LIMITS_WITHOUT_BFLOAT16 = [
     "SSE41",
     "AVX",
     "AVX2",
@@ -19,7 +19,7 @@ _LIMITS_WITHOUT_BFLOAT16 = (
     "AVX2_VNNI_2",
     "AVX512_CORE",
     "AVX512_CORE_VNNI",
-)
+]
 
 
 def supports(dtype: torch.dtype, device: torch.device) -> bool:

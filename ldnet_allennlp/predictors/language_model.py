@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import JsonDict
-from allennlp.data import Batch, DatasetReader, Instance, TextFieldTensors
+from allennlp.data import Batch, DatasetReader, Instance
 from allennlp.data.fields import TextField
 from allennlp.models import Model
 from allennlp.nn.util import move_to_device
@@ -81,25 +81,19 @@ class LanguageModelPredictor(Predictor):
 
     @overrides
     def predict_batch_instance(self, instances: list[Instance]) -> list[JsonDict]:
-        batch = Batch(instances)
-        batch.index_instances(self._language_model.vocab)
+        batch, vocab = Batch(instances), self._language_model.vocab
+        batch.index_instances(vocab)
         tensors: dict[str, Any] = move_to_device(batch.as_tensor_dict(), self.cuda_device)
-        self._mark_unknown(tensors["source"], instances)
+        if "tokens" in tensors["source"]:
+            # Words that equal the padding token are unknown.
+            for ids, instance in zip(tensors["source"]["tokens"]["tokens"], instances):
+                of_sentence = ids[: len(instance["source"])]
+                of_sentence[of_sentence == 0] = vocab.get_token_index(vocab._oov_token)
         log_probs = self._language_model.token_log_probs(tensors["source"])
         return [
             _described(instance, {direction: values[row] for direction, values in log_probs.items()})
             for row, instance in enumerate(instances)
         ]
-
-    def _mark_unknown(self, source: TextFieldTensors, instances: list[Instance]) -> None:
-        """Map words that equal the padding token to the unknown token."""
-        if "tokens" not in source:
-            return
-        ids = source["tokens"]["tokens"]  # (B, T)
-        lengths = ids.new_tensor([len(instance["source"]) for instance in instances])  # (B,)
-        is_word = torch.arange(ids.size(1), device=ids.device) < lengths.unsqueeze(1)  # (B, T)
-        vocab = self._language_model.vocab
-        ids.masked_fill_(is_word & (ids == 0), vocab.get_token_index(vocab._oov_token))
 
 
 def _described(instance: Instance, log_probs: dict[str, torch.Tensor]) -> JsonDict:

@@ -25,11 +25,7 @@ from ldnet_allennlp.predictors.engines import (
     instance_of,
     sentence_decoder,
 )
-from ldnet_allennlp.predictors.prediction_reader import (
-    PredictionInstance,
-    PredictionReader,
-    words_and_columns,
-)
+from ldnet_allennlp.predictors.prediction_reader import PredictionReader, prediction_instance
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import OUTPUTS, Writer
 from ldnet_runtime.formats.files import written_beside
@@ -60,13 +56,9 @@ class LdnetTaggerPredictor(Predictor):
 
     # Parameters
 
-    model : `Model`
-        The tagger.
-    dataset_reader : `DatasetReader`
-        Its reader, with a `text_to_instance(tokens)`. Its `tokenizer`, if any, splits texts into sentences and words.
-        Without one, texts are split at line ends and white space.
-    frozen : `bool`, optional (default = `True`)
-        Whether to put the model into evaluation mode.
+    model, dataset_reader, frozen : see `Predictor`
+        The reader's `tokenizer`, if any, splits texts into sentences and words. Without one, texts are split at line
+        ends and white space.
     input : `str`, optional (default = `"auto"`)
         "jsonl": JSON lines, or an array, of `{"sentence": text}`, `{"text": text}` or `{"tokens": words}`. "text": one
         text per line. "document": one text per file. "conll": files for the model's "conll_columns" reader, with or
@@ -167,17 +159,9 @@ class LdnetTaggerPredictor(Predictor):
     @overrides(check_signature=False)
     def predict_batch_instance(self, instances: Sequence[Instance], **options: Any) -> list[JsonDict]:
         """Tag the words of instances, ignoring their labels."""
-        words, beside = [], []
-        for instance in instances:
-            if isinstance(instance, PredictionInstance):
-                words.append(instance.words)
-                beside.append(instance.beside)
-            else:
-                of_one, columns = words_and_columns(instance)
-                words.append(Words([of_one]))
-                beside.append(columns)
-        outputs = self._outputs(words, self._asked(options))
-        return [{**output, **layout} for output, layout in zip(outputs, beside)]
+        inputs = [prediction_instance(instance) for instance in instances]
+        outputs = self._outputs([one.words for one in inputs], self._asked(options))
+        return [{**output, **one.beside} for output, one in zip(outputs, inputs)]
 
     def predict_sentences(
         self, sentences: Iterable[Any], window: int = 1024, **options: Any
@@ -217,7 +201,6 @@ class LdnetTaggerPredictor(Predictor):
 
     @overrides
     def load_line(self, line: str) -> JsonDict:
-        """The input in a line of the file that `allennlp predict` reads."""
         return self._reader.parse_line(line)
 
     @overrides

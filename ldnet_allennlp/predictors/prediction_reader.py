@@ -148,8 +148,9 @@ class PredictionReader(DatasetReader):
             reader = reader.for_prediction()
             separator = "\t" if reader.layout.separator == b"\t" else " "
         for instance in reader.read(path):
-            words, beside = words_and_columns(instance)
-            yield PredictionInstance(Words([words]), {**beside, "separator": separator})
+            sentence = prediction_instance(instance)
+            sentence.beside["separator"] = separator
+            yield sentence
 
     @overrides(check_signature=False)
     def text_to_instance(self, *inputs: Any, **options: Any) -> Instance:
@@ -167,11 +168,14 @@ def tokenizer_of(reader: DatasetReader) -> tuple[str, str]:
     return getattr(tokenizer, "mode", "whitespace"), getattr(tokenizer, "language", "en")
 
 
-def words_and_columns(instance: Instance) -> tuple[list[str], dict[str, Any]]:
-    """The words of a sentence, and all their columns if the metadata contain them."""
+def prediction_instance(instance: Instance) -> PredictionInstance:
+    """The words of a reader's sentence, and all their columns if the metadata contain them."""
+    if isinstance(instance, PredictionInstance):
+        return instance
     metadata: dict[str, Any] = {}
     if isinstance(instance.fields.get("metadata"), MetadataField):
         metadata = cast(MetadataField, instance["metadata"]).metadata
     tokens = cast(TextField, instance["tokens"]).tokens
     words = metadata.get("words", [token.text or "" for token in tokens])
-    return list(words), {name: metadata[name] for name in LAYOUT if name in metadata}
+    beside = {name: metadata[name] for name in LAYOUT if name in metadata}
+    return PredictionInstance(Words([list(words)]), beside)

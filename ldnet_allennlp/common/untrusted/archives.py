@@ -7,7 +7,6 @@ import os
 import shutil
 import tarfile
 import tempfile
-import zlib
 from typing import Any
 
 from allennlp.common import Params
@@ -29,11 +28,6 @@ MAX_UNPACKED, MAX_RATIO = 1 << 30, 20
 """An archive may unpack to a gibibyte, or to 20 times its own size if that is more."""
 _MAX_JSON = 16 << 20
 _MAX_MEMBERS = 10_000
-_BLOCK = 1 << 20
-_DAMAGE = (
-    *(tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile),
-    *(ValueError, OverflowError, RecursionError),
-)
 
 
 def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True) -> Archive:
@@ -94,19 +88,19 @@ def _extract(path: str, resolved: str, folder: str, limit: int | None) -> None:
                     raise ForbiddenType(f"it has more than {_MAX_MEMBERS:,} files")
                 unpacked.require(member.size)
                 _extract_member(path, archive, member, folder)
-            while unpacked.read(_BLOCK):
+            while unpacked.read(1 << 20):
                 pass  # the checksum is compared at the end of the file
     except ForbiddenType as error:
         raise ConfigurationError(_refused(path, error)) from error
-    except _DAMAGE as error:
-        raise ConfigurationError(
-            f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read: {printable(str(error))}"
-        ) from error
-    except OSError as error:
-        raise ConfigurationError(
-            f"'{path}' could not be read and unpacked to '{folder}' (set TMPDIR to use another folder): "
-            f"{printable(str(error))}"
-        ) from error
+    except ConfigurationError:
+        raise
+    except Exception as error:  # a damaged file can lead to any error
+        problem = f"'{path}' was expected to be an archive (model.tar.gz), but it cannot be read"
+        if isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile):
+            problem = (
+                f"'{path}' could not be read and unpacked to '{folder}' (set TMPDIR to use another folder)"
+            )
+        raise ConfigurationError(f"{problem}: {printable(str(error))}") from error
 
 
 def _extract_member(path: str, archive: tarfile.TarFile, member: tarfile.TarInfo, folder: str) -> None:

@@ -1,5 +1,6 @@
 """Align character spans with words: boundaries within words, overlapping spans, spans across sentences."""
 
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Sequence
 
@@ -97,12 +98,7 @@ class SpanAligner:
 
 def _words(sentence: Sentence, span: CharSpan) -> range:
     """The words that a span touches."""
-    touched = [
-        word
-        for word, (start, end) in enumerate(zip(sentence.starts, sentence.ends, strict=True))
-        if start < span.end and end > span.start
-    ]
-    return range(touched[0], touched[-1] + 1) if touched else range(0)
+    return range(bisect_right(sentence.ends, span.start), bisect_left(sentence.starts, span.end))
 
 
 def _overlap(one: Span, other: Span) -> bool:

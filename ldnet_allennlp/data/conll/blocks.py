@@ -1,5 +1,6 @@
 """Read the sentences of a CoNLL-like file."""
 
+import logging
 import re
 from collections.abc import Iterator
 
@@ -10,19 +11,20 @@ from ldnet_allennlp.common.lines import decode_line, excerpt, numbered_lines
 from ldnet_allennlp.data.conll import file_checks
 from ldnet_allennlp.data.conll.columns import ColumnLayout, Row
 from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
+from ldnet_runtime.formats.detection import is_mark
+
+logger = logging.getLogger(__name__)
 
 DOCSTART = "-DOCSTART-"
+_LONGEST_SENTENCE = 1000  # longer ones are probably several
 # Delimiter between word and tag in files of allennlp-models' "sequence_tagging" reader.
 WORD_TAG_DELIMITER = "###"
 
 # Skipped parts of a file; the keys of `ColumnFile.left_out`.
 DOCUMENT_MARKS = "document marks"
 COMMENTS = "comments"
-MULTIWORD_RANGES = "multiword ranges"
-EMPTY_NODES = "empty nodes"
 
-_RANGE_ID = re.compile(r"[0-9]+-[0-9]+")
-_EMPTY_NODE_ID = re.compile(r"[0-9]+\.[0-9]+")
+_NO_WORDS = {r"[0-9]+-[0-9]+": "multiword ranges", r"[0-9]+\.[0-9]+": "empty nodes"}  # CoNLL-U's ids
 
 
 class ColumnFile(TaggedFile):
@@ -45,7 +47,7 @@ class ColumnFile(TaggedFile):
         self._num_columns: int | None = None
         self._has_tags: bool | None = None
         self._delimiter = layout.word_tag_delimiter
-        self._longest = 0
+        self._longest = _LONGEST_SENTENCE
 
     @overrides
     def sentences(self) -> Iterator[Sentence]:
@@ -133,19 +135,16 @@ class ColumnFile(TaggedFile):
             return True
         if self._layout.is_conllu:
             return False
-        word = self._layout.word
-        is_word = 0 <= word < len(row.fields) and row.fields[word] == DOCSTART
-        return is_word or file_checks.is_markup(line)
+        is_word = self._layout.word >= 0 and row.fields[self._layout.word :][:1] == [DOCSTART]
+        return is_word or is_mark(line.decode("latin-1"))
 
     def _is_word(self, row: Row, expected: int) -> bool:
         """Return whether a CoNLL-U row is a word; `expected` is its number."""
         identifier = row.fields[0]
-        if _RANGE_ID.fullmatch(identifier):
-            self.left_out[MULTIWORD_RANGES] += 1
-            return False
-        if _EMPTY_NODE_ID.fullmatch(identifier):
-            self.left_out[EMPTY_NODES] += 1
-            return False
+        for pattern, kind in _NO_WORDS.items():
+            if re.fullmatch(pattern, identifier):
+                self.left_out[kind] += 1
+                return False
         if identifier != str(expected):
             raise ConfigurationError(
                 f"{self.path}, line {row.line}: found {excerpt(identifier)} in the first column, expected the "
@@ -171,8 +170,13 @@ class ColumnFile(TaggedFile):
                 f"in a file that has none before, expected tags in each row or in no row."
             )
         tags = layout.tags(rows, self.path) if self._has_tags else None
-        if len(rows) > max(self._longest, file_checks.LONGEST_SENTENCE):
+        if len(rows) > self._longest:
             self._longest = len(rows)
-            file_checks.warn_of_long_sentence(self.path, rows[0].line, len(rows))
+            logger.warning(
+                "%s, line %d: found a sentence of %d words. Does the file lack empty lines between sentences?",
+                self.path,
+                rows[0].line,
+                len(rows),
+            )
         extra = layout.extra_values(rows, self.path)
         return Sentence([row.line for row in rows], words, tags, extra, [row.fields for row in rows])

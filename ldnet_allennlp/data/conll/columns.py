@@ -51,16 +51,22 @@ class ColumnLayout:
         empty_word: str | None = None,
         word_tag_delimiter: str | None = None,
     ) -> None:
-        _check_choice("layout", layout, LAYOUTS)
-        _check_choice("labels", labels, LABELS)
+        separator = separator or ("tab" if layout == "conllu" else "whitespace")
+        for option, value, choices in (
+            ("layout", layout, LAYOUTS),
+            ("labels", labels, LABELS),
+            ("separator", separator, tuple(SEPARATORS)),
+        ):
+            if value not in choices:
+                raise ConfigurationError(
+                    f"Found the {option} {value!r}, expected one of {', '.join(map(repr, choices))}."
+                )
         self.labels = labels
         self.is_conllu = layout == "conllu"
         self.is_columns = layout == "columns"
         if self.is_conllu and column_names is None:
             column_names = CONLLU_COLUMNS
         self.column_names = list(column_names) if column_names is not None else None
-        separator = separator or ("tab" if self.is_conllu else "whitespace")
-        _check_choice("separator", separator, tuple(SEPARATORS))
         self.separator = SEPARATORS[separator]
         self.encoding = _text_encoding(encoding)
         if comment_prefix == "" or (comment_prefix and not self.is_columns):
@@ -75,12 +81,11 @@ class ColumnLayout:
         self.word_tag_delimiter = word_tag_delimiter
         self.missing_tag = missing_tag
 
-        is_standard = self.column_names == list(CONLLU_COLUMNS)
         default_word, default_tag = _DEFAULTS[layout]
+        if self.column_names == list(CONLLU_COLUMNS):
+            default_tag = "upos"
         self.word_column: Column = default_word if word_column is None else word_column
-        if tag_column is None:
-            tag_column = "upos" if is_standard else default_tag
-        self.tag_column: Column = tag_column
+        self.tag_column: Column = default_tag if tag_column is None else tag_column
         self.word = self._index(self.word_column)
         self.tag_key: str | None = None
         column = self.tag_column
@@ -97,14 +102,16 @@ class ColumnLayout:
                 f"Found word_column {self.word_column!r} and tag_column {self.tag_column!r}, which are the "
                 f"same column, expected two columns."
             )
-        self.extra = {self._extra_name(column): self._index(column) for column in extra_columns}
+        self.extra = {
+            self.column_names[index] if self.column_names else f"column_{index}": index
+            for index in map(self._index, extra_columns)
+        }
 
     def words(self, rows: Sequence[Row], path: str) -> list[str]:
         """The word of each row. Raises `ConfigurationError` if a row lacks the column or has an empty word."""
-        if self.empty_word is None:
-            return self._pick(rows, self.word, "word_column", self.word_column, path)
-        words = self._pick(rows, self.word, "word_column", self.word_column, path, allow_empty=True)
-        return [word or self.empty_word for word in words]
+        allow_empty = self.empty_word is not None
+        words = self._pick(rows, self.word, "word_column", self.word_column, path, allow_empty)
+        return [word or str(self.empty_word) for word in words]
 
     def extra_values(self, rows: Sequence[Row], path: str) -> dict[str, list[str]]:
         """The extra columns by name; empty fields are allowed."""
@@ -175,16 +182,15 @@ class ColumnLayout:
     def _index(self, column: Column) -> int:
         """The number of a column, counted from 0, or from the end if negative and there are no names."""
         names = self.column_names
-        if isinstance(column, str) and not (names and column in names):
+        if isinstance(column, str):
+            if names and column in names:
+                return names.index(column)
             if not re.fullmatch(r"-?[0-9]+", column):
                 choices = (
                     f"one of {', '.join(names)}, or a number" if names else "a number (or set column_names)"
                 )
                 raise ConfigurationError(f"Found the column {column!r}, expected {choices}.")
             column = int(column)
-        if isinstance(column, str):
-            assert names is not None
-            return names.index(column)
         if names is None:
             return column
         if not -len(names) <= column < len(names):
@@ -193,10 +199,6 @@ class ColumnLayout:
                 f"{len(names)} ({', '.join(names)})."
             )
         return column % len(names)
-
-    def _extra_name(self, column: Column) -> str:
-        index = self._index(column)
-        return self.column_names[index] if self.column_names else f"column_{index}"
 
     def _pick(
         self, rows: Sequence[Row], index: int, what: str, column: Column, path: str, allow_empty: bool = False
@@ -229,13 +231,6 @@ class ColumnLayout:
                 f"expected the key {self.tag_key!r} there. Set missing_tag to the tag of words without it."
             )
         return self.missing_tag
-
-
-def _check_choice(option: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigurationError(
-            f"Found the {option} {value!r}, expected one of {', '.join(map(repr, choices))}."
-        )
 
 
 def _columns(row: Row) -> str:

@@ -11,13 +11,9 @@ from ldnet_allennlp.common.lines import excerpt
 
 logger = logging.getLogger(__name__)
 
-# Longer sentences are probably several.
-LONGEST_SENTENCE = 1000
-
 _OTHER_READER = re.compile(r"\.(jsonl?|ndjson|spacy|ann)(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 _SURROGATE_HALF = re.compile(b"\xed[\xa0-\xbf][\x80-\xbf]")
 _CONLLU_COMMENT = re.compile(rb"# ?(global\.columns|newdoc|newpar|sent_id|text)\b.*=")
-_MARKUP = re.compile(rb"[ \v\f]*<[A-Za-z][\w-]*>[ \v\f]*\t\s*")
 
 
 def check_is_columns(path: str, first_line: bytes) -> None:
@@ -41,11 +37,6 @@ def check_layout(path: str, first_line: bytes) -> None:
     raise ConfigurationError(f'{path}: found {line}. Expected the layout "{layout}", or a comment_prefix.')
 
 
-def is_markup(line: bytes) -> bool:
-    """Return whether a row consists of a mark such as `<HEADLINE>` and empty columns."""
-    return _MARKUP.fullmatch(line) is not None
-
-
 def join_surrogates(line: bytes, path: str, number: int) -> bytes:
     """
     UTF-8 for a line in which characters beyond U+FFFF are written as two surrogates (CESU-8), three bytes each.
@@ -63,16 +54,6 @@ def join_surrogates(line: bytes, path: str, number: int) -> bytes:
             f"Expected whole characters: a tokenizer that counts UTF-16 units may have split an emoji between two "
             f"rows; join them."
         ) from error
-
-
-def warn_of_long_sentence(path: str, line: int, num_words: int) -> None:
-    """Log a warning about a sentence of more than `LONGEST_SENTENCE` words."""
-    logger.warning(
-        "%s, line %d: found a sentence of %d words. Does the file lack empty lines between sentences?",
-        path,
-        line,
-        num_words,
-    )
 
 
 class NumberedWords:
@@ -112,13 +93,7 @@ class NumberedWords:
 
 def _is_json(line: bytes) -> bool:
     line = line.strip()
-    if line.startswith((b'{"', b'[{"', b'["')) or line in (b"[", b"{"):
-        return line in (b"[", b"{") or _parses(line.rstrip(b","))
-    return line.startswith((b"{", b"[")) and _parses(line)
-
-
-def _parses(line: bytes) -> bool:
     try:
-        return isinstance(json.loads(line), (dict, list))
+        return line in (b"[", b"{") or isinstance(json.loads(line.rstrip(b",")), (dict, list))
     except (ValueError, RecursionError):
         return False

@@ -154,14 +154,14 @@ class TagRecoder:
         try:
             if self.options.complete(tags):
                 return convert(standard, self.source, self.target)
-            if self.source != self.target and not {self.source, self.target} <= set(CONVERTIBLE):
+            if self.source == self.target:
+                return standard
+            if not {self.source, self.target} <= set(CONVERTIBLE):
                 raise ConfigurationError(
                     f"{self.path}, line {lines[0]}: found partial labels in the encoding {self.source}, which cannot "
                     f"be converted to {self.target}. Expected two of {', '.join(CONVERTIBLE)}, or no "
                     f"target_label_encoding."
                 )
-            if self.source == self.target:
-                return standard
             return convert_partial(standard, self.source, self.target, self.options.partial_label or "")
         except UnreadableTag as error:
             raise self._unreadable(tags[error.position], lines[error.position]) from error

@@ -1,7 +1,7 @@
 """Data loader for language models: one long stream of tokens, in windows."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import chain
 from typing import Any, Optional
 
@@ -72,11 +72,9 @@ class LmStreamLoader(DataLoader):
         An "lm_stream" reader, from the config's `dataset_reader`.
     data_path : `PathOrPaths`
         A file, a glob, a directory, or a list of these, from the config's `train_data_path` and so on.
-    batch_size : `int`
-        The rows B of a batch. The published language models use 128. In an evaluation, fewer rows mean fewer tokens
-        without context; 1 is exact but slow.
-    sequence_length : `int`
-        The steps T of a window. The published language models use 20.
+    batch_size, sequence_length : `int`
+        The rows B of a batch and the steps T of a window; 128 and 20 for the published language models. In an
+        evaluation, fewer rows mean fewer tokens without context; 1 is exact but slow.
     direction : `str`, optional (default = `"forward"`)
         The model's direction, "forward" or "backward", or "both" for a bidirectional model. A backward window is in
         natural order, and the model reverses it. "both" combines the windows of a forward and a backward loader over
@@ -93,7 +91,7 @@ class LmStreamLoader(DataLoader):
         The number of batches per epoch. The next epoch continues at the same position in the text, with reset hidden
         states. For training only.
     max_batches : `int`, optional
-        The maximum number of windows of the text to read.
+        The number of windows of the text to read.
     shards : `str`, optional
         A directory for the words and their numbers (4 bytes per token) of any number of texts. Later runs and other
         processes reuse them. They are rebuilt when the text or the reader's options change, and the log names the
@@ -101,8 +99,8 @@ class LmStreamLoader(DataLoader):
     num_workers : `int`, optional (default = `0`)
         The number of processes that split the text into words and number them (0 or 1: this process).
 
-    Raises `ConfigurationError` for any other reader or direction, for sizes below 1, for text that cannot be read, for
-    shards that cannot be written, and for a vocabulary without the boundary token.
+    Raises `ConfigurationError` for invalid options, text that cannot be read, shards that cannot be written, and a
+    vocabulary without the boundary token.
     """
 
     def __init__(
@@ -197,9 +195,7 @@ class LmStreamLoader(DataLoader):
 
     @overrides
     def __len__(self) -> int:
-        if self.batches_per_epoch is not None:
-            return self.batches_per_epoch
-        return self._windows_of_pass()
+        return self.batches_per_epoch or self._windows_of_pass()
 
     @overrides
     def __iter__(self) -> Iterator[TensorDict]:
@@ -225,12 +221,11 @@ class LmStreamLoader(DataLoader):
             raise ConfigurationError(
                 "An lm_stream data loader has no batches before index_with(vocab) is called."
             )
-        windows = sum(len(stream[0]) for stream in self._streams(range(len(self._units))))
+        windows = sum(len(stream[0]) for stream in self._streams(self._units))
         return windows if self.max_batches is None else min(windows, self.max_batches)
 
-    def _streams(self, order: Sequence[int]) -> Iterator[list[StreamWindows]]:
-        """The windows of each stream, for the units in this order: in one direction, or forward and backward."""
-        units = [self._units[number] for number in order]
+    def _streams(self, units: list[list[Part]]) -> Iterator[list[StreamWindows]]:
+        """The windows of each stream: in one direction, or forward and backward."""
         rank, world_size = 0, 1
         if is_distributed():
             rank, world_size = torch.distributed.get_rank(), torch.distributed.get_world_size()
@@ -244,11 +239,12 @@ class LmStreamLoader(DataLoader):
 
     def _pass(self, number: int, first: int, end: int) -> Iterator[tuple[bool, list[Window]]]:
         """Windows of a pass over the text: a flag for the start of a stream, and one window per direction."""
-        order: Sequence[int] = range(len(self._units))
+        units = self._units
         if self.shuffle:
-            order = numpy.random.RandomState([self.seed, number]).permutation(len(self._units)).tolist()
+            order = numpy.random.RandomState([self.seed, number]).permutation(len(units))
+            units = [units[position] for position in order]
         start = 0  # of the stream
-        for stream in self._streams(order):
+        for stream in self._streams(units):
             length = len(stream[0])
             skipped = min(length, max(0, first - start))
             windows = zip(*(direction.windows(skipped) for direction in stream))
@@ -257,20 +253,13 @@ class LmStreamLoader(DataLoader):
             start += length
 
     def _batch(self, windows: list[Window], first_window: bool) -> TensorDict:
-        ids, targets = windows[0]
-        batch: dict[str, Any] = {
-            "source": {"tokens": {"tokens": self._tensor(ids)}},
-            "targets": self._tensor(targets),
-            "first_window": first_window,
-            "direction": DIRECTIONS[self.direction],
-        }
+        batch: dict[str, Any] = {"first_window": first_window, "direction": DIRECTIONS[self.direction]}
+        for prefix, (ids, targets) in zip(("", "backward_"), windows):
+            batch[f"{prefix}source"] = {"tokens": {"tokens": self._tensor(ids)}}
+            batch[f"{prefix}targets"] = self._tensor(targets)
         if self._device is not None and self._device.type != "cpu":
             # A copy that the model can read without waiting for the device.
             batch["host_targets"] = [numpy.array(targets, dtype=numpy.int64) for _, targets in windows]
-        if len(windows) > 1:
-            ids, targets = windows[1]
-            batch["backward_source"] = {"tokens": {"tokens": self._tensor(ids)}}
-            batch["backward_targets"] = self._tensor(targets)
         return batch
 
     def _tensor(self, ids: numpy.ndarray) -> torch.Tensor:
