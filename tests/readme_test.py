@@ -116,16 +116,6 @@ class Workplace:
             given.update(SMALL_NER)
         if config == "ner_select":
             given["lambda_1"] = 6
-        if "ldnet-sweep" in arguments:  # two steps an epoch must do
-            arguments = [
-                *arguments,
-                "--lambda-0",
-                "10",
-                "--gate-learning-rate",
-                "5",
-                "--over-budget-weight",
-                "3",
-            ]
         if "ldnet-export" in arguments:  # the file of the workplace is replaced
             arguments = [*arguments, "--force"]
         outcome = self._in_folder(arguments, json.dumps(given))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.common.files import check_output, scratch_directory
+from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.convert.original_files import (
     END_TAG,
     START_TAG,
@@ -65,13 +65,9 @@ def write_dataset(source: str, output: str, force: bool = False) -> list[str]:
             + (f", of which {lost} could not be recovered in full" if lost else "")
             + "."
         )
-    with scratch_directory(os.path.abspath(output)) as folder:
-        for split, text in texts.items():
-            with open(os.path.join(folder, split), "w", encoding="utf-8") as file:
-                file.write(text)
-        os.makedirs(output, exist_ok=True)
-        for split, path in targets.items():
-            os.replace(os.path.join(folder, split), path)
+    for split, text in texts.items():
+        with atomic_write(targets[split]) as file:
+            file.write(text)
     return report
 
 

@@ -92,7 +92,6 @@ def _character_encoding(
 def _convolutions(graph: Graph, encoder: CnnEncoder, vectors: str, lengths: str, key: str) -> str:
     """A `CnnEncoder`: for each filter, the largest activation over a word's characters, without padding."""
     channels = graph.transpose(vectors, 0, 2, 1)  # (U, E, C)
-    zero, one = graph.constant(0, numpy.int64), graph.constant(1, numpy.int64)
     pooled = []
     for number, size in enumerate(encoder._ngram_filter_sizes):
         layer = getattr(encoder, f"conv_layer_{number}")
@@ -100,9 +99,7 @@ def _convolutions(graph: Graph, encoder: CnnEncoder, vectors: str, lengths: str,
         weights = [graph.constant(part) for part in (layer.weight, layer.bias) if part is not None]
         convolved = graph.node("Conv", channels, *weights, kernel_shape=[size])  # (U, filters, places)
         activations = activation(graph, encoder._activation, convolved, f"{key}.conv_layer_activation")
-        shape = graph.node("Shape", activations)
-        count = graph.node("Gather", shape, graph.constant(2, numpy.int64), axis=0)
-        places = graph.reshape(graph.node("Range", zero, count, one), 1, 1, -1)
+        places = graph.reshape(graph.positions(activations, 2), 1, 1, -1)
         ends = graph.reshape(graph.node("Sub", lengths, graph.integers(size - 1)), -1, 1, 1)  # (U, 1, 1)
         inside = graph.node("Less", places, ends)  # (U, 1, places)
         kept = graph.node("Where", inside, activations, graph.constant(_LOWEST))

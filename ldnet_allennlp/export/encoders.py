@@ -129,9 +129,7 @@ def _row_shape(graph: Graph, steps: Steps) -> str:
 
 def _is_word(graph: Graph, inputs: str, steps: Steps) -> str:
     """The mask of inputs (T, B, D): 1 at the steps of a sequence, 0 at padding. Float32, shape (T, B, 1)."""
-    shape = graph.node("Shape", inputs)
-    count = graph.node("Gather", shape, graph.constant(0, numpy.int64), axis=0)
-    numbers = graph.node("Range", graph.constant(0, numpy.int64), count, graph.constant(1, numpy.int64))
+    numbers = graph.positions(inputs, 0)
     lengths = graph.node("Cast", steps.lengths, to=TensorProto.INT64)
     is_word = graph.node("Less", graph.reshape(numbers, -1, 1), graph.reshape(lengths, 1, -1))
     return graph.node("Unsqueeze", graph.node("Cast", is_word, to=TensorProto.FLOAT), graph.integers(2))

@@ -74,6 +74,11 @@ class Graph:
         """The tensor with its axes in this order."""
         return self.node("Transpose", tensor, perm=axes)
 
+    def positions(self, tensor: str, axis: int) -> str:
+        """The int64 numbers from 0 to the length of an axis."""
+        length = self.node("Gather", self.node("Shape", tensor), self.constant(axis, numpy.int64), axis=0)
+        return self.node("Range", self.constant(0, numpy.int64), length, self.constant(1, numpy.int64))
+
     def linear(self, tensor: str, weight: Any, bias: Any = None) -> str:
         """A linear layer with torch's weight, shape (output size, input size)."""
         product = self.node("MatMul", tensor, self.constant(numpy.asarray(weight).T))

@@ -65,8 +65,7 @@ def _operator(kind: str, **names: str) -> Callable[[Graph, Any, str], str]:
 
 
 def _clipped(graph: Graph, function: Any, inputs: str) -> str:
-    bounds = graph.constant(function.min_val), graph.constant(function.max_val)
-    return graph.node("Min", graph.node("Max", inputs, bounds[0]), bounds[1])
+    return graph.node("Clip", inputs, graph.constant(function.min_val), graph.constant(function.max_val))
 
 
 def _gelu(graph: Graph, function: Any, inputs: str) -> str:
