@@ -99,7 +99,10 @@ class LayerCache:
 
     def _store_of(self, model: Any, device: torch.device) -> VectorStore:
         """The store of a model's current state; a new one after its weights or precision have changed."""
-        setting, tensors = _setting(device), [tensor for _, tensor in _tensors(model)]
+        # The device and precision determine the rounding of the vectors.
+        is_autocast = torch.is_autocast_enabled(device.type)
+        setting = f"{device.type} {torch.get_autocast_dtype(device.type) if is_autocast else None}"
+        tensors = [tensor for _, tensor in _tensors(model)]
         # Changes with the weights (except through `.data`), so that steps need not hash them.
         state = (setting, [(id(tensor), tensor.data_ptr(), tensor._version) for tensor in tensors])
         opened = self._stores.get(id(model))
@@ -160,12 +163,6 @@ def fingerprint(model: Any, setting: str = "") -> str:
 
 def _tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
-
-
-def _setting(device: torch.device) -> str:
-    """The device and precision, which determine the rounding of the vectors."""
-    is_autocast = torch.is_autocast_enabled(device.type)
-    return f"{device.type} {torch.get_autocast_dtype(device.type) if is_autocast else None}"
 
 
 def _sentences(token_ids: torch.Tensor) -> list[numpy.ndarray]:

@@ -54,7 +54,14 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
             f"language model, but it holds a {type(model).__name__}."
         )
     contextualizer = model._contextualizer
-    embedding = _word_embedding(model, archive_path)
+    embedder = model._text_field_embedder
+    parts = embedder._token_embedders if isinstance(embedder, BasicTextFieldEmbedder) else {}
+    embedding, *others = [*parts.values(), None]
+    if others != [None] or not isinstance(embedding, Embedding) or embedding._projection:
+        raise ConfigurationError(
+            f"The language model in '{archive_path}' was expected to read words through one embedding, but it "
+            f"reads {', '.join(type(part).__name__ for part in parts.values()) or type(embedder).__name__}."
+        )
     words = words_of(model.vocab, embedding._vocab_namespace or "tokens")
     # A vocabulary may have its unknown token at any position; in the tagger's it is the second.
     order = list(range(len(words)))
@@ -68,15 +75,3 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
         words=words,
         boundary=boundary if boundary in words else None,
     )
-
-
-def _word_embedding(model: LanguageModel, archive_path: str) -> Embedding:
-    embedder = model._text_field_embedder
-    parts = embedder._token_embedders if isinstance(embedder, BasicTextFieldEmbedder) else {}
-    embeddings = list(parts.values())
-    if len(embeddings) != 1 or not isinstance(embeddings[0], Embedding) or embeddings[0]._projection:
-        raise ConfigurationError(
-            f"The language model in '{archive_path}' was expected to read words through one embedding, but it "
-            f"reads {', '.join(type(part).__name__ for part in embeddings) or type(embedder).__name__}."
-        )
-    return embeddings[0]
