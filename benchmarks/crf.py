@@ -36,7 +36,7 @@ warnings.filterwarnings("ignore")
 import torch  # noqa: E402
 from allennlp.modules.conditional_random_field import ConditionalRandomField, allowed_transitions  # noqa: E402
 
-from ldnet_allennlp.modules.crf.label_weighted import FastConditionalRandomField  # noqa: E402
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField  # noqa: E402
 
 OURS, ALLENNLP, PYTORCH_CRF = "ours", "allennlp", "pytorch-crf"
 

@@ -15,8 +15,7 @@ from ldnet_allennlp.export.inputs import Inputs
 from ldnet_allennlp.export.layers import activation
 from ldnet_allennlp.export.recurrent import Steps
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
-from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedLayers, StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 

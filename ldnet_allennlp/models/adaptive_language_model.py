@@ -17,18 +17,17 @@ from allennlp.nn.util import get_text_field_mask
 from allennlp_models.lm.models.language_model import LanguageModel
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.common.precision import autocast_context, check_autocast, resolve_autocast
-from ldnet_allennlp.models.language_model_directions import (
+from ldnet_allennlp.models.language_model_losses import (
+    LanguageModelLosses,
     check_directions,
-    check_stream_direction,
     sentence_targets,
 )
-from ldnet_allennlp.models.language_model_losses import LanguageModelLosses
 from ldnet_allennlp.modules.rnn.carried_states import without_states
 from ldnet_allennlp.modules.rnn.initialization import init_linear_
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
-from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
-from ldnet_allennlp.modules.softmax.cutoffs import cutoffs_within
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax, cutoffs_within
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
 
 NAME = "adaptive_language_model"
@@ -132,6 +131,8 @@ class AdaptiveLanguageModel(LanguageModelLosses):
                 "use_amp, which scales gradients."
             )
         check_autocast(autocast, f"the {NAME}")
+        check_at_least(1, NAME, projection_dim=projection_dim)
+        check_at_least(0, NAME, spare_classes=spare_classes)
         check_directions(text_field_embedder, contextualizer, direction, bidirectional)
         initializer = kwargs.pop("initializer", None)
         # LanguageModel's constructor builds a softmax over the whole vocabulary (1.3 GB at the published sizes).
@@ -147,15 +148,11 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         self._embedding_dropout = torch.nn.Dropout(embedding_dropout or 0.0)
         self._projection: torch.nn.Linear | None = None
         if projection_dim is not None:
-            if projection_dim < 1:
-                raise ConfigurationError(f"projection_dim is at least 1, but it is {projection_dim}.")
             self._projection = torch.nn.Linear(self._forward_dim, projection_dim)
             init_linear_(self._projection)
         elif projection_activation is not None:
             raise ConfigurationError("projection_activation requires a projection_dim.")
         self._projection_activation = projection_activation or Activation.by_name("linear")()
-        if spare_classes < 0:
-            raise ConfigurationError(f"spare_classes is at least 0, but it is {spare_classes}.")
         num_words = vocab.get_vocab_size(NAMESPACE) - 1 + spare_classes  # all but the padding
         self._softmax_loss: AdaptiveSoftmax | None = None
         if cutoffs is not None:
@@ -197,12 +194,9 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         source : `TextFieldTensors`
             Sentences, each with a boundary token at both ends, or a window of a stream. Without the entry "tokens" of a
             `SingleIdTokenIndexer`, sentences have no targets and no loss.
-        targets : `torch.LongTensor`, optional
-            Streams only: shape (B, T), the target of each step, in the natural order; 0 for none.
-        first_window : `bool`, optional (default = `False`)
-            Streams only: whether to reset the hidden states.
-        direction : `str`, optional
-            Streams only: the direction of the windows.
+        targets, first_window, direction : optional
+            Streams only: the target of each step, (B, T), in the natural order, 0 for none; whether to reset the hidden
+            states; the direction of the windows.
         backward_source, backward_targets : optional
             Streams of bidirectional models only: the window of the backward half, from another part of the text than
             `source`, and the token before each of its tokens.
@@ -211,22 +205,15 @@ class AdaptiveLanguageModel(LanguageModelLosses):
 
         # Returns
 
-        `loss` : `torch.Tensor`
-            The mean negative log-likelihood of the targets in nats, averaged over the directions.
-        `forward_loss`, `backward_loss` : `torch.Tensor`
-            The same for each direction that the model has.
+        `loss`, `forward_loss`, `backward_loss` : `torch.Tensor`
+            The mean negative log-likelihood of the targets in nats: averaged over the directions, and for each one.
         `lm_embeddings` : `Union[torch.Tensor, List[torch.Tensor]]`
-            Shape (B, T, contextualizer's output size), in the natural order, without dropout; with
-            `return_all_layers`, one tensor per layer.
-        `noncontextual_token_embeddings` : `torch.Tensor`
-            Shape (B, T, embedder's output size), without dropout.
-        `mask` : `torch.BoolTensor`
-            Shape (B, T).
+            (B, T, contextualizer's output size), in the natural order, without dropout; with `return_all_layers`, one
+            tensor per layer.
+        `noncontextual_token_embeddings`, `mask` : `torch.Tensor`
+            (B, T, embedder's output size), without dropout, and (B, T).
         `batch_weight` : `torch.Tensor`
             The number of targets (of one direction).
-
-        Raises `ConfigurationError` if the direction of the windows is not the model's, and if a loss is requested with
-        `return_all_layers`.
         """
         mask = get_text_field_mask(source)  # (B, T)
         embeddings = self._text_field_embedder(source)  # (B, T, D)
@@ -238,7 +225,11 @@ class AdaptiveLanguageModel(LanguageModelLosses):
             contextual = self._contextualize_sentences(vectors, mask)
             all_targets = sentence_targets(source, mask, self.direction)
         else:
-            check_stream_direction(direction, self.direction)
+            if direction not in (None, self.direction):
+                raise ConfigurationError(
+                    f"The direction of this {NAME} is {self.direction}, but that of its lm_stream data loader is "
+                    f'{direction}. (A bidirectional language model needs the loader\'s direction "both".)'
+                )
             if first_window:
                 self.reset_states()
             all_targets = {self.direction: targets}

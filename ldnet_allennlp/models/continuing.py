@@ -65,11 +65,8 @@ class ContinueFrom(Initializer):
                     old = self._matched(old, tensor, dim, namespace)
             if old.size() != tensor.size():
                 logger.warning(
-                    "%s: size %s in %s, but %s now, keeps its initial values.",
-                    parameter_name,
-                    tuple(old.size()),
-                    self._archive_file,
-                    tuple(tensor.size()),
+                    f"{parameter_name}: size {tuple(old.size())} in {self._archive_file}, but {tuple(tensor.size())} "
+                    f"now, keeps its initial values."
                 )
                 return
             # Where the archive has nothing, `_matched` left NaN.

@@ -6,15 +6,69 @@ from typing import Any, Optional
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors
+from allennlp.modules import TextFieldEmbedder
+from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from allennlp.nn import Activation
 from allennlp.nn.util import get_text_field_mask
 from allennlp_models.lm.models.language_model import LanguageModel
 from overrides import overrides
 
-from ldnet_allennlp.models.language_model_directions import direction_part, sentence_targets
 from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder
 from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 from ldnet_allennlp.training.metrics.corpus_perplexity import CorpusPerplexity
+
+
+def check_directions(
+    text_field_embedder: TextFieldEmbedder,
+    contextualizer: Seq2SeqEncoder,
+    direction: str,
+    bidirectional: bool,
+) -> None:
+    """Raise `ConfigurationError` if sizes or directions of a model's parts contradict its options."""
+    if contextualizer.is_bidirectional() is not bidirectional:
+        raise ConfigurationError(
+            f"Whether the language model is bidirectional ({bidirectional}) must match its contextualizer, whose "
+            f"is_bidirectional() is {contextualizer.is_bidirectional()}."
+        )
+    if direction not in ("forward", "backward") or (bidirectional and direction != "forward"):
+        raise ConfigurationError(
+            f"The direction of a unidirectional language model is forward or backward, and a bidirectional one "
+            f"has none, but direction is '{direction}' and bidirectional is {bidirectional}."
+        )
+    output_dim, input_dim = text_field_embedder.get_output_dim(), contextualizer.get_input_dim()
+    if output_dim != input_dim:
+        raise ConfigurationError(
+            f"The contextualizer of the language model reads vectors of size {input_dim} (its input_size), "
+            f"but the text_field_embedder gives vectors of size {output_dim}."
+        )
+
+
+def sentence_targets(
+    source: TextFieldTensors, mask: torch.BoolTensor, direction: str
+) -> dict[str, torch.Tensor]:
+    """
+    The target of each step in whole sentences with a mask (B, T): for the directions "forward" (the next token) and
+    "backward" (the previous one) or both ("bidirectional"), the ids (B, T), 0 where there is no target. They come from
+    the entry "tokens" of a `SingleIdTokenIndexer`; without it there are no targets.
+    """
+    token_ids = source.get("tokens", {}).get("tokens")  # (B, T)
+    if token_ids is None:
+        return {}
+    nothing = torch.zeros_like(token_ids[:, :1])
+    targets = {}
+    if direction != "backward":
+        targets["forward"] = torch.cat([token_ids[:, 1:], nothing], dim=1)
+    if direction != "forward":
+        # Without the mask, the first step of the padding would have the last token as its target.
+        targets["backward"] = torch.cat([nothing, token_ids[:, :-1]], dim=1) * mask
+    return targets
+
+
+def direction_part(contextual: torch.Tensor, direction: str, bidirectional: bool) -> torch.Tensor:
+    """The vectors for the "forward" or "backward" predictions: a half (B, T, D / 2) if the model is bidirectional."""
+    if not bidirectional:
+        return contextual
+    return contextual.chunk(2, dim=-1)[0 if direction == "forward" else 1]
 
 
 class LanguageModelLosses(LanguageModel):
@@ -54,7 +108,7 @@ class LanguageModelLosses(LanguageModel):
             "perplexities": {name: metric.state() for name, metric in self._perplexities.items()}
         }
         if isinstance(self._contextualizer, CarryingEncoder):
-            state["hidden"] = self._contextualizer.get_states()
+            state["hidden"] = list(self._contextualizer.carried)
         return state
 
     def load_stream_state(self, state: dict[str, Any]) -> None:
@@ -62,7 +116,7 @@ class LanguageModelLosses(LanguageModel):
         for name, numbers in state["perplexities"].items():
             self._perplexities[name].set_state(numbers)
         if "hidden" in state and isinstance(self._contextualizer, CarryingEncoder):
-            self._contextualizer.set_states(state["hidden"])
+            self._contextualizer.carried = list(state["hidden"])
 
     @overrides(check_signature=False)
     def _load_from_state_dict(
@@ -76,19 +130,10 @@ class LanguageModelLosses(LanguageModel):
     @torch.no_grad()
     def token_log_probs(self, source: TextFieldTensors) -> dict[str, torch.Tensor]:
         """
-        The log-probability of each token of whole sentences, in evaluation mode.
-
-        # Parameters
-
-        source : `TextFieldTensors`
-            As in `forward`, with the entry "tokens".
-
-        # Returns
-
-        `Dict[str, torch.Tensor]`
-            For "forward" and/or "backward" a tensor of shape (B, T): at each token the natural logarithm of its
-            probability, given the tokens before it (or after it). 0 at the first boundary, which is not predicted, and
-            at padding. A sentence's log-probability is the sum.
+        The natural logarithm of the probability of each token of whole sentences, given the tokens before it
+        ("forward") or after it ("backward"), in evaluation mode: tensors (B, T), 0 at the first boundary, which is not
+        predicted, and at padding. A sentence's log-probability is the sum. The `source` is that of `forward`, with the
+        entry "tokens".
 
         Raises `ConfigurationError` if the softmax has been removed.
         """

@@ -13,7 +13,7 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 from overrides import overrides
 
 from ldnet_allennlp.models.continuing import grow_labels
-from ldnet_allennlp.models.tag_decoding import DecodingOptions, TagDecoder, add_labels_to_probabilities
+from ldnet_allennlp.models.tag_decoding import DecodingOptions, add_labels_to_probabilities, decode_tags
 from ldnet_allennlp.models.tagger_crf import check_tags, crf_from_crf_tagger, padding_labels
 from ldnet_allennlp.models.tagger_network import with_gate_penalty, word_scores
 from ldnet_allennlp.modules.characters.co_training import CharacterCoTraining
@@ -177,10 +177,9 @@ class LdnetTagger(CrfTagger):
     ) -> dict[str, Any]:
         """
         The best tags for `score`'s emissions and mask, and the results that the options request, see
-        `TagDecoder.decode`.
+        `decode_tags`.
         """
-        decoder = TagDecoder(self.crf, self.labels, self.spans)
-        return decoder.decode(emissions, mask, options or DecodingOptions())
+        return decode_tags(self.crf, self.labels, self.spans, emissions, mask, options or DecodingOptions())
 
     @overrides(check_signature=False)  # the output holds lists, too
     def forward(  # type: ignore
@@ -267,7 +266,7 @@ class LdnetTagger(CrfTagger):
         `accuracy`, `accuracy3` (see `TaggingScores`) and span F1 (`-overall` and `-macro`, and of each type if
         `verbose_metrics`) of the decoded tags; `unseen_labels`, the number of words whose gold label is not in the
         vocabulary, which count as errors; with trained gates, `kept_layers`, `kept_multiply_adds` and the gates
-        themselves (see `metrics_of_stacks`); and `lm_perplexity`, the perplexity of the words predicted in co-training,
+        themselves (see `selection_metrics`); and `lm_perplexity`, the perplexity of the words predicted in co-training,
         in both directions together.
         """
         metrics = self._scores.get(reset)

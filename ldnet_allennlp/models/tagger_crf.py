@@ -10,9 +10,9 @@ from allennlp.modules import ConditionalRandomField
 from allennlp.modules.conditional_random_field import allowed_transitions
 
 from ldnet_allennlp.data.conll.tag_field import UNSEEN
-from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.crf.label_weighted import build_crf
+from ldnet_allennlp.modules.crf.label_weighted import LabelWeightedCrf
 from ldnet_runtime.tag_schemes import canonical_encoding
 
 # IOBES and BMES are BIOUL in other letters. AllenNLP's "BMES" is word segmentation: it has no "O".
@@ -32,20 +32,9 @@ def crf_from_crf_tagger(
     boundary_tags: Sequence[str] = (),
 ) -> FastConditionalRandomField:
     """
-    Replace the CRF that allennlp-models' `CrfTagger` builds.
-
-    # Parameters
-
-    crf : `ConditionalRandomField`
-        AllenNLP's CRF, whose options and parameters are kept.
-    labels : `Sequence[str]`
-        All tags in the order of their ids.
-    label_encoding : `str`, optional
-        The encoding that constrains decoding; `None` for no constraints.
-    label_weights, weight_strategy
-        As stored by `CrfTagger`.
-    boundary_tags : `Sequence[str]`, optional
-        See `LdnetTagger`.
+    Replace the CRF that allennlp-models' `CrfTagger` builds; its options and parameters are kept. `labels` are all tags
+    in the order of their ids. `label_encoding` constrains decoding; `None` for no constraints. For the other options,
+    see `LdnetTagger`.
 
     Raises `ConfigurationError` if the labels are not in the encoding, or if boundary tags are not two of the labels or
     are combined with label weights.
@@ -64,10 +53,15 @@ def crf_from_crf_tagger(
         if label_weights is not None:
             raise ConfigurationError("Found label_weights and boundary_tags, expected only one of them.")
         return BoundaryTagCrf(len(labels), _boundary_ids(labels, boundary_tags), constraints)
-    built = build_crf(
-        len(labels), constraints, crf.include_start_end_transitions, label_weights, weight_strategy
-    )
-    built.load_state_dict({**crf.state_dict(), "_constraint_mask": built._constraint_mask})
+    built: FastConditionalRandomField
+    if label_weights is None:
+        built = FastConditionalRandomField(len(labels), constraints, crf.include_start_end_transitions)
+    else:
+        built = LabelWeightedCrf(
+            len(labels), label_weights, constraints, crf.include_start_end_transitions, weight_strategy
+        )
+    kept = {name: value for name, value in crf.named_parameters() if value.requires_grad}
+    built.load_state_dict({**built.state_dict(), **kept})
     return built
 
 
@@ -84,13 +78,11 @@ def check_letters(labels: Sequence[str], label_encoding: str) -> None:
     """
     letters = {label[0] for label in labels if label[1:2] == "-"}
     encoding = canonical_encoding(label_encoding)
-    if encoding in _LETTERS_OF_BIOUL:
-        mapped = _LETTERS_OF_BIOUL[encoding]
-        roles = {mapped.get(letter, letter) for letter in letters}
-        foreign = letters & ({"I", "L", "U", "E", "S", "M", "W"} - _own_letters(encoding))
-        endless = roles & {"B", "I"} and "L" not in roles
+    with_single_words = {"BIOUL": "ILU", "IOBES": "IES", "BMES": "MESW"}  # their letters, except B
+    foreign = letters & set("ILUESMW") - set(with_single_words.get(encoding, "I"))
+    if encoding in with_single_words:
+        endless = bool(letters & set("BIM")) and not letters & set("LE")
     else:
-        foreign = letters & set("LUESMW")
         endless = encoding == "BIO" and "I" in letters and "B" not in letters
     if not foreign and not endless:
         return
@@ -103,11 +95,6 @@ def check_letters(labels: Sequence[str], label_encoding: str) -> None:
         f"The model's label_encoding is {label_encoding}, but the tags of the vocabulary have {has}: set "
         f"model.label_encoding and dataset_reader.target_label_encoding to the same encoding."
     )
-
-
-def _own_letters(encoding: str) -> set[str]:
-    """The letters of an encoding with single-word spans, except B."""
-    return {"BIOUL": set("ILU"), "IOBES": set("IES"), "BMES": set("MESW")}[encoding]
 
 
 def check_tags(
@@ -149,10 +136,11 @@ def check_tags(
             )
 
 
-def _boundary_ids(labels: Sequence[str], boundary_tags: Sequence[str]) -> BoundaryTags:
+def _boundary_ids(labels: Sequence[str], boundary_tags: Sequence[str]) -> tuple[int, int]:
     if len(boundary_tags) != 2 or not set(boundary_tags) <= set(labels):
         raise ConfigurationError(
             f"boundary_tags are two tags of the label vocabulary, which has {', '.join(labels) or 'none'}, but they "
             f"are {list(boundary_tags)}."
         )
-    return BoundaryTags(*(list(labels).index(tag) for tag in boundary_tags))
+    first, last = boundary_tags
+    return list(labels).index(first), list(labels).index(last)

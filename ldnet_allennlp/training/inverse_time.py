@@ -1,9 +1,10 @@
 """Learning-rate schedule of the published taggers."""
 
 import torch
-from allennlp.common.checks import ConfigurationError
 from allennlp.training.learning_rate_schedulers import LearningRateScheduler
 from overrides import overrides
+
+from ldnet_allennlp.common.checks import check_at_least
 
 
 @LearningRateScheduler.register("inverse_time")
@@ -26,8 +27,7 @@ class InverseTime(LearningRateScheduler):
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, decay: float = 0.05, last_epoch: int = -1) -> None:
-        if decay < 0:
-            raise ConfigurationError(f"The decay of the learning rate is at least 0, but it is {decay}.")
+        check_at_least(0, "inverse_time", decay=decay)
         self.decay = decay
         super().__init__(optimizer, last_epoch)
 

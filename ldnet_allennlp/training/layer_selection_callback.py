@@ -3,15 +3,16 @@
 import json
 import math
 import os
+from dataclasses import replace
 from typing import Any, Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import TensorDict
 from allennlp.training.callbacks import TrainerCallback
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.modules.selection.gated_modules import (
     GatedModule,
     count_kept_layers,
@@ -19,9 +20,11 @@ from ldnet_allennlp.modules.selection.gated_modules import (
     trained_selections,
 )
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
-from ldnet_allennlp.modules.selection.schedule import PenaltySchedule
-from ldnet_allennlp.training.budgeted_tracker import BudgetConstraint, BudgetedMetricTracker
-from ldnet_allennlp.training.exact_budget import ExactBudget
+from ldnet_allennlp.training.layer_budgets import (
+    BudgetedMetricTracker,
+    ExactBudget,
+    PenaltySchedule,
+)
 
 GATES_FILE = "gates.jsonl"
 
@@ -74,10 +77,7 @@ class LayerSelectionCallback(TrainerCallback):
         if budget is not None and max_layers is not None:
             raise ConfigurationError("budget is the former name of max_layers: set only one of them.")
         self.max_layers = budget if max_layers is None else max_layers
-        if self.max_layers is not None and self.max_layers < 0:
-            raise ConfigurationError(
-                f"The layer budget max_layers is at least 0, but it is {self.max_layers}."
-            )
+        check_at_least(0, "layer_selection", max_layers=self.max_layers)
         self.schedule = PenaltySchedule(schedule or {})
         self.exact_budget = exact_budget
         self._exact: list[ExactBudget] = []
@@ -112,14 +112,10 @@ class LayerSelectionCallback(TrainerCallback):
         self.schedule.apply(self._modules, math.inf)
         budgets = [(module, module.budget) for module in self._modules]
         self._exact = [ExactBudget(*pair) for pair in budgets if self.exact_budget]
-        self._tracker = BudgetedMetricTracker(
-            trainer._metric_tracker, model, BudgetConstraint(self.max_layers, budgets)
-        )
+        self._tracker = BudgetedMetricTracker(trainer._metric_tracker, model, self.max_layers, budgets)
         self._tracker.least = self._least_before
         trainer._metric_tracker = self._tracker
-        self._start_epoch(
-            trainer, trainer._start_after_epochs_completed
-        )  # 0 unless the training is recovered
+        self._start_epoch(trainer, trainer._start_after_epochs_completed)  # 0 unless recovered
         for exact, state in zip(self._exact, self._exact_before):
             exact.load_state_dict(state)
 
@@ -135,21 +131,18 @@ class LayerSelectionCallback(TrainerCallback):
                 "gates never reach 0."
             )
         for module in self._modules:
-            module.budget.spare_kept = True
+            module.budget = replace(module.budget, spare_kept=True)
         module = self._modules[0]
         stacks = [stack._replace(gates=torch.ones_like(stack.gates)) for stack in module.gated_stacks()]
         if len(self._modules) > 1 or {"lambda_1", "max_multiply_adds"} & set(self.schedule.points):
             return
-        middle = trainer._num_epochs // 2
-        if middle and module.budget.max_multiply_adds is not None:
+        middle, budget = trainer._num_epochs // 2, module.budget
+        if middle and budget.max_multiply_adds is not None:
             whole = float(kept_multiply_adds(stacks))
-            self.schedule.points["max_multiply_adds"] = [
-                (0, whole),
-                (middle, module.budget.max_multiply_adds),
-            ]
-        elif middle and isinstance(module.budget.lambda_1, int):
-            layers = sum(len(stack.gates) for stack in stacks)
-            self.schedule.points["lambda_1"] = [(0, layers), (middle, module.budget.lambda_1)]
+            self.schedule.points["max_multiply_adds"] = [(0, whole), (middle, budget.max_multiply_adds)]
+        elif middle and isinstance(budget.lambda_1, int):
+            layers = float(sum(len(stack.gates) for stack in stacks))
+            self.schedule.points["lambda_1"] = [(0, layers), (middle, budget.lambda_1)]
 
     def _start_epoch(self, trainer: GradientDescentTrainer, epoch: int) -> None:
         if self._exact:
@@ -180,34 +173,25 @@ class LayerSelectionCallback(TrainerCallback):
     ) -> None:
         model = trainer._pytorch_model
         if is_primary and self.serialization_dir:
-            record: dict[str, Any] = {"epoch": epoch, "gates": gates_of(model)}
-            record["kept_layers"] = count_kept_layers(model)
-            record["penalties"] = [
-                {"lambda_0": module.lambda_0, "budget": str(module.budget)} for module in self._modules
-            ]
-            record["metrics"] = {
-                name: value
-                for name, value in metrics.items()
-                if name.startswith(("training_", "validation_")) and "_gates/" not in name
+            record = {
+                "epoch": epoch,
+                "gates": gates_of(model),
+                "kept_layers": count_kept_layers(model),
+                "penalties": [
+                    {"lambda_0": module.lambda_0, "budget": str(module.budget)} for module in self._modules
+                ],
+                "metrics": {
+                    name: value
+                    for name, value in metrics.items()
+                    if name.startswith(("training_", "validation_")) and "_gates/" not in name
+                },
             }
             with open(os.path.join(self.serialization_dir, GATES_FILE), "a", encoding="utf-8") as log:
                 log.write(json.dumps(record) + "\n")
         self._start_epoch(trainer, epoch + 1)
 
-    @overrides
-    def on_batch(
-        self,
-        trainer: GradientDescentTrainer,
-        batch_inputs: list[TensorDict],
-        batch_outputs: list[dict[str, Any]],
-        batch_metrics: dict[str, Any],
-        epoch: int,
-        batch_number: int,
-        is_training: bool,
-        is_primary: bool = True,
-        batch_grad_norm: float | None = None,
-        **kwargs: Any,
-    ) -> None:
+    @overrides(check_signature=False)  # the trainer passes keywords
+    def on_batch(self, *arguments: Any, is_training: bool, **kwargs: Any) -> None:
         if is_training:
             for exact in self._exact:
                 exact.after_step()
@@ -225,7 +209,7 @@ class LayerSelectionCallback(TrainerCallback):
             return  # without metrics, training was interrupted by another error
         least = self._tracker.least
         raise BudgetMissed(
-            f"No epoch meets the budget of {self._tracker.constraint}, so no model was saved. The fewest layers "
+            f"No epoch meets the budget of {self._tracker.budget()}, so no model was saved. The fewest layers "
             f"kept are {least['kept_layers']:.0f}, the fewest multiply-adds per word {least['kept_multiply_adds']:.2f} "
             f"M. Set exact_budget of the layer_selection callback; or train for more epochs, raise lambda_0, "
             f"over_budget_weight or the learning rate of the gates, or allow more (max_layers, max_multiply_adds)."

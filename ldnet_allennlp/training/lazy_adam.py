@@ -51,7 +51,7 @@ class LazyAdam(Optimizer, torch.optim.Adam):
         row_moments: bool = False,
     ) -> None:
         if grad_norm is not None and grad_norm <= 0:
-            raise ConfigurationError(f"grad_norm of lazy_adam must be above 0, but it is {grad_norm}.")
+            raise ConfigurationError(f"grad_norm of lazy_adam is {grad_norm}; expected more than 0.")
         self.grad_norm = grad_norm
         self.row_moments = row_moments
         arguments: dict[str, Any] = {"params": make_parameter_groups(model_parameters, parameter_groups)}

@@ -65,12 +65,8 @@ class ProximalOptimizer(Optimizer):
                 f"The proximal optimizer found no trainable parameter whose name matches '{gates}'. Layer selection "
                 f"needs trained gates: give the ldnet token embedder a lambda_0, or use the wrapped optimizer directly."
             )
-        if parameter_groups:
-            self.optimizer = optimizer.construct(
-                model_parameters=model_parameters, parameter_groups=parameter_groups
-            )
-        else:
-            self.optimizer = optimizer.construct(model_parameters=model_parameters)
+        groups: dict[str, Any] = {"parameter_groups": parameter_groups} if parameter_groups else {}
+        self.optimizer = optimizer.construct(model_parameters=model_parameters, **groups)
         super().__init__(self.optimizer.param_groups, self.optimizer.defaults)
         self._share()
 
@@ -88,18 +84,14 @@ class ProximalOptimizer(Optimizer):
         loss = self.optimizer.step() if closure is None else self.optimizer.step(closure)
         for gates in self._gates:
             if self._reset_momentum:
-                self._stop(gates, (gates < 0.0) | (gates > 1.0))
+                state = self.optimizer.state.get(gates, {})
+                for momentum in (state.get(name) for name in _MOMENTA):
+                    if momentum is not None:
+                        momentum.masked_fill_((gates < 0.0) | (gates > 1.0), 0.0)
             gates.clamp_(0.0, 1.0)
         for gates, were in zip(self._gates, were_zero):
             gates.masked_fill_(were, 0.0)
         return loss
-
-    def _stop(self, gates: torch.Tensor, clamped: torch.Tensor) -> None:
-        """Set the momentum of the gates that are clamped to 0."""
-        state = self.optimizer.state.get(gates, {})
-        for name in _MOMENTA:
-            if state.get(name) is not None:
-                state[name].masked_fill_(clamped, 0.0)
 
     @overrides(check_signature=False)
     def zero_grad(self, set_to_none: bool = False) -> None:

@@ -88,7 +88,8 @@ class ResumableCheckpointer(Checkpointer):
         """The files of the model and the trainer in the newest complete checkpoint."""
         for point in sorted(self._find_all_checkpoints(), reverse=True):
             paths = self._model_state_path(*point), self._training_state_path(*point)
-            if all(_is_complete(path) for path in paths):
+            # torch writes zip files, whose directory is at their end.
+            if all(os.path.isfile(path) and zipfile.is_zipfile(path) for path in paths):
                 return paths
             logger.warning("The checkpoint %s is incomplete and is ignored.", paths[0])
             if self._is_primary:
@@ -136,11 +137,6 @@ class ResumableCheckpointer(Checkpointer):
     def _stream_state_path(self, epochs_completed: int, batches_in_epoch_completed: int) -> str:
         name = f"stream_state_e{epochs_completed}_b{batches_in_epoch_completed}_w{self._rank}.th"
         return os.path.join(self._serialization_dir, name)
-
-
-def _is_complete(path: str) -> bool:
-    # torch writes zip files, whose directory is at their end.
-    return os.path.isfile(path) and zipfile.is_zipfile(path)
 
 
 def _random_state() -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Distributed training with sparse gradients."""
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,7 +34,7 @@ class SparseTorchDdpAccelerator(TorchDdpAccelerator):
             group: Any = dist.new_group()
             for parameter in sparse.values():
                 dist.broadcast(parameter.data, 0, group=group)  # as the wrapper does with its parameters
-                parameter.register_hook(_Exchange(group))
+                parameter.register_hook(partial(_mean_over_processes, group))
             DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(model, list(sparse))
         return super().wrap_model(model)
 
@@ -50,30 +51,25 @@ def sparse_parameters(model: torch.nn.Module) -> list[tuple[str, torch.nn.Parame
     return parameters
 
 
-class _Exchange:
-    """A gradient hook that returns the mean over all processes."""
+def _mean_over_processes(group: Any, gradient: torch.Tensor) -> torch.Tensor:
+    """A gradient hook: the mean of a sparse gradient over all processes."""
+    gradient = gradient.coalesce()
+    indices, values = gradient.indices(), gradient.values()  # (1, n), (n, ...)
+    world_size = dist.get_world_size(group)
+    counts = torch.zeros(world_size, dtype=torch.long, device=values.device)
+    counts[dist.get_rank(group)] = indices.size(1)
+    dist.all_reduce(counts, group=group)
+    rows_of_each: list[int] = counts.tolist()
 
-    def __init__(self, group: Any) -> None:
-        self.group = group
-
-    def __call__(self, gradient: torch.Tensor) -> torch.Tensor:
-        gradient = gradient.coalesce()
-        indices, values = gradient.indices(), gradient.values()  # (1, n), (n, ...)
-        world_size = dist.get_world_size(self.group)
-        counts = torch.zeros(world_size, dtype=torch.long, device=values.device)
-        counts[dist.get_rank(self.group)] = indices.size(1)
-        dist.all_reduce(counts, group=self.group)
-        rows_of_each: list[int] = counts.tolist()
-        most = max(rows_of_each)  # every process sends this many rows, padded
-        all_indices = self._gather(indices[0], most, rows_of_each)  # (rows of all,)
-        all_values = self._gather(values, most, rows_of_each)  # (rows of all, ...)
-        total = torch.sparse_coo_tensor(all_indices.unsqueeze(0), all_values / world_size, gradient.shape)
-        return total.coalesce()
-
-    def _gather(self, tensor: torch.Tensor, most: int, rows_of_each: list[int]) -> torch.Tensor:
-        padded = tensor.new_zeros(most, *tensor.shape[1:])
+    def gather(tensor: torch.Tensor) -> torch.Tensor:
+        # Every process sends as many rows, padded.
+        padded = tensor.new_zeros(max(rows_of_each), *tensor.shape[1:])
         padded[: tensor.size(0)] = tensor
         gathered = [torch.empty_like(padded) for _ in rows_of_each]
-        dist.all_gather(gathered, padded, group=self.group)
+        dist.all_gather(gathered, padded, group=group)
         # The same order in each process, so that sums are equal.
         return torch.cat([part[:count] for part, count in zip(gathered, rows_of_each)])
+
+    all_indices = gather(indices[0])  # (rows of all,)
+    total = torch.sparse_coo_tensor(all_indices.unsqueeze(0), gather(values) / world_size, gradient.shape)
+    return total.coalesce()

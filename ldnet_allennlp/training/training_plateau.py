@@ -88,11 +88,12 @@ class TrainingPlateau(TrainerCallback):
             self.epochs_without_best = 0
 
     def _lower(self, trainer: GradientDescentTrainer) -> None:
+        def lower(rate: float) -> float:
+            return max(rate * self.factor, self.min_lr)
+
         groups = trainer.optimizer.param_groups
         for group in groups:
-            for name in ("lr", "initial_lr"):
-                if name in group:
-                    group[name] = max(group[name] * self.factor, self.min_lr)
+            group.update({name: lower(group[name]) for name in ("lr", "initial_lr") if name in group})
         # The schedulers of AllenNLP and torch hold their own base values.
         scheduler = trainer._learning_rate_scheduler
         for owner, name in (
@@ -100,14 +101,10 @@ class TrainingPlateau(TrainerCallback):
             (getattr(scheduler, "lr_scheduler", None), "base_lrs"),
         ):
             if hasattr(owner, name):
-                setattr(
-                    owner, name, [max(value * self.factor, self.min_lr) for value in getattr(owner, name)]
-                )
+                setattr(owner, name, [lower(rate) for rate in getattr(owner, name)])
+        rates = ", ".join(f"{group['lr']:g}" for group in groups)
         logger.info(
-            "training %s did not fall below %g; the learning rate is now %s",
-            self.metric,
-            self.best,
-            ", ".join(f"{group['lr']:g}" for group in groups),
+            f"training {self.metric} did not fall below {self.best:g}; the learning rate is now {rates}"
         )
 
     @overrides

@@ -17,9 +17,9 @@ TAGGER = [
     ("trainer.num_epoch", 3, "StrictTrainer: {'num_epoch': 3}"),
     ("trainer.optimizer.lrr", 3, "lrr"),
     # Impossible.
-    ("model.encoder.hidden_size", 0, "hidden_size of at least 1, but they are 4 and 0"),
+    ("model.encoder.hidden_size", 0, "hidden_size of .* is 0; expected 1 or more"),
     ("model.encoder.num_layers", -1, "num_layers .* at least 0 .*-1 was found"),
-    ("model.encoder.layer_dropout", 1.5, "layer_dropout is a probability between 0 and 1, but it is 1.5"),
+    ("model.encoder.layer_dropout", 1.5, "layer_dropout of .* is 1.5; expected a probability"),
     ("model.encoder.input_size", 5, "encoder input dim, but got 4 and 5"),
     ("model.top_k", 0, "top_k is 0"),
     ("model.label_encoding", "BIUOL", "BIUOL"),
@@ -33,8 +33,8 @@ LANGUAGE_MODEL = [
     ("model.contextualizer.input_size", 7, "vectors of size 7 .its input_size., but .* of size 4"),
     ("model.cutoffs", [], r"cutoffs .* \[\] was found"),
     ("model.cutoffs", [5, 2], r"cutoffs .* start at 1 or more and increase, but \[5, 2\]"),
-    ("model.projection_dim", -1, "projection_dim is at least 1, but it is -1"),
-    ("model.tail_samples", 0, "tail_samples .* at least 1"),
+    ("model.projection_dim", -1, "projection_dim of adaptive_language_model is -1; expected 1 or more"),
+    ("model.tail_samples", 0, "tail_samples .* is 0; expected 1 or more"),
     (
         "model.direction",
         "backward",

@@ -121,7 +121,7 @@ def test_ignoring_o_takes_those_tokens_out_of_every_loss(language_models):
     [
         (
             {"loss": "hinge"},
-            "one of negative_log_likelihood, structured_perceptron, softmax, but it is 'hinge'",
+            r"loss .* is 'hinge'; expected one of 'negative_log_likelihood', 'structured_perceptron', 'softmax'",
         ),
         ({"loss": "softmax", "label_weights": {"O": 0.5}}, "'softmax', and there are label_weights"),
         (

@@ -1,11 +1,12 @@
 import itertools
+from functools import partial
 
 import pytest
 import torch
 from allennlp.modules.conditional_random_field import allowed_transitions
 
-from ldnet_allennlp.models.tag_decoding import DecodingOptions, TagDecoder
-from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf, BoundaryTags
+from ldnet_allennlp.models.tag_decoding import DecodingOptions, decode_tags
+from ldnet_allennlp.modules.crf.boundary_tag_crf import BoundaryTagCrf
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
 from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.modules.crf.oracle import enumerate_paths, random_batch, randomize
@@ -27,12 +28,12 @@ def build(encoding, constrained=True, seed=0, scale=1.0, **options):
 
 
 def decoder_of(crf, labels, encoding):
-    return TagDecoder(crf, labels, lambda tags: spans_from_tags(tags, encoding))
+    return partial(decode_tags, crf, labels, lambda tags: spans_from_tags(tags, encoding))
 
 
 def confidences(decoder, logits, mask):
     """The tags and the probabilities of their spans."""
-    output = decoder.decode(logits, mask, DecodingOptions(confidences=True))
+    output = decoder(logits, mask, DecodingOptions(confidences=True))
     return output["tags"], output["confidences"]
 
 
@@ -88,7 +89,7 @@ def test_scores_far_apart(scale):
 
 def test_boundary_tags():
     labels = ["O", "B-X", "I-X", "S-X", "O", "O"]  # a boundary tag of a word is no span
-    crf = BoundaryTagCrf(6, BoundaryTags(4, 5)).double()
+    crf = BoundaryTagCrf(6, (4, 5)).double()
     randomize(crf, 7)
     crf.transitions.data[4:, :] -= 1.0
     logits, _, mask = random_batch(8, 4, 6, 7)

@@ -17,7 +17,7 @@ from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-from ldnet_allennlp.training.exact_budget import SMALLEST_GATE
+from ldnet_allennlp.training.layer_budgets import SMALLEST_GATE
 from ldnet_allennlp.training.layer_selection_callback import LayerSelectionCallback
 from ldnet_allennlp.training.proximal import ProximalOptimizer
 from tests.taggers import tagger_params

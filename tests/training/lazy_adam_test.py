@@ -109,5 +109,5 @@ class TestLazyAdam:
         model = Toy()
         optimizer = optimizer_of(model, lr=0.5, parameter_groups=[[["linear"], {"lr": 0.1}]])
         assert sorted(group["lr"] for group in optimizer.param_groups if group["params"]) == [0.1, 0.5]
-        with pytest.raises(ConfigurationError, match="above 0, but it is 0"):
+        with pytest.raises(ConfigurationError, match=r"is 0.0; expected more"):
             optimizer_of(model, grad_norm=0.0)

@@ -15,13 +15,8 @@ class CharacterStates(NamedTuple):
     A language model on top of them predicts the next word from `forward[:, t]`, the state after word t and its space,
     and the previous word from `backward[:, t]`, the state after the words from the last one back to word t. At the end
     position the backward network has read only the marker.
-
-    # Parameters
-
-    forward, backward : `torch.Tensor`
-        Shape (B, T, H), zero where `mask` is false; (B, T + 1, H) with an appended end position.
-    mask : `torch.BoolTensor`
-        Shape (B, T) or (B, T + 1): true at words and end positions.
+    The states are (B, T, H), zero where the mask (B, T) of words and end positions is false; with an appended end
+    position, T is T + 1.
     """
 
     forward: torch.Tensor
@@ -47,7 +42,11 @@ _RECORDINGS: ContextVar[dict[int, list[CharacterStates]] | None] = ContextVar(
 
 @contextmanager
 def recording_states(module: torch.nn.Module) -> Iterator[list[CharacterStates]]:
-    """Context that yields a list; calls of a module in this thread add their states to it."""
+    """
+    Context that yields a list. Calls of a `SentenceCharacterLstm` in this thread add their states to it, always with
+    end positions, and return the same vectors as without the context, so that a language model and a tagger can share
+    one pass of the networks.
+    """
     states: list[CharacterStates] = []
     token = _RECORDINGS.set({**(_RECORDINGS.get() or {}), id(module): states})
     try:

@@ -10,7 +10,8 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors, Vocabulary
 from allennlp.modules import Highway, TextFieldEmbedder
 
-from ldnet_allennlp.modules.characters.character_states import CharacterStates
+from ldnet_allennlp.common.checks import check_at_least, check_probability
+from ldnet_allennlp.modules.characters.character_states import CharacterStates, recording_states
 from ldnet_allennlp.modules.characters.sentence_character_lstm import SentenceCharacterLstm
 from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
 
@@ -19,23 +20,23 @@ logger = logging.getLogger(__name__)
 # Classes of the softmax are word ids. The id of the padding represents the sentence's end.
 _END = 0
 _UNKNOWN = 1
+_OTHER_NAMESPACE = (
+    "give the words to predict an indexer (single_id) with a namespace of its own, and an embedder of type "
+    "'empty'"
+)
 
 
 class CoTrainingLoss(NamedTuple):
-    """
-    # Parameters
-
-    loss : `torch.Tensor`
-        A scalar: the term of the tagger's loss.
-    negative_log_likelihood : `torch.Tensor`
-        A scalar: the sum over the targets of both directions, in nats.
-    num_targets : `int`
-        The number of targets in both directions together.
-    """
+    """The result of a batch."""
 
     loss: torch.Tensor
+    """A scalar: the term of the tagger's loss."""
+
     negative_log_likelihood: torch.Tensor
+    """A scalar: the sum over the targets of both directions, in nats."""
+
     num_targets: int
+    """The number of targets in both directions together."""
 
 
 class CharacterCoTraining(torch.nn.Module, FromParams):
@@ -88,10 +89,9 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         but the ids are not sorted by frequency, as in an extended vocabulary. (The last check requires a vocabulary
         with counts.)
 
-    A vocabulary that takes words from a file of vectors (`pretrained_files`, `min_pretrained_embeddings`) lists all of
-    them after the words of the training data, and they become softmax classes, too; a warning reports this. To avoid
-    it, give the target words an indexer with a separate namespace and an embedder of type `empty`, as in
-    `training_config/lm_lstm_crf.jsonnet`.
+    Pretrained words that a vocabulary lists after those of the training data (`pretrained_files`) become softmax
+    classes, too; a warning reports this. To avoid it, give the target words an indexer with a separate namespace and an
+    embedder of type `empty`, as in `training_config/lm_lstm_crf.jsonnet`.
     """
 
     def __init__(
@@ -108,17 +108,20 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         div_value: float = 4.0,
     ) -> None:
         super().__init__()
-        if lambda_0 < 0 or num_highway_layers < 0 or not 0.0 <= dropout < 1.0:
-            raise ConfigurationError(
-                f"lambda_0 and num_highway_layers of co_training are 0 or more, and dropout is 0 or more and less "
-                f"than 1, but they are {lambda_0}, {num_highway_layers} and {dropout}."
-            )
+        check_at_least(0, "co_training", lambda_0=lambda_0, num_highway_layers=num_highway_layers)
+        check_probability("co_training", dropout=dropout)
         self.embedder = embedder
         self.indexer = indexer
         self.namespace = indexer if namespace is None else namespace
         self.lambda_0 = lambda_0
         size = self._character_networks(text_field_embedder).hidden_size
-        self.num_words = _count_words(vocab, self.namespace)
+        self.num_words = vocab.get_vocab_size(self.namespace)
+        if self.num_words < 3 or not vocab.is_padded(self.namespace):
+            raise ConfigurationError(
+                f"co_training predicts the words of the vocabulary's namespace '{self.namespace}', which was expected "
+                f"to have words, and before them the padding and the unknown word, but "
+                f"{'there is no word' if self.num_words < 3 else 'it has no padding'}."
+            )
         _check_order(vocab, self.namespace, cutoffs is not None)
         self.forward_highway = Highway(size, num_highway_layers)
         self.backward_highway = Highway(size, num_highway_layers)
@@ -132,17 +135,12 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         self, text_field_embedder: TextFieldEmbedder
     ) -> AbstractContextManager[list[CharacterStates]]:
         """Context for one call of the embedder, which adds the states of its character networks to the yielded list."""
-        return self._character_networks(text_field_embedder).recording()
+        return recording_states(self._character_networks(text_field_embedder))
 
     def forward(self, states: CharacterStates, tokens: TextFieldTensors) -> CoTrainingLoss:
         """
-        # Parameters
-
-        states : `CharacterStates`
-            With end positions, from `recording`.
-        tokens : `TextFieldTensors`
-            The tokens of the states. Words added to the vocabulary after the construction of the softmax count as
-            unknown.
+        The loss of the states with end positions, from `recording`, of these tokens. Words added to the vocabulary
+        after the construction of the softmax count as unknown.
         """
         words = self._words(states, tokens)
         kept = states.mask
@@ -194,18 +192,6 @@ class CharacterCoTraining(torch.nn.Module, FromParams):
         return words.masked_fill(states.is_end(), _END)
 
 
-def _count_words(vocab: Vocabulary, namespace: str) -> int:
-    """The number of words, including the unknown word and the end of the sentence instead of the padding."""
-    size = vocab.get_vocab_size(namespace)
-    if size < 3 or not vocab.is_padded(namespace):
-        raise ConfigurationError(
-            f"co_training predicts the words of the vocabulary's namespace '{namespace}', which was expected to have "
-            f"words, and before them the padding and the unknown word, but "
-            f"{'there is no word' if size < 3 else 'it has no padding'}."
-        )
-    return size
-
-
 def _check_order(vocab: Vocabulary, namespace: str, has_cutoffs: bool) -> None:
     """Check that the words are those of the training data, sorted by frequency, if the vocabulary has counts."""
     counts = (vocab._retained_counter or {}).get(namespace)
@@ -215,18 +201,15 @@ def _check_order(vocab: Vocabulary, namespace: str, has_cutoffs: bool) -> None:
     absent = sum(word not in counts for word in words)
     if absent:
         logger.warning(
-            "%d of the %d words of the vocabulary's namespace '%s', which co_training predicts, do not occur in the "
-            "data that the vocabulary was counted on, but are in pretrained_files, say. To leave them out, give the "
-            "words to predict an indexer (single_id) with a namespace of its own, and an embedder of type 'empty'.",
-            absent,
-            len(words),
-            namespace,
+            f"{absent} of the {len(words)} words of the vocabulary's namespace '{namespace}', which co_training "
+            f"predicts, do not occur in the data that the vocabulary was counted on, but are in pretrained_files, say. "
+            f"To leave them out, {_OTHER_NAMESPACE}."
         )
     for before, after in zip(words, words[1:]) if has_cutoffs else []:
         if counts.get(before, 0) < counts.get(after, 0):
             raise ConfigurationError(
                 f"co_training has cutoffs, so the words of the vocabulary's namespace '{namespace}' were expected in "
                 f"the order of falling frequency, but '{before}' stands before '{after}' and occurs "
-                f"{counts.get(before, 0)} times, less than {counts.get(after, 0)}. Leave the cutoffs out, or give the "
-                f"words to predict an indexer (single_id) with a namespace of its own, and an embedder of type 'empty'."
+                f"{counts.get(before, 0)} times, less than {counts.get(after, 0)}. Leave the cutoffs out, or "
+                f"{_OTHER_NAMESPACE}."
             )

@@ -25,22 +25,13 @@ class CharacterStrings(NamedTuple):
     `PackedSequence`, but the number of sentences changes only between segments. A slot is a position in this layout. N
     is the number of slots; slots after a string's end hold markers.
 
-    # Parameters
-
-    forward_codes, backward_codes : `torch.LongTensor`
-        Shape (N,): a character's id, `SPACE` or `MARKER`.
-    segments : `List[Tuple[int, int]]`
-        The numbers of steps and sentences of each segment; the products sum to N.
-    forward_slots, backward_slots : `torch.LongTensor`
-        Shape (B, T): the slot of the state that represents the word; 0 at padding.
-    mask : `torch.BoolTensor`
-        Shape (B, T): true at words and end positions.
+    The mask (B, T) is true at words and end positions.
     """
 
-    forward_codes: torch.Tensor
+    forward_codes: torch.Tensor  # (N,): a character's id, `SPACE` or `MARKER`
     backward_codes: torch.Tensor
-    segments: list[tuple[int, int]]
-    forward_slots: torch.Tensor
+    segments: list[tuple[int, int]]  # the numbers of steps and sentences; the products sum to N
+    forward_slots: torch.Tensor  # (B, T): the slot of the state that represents the word; 0 at padding
     backward_slots: torch.Tensor
     mask: torch.Tensor
 
@@ -52,18 +43,21 @@ def pack_characters(token_characters: torch.Tensor, end_position: str | None = N
     space, w_L reversed, space, ..., w_1 reversed, and a word is read at its first character (the original's
     `model_seq/dataset.py`).
 
-    # Parameters
-
-    token_characters : `torch.LongTensor`
-        Shape (B, T, C): character ids; 0 and below are padding. A row without a character is not a word.
-    end_position : `str`, optional (default = `None`)
-        `"append"`: the result has T + 1 positions; the position after a sentence's last word is read at the marker in
-        both directions. `"last_token"`: the last word of every sentence is this position, and its characters are
-        ignored.
+    `token_characters` are ids (B, T, C); 0 and below are padding. A row without a character is not a word. With the
+    `end_position` "append" the result has T + 1 positions; the position after a sentence's last word is read at the
+    marker in both directions. With "last_token" the last word of every sentence is this position, and its characters
+    are ignored.
     """
-    is_character = token_characters > 0  # (B, T, C)
+    if end_position == "append":
+        token_characters = torch.nn.functional.pad(token_characters, (0, 0, 0, 1))
+    is_character = token_characters > 0  # (B, T, C), from here on T + 1 is T with "append"
     is_word = is_character.any(dim=2)  # (B, T)
-    is_end = _end_positions(is_word, end_position)  # (B, T or T + 1)
+    is_end = torch.zeros_like(is_word)  # (B, T)
+    if end_position is not None:
+        numbers = torch.arange(1, is_word.size(1) + 1, device=is_word.device)
+        # The number of the last word, 0 without words, also in batches without words. (B, 1)
+        last = torch.nn.functional.pad(is_word * numbers, (1, 0)).amax(dim=1, keepdim=True)
+        is_end = (numbers == last + (end_position == "append")) & (last > 0)
     if end_position == "last_token":
         is_word = is_word & ~is_end
         is_character = is_character & is_word.unsqueeze(2)
@@ -85,9 +79,11 @@ def pack_characters(token_characters: torch.Tensor, end_position: str | None = N
     backward_codes = codes.new_full((slots,), MARKER)
     backward_codes[offsets[sizes[sentences] - positions] + ranks[sentences]] = codes
 
-    forward_reads, backward_reads = _reading_positions(is_character, is_word, is_end, sizes)
-    mask = is_end.clone()
-    mask[:, : is_word.size(1)] |= is_word
+    mask = is_word | is_end
+    spaces = (is_character.sum(dim=2) + is_word).cumsum(dim=1) - 1  # (B, T), positions in the forward string
+    # Position p of the forward string is position S - p of the backward one, whose position 0 is the marker.
+    forward_reads = torch.where(is_end, sizes.unsqueeze(1), spaces).masked_fill(~mask, 0)
+    backward_reads = (sizes.unsqueeze(1) - spaces + is_character.sum(dim=2)).masked_fill(~is_word, 0)
     ranks = ranks.unsqueeze(1)  # (B, 1)
     return CharacterStrings(
         forward_codes,
@@ -97,34 +93,6 @@ def pack_characters(token_characters: torch.Tensor, end_position: str | None = N
         (offsets[backward_reads] + ranks).masked_fill(~mask, 0),
         mask,
     )
-
-
-def _end_positions(is_word: torch.Tensor, end_position: str | None) -> torch.Tensor:
-    """The end positions of sentences, (B, T) or (B, T + 1); a sentence without words has none."""
-    batch_size, num_words = is_word.shape
-    if end_position is None:
-        return torch.zeros_like(is_word)
-    numbers = torch.arange(num_words + 1, device=is_word.device)
-    # The zeros in front are for sentences without words, and for batches without words. (B,)
-    last = torch.cat([is_word.new_zeros(batch_size, 1), is_word], dim=1).long().mul(numbers).amax(dim=1)
-    if end_position == "append":
-        return (numbers == last.unsqueeze(1)) & (last > 0).unsqueeze(1)
-    return numbers[1:] == last.unsqueeze(1)
-
-
-def _reading_positions(
-    is_character: torch.Tensor, is_word: torch.Tensor, is_end: torch.Tensor, sizes: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The read positions in the forward and in the backward string, both of the shape of `is_end`; 0 at padding."""
-    word_sizes = is_character.sum(dim=2)  # (B, T)
-    sizes = sizes.unsqueeze(1)  # (B, 1)
-    spaces = (word_sizes + is_word).cumsum(dim=1) - 1  # (B, T), of the forward string
-    forward = torch.zeros_like(is_end, dtype=torch.long)
-    backward = torch.zeros_like(forward)
-    forward[:, : is_word.size(1)] = spaces.masked_fill(~is_word, 0)
-    # Position p of the forward string is position S - p of the backward one, whose position 0 is the marker.
-    backward[:, : is_word.size(1)] = (sizes - spaces + word_sizes).masked_fill(~is_word, 0)
-    return torch.where(is_end, sizes, forward), backward
 
 
 def _round_up(number: int, unit: int) -> int:

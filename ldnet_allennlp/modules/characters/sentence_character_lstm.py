@@ -1,6 +1,5 @@
 """Character LSTMs over whole sentences, read at word boundaries."""
 
-from contextlib import AbstractContextManager
 from typing import Optional
 
 import torch
@@ -11,14 +10,14 @@ from allennlp.modules.token_embedders import Embedding, TokenEmbedder
 from overrides import overrides
 from torch.nn import functional
 
+from ldnet_allennlp.common.checks import check_at_least, check_choice, check_probability
 from ldnet_allennlp.modules.characters.character_states import (
     CharacterStates,
     recorded_states,
-    recording_states,
 )
 from ldnet_allennlp.modules.characters.packed_characters import pack_characters, run_segments
 from ldnet_allennlp.modules.rnn.initialization import init_embedding_, init_linear_, init_rnn_
-from ldnet_allennlp.modules.rnn.layers import CELLS, check_cell_type
+from ldnet_allennlp.modules.rnn.layers import CELLS
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds, rnn_multiply_adds
 
 
@@ -55,8 +54,8 @@ class SentenceCharacterLstm(TokenEmbedder):
     projection_dim : `int`, optional (default = `None`)
         If given, a linear layer without activation projects the 2 H values to this size (the original's `char_seq`).
     num_highway_layers : `int`, optional (default = `0`)
-        Highway layers on the 2 H values; LM-LSTM-CRF has 1. The states that a language model reads
-        (`boundary_states`, `recording`) do not pass them; `CharacterCoTraining` has its own. They are AllenNLP's,
+        Highway layers on the 2 H values; LM-LSTM-CRF has 1. The states that a language model reads (`boundary_states`,
+        `recording_states`) do not pass them; `CharacterCoTraining` has its own. They are AllenNLP's,
         y = g * x + (1 - g) * relu(A x), with g = sigmoid(B x); the original's gate is 1 - g. Gates start open (bias 1),
         the original's half open.
     dropout : `float`, optional (default = `0.0`)
@@ -75,7 +74,7 @@ class SentenceCharacterLstm(TokenEmbedder):
     # Raises
 
     ConfigurationError
-        If a size is not positive, a probability is not in [0, 1), a name is unknown, both `vocab` and `num_embeddings`
+        If a size is not positive, a probability is not in [0, 1], a name is unknown, both `vocab` and `num_embeddings`
         are missing, or a character id is outside the embedding.
     """
 
@@ -95,20 +94,13 @@ class SentenceCharacterLstm(TokenEmbedder):
         end_position: Optional[str] = None,
     ) -> None:
         super().__init__()
-        _check_positive(
-            num_embeddings=num_embeddings,
-            embedding_dim=embedding_dim,
-            hidden_size=hidden_size,
-            num_layers=num_layers,
-            projection_dim=projection_dim,
-        )
-        if num_highway_layers < 0:
-            raise ConfigurationError(
-                f"num_highway_layers of sentence_character_lstm is {num_highway_layers}; expected 0 or more."
-            )
-        _check_probability(dropout=dropout, embedding_dropout=embedding_dropout)
-        check_cell_type(cell_type, "a sentence_character_lstm")
-        _check_choice("end_position", end_position, [None, "append", "last_token"])
+        owner = "sentence_character_lstm"
+        sizes = {"embedding_dim": embedding_dim, "hidden_size": hidden_size, "num_layers": num_layers}
+        check_at_least(1, owner, num_embeddings=num_embeddings, projection_dim=projection_dim, **sizes)
+        check_at_least(0, owner, num_highway_layers=num_highway_layers)
+        check_probability(owner, dropout=dropout, embedding_dropout=embedding_dropout)
+        check_choice(CELLS, owner, cell_type=cell_type)
+        check_choice([None, "append", "last_token"], owner, end_position=end_position)
         if vocab is None and num_embeddings is None:
             raise ConfigurationError(
                 "sentence_character_lstm got neither a vocab nor num_embeddings; one of them must "
@@ -159,16 +151,8 @@ class SentenceCharacterLstm(TokenEmbedder):
 
     def forward(self, token_characters: torch.Tensor) -> torch.Tensor:
         """
-        # Parameters
-
-        token_characters : `torch.LongTensor`
-            Shape (B, T, C): the ids of each token's characters, 0 is padding.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (B, T, D), or (B, T + 1, D) with `end_position: "append"`; D is `get_output_dim()`. Zero at
-            padding.
+        The vectors (B, T, D), or (B, T + 1, D) with `end_position: "append"`, of the tokens with these character ids
+        (B, T, C), 0 for padding; D is `get_output_dim()`. Zero at padding.
         """
         recorded = recorded_states(self)
         if recorded is None:
@@ -177,27 +161,12 @@ class SentenceCharacterLstm(TokenEmbedder):
         recorded.append(states)
         return self.combine(states.without_end() if self.end_position is None else states)
 
-    def recording(self) -> AbstractContextManager[list[CharacterStates]]:
-        """
-        Context that yields a list; each call in this thread adds its states to it, always with end positions. The calls
-        return the same vectors as without the context. A language model and a tagger can so share one pass of the
-        networks.
-        """
-        return recording_states(self)
-
     def boundary_states(
         self, token_characters: torch.Tensor, end_position: str | None = None
     ) -> CharacterStates:
         """
-        Run both character networks and read them at the word boundaries; `combine` turns the states into the words'
-        vectors.
-
-        # Parameters
-
-        token_characters : `torch.LongTensor`
-            Shape (B, T, C), as in `forward`.
-        end_position : `str`, optional (default = `None`)
-            As in the constructor, whose value is ignored here.
+        Run both character networks on (B, T, C) and read them at the word boundaries; `combine` turns the states into
+        the words' vectors. `end_position` is used instead of the constructor's.
         """
         if token_characters.dim() == 2 and token_characters.size(1) == 0:
             # The indexer's output for a batch of empty texts.
@@ -208,7 +177,13 @@ class SentenceCharacterLstm(TokenEmbedder):
                 "(batch, words, characters), the output of the indexer of type 'characters'."
             )
         strings = pack_characters(token_characters, end_position)
-        self._check_ids(strings.forward_codes)
+        highest, size = int(strings.forward_codes.max()), self.embedding.weight.size(0)
+        if highest >= size:
+            raise ConfigurationError(
+                f"sentence_character_lstm found the character id {highest}, but its embedding has {size} ids "
+                f"(from num_embeddings or the vocabulary's namespace '{self._vocab_namespace}'). Does the "
+                "indexer use the same namespace? With byte_encoding, set num_embeddings to 257."
+            )
         # Codes start at -2, the space. (2 + number of characters, E)
         vectors = torch.cat([self.boundary_embeddings, self.embedding.weight])
         states = []
@@ -236,11 +211,9 @@ class SentenceCharacterLstm(TokenEmbedder):
 
     def multiply_adds(self, characters_per_word: float) -> float:
         """
-        Multiply-adds for one word of `characters_per_word` characters (their mean over a corpus), as the paper counts
-        them: matrix products only, look-ups, biases and element-wise steps are free. Each direction takes one step for
-        each character and one for the space; a step costs, with 4, 3 or 1 gates, gates * H * (E + H) in the first layer
-        and gates * H * (H + H) in each later one. Each highway layer is a product from 2 H to 4 H, the projection one
-        from 2 H to D. The marker, one per sentence, is not counted.
+        Multiply-adds for one word of `characters_per_word` characters (their mean over a corpus): each direction takes
+        one step for each character and one for the space; highway layers and projection run once. The marker, one per
+        sentence, is not counted.
         """
         step = rnn_multiply_adds(self.forward_rnn) + rnn_multiply_adds(self.backward_rnn)
         total = step * (characters_per_word + 1)
@@ -248,33 +221,3 @@ class SentenceCharacterLstm(TokenEmbedder):
             if part is not None:
                 total += multiply_adds(part)
         return float(total)
-
-    def _check_ids(self, codes: torch.Tensor) -> None:
-        size = self.embedding.weight.size(0)
-        highest = int(codes.max())
-        if highest >= size:
-            raise ConfigurationError(
-                f"sentence_character_lstm found the character id {highest}, but its embedding has {size} ids "
-                f"(from num_embeddings or the vocabulary's namespace '{self._vocab_namespace}'). Does the "
-                "indexer use the same namespace? With byte_encoding, set num_embeddings to 257."
-            )
-
-
-def _check_positive(**sizes: int | None) -> None:
-    for name, size in sizes.items():
-        if size is not None and size < 1:
-            raise ConfigurationError(f"{name} of sentence_character_lstm is {size}; expected 1 or more.")
-
-
-def _check_probability(**probabilities: float) -> None:
-    for name, probability in probabilities.items():
-        if not 0.0 <= probability < 1.0:
-            raise ConfigurationError(
-                f"{name} of sentence_character_lstm is {probability}; expected 0 or more and less than 1."
-            )
-
-
-def _check_choice(name: str, value: str | None, choices: list[str | None]) -> None:
-    if value not in choices:
-        names = ", ".join(repr(choice) for choice in choices)
-        raise ConfigurationError(f"{name} of sentence_character_lstm is {value!r}; expected one of {names}.")

@@ -1,57 +1,41 @@
 """CRF with sentence boundaries as ordinary tags, as in the original LD-Net."""
 
-from dataclasses import dataclass
 from typing import Optional
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
-from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField, Scores
-
-
-@dataclass(frozen=True)
-class BoundaryTags:
-    """The ids of the two tags at the boundaries of a sentence."""
-
-    start: int
-    end: int
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.log_partition import Scores
 
 
 class BoundaryTagCrf(FastConditionalRandomField):
     """
-    A CRF without separate start and end transitions: the tag `start` precedes each sentence, the tag `end` follows it,
-    and both are otherwise ordinary tags, even for words (`model_seq/crf.py` of the original LD-Net, with its `<s>` and
-    `<eof>`).
+    A CRF without separate start and end transitions: one tag precedes each sentence, another one follows it, and both
+    are otherwise ordinary tags, even for words (`model_seq/crf.py` of the original LD-Net, with its `<s>` and `<eof>`).
 
     # Parameters
 
     num_tags, constraints : as in `FastConditionalRandomField`
         The two tags are among the `num_tags`.
-    boundary_tags : `BoundaryTags`
-        The two tags.
-
-    Raises `ConfigurationError` if a boundary tag is `num_tags` or above.
+    boundary_tags : `Tuple[int, int]`
+        The ids of the tags at the start and the end.
     """
 
     def __init__(
         self,
         num_tags: int,
-        boundary_tags: BoundaryTags,
+        boundary_tags: tuple[int, int],
         constraints: Optional[list[tuple[int, int]]] = None,
     ) -> None:
         super().__init__(num_tags, constraints, include_start_end_transitions=False)
-        if not (0 <= boundary_tags.start < num_tags and 0 <= boundary_tags.end < num_tags):
-            raise ConfigurationError(
-                f"The boundary tags of a CRF with {num_tags} tags have ids below that, but they are "
-                f"{boundary_tags.start} and {boundary_tags.end}."
-            )
         self.boundary_tags = boundary_tags
 
     @overrides
     def _unconstrained_scores(self) -> Scores:
-        transitions = self.transitions
-        return transitions, transitions[self.boundary_tags.start], transitions[:, self.boundary_tags.end]
+        start, end = self.boundary_tags
+        return self.transitions, self.transitions[start], self.transitions[:, end]
 
     def without_end_step(
         self, emissions: torch.Tensor, mask: torch.Tensor
@@ -69,7 +53,7 @@ class BoundaryTagCrf(FastConditionalRandomField):
                 "step, but one has a single token. Set the reader's end_token."
             )
         rows = torch.arange(emissions.size(0), device=emissions.device)
-        end_scores = emissions[rows, steps - 1, self.boundary_tags.end]  # (B,)
+        end_scores = emissions[rows, steps - 1, self.boundary_tags[1]]  # (B,)
         numbers = torch.arange(emissions.size(1) - 1, device=emissions.device)
         is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
         emissions = emissions[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)

@@ -1,20 +1,18 @@
 """AllenNLP's conditional random field, vectorized over the batch."""
 
 import math
+from typing import Any
 
 import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField
 from allennlp.modules.conditional_random_field.conditional_random_field import VITERBI_DECODING
 from overrides import overrides
 
-from ldnet_allennlp.modules.crf.forward_backward import log_partition
-from ldnet_allennlp.modules.crf.steps import KeptSteps, last_step, step_mask
+from ldnet_allennlp.modules.crf.log_partition import Scores, last_steps, log_partition, step_mask
 from ldnet_allennlp.modules.crf.viterbi import best_sequences, k_best_sequences
 
 # AllenNLP's score of a forbidden transition, used here only for sentences without an allowed tag sequence.
 _PENALTY = -10000.0
-# Transitions (N, N), start transitions (N,) and end transitions (N,).
-Scores = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
 
 class FastConditionalRandomField(ConditionalRandomField):
@@ -35,9 +33,8 @@ class FastConditionalRandomField(ConditionalRandomField):
     * A forbidden transition is impossible, not scored -10000: scores of any size respect it, and `top_k` returns fewer
       sequences where fewer are allowed. A sentence without any allowed sequence is decoded with -10000 for each
       forbidden transition.
-    * Second derivatives raise a `RuntimeError`.
 
-    As in AllenNLP, constraints apply to decoding and not to the loss.
+    As in AllenNLP, constraints apply to decoding and not to the losses.
 
     # Parameters
 
@@ -58,10 +55,9 @@ class FastConditionalRandomField(ConditionalRandomField):
         self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.BoolTensor | None = None
     ) -> torch.Tensor:
         """The log-likelihood of `tags`, a scalar: the sum over the batch."""
-        kept = self._kept(inputs, mask, tags)
-        return (
-            self._path_score(inputs, self.scores(), kept, tags) - self._log_z(inputs, self.scores(), kept)
-        ).sum()
+        inputs, lengths, tags = self._aligned(inputs, mask, tags)
+        scores = self.scores()
+        return (path_score(inputs, tags, scores, lengths) - log_partition(inputs, scores, lengths)).sum()
 
     def partial_log_likelihood(
         self, logits: torch.Tensor, allowed: torch.Tensor, mask: torch.Tensor | None = None
@@ -69,33 +65,31 @@ class FastConditionalRandomField(ConditionalRandomField):
         """
         The log-likelihood of partial labels, a scalar: for each sentence the log of the total score of all sequences
         whose tags are `allowed` (B, T, N), minus that of all sequences (Tsuboi et al. 2008, "Training conditional
-        random fields using incomplete annotations"). Constraints play no part.
+        random fields using incomplete annotations").
         """
-        kept = self._kept(logits, mask)
         if allowed.size() != logits.size():
             raise ValueError(
                 f"Found allowed tags of size {tuple(allowed.size())}, expected {tuple(logits.size())} as the logits."
             )
-        of_allowed = logits.masked_fill(~allowed, -math.inf)
-        return (self._log_z(of_allowed, self.scores(), kept) - self._log_z(logits, self.scores(), kept)).sum()
+        of_allowed = self.log_partition(logits.masked_fill(~allowed, -math.inf), mask)
+        return (of_allowed - self.log_partition(logits, mask)).sum()
 
     def log_partition(
         self, logits: torch.Tensor, mask: torch.Tensor | None = None, constrained: bool = False
     ) -> torch.Tensor:
         """
-        The log of the sum of exp(score) over all tag sequences, or (unlike in the loss) over the allowed ones: (B,),
+        The log of the sum of exp(score) over all tag sequences, or (unlike in the losses) over the allowed ones: (B,),
         differentiable, -inf where no sequence is allowed. exp(score - log_partition) is a sequence's probability.
         """
-        return self._log_z(logits, self.scores(constrained), self._kept(logits, mask))
+        logits, lengths = self._aligned(logits, mask)
+        return log_partition(logits, self.scores(constrained), lengths)
 
     def path_score(
         self, logits: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """
-        The score (B,) of one tag sequence for each sentence, differentiable: the sum of its logits and transitions.
-        Constraints play no part.
-        """
-        return self._path_score(logits, self.scores(), self._kept(logits, mask, tags), tags)
+        """The score (B,) of one tag sequence for each sentence, differentiable: the sum of logits and transitions."""
+        logits, lengths, tags = self._aligned(logits, mask, tags)
+        return path_score(logits, tags, self.scores(), lengths)
 
     def marginals(
         self, logits: torch.Tensor, mask: torch.Tensor | None = None, constrained: bool = False
@@ -105,23 +99,20 @@ class FastConditionalRandomField(ConditionalRandomField):
         sequences, or among the allowed ones. 0 at masked steps and where no sequence is allowed.
         """
         with torch.enable_grad():
-            logits = logits.detach().requires_grad_()
-            if logits.dtype in (torch.float16, torch.bfloat16):
-                logits = logits.float().detach().requires_grad_()
-            total = self.log_partition(logits, mask, constrained).sum()
-            return torch.autograd.grad(total, logits)[0]
+            precise = logits.detach().to(torch.promote_types(logits.dtype, torch.float32)).requires_grad_()
+            return torch.autograd.grad(self.log_partition(precise, mask, constrained).sum(), precise)[0]
 
     def perceptron_loss(
         self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
         The structured perceptron's loss (Collins 2002), a scalar: the score of the best tag sequence minus that of
-        `tags`, summed over the batch. The best sequence ignores the constraints, which do not apply to losses.
+        `tags`, summed over the batch.
         """
-        kept, scores = self._kept(inputs, mask, tags), self.scores()
-        best, _ = self._decode(inputs, scores, kept, top_k=1)
-        best_score = self._path_score(inputs, scores, kept, kept.to_places(best[:, 0]))
-        return (best_score - self._path_score(inputs, scores, kept, tags)).sum()
+        inputs, lengths, tags = self._aligned(inputs, mask, tags)
+        scores = self.scores()
+        best = _decode(inputs, scores, lengths, 1)[0][:, 0]
+        return (path_score(inputs, best, scores, lengths) - path_score(inputs, tags, scores, lengths)).sum()
 
     @torch.no_grad()
     @overrides
@@ -132,18 +123,19 @@ class FastConditionalRandomField(ConditionalRandomField):
         The best allowed tag sequence of each sentence (without masked steps) and its score, or, with `top_k`, the list
         of its best ones, best first.
         """
-        kept, k = self._kept(logits, mask), 1 if top_k is None else top_k
-        tags, scores = self._decode(logits, self.scores(constrained=True), kept, k)
-        path_scores = scores.tolist()
-        impossible = [b for b, best in enumerate(path_scores) if best[0] == -math.inf]
-        if impossible:
-            some = KeptSteps(*(None if part is None else part[impossible] for part in kept))
+        k = 1 if top_k is None else top_k
+        if k < 1:
+            raise ValueError(f"top_k is {top_k}; it must be None or at least 1.")
+        logits, lengths = self._aligned(logits, mask)
+        tags, path_scores = _decode(logits, self.scores(constrained=True), lengths, k)
+        impossible = path_scores[:, 0] == -math.inf
+        if bool(impossible.any()):
             penalized = self.scores(constrained=True, forbidden=_PENALTY)
-            tags[impossible], scores[impossible] = self._decode(logits[impossible], penalized, some, k)
-            path_scores = scores.tolist()
-        lengths = [logits.size(1)] * logits.size(0) if kept.lengths is None else kept.lengths.tolist()
+            tags[impossible], path_scores[impossible] = _decode(
+                logits[impossible], penalized, lengths[impossible], k
+            )
         decoded = []
-        for paths, scores_of_paths, length in zip(tags.tolist(), path_scores, lengths):
+        for paths, scores_of_paths, length in zip(tags.tolist(), path_scores.tolist(), lengths.tolist()):
             ranked = [(path[:length], score) for path, score in zip(paths, scores_of_paths)]
             decoded.append(ranked[:1] + [entry for entry in ranked[1:] if entry[1] != -math.inf])
         return [ranked[0] for ranked in decoded] if top_k is None else decoded
@@ -157,24 +149,21 @@ class FastConditionalRandomField(ConditionalRandomField):
         transitions, start, end = self._unconstrained_scores()
         if not constrained:
             return transitions, start, end
-        barred, tags = ~self.constraint_matrix(), slice(self.num_tags)
-        transitions = transitions.masked_fill(barred[tags, tags], forbidden)
-        start = start.masked_fill(barred[self.num_tags, tags], forbidden)
-        end = end.masked_fill(barred[tags, self.num_tags + 1], forbidden)
-        if self.never_decoded:
-            never = torch.zeros_like(start, dtype=torch.bool)
-            never[list(self.never_decoded)] = True
-            transitions = transitions.masked_fill(never | never.unsqueeze(1), -math.inf)
-            start, end = start.masked_fill(never, -math.inf), end.masked_fill(never, -math.inf)
-        return transitions, start, end
+        size = self.num_tags
+        matrix = transitions.new_zeros(size + 2, size + 2)  # like the constraints
+        matrix[:size, :size], matrix[size, :size], matrix[:size, size + 1] = transitions, start, end
+        matrix = matrix.masked_fill(self._constraint_mask <= 0, forbidden)
+        never = self._never()
+        matrix = matrix.index_fill(0, never, -math.inf).index_fill(1, never, -math.inf)
+        return matrix[:size, :size], matrix[size, :size], matrix[:size, size + 1]
 
     def constraint_matrix(self) -> torch.Tensor:
         """The allowed transitions in decoding, (N + 2, N + 2), from row to column; N is the start and N + 1 the end."""
         allowed = self._constraint_mask > 0
-        if self.never_decoded:
-            allowed[list(self.never_decoded)] = False
-            allowed[:, list(self.never_decoded)] = False
-        return allowed
+        return allowed.index_fill(0, self._never(), False).index_fill_(1, self._never(), False)
+
+    def _never(self) -> torch.Tensor:
+        return torch.tensor(self.never_decoded, dtype=torch.long, device=self.transitions.device)
 
     def _unconstrained_scores(self) -> Scores:
         transitions: torch.Tensor = self.transitions
@@ -183,72 +172,60 @@ class FastConditionalRandomField(ConditionalRandomField):
         zeros = transitions.new_zeros(self.num_tags)
         return transitions, zeros, zeros
 
-    def _kept(
-        self, logits: torch.Tensor, mask: torch.Tensor | None, tags: torch.Tensor | None = None
-    ) -> KeptSteps:
-        """The unmasked steps. Checks the sizes."""
+    def _aligned(self, logits: torch.Tensor, mask: torch.Tensor | None, *tags: torch.Tensor) -> Any:
+        """
+        The logits (B, T, N) with the unmasked steps in front, in the type of the computation; the number of these steps
+        (B,); and the `tags` with the same steps, 0 elsewhere. Checks the sizes.
+        """
         if logits.dim() != 3 or logits.size(2) != self.num_tags:
             raise ValueError(
                 f"Found logits of size {tuple(logits.size())}, expected (batch size, number of steps, "
                 f"{self.num_tags}) for a CRF with num_tags {self.num_tags}."
             )
-        for name, tensor in (("mask", mask), ("tags", tags)):
+        for name, tensor in (("mask", mask), *(("tags", part) for part in tags)):
             if tensor is not None and tensor.size() != logits.size()[:2]:
                 raise ValueError(
                     f"Found {name} of size {tuple(tensor.size())}, expected {tuple(logits.size()[:2])} with logits of "
                     f"size {tuple(logits.size())}."
                 )
-        return KeptSteps(None, None) if mask is None else KeptSteps.from_mask(mask.to(torch.bool))
-
-    def _log_z(
-        self, logits: torch.Tensor, scores: Scores, kept: KeptSteps, step_weights: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """`log_partition` (B,) of the kept steps, with optional `step_weights` (B, T)."""
-        logits, scores = _in_one_type(kept.to_front(logits), scores)
-        if logits.numel() == 0:
-            return logits.sum((1, 2))
-        step_weights = None if step_weights is None else kept.to_front(step_weights)
-        return log_partition(logits, *scores, kept.lengths, step_weights)
-
-    def _path_score(
-        self, logits: torch.Tensor, scores: Scores, kept: KeptSteps, tags: torch.Tensor
-    ) -> torch.Tensor:
-        """The scores (B,) of `tags` (B, T)."""
-        logits, (transitions, start, end) = _in_one_type(kept.to_front(logits), scores)
-        if logits.numel() == 0:
-            return logits.sum((1, 2))
-        tags = kept.to_front(tags)
-        if kept.lengths is None:
-            steps = logits.gather(2, tags.unsqueeze(2)).squeeze(2)  # (B, T)
-            moves = transitions[tags[:, :-1], tags[:, 1:]]  # (B, T - 1)
-            return steps.sum(1) + moves.sum(1) + start[tags[:, 0]] + end[tags[:, -1]]
-        exists = step_mask(kept.lengths, tags.size(1)).t()  # (B, T)
-        tags = tags.masked_fill(~exists, 0)
-        steps = logits.gather(2, tags.unsqueeze(2)).squeeze(2).masked_fill(~exists, 0.0)
-        moves = transitions[tags[:, :-1], tags[:, 1:]].masked_fill(~exists[:, 1:], 0.0)
-        ends = start[tags[:, 0]] + end[tags.t()[last_step(kept.lengths)]]  # (B,)
-        return steps.sum(1) + moves.sum(1) + ends.masked_fill(kept.lengths == 0, 0.0)
-
-    def _decode(
-        self, logits: torch.Tensor, scores: Scores, kept: KeptSteps, top_k: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The `top_k` best sequences: tags (B, top_k, T), kept steps in front, and scores (B, top_k)."""
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be None or at least 1.")
-        logits, scores = _in_one_type(kept.to_front(logits.detach()), scores)
-        batch_size, num_steps, _ = logits.size()
-        if logits.numel() == 0:
-            best_scores = logits.new_full((batch_size, top_k), -math.inf)
-            best_scores[:, 0] = 0.0
-            return best_scores.new_zeros((batch_size, top_k, num_steps), dtype=torch.long), best_scores
-        if top_k == 1:
-            tags, best = best_sequences(logits, *scores, kept.lengths)
-            return tags.unsqueeze(1), best.unsqueeze(1)
-        return k_best_sequences(logits, *scores, kept.lengths, top_k)
+        logits = logits.to(torch.promote_types(logits.dtype, self.transitions.dtype))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        if mask is None:
+            mask = torch.ones(logits.size()[:2], dtype=torch.bool, device=logits.device)
+        mask = mask.to(torch.bool)
+        tags = tuple(part.masked_fill(~mask, 0) for part in tags)
+        # Only a mask on the CPU is read, because reading it elsewhere waits for the device.
+        if mask.device.type != "cpu" or bool((mask[:, 1:] > mask[:, :-1]).any()):
+            order = torch.sort((~mask).to(torch.uint8), stable=True, dim=1)[1]  # (B, T)
+            logits = logits.gather(1, order.unsqueeze(2).expand_as(logits))
+            tags = tuple(part.gather(1, order) for part in tags)
+        return logits, mask.sum(1), *tags
 
 
-def _in_one_type(logits: torch.Tensor, scores: Scores) -> tuple[torch.Tensor, Scores]:
-    """The tensors in the type of the computation: float64 if any of them is, else float32."""
-    transitions, start, end = scores
-    dtype = torch.promote_types(torch.promote_types(logits.dtype, transitions.dtype), torch.float32)
-    return logits.to(dtype), (transitions.to(dtype), start.to(dtype), end.to(dtype))
+def path_score(
+    logits: torch.Tensor, tags: torch.Tensor, scores: Scores, lengths: torch.Tensor
+) -> torch.Tensor:
+    """The scores (B,) of aligned `tags` (B, T)."""
+    if logits.numel() == 0:
+        return logits.sum((1, 2))
+    transitions, start, end = (part.to(logits.dtype) for part in scores)
+    steps = logits.gather(2, tags.unsqueeze(2)).squeeze(2)  # (B, T)
+    moves = transitions[tags[:, :-1], tags[:, 1:]]  # (B, T - 1)
+    ends = start[tags[:, 0]] + end[tags.t()[last_steps(lengths)]]  # (B,)
+    exists = step_mask(lengths, tags.size(1)).t()  # (B, T)
+    sums = steps.masked_fill(~exists, 0.0).sum(1) + moves.masked_fill(~exists[:, 1:], 0.0).sum(1)
+    return sums + ends.masked_fill(lengths == 0, 0.0)
+
+
+def _decode(
+    logits: torch.Tensor, scores: Scores, lengths: torch.Tensor, k: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The `k` best sequences of aligned logits: tags (B, k, T) and scores (B, k)."""
+    if logits.numel() == 0:
+        path_scores = logits.new_full((logits.size(0), k), -math.inf)
+        path_scores[:, 0] = 0.0
+        return path_scores.new_zeros((logits.size(0), k, logits.size(1)), dtype=torch.long), path_scores
+    if k > 1:
+        return k_best_sequences(logits, scores, lengths, k)
+    tags, best = best_sequences(logits, scores, lengths)
+    return tags.unsqueeze(1), best.unsqueeze(1)

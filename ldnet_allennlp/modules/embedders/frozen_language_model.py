@@ -10,8 +10,7 @@ from ldnet_allennlp.data.language_model_archive import PretrainedLanguageModel
 from ldnet_allennlp.modules.embedders.word_vectors import WordVectors
 from ldnet_allennlp.modules.rnn.dense_rnn_stack import LayerDropout
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn, reverse_sequences
-from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
-from ldnet_allennlp.modules.rnn.stacked_rnn import StackedRnn
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedLayers, StackedRnn
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 
@@ -19,28 +18,9 @@ class FrozenLanguageModel(torch.nn.Module):
     """
     A frozen language model in a tagger: its word vectors and its gated layers.
 
-    # Parameters
-
-    direction : `str`
-        "forward", "backward" or "bidirectional".
-    encoder : `Union[LdRnn, StackedRnn]`
-        The network.
-    num_words : `int`
-        The size of the vocabulary.
-    boundary_id : `int`, optional
-        The id of the sentence boundary, read before the first word; `None` without one.
-    boundary : `str`, optional
-        The boundary token.
-    layers : `List[List[int]]`, optional
-        The numbers of the layers before pruning, one list per direction.
-    train_gates, requires_grad : `bool`
-        Whether to train the gates, and the language model itself.
-    mixture : `bool`
-        Whether to read a `StackedRnn` as a mixture of its layers, see `StackedLayers`.
-    unpruned_layers : `List[int]`, optional
-        The number of layers of each direction before pruning; by default the highest number in `layers`.
-    embedding_dtype : `str`
-        The precision of the stored word vectors, see `WordVectors`.
+    Its `direction` is "forward", "backward" or "bidirectional". It reads the `boundary` token, if it has one, before
+    the first word. `requires_grad` trains the language model itself. `layers`, `mixture`, `unpruned_layers` and
+    `embedding_dtype` are those of `LanguageModelSource`.
 
     Raises `ConfigurationError` if `layers` do not match the encoder, and for a `mixture` without a `StackedRnn`.
     """
@@ -78,7 +58,7 @@ class FrozenLanguageModel(torch.nn.Module):
                 f"The numbers of the {direction} language model's layers show that it had at least {least} layers per "
                 f"direction before pruning, but unpruned_layers is {unpruned_layers}."
             )
-        # NaN until weights are loaded, which `_check_weights` detects.
+        # NaN until weights are loaded, which `forward` detects.
         self.embedding = WordVectors(
             num_words, encoder.get_input_dim(), embedding_dtype, trainable=requires_grad
         )
@@ -134,27 +114,9 @@ class FrozenLanguageModel(torch.nn.Module):
 
     def prune(self, keep: list[list[int]]) -> torch.Tensor:
         """
-        Cut layers out, in place.
-
-        # Parameters
-
-        keep : `List[List[int]]`
-            The numbers of the layers to keep, as in `layers`, one list per direction.
-
-        # Returns
-
-        `torch.Tensor`
-            The columns of the old output in the new output.
-
-        Raises `ConfigurationError` if a layer to keep does not exist.
+        Cut layers out, in place. `keep` are the numbers of the layers to keep, as in `layers`, one list per direction.
+        Returns the columns of the old output in the new output.
         """
-        for numbers, kept in zip(self.layers, keep):
-            missing = sorted(set(kept) - set(numbers))
-            if missing:
-                raise ConfigurationError(
-                    f"The {self.direction} language model has the layers {numbers}, "
-                    f"but {missing} should be kept."
-                )
         if isinstance(self.selection, StackedLayers):
             if keep != self.layers:
                 raise ConfigurationError(
@@ -166,63 +128,34 @@ class FrozenLanguageModel(torch.nn.Module):
             [numbers.index(number) for number in sorted(wanted)] for numbers, wanted in zip(self.layers, keep)
         ]
         encoder, gates, columns = self.selection.prune(positions)
-        frozen = not self.embedding.weight.requires_grad
-        selection = LayerSelection(
-            encoder, train_gates=self.selection.gates.requires_grad, freeze_encoder=frozen
-        )
-        selection.to(device=gates.device, dtype=gates.dtype)
-        with torch.no_grad():
-            selection.gates.copy_(gates)
-        self.selection = selection.train(self.training)
+        self.selection.encoder = encoder
+        self.selection.gates = torch.nn.Parameter(gates, self.selection.gates.requires_grad)
         self.layers = [sorted(wanted) for wanted in keep]
         return columns
 
     def fold_gates(self) -> torch.Tensor:
-        """
-        Multiply the gates into the weights of the layers that read them, in place; the gates are 1 then.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (output size,): factors that turn the output into the previous one.
-        """
+        """See `LayerSelection.fold_gates`."""
         if isinstance(self.selection, StackedLayers):
             return torch.ones(self.get_output_dim(), device=self.selection.gates.device)
         return self.selection.fold_gates()
 
-    def _check_weights(self) -> None:
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, token_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
+        """
+        The word vector and the layers after reading each token, (B, T, output size), for ids (B, T) in the language
+        model's vocabulary and a mask (B, T); zeros at padded steps.
+        """
         if not self._checked and bool(torch.isnan(self.embedding.weight[0]).any()):
             raise ConfigurationError(
                 f"The {self.direction} language model of the ldnet token embedder has no weights. Give its "
                 f"archive as pretrained_file, or initialize the model from a trained one."
             )
         self._checked = True
-
-    @overrides(check_signature=False)  # torch declares that a forward returns None
-    def forward(self, token_ids: torch.LongTensor, mask: torch.BoolTensor) -> torch.Tensor:
-        """
-        # Parameters
-
-        token_ids : `torch.LongTensor`
-            Shape (B, T), ids in the language model's vocabulary.
-        mask : `torch.BoolTensor`
-            Shape (B, T).
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (B, T, output size): the word vector and the layers after reading each token; zeros at padded steps.
-        """
-        self._check_weights()
         lengths = mask.sum(dim=1)
         if self.direction == "backward":
             outputs = self._read(reverse_sequences(token_ids, lengths), mask)
             return reverse_sequences(outputs, lengths)
-        if self.direction == "bidirectional":
-            outputs = self._read(token_ids, mask, lengths)
-        else:
-            outputs = self._read(token_ids, mask)
-        return outputs
+        return self._read(token_ids, mask, lengths if self.direction == "bidirectional" else None)
 
     def _read(
         self,

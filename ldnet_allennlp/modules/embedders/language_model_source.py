@@ -80,21 +80,9 @@ def resolve_sources(
     vocab: Vocabulary, namespace: str, sources: dict[str, LanguageModelSource]
 ) -> tuple[dict[str, Any], dict[str, PretrainedLanguageModel]]:
     """
-    Determine the architecture of each language model: from its archive, its config section, or the vocabulary.
-
-    # Parameters
-
-    vocab : `Vocabulary`
-        Words and architectures of language models that come from archives are added to it.
-    namespace : `str`
-        The prefix of their namespaces.
-    sources : `Dict[str, LanguageModelSource]`
-        By direction.
-
-    # Returns
-
-    `Tuple[Dict[str, Any], Dict[str, PretrainedLanguageModel]]`
-        The architectures by direction, and the language models read from archives.
+    Determine the architecture of each language model by direction: from its archive, its config section, or the
+    vocabulary, to which words and architectures of language models from archives are added, in namespaces that begin
+    with `namespace`. Returns the architectures, and the language models read from archives.
 
     Raises `ConfigurationError` if a direction has none of the three, or if an archive contains another direction.
     """

@@ -10,6 +10,7 @@ from allennlp.modules.token_embedders import TokenEmbedder
 from allennlp.nn import Activation
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.common.layer_cache import LayerCache
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import (
@@ -23,12 +24,11 @@ from ldnet_allennlp.modules.embedders.language_model_source import (
     stack_names,
 )
 from ldnet_allennlp.modules.rnn.initialization import init_linear_
-from ldnet_allennlp.modules.rnn.stacked_layers import StackedLayers
+from ldnet_allennlp.modules.rnn.stacked_rnn import StackedLayers
 from ldnet_allennlp.modules.selection.layer_budget import (
     GatedStack,
     LayerBudget,
     MaxLayersOption,
-    check_lambda_0,
 )
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.modules.selection.multiply_adds import multiply_adds
@@ -65,13 +65,10 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         The weight of the penalty of layer selection. A number, also 0, trains the gates; null (the default) leaves them
         at 1. The penalty requires a model that adds it to its loss ("ldnet_tagger") and the "proximal" optimizer. For a
         mixture of the layers of a "stacked_rnn" it is the weight of the mixture's regularizer, see `StackedLayers`.
-    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
-        The layer budget: of all language models together, or of each direction (`{"forward": 2, "backward": 1}`).
-        Configs may also call it `max_layers`.
-    max_multiply_adds : `float`, optional
-        Instead of `lambda_1`: the budget of the language models with their projection in multiply-adds per word.
-    over_budget_weight : `float`, optional (default = `1.0`)
-        The weight of the penalty while over budget, see `LayerBudget`.
+    lambda_1, max_multiply_adds, over_budget_weight
+        The layer budget of all language models together, or of each direction (`{"forward": 2, "backward": 1}`), or
+        that of the language models with their projection in multiply-adds, see `LayerBudget`. Configs may also call
+        `lambda_1` `max_layers`.
     requires_grad : `bool`, optional (default = `False`)
         Whether to train the weights of the language models, too. The published method never trains them.
     namespace : `str`, optional (default = `"ldnet"`)
@@ -85,8 +82,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         The precision of the cache: "float32", or "float16" for half the space.
 
     Raises `ConfigurationError` if a language model is missing or has the wrong direction or kind, if sizes do not
-    match, if `lambda_0` is negative, if the budget is negative, given twice or impossible to meet, or if a `cache` is
-    combined with trained parts.
+    match, if the budget is impossible to meet, or if a `cache` is combined with trained parts.
     """
 
     language_models: Mapping[str, FrozenLanguageModel]
@@ -117,7 +113,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
                 f"The ldnet token embedder takes a forward and a backward language model, one of these, or one "
                 f"bidirectional one, but it was given: {', '.join(sources) or 'none'}."
             )
-        check_lambda_0(lambda_0)
+        check_at_least(0, "layer selection", lambda_0=lambda_0)
         trained = {
             "lambda_0": lambda_0 is not None,
             "requires_grad": requires_grad,
@@ -176,17 +172,8 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         self, token_ids: torch.LongTensor, backward_token_ids: torch.LongTensor | None = None
     ) -> torch.Tensor:
         """
-        # Parameters
-
-        token_ids : `torch.LongTensor`
-            Shape (B, T), from the "ldnet" indexer; 0 is padding.
-        backward_token_ids : `torch.LongTensor`, optional
-            Shape (B, T): the ids in the backward language model's vocabulary, if it differs.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (B, T, get_output_dim()).
+        The vectors (B, T, get_output_dim()) for ids (B, T) from the "ldnet" indexer, 0 for padding, and the ids in the
+        backward language model's vocabulary, if it differs.
         """
         mask = token_ids != 0
         # Caching predictions is not worth the disk space.
@@ -252,12 +239,8 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
 
     def prune(self, keep: dict[str, list[int]] | None = None) -> None:
         """
-        Cut layers out of the language models and their columns out of the projection, in place.
-
-        # Parameters
-
-        keep : `Dict[str, List[int]]`, optional
-            In the format of `kept_layers()`, which is the default.
+        Cut layers out of the language models and their columns out of the projection, in place. `keep` is in the format
+        of `kept_layers()`, which is the default.
 
         Raises `ConfigurationError` if a layer to keep does not exist.
         """
@@ -265,10 +248,11 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         check_layers_to_keep(self.all_layers(), keep)  # before anything is cut
         columns, offset = [], 0
         for model in self.language_models.values():
-            size = model.get_output_dim()
-            wanted = [keep.get(name, []) for name in stack_names(model.direction)]
-            columns.append(offset + model.prune(wanted))
-            offset += size
+            next_offset = offset + model.get_output_dim()
+            columns.append(
+                offset + model.prune([keep.get(name, []) for name in stack_names(model.direction)])
+            )
+            offset = next_offset
         if self.projection is not None:
             with torch.no_grad():
                 weight = self.projection.weight[:, torch.cat(columns)].clone()

@@ -117,33 +117,23 @@ def _report(path: str, words: Collection[str], counts: Mapping[str, int], num_ca
     """Log how many of the counted words have a vector, and a setting that would match more."""
     if num_capitalized > _MOST_LOWER * (len(words) + num_capitalized):
         logger.warning(
-            "%s: %d word vectors have capital letters and are never looked up, as words are lower-cased: %s.",
-            path,
-            num_capitalized,
-            _CASED,
+            f"{path}: {num_capitalized} word vectors have capital letters and are never looked up, as words are "
+            f"lower-cased: {_CASED}."
         )
-    missing = Counter({word: number for word, number in counts.items() if word not in words})
     num_tokens = sum(counts.values())
     if not num_tokens:
         return
+    missing = Counter({word: number for word, number in counts.items() if word not in words})
+    found, found_tokens = len(counts) - len(missing), num_tokens - sum(missing.values())
+    most = ", ".join(f"{word} ({number})" for word, number in missing.most_common(_NUM_MISSING)) or "none"
     logger.info(
-        "%s: %d vectors; %d of %d distinct words have one (%.1f %%), and %d of %d words of the texts (%.1f %%). The "
-        "most frequent without: %s.",
-        path,
-        len(words),
-        len(counts) - len(missing),
-        len(counts),
-        100 - 100 * len(missing) / len(counts),
-        num_tokens - sum(missing.values()),
-        num_tokens,
-        100 - 100 * sum(missing.values()) / num_tokens,
-        ", ".join(f"{word} ({number})" for word, number in missing.most_common(_NUM_MISSING)) or "none",
+        f"{path}: {len(words)} vectors; {found} of {len(counts)} distinct words have one "
+        f"({100 * found / len(counts):.1f} %), and {found_tokens} of {num_tokens} words of the texts "
+        f"({100 * found_tokens / num_tokens:.1f} %). The most frequent without: {most}."
     )
     lower = sum(number for word, number in missing.items() if word.lower() in words)
     if lower > _MOST_LOWER * num_tokens:
         logger.warning(
-            '%s: %d more words of the texts would have a vector in lower case: set "lowercase": true in the settings '
-            "(token_indexers.tokens.lowercase_tokens).",
-            path,
-            lower,
+            f'{path}: {lower} more words of the texts would have a vector in lower case: set "lowercase": true in the '
+            f"settings (token_indexers.tokens.lowercase_tokens)."
         )

@@ -4,25 +4,16 @@ import torch
 from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_choice
+
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
 
 class WordVectors(torch.nn.Embedding):
     """
-    Word vectors with optional storage in half precision. Lookups return vectors in the precision of the network.
-
-    The vectors are NaN until a state is loaded.
-
-    # Parameters
-
-    num_words : `int`
-        The size of the vocabulary. Its first word is the padding.
-    size : `int`
-        The size of a vector.
-    dtype : `str`, optional (default = `"float32"`)
-        "float32" or "float16". A half-precision number has 11 significant bits and is at most 65,504.
-    trainable : `bool`, optional (default = `False`)
-        Whether to train the vectors.
+    Word vectors with optional storage in half precision, `dtype` "float16", whose numbers have 11 significant bits and
+    are at most 65,504. Lookups return vectors in the precision of the network. The first word is the padding. The
+    vectors are NaN until a state is loaded.
 
     Raises `ConfigurationError` for any other dtype, and for trainable vectors in half precision.
     """
@@ -30,10 +21,7 @@ class WordVectors(torch.nn.Embedding):
     like: torch.Tensor
 
     def __init__(self, num_words: int, size: int, dtype: str = "float32", trainable: bool = False) -> None:
-        if dtype not in DTYPES:
-            raise ConfigurationError(
-                f"The embedding_dtype of a language model is {' or '.join(DTYPES)}, not '{dtype}'."
-            )
+        check_choice(DTYPES, "a language model", embedding_dtype=dtype)
         if trainable and dtype != "float32":
             raise ConfigurationError(
                 f"requires_grad trains the word vectors of a language model in float32, but embedding_dtype is {dtype}."

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 import torch
-from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_probability
 from ldnet_allennlp.modules.rnn.initialization import init_rnn_
 from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, reads_columns, run_layer
 
@@ -17,16 +17,12 @@ class LayerDropout(torch.nn.Module):
     One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
     this one, so that layers can be pruned later (LD-Net, section 3.2).
 
-    # Parameters
-
-    p : `float`
-        The probability that the layer is hidden.
+    `p` is the probability that the layer is hidden.
     """
 
     def __init__(self, p: float) -> None:
         super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ConfigurationError(f"layer_dropout is a probability between 0 and 1, but it is {p}.")
+        check_probability("an ld_rnn", layer_dropout=p)
         self.p = p
 
     def is_hidden(self) -> bool:
@@ -45,12 +41,7 @@ class LayerDropout(torch.nn.Module):
 
 class DenseRnnStack(torch.nn.Module):
     """
-    One direction of an `LdRnn`: layer l reads the input and the outputs of the layers 1 to l-1.
-
-    # Parameters
-
-    input_size, hidden_size, num_layers, cell_type, dropout, layer_dropout
-        As in `LdRnn`.
+    One direction of an `LdRnn`, with its parameters: layer l reads the input and the outputs of the layers 1 to l-1.
     """
 
     layers: Sequence[torch.nn.RNNBase]
@@ -83,22 +74,10 @@ class DenseRnnStack(torch.nn.Module):
         lengths: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, list[LayerState]]:
         """
-        # Parameters
-
-        inputs : `torch.Tensor`
-            Shape (B, T, D).
-        gates : `torch.Tensor`, optional
-            Shape (num_layers,): layer l gives `gates[l]` times its output, to later layers and to the caller.
-        states : `list[LayerState]`, optional
-            The state each layer starts from; zeros by default.
-        lengths : `torch.Tensor`, optional
-            Shape (B,), on the CPU: the number of real steps per row, so that the final states are those of the last
-            real steps. Outputs at padded steps are unspecified with and without it.
-
-        # Returns
-
-        `tuple[torch.Tensor, list[LayerState]]`
-            The outputs (B, T, D + num_layers * hidden_size), and the state of each layer after the last step.
+        The outputs (B, T, D + num_layers * hidden_size) for inputs (B, T, D), and the state of each layer after the
+        last step. Layer l gives `gates[l]` times its output, to later layers and to the caller. The layers start from
+        `states`, zeros by default. With `lengths` (B,), on the CPU, the final states are those of the rows' last real
+        steps. Outputs at padded steps are unspecified with and without it.
         """
         # Later layers skip a hidden layer and its weights, instead of reading zeros.
         can_skip = lengths is None and all(map(reads_columns, self.layers))

@@ -6,49 +6,30 @@ import torch
 
 
 @torch.no_grad()
-def init_rnn_(module: torch.nn.RNNBase, forget_bias: float = 2.0) -> None:
+def init_rnn_(module: torch.nn.RNNBase) -> None:
     """
     Initialize a recurrent network in place, as in the original: every weight matrix of an LSTM is drawn from U(-a, a)
-    with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; the biases are 0 except for the
-    forget gate. A GRU and a plain RNN keep PyTorch's initialization.
-
-    # Parameters
-
-    module : `torch.nn.RNNBase`
-        A `torch.nn.LSTM`, `GRU` or `RNN` of any depth, one or both directions. The projection of an LSTM with
-        a `proj_size` is initialized like a linear layer.
-    forget_bias : `float`, optional (default = `2.0`)
-        The sum of the forget gate's two bias vectors; each gets half. The original sets both to 1.
+    with a = sqrt(6 / (rows / 4 + columns)), Glorot's range for each of the four gates; both biases are 0, but 1 for
+    the forget gate. A GRU and a plain RNN keep PyTorch's initialization.
     """
     if not isinstance(module, torch.nn.LSTM):
         return
     forget_gate = slice(module.hidden_size, 2 * module.hidden_size)  # rows are in the order i, f, g, o
     for name, parameter in module.named_parameters():
-        if name.startswith("weight_hr"):
-            _uniform_(parameter, 6.0 / sum(parameter.shape))
-        elif name.startswith("weight"):
+        if name.startswith("weight"):
             _uniform_(parameter, 6.0 / (parameter.size(0) / 4 + parameter.size(1)))
         else:
             parameter.zero_()
-            parameter[forget_gate] = forget_bias / 2
+            parameter[forget_gate] = 1.0
 
 
 @torch.no_grad()
-def init_embedding_(weight: torch.Tensor, padding_index: int | None = None) -> None:
+def init_embedding_(weight: torch.Tensor) -> None:
     """
     Fill a matrix of embeddings, shape (number of embeddings, dimension), in place from U(-a, a) with
     a = sqrt(3 / dimension), which gives every vector an expected squared length of 1.
-
-    # Parameters
-
-    weight : `torch.Tensor`
-        The matrix, one embedding per row.
-    padding_index : `int`, optional (default = `None`)
-        If given, this row is set to zero.
     """
     _uniform_(weight, 3.0 / weight.size(-1))
-    if padding_index is not None:
-        weight[padding_index] = 0.0
 
 
 @torch.no_grad()

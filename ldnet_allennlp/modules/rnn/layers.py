@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 import torch
-from allennlp.common.checks import ConfigurationError
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 # One layer's hidden state: (h, c) for an LSTM, (h,) for a GRU or a plain RNN, each of shape (B, H).
@@ -27,12 +26,6 @@ CELLS = {"lstm": Cell(torch.nn.LSTM, 4), "gru": Cell(torch.nn.GRU, 3), "rnn": Ce
 CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}
 
 
-def check_cell_type(cell_type: str, owner: str) -> None:
-    """Raise `ConfigurationError` for an unknown `cell_type`; `owner` is the registered name of the encoder."""
-    if cell_type not in CELLS:
-        raise ConfigurationError(f"The cell_type of {owner} is one of {', '.join(CELLS)}, not '{cell_type}'.")
-
-
 def run_layer(
     layer: torch.nn.RNNBase,
     inputs: torch.Tensor,
@@ -41,14 +34,10 @@ def run_layer(
     columns: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, LayerState]:
     """
-    Run one layer of a stack.
+    Run one layer of a stack, one direction, batch first, on inputs (B, T, D).
 
     # Parameters
 
-    layer : `torch.nn.RNNBase`
-        One layer, one direction, batch first.
-    inputs : `torch.Tensor`
-        Shape (B, T, D).
     start : `LayerState`, optional
         The state before the first step, (B, H) each; zeros by default.
     lengths : `torch.Tensor`, optional
@@ -105,3 +94,16 @@ def _run_lstm_columns(
     # With biases, one layer, no dropout, in training or not, one direction, batch first.
     output, *final = torch.lstm(inputs, hidden, weights, True, 1, 0.0, layer.training, False, True)
     return output, tuple(final)
+
+
+def reverse_sequences(inputs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """
+    Reverse each sequence of a padded batch, (B, T) or (B, T, D), within its length (B,); padding stays where it is.
+    Applying the function twice restores `inputs`.
+    """
+    steps = torch.arange(inputs.size(1), device=inputs.device).unsqueeze(0)  # (1, T)
+    ends = lengths.unsqueeze(1)  # (B, 1)
+    index = torch.where(steps < ends, ends - 1 - steps, steps)  # (B, T)
+    if inputs.dim() == 3:
+        index = index.unsqueeze(-1).expand_as(inputs)  # (B, T, D)
+    return inputs.gather(1, index)

@@ -10,8 +10,7 @@ from overrides import overrides
 
 from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder, lengths_if_needed
 from ldnet_allennlp.modules.rnn.dense_rnn_stack import DenseRnnStack
-from ldnet_allennlp.modules.rnn.layers import check_cell_type
-from ldnet_allennlp.modules.rnn.sequences import reverse_sequences
+from ldnet_allennlp.modules.rnn.layers import reverse_sequences
 
 
 @Seq2SeqEncoder.register("ld_rnn")
@@ -71,18 +70,9 @@ class LdRnn(CarryingEncoder):
         stateful: bool = False,
         return_all_layers: bool = False,
     ) -> None:
-        super().__init__(stateful=stateful, num_directions=2 if bidirectional else 1)
-        check_cell_type(cell_type, "an ld_rnn")
-        if input_size < 1 or hidden_size < 1:
-            raise ConfigurationError(
-                f"An ld_rnn needs an input_size and a hidden_size of at least 1, "
-                f"but they are {input_size} and {hidden_size}."
-            )
-        if not 0.0 <= dropout <= 1.0:
-            raise ConfigurationError(f"dropout is a probability between 0 and 1, but it is {dropout}.")
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.cell_type = cell_type
+        super().__init__(
+            input_size, hidden_size, cell_type, dropout, stateful, num_directions=2 if bidirectional else 1
+        )
         self.layer_counts = _layer_counts(num_layers, bidirectional)
         self.num_layers = max(self.layer_counts)
         self._bidirectional = bidirectional
@@ -102,10 +92,6 @@ class LdRnn(CarryingEncoder):
                 f"{self.layer_counts}."
             )
         self._returns_layers = True
-
-    @overrides
-    def get_input_dim(self) -> int:
-        return self.input_size
 
     @overrides
     def get_output_dim(self) -> int:
@@ -171,22 +157,10 @@ class LdRnn(CarryingEncoder):
         backward_mask: torch.BoolTensor | None = None,
     ) -> torch.Tensor:
         """
-        Read one window of a text per direction of a bidirectional encoder: the forward layers come from the start of
-        the text, the backward ones from its end. If `stateful`, each direction continues from its last window.
-
-        # Parameters
-
-        forward_inputs, backward_inputs : `torch.Tensor`
-            Shape (B, T, input_size) each, both in the natural order.
-        forward_mask, backward_mask : `torch.BoolTensor`, optional
-            Shape (B, T) each, `True` at real steps, at the left of each row.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (B, T, get_output_dim()); zeros at padded steps. The two halves belong to different tokens.
-
-        Raises `ConfigurationError` if the encoder is not bidirectional.
+        Read one window (B, T, input_size) of a text per direction of a bidirectional encoder, in the natural order: the
+        forward layers come from the start of the text, the backward ones from its end. If `stateful`, each direction
+        continues from its last window. The two halves of the output (B, T, get_output_dim()) belong to different
+        tokens.
         """
         if not self._bidirectional:
             raise ConfigurationError("Only a bidirectional ld_rnn reads a window for each direction.")
@@ -203,28 +177,21 @@ class LdRnn(CarryingEncoder):
         carry: bool,
     ) -> torch.Tensor:
         """The layers of one direction (0 forward, 1 backward), in the natural order."""
-        if inputs.size(-1) != self.input_size:
-            raise ConfigurationError(
-                f"The ld_rnn was built for vectors of size {self.input_size} (input_size), "
-                f"but its input has size {inputs.size(-1)}."
-            )
-        padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
-        if padding is not None:
-            # Also before the layers, because a NaN in a padded cell would spread through the gradients.
-            inputs = inputs.masked_fill(padding, 0.0)
+        inputs, without_padding = self._without_padding(inputs, mask)
         if direction == 1:
-            row_lengths = _lengths(inputs, mask)
+            row_lengths = (torch.ones_like(inputs[..., 0], dtype=torch.bool) if mask is None else mask).sum(
+                dim=1
+            )
             inputs = reverse_sequences(inputs, row_lengths)
         if carry:
-            carried = self.carried[direction]
-            start = carried.for_batch(inputs.size(0))
+            start = self._start(direction, inputs.size(0))
             outputs, final = self.stacks[direction](inputs, gates, start, lengths_if_needed(mask))
-            carried.keep(final)
+            self._keep(direction, final)
         else:
             outputs, _ = self.stacks[direction](inputs, gates)
         if direction == 1:
             outputs = reverse_sequences(outputs, row_lengths)
-        return outputs if padding is None else outputs.masked_fill(padding, 0.0)
+        return without_padding(outputs)
 
 
 def _layer_counts(num_layers: int | list[int], bidirectional: bool) -> list[int]:
@@ -236,9 +203,3 @@ def _layer_counts(num_layers: int | list[int], bidirectional: bool) -> list[int]
             f"of at least 0{' or a list of two' if bidirectional else ''}, but {num_layers} was found."
         )
     return counts
-
-
-def _lengths(inputs: torch.Tensor, mask: torch.BoolTensor | None) -> torch.Tensor:
-    if mask is not None:
-        return mask.sum(dim=1)
-    return torch.full((inputs.size(0),), inputs.size(1), dtype=torch.long, device=inputs.device)

@@ -1,16 +1,17 @@
-"""Plain stack of recurrent layers, with access to every layer."""
+"""Plain stack of recurrent layers, and what an "ldnet" token embedder reads of it."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from allennlp.common.checks import ConfigurationError
+from allennlp.modules import ScalarMix
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.modules.rnn.carried_states import CarryingEncoder, lengths_if_needed
 from ldnet_allennlp.modules.rnn.initialization import init_rnn_
-from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, check_cell_type, run_layer
+from ldnet_allennlp.modules.rnn.layers import CELLS, LayerState, run_layer
 
 
 @Seq2SeqEncoder.register("stacked_rnn")
@@ -23,18 +24,11 @@ class StackedRnn(CarryingEncoder):
 
     # Parameters
 
-    input_size : `int`
-        The size D of the input vectors.
-    hidden_size : `int`
-        The size H of each layer.
+    input_size, hidden_size, cell_type, stateful : as in `LdRnn`
     num_layers : `int`
         The number of layers, 1 or more.
-    cell_type : `str`, optional (default = `"lstm"`)
-        "lstm", "gru" or "rnn" (tanh).
     dropout : `float`, optional (default = `0.0`)
         Dropout on the output of every layer, also the last.
-    stateful : `bool`, optional (default = `False`)
-        Whether each call starts from the (detached) states in which the previous one ended.
     return_all_layers : `bool`, optional (default = `False`)
         Whether `forward` returns `all_layers`. allennlp-models' "language_model_token_embedder" sets it.
 
@@ -53,18 +47,8 @@ class StackedRnn(CarryingEncoder):
         stateful: bool = False,
         return_all_layers: bool = False,
     ) -> None:
-        super().__init__(stateful=stateful)
-        check_cell_type(cell_type, "a stacked_rnn")
-        if min(input_size, hidden_size, num_layers) < 1:
-            raise ConfigurationError(
-                f"A stacked_rnn needs an input_size, a hidden_size and num_layers of at least 1, "
-                f"but they are {input_size}, {hidden_size} and {num_layers}."
-            )
-        if not 0.0 <= dropout <= 1.0:
-            raise ConfigurationError(f"dropout is a probability between 0 and 1, but it is {dropout}.")
-        self.input_size = input_size
-        self.hidden_size = hidden_size
-        self.cell_type = cell_type
+        super().__init__(input_size, hidden_size, cell_type, dropout, stateful)
+        check_at_least(1, "a stacked_rnn", num_layers=num_layers)
         self.num_layers = num_layers
         self._returns_layers = return_all_layers
         self.layer_counts = [num_layers]
@@ -75,10 +59,6 @@ class StackedRnn(CarryingEncoder):
         self.dropout = torch.nn.Dropout(dropout)
         for layer in self.layers:
             init_rnn_(layer)
-
-    @overrides
-    def get_input_dim(self) -> int:
-        return self.input_size
 
     @overrides
     def get_output_dim(self) -> int:
@@ -103,33 +83,16 @@ class StackedRnn(CarryingEncoder):
         self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None
     ) -> torch.Tensor | list[torch.Tensor]:
         """
-        # Parameters
-
-        inputs : `torch.Tensor`
-            Shape (B, T, input_size).
-        mask : `torch.BoolTensor`, optional
-            Shape (B, T), `True` at real steps, at the left of each row.
-
-        # Returns
-
-        `Union[torch.Tensor, List[torch.Tensor]]`
-            Shape (B, T, hidden_size): the top layer; zeros at padded steps. With `return_all_layers` all layers.
+        The top layer (B, T, hidden_size) for inputs (B, T, input_size) and a mask (B, T), `True` at real steps, at the
+        left of each row; zeros at padded steps. With `return_all_layers` all layers.
         """
         layers = self.all_layers(inputs, mask)
         return layers if self._returns_layers else layers[-1]
 
     def all_layers(self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None) -> list[torch.Tensor]:
         """Like `forward`, with the outputs of all layers, the lowest first; each of shape (B, T, hidden_size)."""
-        if inputs.size(-1) != self.input_size:
-            raise ConfigurationError(
-                f"The stacked_rnn was built for vectors of size {self.input_size} (input_size), "
-                f"but its input has size {inputs.size(-1)}."
-            )
-        padding = None if mask is None else ~mask.unsqueeze(-1)  # (B, T, 1)
-        if padding is not None:
-            # Also before the layers, because a NaN in a padded cell would spread through the gradients.
-            inputs = inputs.masked_fill(padding, 0.0)
-        states = self.carried[0].for_batch(inputs.size(0)) if self.stateful else None
+        inputs, without_padding = self._without_padding(inputs, mask)
+        states = self._start(0, inputs.size(0)) if self.stateful else None
         lengths = lengths_if_needed(mask) if self.stateful else None
         outputs: list[torch.Tensor] = []
         final_states: list[LayerState] = []
@@ -139,5 +102,51 @@ class StackedRnn(CarryingEncoder):
             outputs.append(self.dropout(output))
             final_states.append(state)
         if self.stateful:
-            self.carried[0].keep(final_states)
-        return outputs if padding is None else [output.masked_fill(padding, 0.0) for output in outputs]
+            self._keep(0, final_states)
+        return [without_padding(output) for output in outputs]
+
+
+class StackedLayers(torch.nn.Module):
+    """
+    The counterpart of `LayerSelection` for a `StackedRnn`: its top layer (`model_seq/seqlm.py` of the original LD-Net),
+    or the mixture gamma * sum_l softmax(w)_l h_l of all layers, without the word vector (`model_seq/elmo.py`). It has
+    no gates and cannot be pruned.
+
+    The weights w and gamma of a `mixture` are trained, and those of the network unless `freeze_encoder`.
+    """
+
+    gates: torch.Tensor
+
+    def __init__(self, encoder: StackedRnn, mixture: bool, freeze_encoder: bool = True) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.mixture = ScalarMix(encoder.num_layers) if mixture else None
+        # For code that reads the gates of all language models together.
+        self.register_buffer("gates", torch.zeros(0), persistent=False)
+        if freeze_encoder:
+            for parameter in encoder.parameters():
+                parameter.requires_grad_(False)
+
+    def get_output_dim(self) -> int:
+        """The size of a layer."""
+        return self.encoder.get_output_dim()
+
+    def kept_layers(self) -> list[list[int]]:
+        """The numbers of all layers, like `LayerSelection.kept_layers`."""
+        return [list(range(count)) for count in self.encoder.layer_counts]
+
+    def regularizer(self) -> torch.Tensor:
+        """
+        sum_l (w_l - 1 / L)^2 over the raw weights of the mixture of L layers, as in the original: a scalar,
+        0 without a mixture.
+        """
+        if self.mixture is None:
+            return self.gates.sum()
+        weights = torch.cat(list(self.mixture.scalar_parameters))  # (L,)
+        return (weights - 1.0 / weights.numel()).pow(2).sum()
+
+    @overrides(check_signature=False)  # torch declares that a forward returns None
+    def forward(self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None) -> torch.Tensor:
+        """The vectors (B, T, hidden size of the encoder) for inputs (B, T, D) and a mask (B, T)."""
+        layers = self.encoder.all_layers(inputs, mask)
+        return layers[-1] if self.mixture is None else self.mixture(layers)

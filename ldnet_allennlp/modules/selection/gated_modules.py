@@ -6,7 +6,7 @@ from typing import Union
 import torch
 
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.selection.layer_budget import GatedStack, metrics_of_stacks
+from ldnet_allennlp.modules.selection.layer_budget import GatedStack, kept_multiply_adds
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 
 GatedModule = Union[LdnetEmbedder, LayerSelection]
@@ -41,12 +41,25 @@ def count_kept_layers(model: torch.nn.Module) -> int:
 
 
 def selection_metrics(model: torch.nn.Module) -> dict[str, float]:
-    """The metrics (see `metrics_of_stacks`) of all trained gates; empty without any."""
+    """
+    The metrics of all trained gates: `kept_layers`; `kept_multiply_adds`, in millions per word; and each gate, as
+    `_gates/forward_1`. (Names that begin with an underscore are in AllenNLP's logs, but not in its progress bar.) Empty
+    without trained gates.
+    """
     stacks = list(_trained_stacks(model))
+    if not stacks:
+        return {}
     names = [stack.name for stack in stacks]
     if len(set(names)) < len(names):  # several embedders or encoders
-        stacks = [stack._replace(name=f"{number}_{stack.name}") for number, stack in enumerate(stacks)]
-    return metrics_of_stacks(stacks) if stacks else {}
+        names = [f"{number}_{name}" for number, name in enumerate(names)]
+    values: list[list[float]] = [stack.gates.tolist() for stack in stacks]
+    metrics = {
+        "kept_layers": float(sum(gate > 0 for gates in values for gate in gates)),
+        "kept_multiply_adds": float(kept_multiply_adds(stacks)) / 1e6,
+    }
+    for name, gates in zip(names, values):
+        metrics.update({f"_gates/{name}_{layer}": gate for layer, gate in enumerate(gates, start=1)})
+    return metrics
 
 
 def _trained_stacks(model: torch.nn.Module) -> Iterator[GatedStack]:

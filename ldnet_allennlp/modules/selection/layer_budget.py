@@ -1,20 +1,22 @@
 """
 Budget and penalty of layer selection.
 
-| in configs | in commands | limits | |---|---|---| | `lambda_1` (the paper's name) or `max_layers` | `--layers` |
-layers with a gate above 0, together or per direction | | `max_multiply_adds` | `--multiply-adds` | multiply-adds per
-word of the layers that are left |
-
-`lambda_0` is the weight of the penalty. Any number trains the gates (0: without a penalty); null, the default, leaves
-them at 1.
+`lambda_1` (the paper's name) or `max_layers` in configs, `--layers` in commands, limits the layers with a gate above 0;
+`max_multiply_adds` and `--multiply-adds` limit the multiply-adds per word of the layers that are left. `lambda_0` is
+the weight of the penalty. Any number trains the gates (0: without a penalty); null, the default, leaves them at 1.
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional, Union
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import torch
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
+from allennlp.nn.regularizers import Regularizer
+from overrides import overrides
+
+from ldnet_allennlp.common.checks import check_at_least
 
 
 class GatedStack(NamedTuple):
@@ -38,35 +40,20 @@ class GatedStack(NamedTuple):
 
 def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
     """
-    The regularizer of layer selection (LD-Net, section 3.3; `prune_sparse_seq.py` of the original):
+    The regularizer of layer selection (LD-Net, section 3.3; `prune_sparse_seq.py` of the original), a scalar:
     `lambda_0 * sum z(1-z)`, which drives each gate to 0 or 1, plus `lambda_0 * sum_{z>0} z` while more than
-    `lambda_1` gates are above 0.
-
-    # Parameters
-
-    gates : `torch.Tensor`
-        Shape (number of gates,): the gates of all directions together.
-    lambda_0 : `float`
-        The weight.
-    lambda_1 : `float`
-        The layer budget.
-
-    # Returns
-
-    `torch.Tensor`
-        A scalar with a gradient to every gate.
+    `lambda_1` of the gates z, of all directions together, are above 0.
     """
-    return gate_penalty(gates, lambda_0, (gates > 0).sum() > lambda_1)
+    return _penalty(gates, lambda_0, (gates > 0).sum() > lambda_1)
 
 
-def gate_penalty(
+def _penalty(
     gates: torch.Tensor,
     lambda_0: float,
     is_over_budget: torch.Tensor,
     over_budget_weight: float = 1.0,
     spare_kept: bool = False,
 ) -> torch.Tensor:
-    """`selection_penalty` of gates (L,); the options are those of `LayerBudget`. `is_over_budget` is a scalar."""
     # Products and not an `if`: the value stays on the device, and every gate is in the graph in every step.
     over = over_budget_weight * is_over_budget.to(gates.dtype) * (gates * (gates > 0)).sum()
     return lambda_0 * (over if spare_kept else (gates * (1 - gates)).sum() + over)
@@ -85,12 +72,6 @@ def kept_multiply_adds(stacks: Sequence[GatedStack]) -> torch.Tensor:
     return total
 
 
-def check_lambda_0(lambda_0: float | None) -> None:
-    """Raise `ConfigurationError` if the weight of the penalty is negative."""
-    if lambda_0 is not None and lambda_0 < 0:
-        raise ConfigurationError(f"The penalty's weight lambda_0 is at least 0, but it is {lambda_0}.")
-
-
 class MaxLayersOption(FromParams):
     """Mixin that lets configs call `lambda_1` `max_layers`."""
 
@@ -102,7 +83,6 @@ class MaxLayersOption(FromParams):
         constructor_to_inspect: Any = None,
         **extras: Any,
     ) -> Any:
-        """See `FromParams`. Raises `ConfigurationError` if a config has both names."""
         if isinstance(params, Params) and "max_layers" in params:
             if "lambda_1" in params:
                 raise ConfigurationError("max_layers is another name of lambda_1: set only one of them.")
@@ -110,6 +90,7 @@ class MaxLayersOption(FromParams):
         return super().from_params(params, constructor_to_call, constructor_to_inspect, **extras)
 
 
+@dataclass(frozen=True)
 class LayerBudget:
     """
     The budget of layer selection: a number of layers, of all directions together or of each one, or a number of
@@ -133,39 +114,22 @@ class LayerBudget:
     Raises `ConfigurationError` if one of them is negative, or if both budgets are given.
     """
 
-    def __init__(
-        self,
-        lambda_1: Union[int, dict[str, int]] = 0,
-        max_multiply_adds: Optional[float] = None,
-        over_budget_weight: float = 1.0,
-        spare_kept: bool = False,
-    ) -> None:
-        layers = list(lambda_1.values()) if isinstance(lambda_1, dict) else [lambda_1]
-        if any(number < 0 for number in layers):
-            raise ConfigurationError(
-                f"The layer budget lambda_1 is at least 0, for each direction, but it is {lambda_1}."
-            )
-        if max_multiply_adds is not None and max_multiply_adds < 0:
-            raise ConfigurationError(
-                f"The budget max_multiply_adds is at least 0, but it is {max_multiply_adds}."
-            )
-        if over_budget_weight < 0:
-            raise ConfigurationError(f"over_budget_weight is at least 0, but it is {over_budget_weight}.")
-        if max_multiply_adds is not None and lambda_1:
+    lambda_1: int | dict[str, int] = 0
+    max_multiply_adds: float | None = None
+    over_budget_weight: float = 1.0
+    spare_kept: bool = False
+
+    def __post_init__(self) -> None:
+        layers = self.lambda_1.values() if isinstance(self.lambda_1, dict) else [self.lambda_1]
+        for number in layers:
+            check_at_least(0, "layer selection", lambda_1=number)
+        check_at_least(0, "layer selection", max_multiply_adds=self.max_multiply_adds)
+        check_at_least(0, "layer selection", over_budget_weight=self.over_budget_weight)
+        if self.max_multiply_adds is not None and self.lambda_1:
             raise ConfigurationError(
                 f"The budget is either a number of layers (lambda_1, max_layers) or of multiply-adds, but both are "
-                f"given: lambda_1 is {lambda_1} and max_multiply_adds {max_multiply_adds}."
+                f"given: lambda_1 is {self.lambda_1} and max_multiply_adds {self.max_multiply_adds}."
             )
-        self.lambda_1 = lambda_1
-        self.max_multiply_adds = max_multiply_adds
-        self.over_budget_weight = over_budget_weight
-        self.spare_kept = spare_kept
-
-    def with_limit(
-        self, lambda_1: int | dict[str, int] = 0, max_multiply_adds: float | None = None
-    ) -> "LayerBudget":
-        """The same penalty with another limit."""
-        return LayerBudget(lambda_1, max_multiply_adds, self.over_budget_weight, self.spare_kept)
 
     def check(self, stacks: Sequence[GatedStack]) -> None:
         """Raise `ConfigurationError` if the budget is for other directions, or impossible to meet."""
@@ -185,36 +149,23 @@ class LayerBudget:
     def penalty(self, stacks: Sequence[GatedStack], lambda_0: float) -> torch.Tensor:
         """The penalty over all gates, or, with a budget for each direction, the sum over directions. A scalar."""
         if isinstance(self.lambda_1, dict):
-            return torch.stack(
-                [self._layers_penalty(stack.gates, lambda_0, self.lambda_1[stack.name]) for stack in stacks]
-            ).sum()
+            budgets = [replace(self, lambda_1=self.lambda_1[stack.name]) for stack in stacks]
+            parts = [budget.penalty([stack], lambda_0) for budget, stack in zip(budgets, stacks)]
+            return torch.stack(parts).sum()
         gates = torch.cat([stack.gates for stack in stacks])
         if self.max_multiply_adds is None:
-            return self._layers_penalty(gates, lambda_0, self.lambda_1)
-        is_over = kept_multiply_adds(stacks) > self.max_multiply_adds
-        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
-
-    def _layers_penalty(self, gates: torch.Tensor, lambda_0: float, layers: int) -> torch.Tensor:
-        is_over = (gates > 0).sum() > layers
-        return gate_penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
+            is_over = (gates > 0).sum() > self.lambda_1
+        else:
+            is_over = kept_multiply_adds(stacks) > self.max_multiply_adds
+        return _penalty(gates, lambda_0, is_over, self.over_budget_weight, self.spare_kept)
 
     def largest(
         self, stacks: Sequence[GatedStack], scores: Sequence[torch.Tensor] | None = None
     ) -> list[torch.Tensor]:
         """
-        Mask of the gates that remain above 0 after removing the smallest ones, one by one, until the budget is met.
-
-        # Parameters
-
-        stacks : `Sequence[GatedStack]`
-        scores : `Sequence[torch.Tensor]`, optional
-            A tensor (layers,) for each stack. Among equal gates, the lower score is removed first; among equal scores,
-            the later layer.
-
-        # Returns
-
-        `List[torch.Tensor]`
-            A mask (layers,) for each stack.
+        Mask of the gates that remain above 0 after removing the smallest ones, one by one, until the budget is met: a
+        tensor (layers,) for each stack, like the `scores`. Among equal gates, the lower score is removed first; among
+        equal scores, the later layer.
         """
         scores = scores or [torch.zeros_like(stack.gates) for stack in stacks]
         if isinstance(self.lambda_1, dict):
@@ -238,9 +189,7 @@ class LayerBudget:
         """Return whether the remaining layers are within the budget."""
         if self.max_multiply_adds is not None:
             return bool(kept_multiply_adds(stacks) <= self.max_multiply_adds)
-        kept: dict[str, int] = {}
-        for stack in stacks:
-            kept[stack.name] = kept.get(stack.name, 0) + int((stack.gates > 0).sum())
+        kept = {stack.name: int((stack.gates > 0).sum()) for stack in stacks}
         if isinstance(self.lambda_1, dict):
             return all(count <= self.lambda_1[name] for name, count in kept.items())
         return sum(kept.values()) <= self.lambda_1
@@ -253,16 +202,32 @@ class LayerBudget:
         return f"{self.lambda_1} layers"
 
 
-def metrics_of_stacks(stacks: Sequence[GatedStack]) -> dict[str, float]:
+@Regularizer.register("layer_selection")
+class GateRegularizer(MaxLayersOption, Regularizer):
     """
-    The metrics of layer selection: `kept_layers`; `kept_multiply_adds`, in millions per word; and each gate, as
-    `_gates/forward_1`. (Names that begin with an underscore are in AllenNLP's logs, but not in its progress bar.)
+    Adds the penalty of layer selection (`selection_penalty`) to the loss of any AllenNLP model that takes a
+    `regularizer`: `{"regexes": [["gates$", {"type": "layer_selection", "lambda_0": 0.05, "lambda_1": 1}]]}`, with
+    `"lambda_0": 0` for the "ldnet" embedder, so that its gates are trained.
+
+    AllenNLP calls it for each parameter, so the budget is that of one language model. Do not use it with
+    "ldnet_tagger", which adds the penalty itself.
+
+    Registered as a `Regularizer` with name "layer_selection".
+
+    # Parameters
+
+    lambda_0 : `float`
+        The weight of the penalty, at least 0.
+    lambda_1 : `int`
+        The layer budget of each language model, at least 0. Configs may also call it `max_layers`.
     """
-    values: list[list[float]] = [stack.gates.tolist() for stack in stacks]
-    metrics = {
-        "kept_layers": float(sum(gate > 0 for gates in values for gate in gates)),
-        "kept_multiply_adds": float(kept_multiply_adds(stacks)) / 1e6,
-    }
-    for stack, gates in zip(stacks, values):
-        metrics.update({f"_gates/{stack.name}_{layer}": gate for layer, gate in enumerate(gates, start=1)})
-    return metrics
+
+    def __init__(self, lambda_0: float, lambda_1: int) -> None:
+        check_at_least(0, "layer selection", lambda_0=lambda_0)
+        self.lambda_0 = lambda_0
+        check_at_least(0, "layer selection", lambda_1=lambda_1)
+        self.lambda_1 = lambda_1
+
+    @overrides(check_signature=False)  # upstream declares no type
+    def __call__(self, parameter: torch.Tensor) -> Any:
+        return selection_penalty(parameter, self.lambda_0, self.lambda_1)

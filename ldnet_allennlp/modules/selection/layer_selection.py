@@ -8,13 +8,13 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.modules.rnn.layers import CELLS
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.layer_budget import (
     GatedStack,
     LayerBudget,
     MaxLayersOption,
-    check_lambda_0,
 )
 
 DIRECTIONS = ("forward", "backward")
@@ -30,7 +30,7 @@ class PrunedLayers(NamedTuple):
     """The gates of the kept layers, in the order of the encoder's layers."""
 
     columns: torch.Tensor
-    """The columns of the old output, in order, that the new output holds. Shape (new output size,)."""
+    """The columns of the old output, in order, that the new output (B, T, their number) holds."""
 
 
 @Seq2SeqEncoder.register("layer_selection")
@@ -51,12 +51,9 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     lambda_0 : `float`, optional (default = `0.0`)
         The weight of the penalty on this encoder's gates, at least 0. Leave it at 0 if a wrapper, such as the "ldnet"
         token embedder, computes the penalty over several encoders.
-    lambda_1 : `Union[int, Dict[str, int]]`, optional (default = `0`)
-    max_multiply_adds : `float`, optional
+    lambda_1, max_multiply_adds, over_budget_weight
         The budget, see `LayerBudget`; `max_layers` is another name of `lambda_1` in configs. Multiply-adds are those
         of the layers.
-    over_budget_weight : `float`, optional (default = `1.0`)
-        See `LayerBudget`.
     train_gates : `bool`, optional (default = `True`)
         Whether to train the gates.
     freeze_encoder : `bool`, optional (default = `True`)
@@ -64,8 +61,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     return_all_layers : `bool`, optional (default = `False`)
         See `LdRnn`. The layers are multiplied by their gates.
 
-    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, if `lambda_0` is negative, and for a budget that is
-    impossible to meet.
+    Raises `ConfigurationError` if the encoder is not an `ld_rnn`, and for a budget that is impossible to meet.
     """
 
     def __init__(
@@ -85,7 +81,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
                 f"layer_selection chooses among the layers of an ld_rnn, "
                 f"but its encoder is a {type(encoder).__name__}."
             )
-        check_lambda_0(lambda_0)
+        check_at_least(0, "layer selection", lambda_0=lambda_0)
         if return_all_layers:
             encoder.return_all_layers()
         self.encoder = encoder
@@ -127,19 +123,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
     def forward(
         self, inputs: torch.Tensor, mask: torch.BoolTensor | None = None
     ) -> torch.Tensor | list[torch.Tensor]:
-        """
-        # Parameters
-
-        inputs : `torch.Tensor`
-            Shape (B, T, input size of the encoder).
-        mask : `torch.BoolTensor`, optional
-            Shape (B, T).
-
-        # Returns
-
-        `Union[torch.Tensor, List[torch.Tensor]]`
-            Shape (B, T, output size of the encoder). With `return_all_layers` one tensor per layer.
-        """
+        """Like the encoder, with the gates: inputs (B, T, D) and mask (B, T) give (B, T, output size)."""
         return self.encoder(inputs, mask, self.direction_gates())
 
     def direction_gates(self) -> list[torch.Tensor]:
@@ -154,16 +138,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         ]
 
     def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> list[GatedStack]:
-        """
-        Each direction's gates and the cost of its layers.
-
-        # Parameters
-
-        names : `Sequence[str]`, optional
-            The names of the directions.
-        projection_dim : `int`, optional (default = `0`)
-            The size of a projection of the output, to count its columns.
-        """
+        """Each direction's gates and the cost of its layers, with their columns in a projection of this size."""
         size, gates_of_cell = self.encoder.hidden_size, CELLS[self.encoder.cell_type].num_gates
         layer_cost = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
         return [
@@ -183,22 +158,11 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def prune(self, keep: list[list[int]] | None = None) -> PrunedLayers:
         """
-        Cut layers out: their RNN, and the columns that read them in the input weights of later layers. If the gates of
-        the removed layers are 0, the other layers keep their outputs.
-
-        # Parameters
-
-        keep : `List[List[int]]`, optional
-            The layers to keep, one list per direction, in any order; `kept_layers()` by default.
-
-        # Returns
-
-        `PrunedLayers`
-            A new encoder, in the same mode (training or evaluation). This object does not change.
-
-        Raises `ConfigurationError` if `keep` names a layer that does not exist.
+        A copy, in the same mode (training or evaluation), without the RNNs of the other layers and the columns that
+        read them in the input weights of later layers. If their gates are 0, the other layers keep their outputs.
+        `keep` are the numbers of layers of each direction; by default `kept_layers()`.
         """
-        keep = self.kept_layers() if keep is None else self._checked(keep)
+        keep = self.kept_layers() if keep is None else [sorted(layers) for layers in keep]
         description = self.encoder.describe()
         description.pop("type")
         description["num_layers"] = [len(layers) for layers in keep]
@@ -220,13 +184,9 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def fold_gates(self) -> torch.Tensor:
         """
-        Multiply each gate into the input weights of the later layers that read its layer, and makes it 1, in place.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (output size,): factors that turn the output into the previous one: the gate for each column of a
-            layer, 1 for the input's.
+        Multiply each gate into the input weights of the later layers that read its layer, and make it 1, in place.
+        Returns the factors (output size,) that turn the output into the previous one: the gate for each column of a
+        layer, 1 for the input's.
         """
         input_size, hidden_size = self.encoder.input_size, self.encoder.hidden_size
         factors = []
@@ -248,22 +208,6 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         parts = [torch.arange(input_size, device=device)]
         parts += [torch.arange(start, start + hidden_size, device=device) for start in starts]
         return torch.cat(parts)
-
-    def _checked(self, keep: list[list[int]]) -> list[list[int]]:
-        counts = self.encoder.layer_counts
-        if len(keep) != len(counts):
-            raise ConfigurationError(
-                f"The layers to keep are given as one list per direction: {len(counts)} lists were expected, "
-                f"{len(keep)} were found."
-            )
-        for layers, count in zip(keep, counts):
-            wrong = [number for number in layers if not 0 <= number < count]
-            if wrong or len(set(layers)) != len(layers):
-                valid = (
-                    f"different numbers from 0 to {count - 1}" if count else "none, as there are no layers"
-                )
-                raise ConfigurationError(f"The layers to keep are {valid}, but {layers} was found.")
-        return [sorted(layers) for layers in keep]
 
 
 def _copy_layer(old: torch.nn.RNNBase, new: torch.nn.RNNBase, columns: torch.Tensor) -> None:

@@ -5,25 +5,8 @@ The paper (section 4.1) counts the products with the weight matrices of RNNs and
 activations, element-wise products and decoding are free. An LSTM with input size D and hidden size H costs 4 H (D + H)
 per step.
 
-The published tagger, in millions: a language model of 10 layers of 300 over word vectors of 300 in each direction,
-whose layer l reads 300 l numbers and its own 300; a projection of all that to 100; character LSTMs of 150 over vectors
-of 30 in both directions, projected to 100; word vectors of 100; a BiLSTM; 17 tags. The paper does not specify the word
-length, or whether the BiLSTM's 300 is the size of one direction or both. With words of 8 characters
-(`PUBLISHED_CHARACTERS_PER_WORD`, so 9 character steps, one for the space) and 300 in each direction:
-
-    |                                                  | unpruned | 6 kept | 2 kept | no LM |
-    |--------------------------------------------------|----------|--------|--------|-------|
-    | LM layers     2 * 4*300 * (300*(1+..+l) + 300*l) |    46.80 |   6.48 |   1.44 |       |
-    | LM projection 2 * (300 + 300 l) * 100            |     0.66 |   0.24 |   0.12 |       |
-    | characters    9 * 2 * 4*150 * (30+150) + 300*100 |     1.97 |   1.97 |   1.97 |  1.97 |
-    | BiLSTM        2 * 4*300 * (300 or 200 + 300)     |     1.44 |   1.44 |   1.44 |  1.20 |
-    | tags          600 * 17                           |     0.01 |   0.01 |   0.01 |  0.01 |
-    | sum                                              |    50.88 |  10.14 |   4.98 |  3.18 |
-    | the paper                                        |    51    |  10    |   5    |  3    |
-
-(l = 10, 3 and 1 layers in each direction; the choice of layers makes no difference, because they read only each other.)
-All four figures match for words of 7 to 9 characters, or 11 to 13 with 150 in each direction. With newswire's 4.4
-characters per word, and 150 in each direction, the sums are 49.2, 8.5, 3.3 and 1.6.
+The paper does not specify the word length. With words of 8 characters (`PUBLISHED_CHARACTERS_PER_WORD`), its four
+figures match: see "Cost of the published tagger" in `docs/layer_selection.md`.
 """
 
 from typing import Any, NamedTuple
@@ -56,11 +39,7 @@ class Count(NamedTuple):
 
 
 def rnn_multiply_adds(rnn: Any) -> int:
-    """
-    The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` for every layer and direction.
-
-    Biases, activations and gate products are free, as in LD-Net, section 4.1.
-    """
+    """The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` per layer and direction."""
     directions = 2 if rnn.bidirectional else 1
     total, input_size = 0, rnn.input_size
     for _ in range(rnn.num_layers):
@@ -72,21 +51,8 @@ def rnn_multiply_adds(rnn: Any) -> int:
 
 def multiply_adds(module: torch.nn.Module, characters_per_word: float | None = None) -> float:
     """
-    Multiply-adds per word of all parts of a module that `count_multiply_adds` supports.
-
-    # Parameters
-
-    module : `torch.nn.Module`
-        A model or a part of one.
-    characters_per_word : `float`, optional
-        The mean length of a word of the text, without the space. Needed if a part runs over characters.
-
-    # Returns
-
-    `float`
-        Multiply-adds per word.
-
-    Raises `ValueError` if a part runs over characters and `characters_per_word` is not given.
+    Multiply-adds per word of all parts of a module that `count_multiply_adds` supports. `characters_per_word` is the
+    mean length of a word of the text, without the space.
     """
     return count_multiply_adds(module, characters_per_word).multiply_adds
 
@@ -102,16 +68,7 @@ def count_multiply_adds(
     paper. Other modules with matrices (convolutions, attention, bilinear forms) are not counted. Neither are
     transformers, which run over word pieces.
 
-    # Parameters
-
-    module, characters_per_word
-        As in `multiply_adds`; the same `ValueError` is raised.
-    name : `str`, optional
-        The module's name, for `not_counted`.
-
-    # Returns
-
-    `Count`
+    Raises `ValueError` if a part runs over characters and `characters_per_word` is not given.
     """
     count_of_module = getattr(module, "multiply_adds", None)
     if count_of_module is not None or isinstance(module, TokenCharactersEncoder):
@@ -120,7 +77,11 @@ def count_multiply_adds(
                 f"A {type(module).__name__} runs over characters: characters_per_word was expected."
             )
         if isinstance(module, TokenCharactersEncoder):
-            return _count_over_characters(module, characters_per_word, name)
+            # RNNs run once per character; linear layers (after a convolution) once per word.
+            encoder = module._encoder
+            counted = count_multiply_adds(encoder, characters_per_word, f"{name}._encoder")
+            step = sum(rnn_multiply_adds(part) for part in encoder.modules() if _is_rnn(part))
+            return counted._replace(multiply_adds=counted.multiply_adds + (characters_per_word - 1) * step)
         return Count(float(count_of_module(characters_per_word)), [])  # type: ignore[misc]
     if _is_rnn(module):
         return Count(float(rnn_multiply_adds(module)), [])
@@ -142,14 +103,6 @@ def count_multiply_adds(
     return Count(
         sum(part.multiply_adds for part in parts), [text for part in parts for text in part.not_counted]
     )
-
-
-def _count_over_characters(module: TokenCharactersEncoder, characters: float, name: str) -> Count:
-    """RNNs run once per character; linear layers (after a convolution) once per word."""
-    encoder = module._encoder
-    counted = count_multiply_adds(encoder, characters, f"{name}._encoder")
-    step = sum(rnn_multiply_adds(part) for part in encoder.modules() if _is_rnn(part))
-    return Count(counted.multiply_adds + (characters - 1) * step, counted.not_counted)
 
 
 def _is_rnn(module: Any) -> bool:

@@ -1,5 +1,6 @@
 """Adaptive softmax: a softmax over a large vocabulary that spends less on rare words."""
 
+import logging
 import math
 import warnings
 from collections.abc import Sequence
@@ -10,8 +11,22 @@ from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 from torch.nn.functional import cross_entropy, embedding
 
-from ldnet_allennlp.modules.softmax.cutoffs import checked_cutoffs
+from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
+
+logger = logging.getLogger(__name__)
+
+
+def cutoffs_within(cutoffs: Sequence[int], num_words: int) -> list[int]:
+    """The cutoffs within a vocabulary of `num_words` words; a warning names the others."""
+    within = [cutoff for cutoff in cutoffs if not isinstance(cutoff, int) or cutoff <= num_words]
+    if len(within) < len(cutoffs):
+        logger.warning(
+            "The cutoffs %s exceed the vocabulary of %d words and are ignored.",
+            [cutoff for cutoff in cutoffs if cutoff not in within],
+            num_words,
+        )
+    return within if within or not cutoffs else [num_words]
 
 
 class AdaptiveSoftmax(torch.nn.Module):
@@ -49,10 +64,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         The factor by which the projection shrinks from one cluster to the next.
     tail_offset : `int`, optional (default = `0`)
         Cluster i, counted from 0, is projected to `embedding_dim // div_value ** (i + tail_offset)` dimensions: 0 as
-        in the original LD-Net, 1 as in `torch.nn.AdaptiveLogSoftmaxWithLoss`. With a projection to 0 dimensions, all
-        words of the cluster are equally likely.
-    head_bias : `bool`, optional
-        Whether the head has a bias. By default it has one if `tail_offset` is 0, as in the original.
+        in the original LD-Net, whose head has a bias; 1 as in `torch.nn.AdaptiveLogSoftmaxWithLoss`, whose head has
+        none. With a projection to 0 dimensions, all words of the cluster are equally likely.
     tail_samples : `int`, optional
         Training steps compute the softmax of each larger cluster from its targets and this many words drawn by a
         `LogUniformSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
@@ -66,6 +79,8 @@ class AdaptiveSoftmax(torch.nn.Module):
     Raises `ConfigurationError` if a size is below 1 or the cutoffs do not increase from 1 to `num_words`.
     """
 
+    tail: Any  # per cluster, the projection and the word weights: two linear layers
+
     def __init__(
         self,
         num_words: int,
@@ -73,31 +88,20 @@ class AdaptiveSoftmax(torch.nn.Module):
         cutoffs: Sequence[int],
         div_value: float = 4.0,
         tail_offset: int = 0,
-        head_bias: bool | None = None,
         tail_samples: int | None = None,
     ) -> None:
         super().__init__()
-        if num_words < 1 or embedding_dim < 1:
-            raise ConfigurationError(
-                f"An adaptive softmax needs at least one word and one dimension, "
-                f"but num_words is {num_words} and embedding_dim is {embedding_dim}."
-            )
-        if div_value <= 0 or tail_offset < 0:
-            raise ConfigurationError(
-                f"div_value of an adaptive softmax must be above 0 and tail_offset at least 0, "
-                f"but they are {div_value} and {tail_offset}."
-            )
-        if tail_samples is not None and tail_samples < 1:
-            raise ConfigurationError(
-                f"tail_samples of an adaptive softmax is at least 1, or null for all words, but it is {tail_samples}."
-            )
+        owner = "an adaptive softmax"
+        check_at_least(1, owner, num_words=num_words, embedding_dim=embedding_dim, tail_samples=tail_samples)
+        check_at_least(0, owner, tail_offset=tail_offset)
+        if div_value <= 0:
+            raise ConfigurationError(f"div_value of {owner} is {div_value}; expected more than 0.")
         self.tail_samples = tail_samples
         self.num_words = num_words
         self.embedding_dim = embedding_dim
-        self.cutoffs = checked_cutoffs(cutoffs, num_words)  # the last one is num_words
+        self.cutoffs = _checked_cutoffs(cutoffs, num_words)  # the last one is num_words
         self.num_clusters = len(self.cutoffs) - 1
-        has_bias = tail_offset == 0 if head_bias is None else head_bias
-        self.head = torch.nn.Linear(embedding_dim, self.cutoffs[0] + self.num_clusters, bias=has_bias)
+        self.head = torch.nn.Linear(embedding_dim, self.cutoffs[0] + self.num_clusters, bias=tail_offset == 0)
         sizes = [int(embedding_dim // div_value ** (i + tail_offset)) for i in range(self.num_clusters)]
         with warnings.catch_warnings():
             # torch warns about the empty weights of a projection to 0 dimensions.
@@ -122,7 +126,7 @@ class AdaptiveSoftmax(torch.nn.Module):
     def sampled_parameters(self) -> list[tuple[str, torch.nn.Parameter]]:
         """The names and weights of the sampled clusters, whose gradients are sparse."""
         return [
-            (f"tail.{number}.1.weight", self._cluster(number)[1].weight)
+            (f"tail.{number}.1.weight", self.tail[number][1].weight)
             for number in range(self.num_clusters)
             if self._is_sampled(number)
         ]
@@ -136,6 +140,10 @@ class AdaptiveSoftmax(torch.nn.Module):
         self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
+        The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter gets a gradient, zero
+        in clusters without a target, so that all processes of a distributed training have gradients for the same
+        parameters.
+
         # Parameters
 
         embeddings : `torch.Tensor`
@@ -144,13 +152,6 @@ class AdaptiveSoftmax(torch.nn.Module):
             Shape (N,), words from 0 to num_words - 1.
         host_targets : `torch.Tensor`, optional
             The same on the CPU, so that finding their clusters does not wait for a GPU.
-
-        # Returns
-
-        `torch.Tensor`
-            The negative log-likelihood in nats, summed over the N targets; a scalar. Every parameter gets a gradient,
-            zero in clusters without a target, so that all processes of a distributed training have gradients for the
-            same parameters.
         """
         return -self.target_log_prob(embeddings, targets, host_targets).sum()
 
@@ -158,29 +159,11 @@ class AdaptiveSoftmax(torch.nn.Module):
         self, embeddings: torch.Tensor, targets: torch.Tensor, host_targets: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
-        # Parameters
+        The log-probability of each target, (N,), with the parameters of `forward`. No tensor of size N x num_words is
+        created.
 
-        embeddings, targets, host_targets
-            As in `forward`.
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (N,), the log-probability of each target. No tensor of size N x num_words is created.
-
-        Raises `ConfigurationError` if sizes do not match, or if a target is not a word. Remove positions without a
-        target, such as -100.
+        Raises `ConfigurationError` if a target is not a word. Remove positions without a target, such as -100.
         """
-        if embeddings.dim() != 2 or embeddings.size(1) != self.embedding_dim:
-            raise ConfigurationError(
-                f"This adaptive softmax reads vectors of shape (N, {self.embedding_dim}) (embedding_dim), but "
-                f"the shape {tuple(embeddings.shape)} was found."
-            )
-        if targets.shape != embeddings.shape[:1]:
-            raise ConfigurationError(
-                f"An adaptive softmax needs one target for each of the {embeddings.size(0)} vectors, but the "
-                f"targets have the shape {tuple(targets.shape)}."
-            )
         labels = targets if host_targets is None else host_targets
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_words:
             wrong = labels[(labels < 0) | (labels >= self.num_words)]
@@ -215,9 +198,9 @@ class AdaptiveSoftmax(torch.nn.Module):
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            return -cross_entropy(self._cluster(number)(embeddings), targets, reduction="none")
+            return -cross_entropy(self.tail[number](embeddings), targets, reduction="none")
         assert self.tail_samples is not None
-        projection, words = self._cluster(number)
+        projection, words = self.tail[number]
         hidden = projection(embeddings)  # (n, d)
         sampler = LogUniformSampler(self.cutoffs[number], self.cutoffs[number + 1])
         drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
@@ -229,61 +212,37 @@ class AdaptiveSoftmax(torch.nn.Module):
         of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
         return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)
 
-    def _cluster(self, number: int) -> Any:
-        """The projection and the word weights of a cluster: two linear layers."""
-        return self.tail[number]
-
     def log_prob(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """
-        # Parameters
-
-        embeddings : `torch.Tensor`
-            Shape (N, embedding_dim).
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (N, num_words), the log-probability of every word.
-        """
+        """The log-probability of every word, (N, num_words), for vectors (N, embedding_dim)."""
         with torch.autocast(device_type=embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
             head = torch.log_softmax(self.head(embeddings), dim=-1)  # (N, cutoffs[0] + clusters)
             parts: list[torch.Tensor] = [head[:, : self.cutoffs[0]]]
             for number in range(self.num_clusters):
-                inside = torch.log_softmax(self._cluster(number)(embeddings), dim=-1)  # (N, cluster size)
+                inside = torch.log_softmax(self.tail[number](embeddings), dim=-1)  # (N, cluster size)
                 parts.append(inside + head[:, self.cutoffs[0] + number].unsqueeze(1))
             return torch.cat(parts, dim=1)
-
-    @torch.no_grad()
-    def predict(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """
-        # Parameters
-
-        embeddings : `torch.Tensor`
-            Shape (N, embedding_dim).
-
-        # Returns
-
-        `torch.Tensor`
-            Shape (N,), the most likely word. A cluster's words are computed only if the whole cluster is more likely
-            than the best word so far, which is rare.
-        """
-        with torch.autocast(device_type=embeddings.device.type, enabled=False):
-            embeddings = embeddings.to(self.head.weight.dtype)
-            head = torch.log_softmax(self.head(embeddings), dim=-1)
-            best, words = head[:, : self.cutoffs[0]].max(dim=-1)  # (N,), (N,)
-            for number in range(self.num_clusters):
-                whole = head[:, self.cutoffs[0] + number]  # (N,)
-                rows = (whole > best).nonzero().squeeze(1)  # (n,)
-                if rows.numel():
-                    logits = self._cluster(number)(embeddings[rows])
-                    inside, members = torch.log_softmax(logits, dim=-1).max(dim=-1)
-                    inside = inside + whole[rows]
-                    better = inside > best[rows]
-                    best[rows[better]] = inside[better]
-                    words[rows[better]] = members[better] + self.cutoffs[number]
-            return words
 
     @overrides
     def extra_repr(self) -> str:
         return f"num_words={self.num_words}, embedding_dim={self.embedding_dim}, cutoffs={self.cutoffs}"
+
+
+def _checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> list[int]:
+    """The cutoffs with `num_words` at the end. Raises `ConfigurationError` if they do not increase from 1 to it."""
+    checked = list(cutoffs)
+    if not checked or any(isinstance(cutoff, bool) or not isinstance(cutoff, int) for cutoff in checked):
+        raise ConfigurationError(
+            f"The cutoffs of an adaptive softmax are a list of one or more integers, such as [4000, 40000], "
+            f"or [{num_words}] (num_words) for no clusters, but {cutoffs} was found."
+        )
+    if checked[0] < 1 or any(first >= second for first, second in zip(checked, checked[1:])):
+        raise ConfigurationError(
+            f"The cutoffs of an adaptive softmax start at 1 or more and increase, but {checked} was found."
+        )
+    if checked[-1] > num_words:
+        raise ConfigurationError(
+            f"The last of the cutoffs of an adaptive softmax is at most the number of words (num_words), which "
+            f"is {num_words}, but the cutoffs are {checked}."
+        )
+    return checked if checked[-1] == num_words else [*checked, num_words]

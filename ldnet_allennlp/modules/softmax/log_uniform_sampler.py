@@ -24,11 +24,8 @@ class LogUniformSampler:
 
     def draw(self, count: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        # Returns
-
-        `tuple[torch.Tensor, torch.Tensor]`
-            Shape (count,) each: words counted from the first of the cluster, drawn with replacement, and the
-            logarithms of their probabilities.
+        Words counted from the first of the cluster, drawn with replacement, and the logarithms of their probabilities,
+        (count,) each.
         """
         uniform = torch.rand(count, device=device, dtype=torch.float64)
         ranks = (self.first + 1) * torch.exp(uniform * self._log_range)  # (count,), real numbers

@@ -31,14 +31,8 @@ class CorpusPerplexity(Metric):
     @overrides(check_signature=False)
     def __call__(self, negative_log_likelihood: torch.Tensor, num_targets: int | torch.Tensor) -> None:
         """
-        # Parameters
-
-        negative_log_likelihood : `torch.Tensor`
-            A scalar: the sum of -log p over the targets, in nats.
-        num_targets : `Union[int, torch.Tensor]`
-            The number of targets.
-
-        In distributed mode, all ranks must call this, and it sums over them (see `all_ranks_take_part`).
+        Add the sum of -log p over targets, in nats, a scalar, and their number. In distributed mode, all ranks must
+        call this, and it sums over them (see `all_ranks_take_part`).
         """
         (total,) = self.detach_tensors(negative_log_likelihood)
         counts = torch.tensor([float(total), float(num_targets)], dtype=torch.float64)
@@ -57,12 +51,7 @@ class CorpusPerplexity(Metric):
 
     @overrides
     def get_metric(self, reset: bool = False) -> float:
-        """
-        # Returns
-
-        `float`
-            The perplexity, infinite on overflow; 0 without targets, as in AllenNLP's metrics.
-        """
+        """The perplexity, infinite on overflow; 0 without targets, as in AllenNLP's metrics."""
         perplexity = 0.0
         if self._num_targets > 0:
             try:

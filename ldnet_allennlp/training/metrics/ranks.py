@@ -1,7 +1,9 @@
 """Detect whether all ranks of a distributed training compute a metric, or only one."""
 
 import logging
+from typing import Any
 
+import torch.distributed as dist
 from allennlp.common.util import is_distributed
 from torch.nn.parallel import DistributedDataParallel
 
@@ -32,3 +34,13 @@ def all_ranks_take_part() -> bool:
             "sentences. `allennlp evaluate` scores all of them."
         )
     return False
+
+
+def gather(value: Any, all_ranks: bool | None = None) -> list[Any]:
+    """The values of all ranks, which must all call this, by default in distributed mode; or only this rank's."""
+    if not (is_distributed() if all_ranks is None else all_ranks):
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    # An object, not a tensor, because ranks may have counts for different labels.
+    dist.all_gather_object(gathered, value)
+    return gathered

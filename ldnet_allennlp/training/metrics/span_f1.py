@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 
 import torch
-import torch.distributed as dist
-from allennlp.common.util import is_distributed
 from allennlp.training.metrics import Metric, SpanBasedF1Measure
 from overrides import overrides
 
 from ldnet_allennlp.data.conll.tag_field import PARTIAL
+from ldnet_allennlp.training.metrics.ranks import gather
 from ldnet_runtime.tag_schemes import Span, spans_from_tags
 
 _NAMES = ("precision", "recall", "f1-measure")
@@ -43,18 +42,9 @@ class SpanF1(SpanBasedF1Measure):
         gold_tags: Sequence[Sequence[str]] | None = None,
     ) -> None:
         """
-        Count the spans of a batch.
-
-        # Parameters
-
-        predicted : `List[List[int]]`
-            The tag ids of each sentence, without padding.
-        gold : `torch.LongTensor`
-            Shape (B, T): the gold tag ids, of which only the predicted positions count. Sentences with partial labels
-            (-2) are skipped.
-        gold_tags : `Sequence[Sequence[str]]`, optional
-            The gold tags, for sentences with tags that are not in the vocabulary (negative ids in `gold`). Raises
-            `ValueError` if they are missing.
+        Count the spans of a batch: predicted tag ids without padding, and gold tag ids (B, T), of which only the
+        predicted positions count. Sentences with partial labels (-2) are skipped. Those with gold tags that are not in
+        the vocabulary (negative ids) need the `gold_tags` themselves, or raise `ValueError`.
         """
         for number, (tags, gold_ids) in enumerate(zip(predicted, gold.tolist())):
             gold_ids = gold_ids[: len(tags)]
@@ -110,28 +100,12 @@ class SpanF1(SpanBasedF1Measure):
     @overrides(check_signature=False)
     def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> dict[str, float]:
         """
-        # Parameters
-
-        reset : `bool`, optional (default = `False`)
-            Whether to count from 0 again.
-        all_ranks : `bool`, optional
-            Whether to sum over all ranks, which must all call this. By default in distributed mode.
-
-        # Returns
-
-        `Dict[str, float]`
-            `precision`, `recall` and `f1-measure`, each for every type, for all of them (`-overall`, the micro
-            average) and as the mean over the types (`-macro`; 0 if there is no span). The scores of types named
-            "overall" and "macro" are under `-type:overall` and `-type:macro`.
+        `precision`, `recall` and `f1-measure`, each for every type, for all of them (`-overall`, the micro average) and
+        as the mean over the types (`-macro`; 0 if there is no span). The scores of types named "overall" and "macro"
+        are under `-type:overall` and `-type:macro`. `reset` and `all_ranks` are those of `UnseenLabels`.
         """
-        counts = [
-            Counter(count) for count in (self._true_positives, self._false_positives, self._false_negatives)
-        ]
-        if is_distributed() if all_ranks is None else all_ranks:
-            gathered: list = [None] * dist.get_world_size()
-            # Objects, not tensors, because ranks may have counts for different labels.
-            dist.all_gather_object(gathered, counts)
-            counts = [sum(parts, Counter()) for parts in zip(*gathered)]
+        counts = [self._true_positives, self._false_positives, self._false_negatives]
+        counts = [sum(map(Counter, parts), Counter()) for parts in zip(*gather(counts, all_ranks))]
         types = sorted(set().union(*counts))
         scores = {span_type: _scores(*(count[span_type] for count in counts)) for span_type in types}
         true_positives, _, false_negatives = counts

@@ -6,12 +6,11 @@ from functools import partial
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from allennlp.data import Vocabulary
 from allennlp.training.metrics import FBetaVerboseMeasure
 
 from ldnet_allennlp.data.conll.tag_field import PARTIAL
-from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part
+from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part, gather
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
 from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
 from ldnet_runtime.tag_schemes import Span
@@ -25,15 +24,8 @@ class TaggingScores:
     table of span scores by type at the end of each evaluation. "accuracy3" counts a word as correct if its gold tag is
     predicted or has one of the two highest other emissions.
 
-    # Parameters
-
-    vocab : `Vocabulary`
-    namespace : `str`
-        The namespace of the tags.
-    spans : `Callable[[list[str]], list[Span]]`, optional
-        The spans of a tag sequence, for span F1.
-    verbose : `bool`, optional (default = `False`)
-        Whether to report scores per type or, without `spans`, per tag.
+    `spans` gives the spans of a tag sequence, for span F1. If `verbose`, there are scores per type or, without `spans`,
+    per tag.
     """
 
     def __init__(
@@ -70,18 +62,9 @@ class TaggingScores:
         emissions: torch.Tensor | None = None,
     ) -> None:
         """
-        # Parameters
-
-        predicted : `list[list[int]]`
-            The predicted tag ids of each sentence.
-        gold : `torch.Tensor`
-            (B, T), the true tag ids. Unseen labels (-1) are errors; partial labels (-2) are ignored.
-        mask : `torch.Tensor`
-            (B, T)
-        metadata : `list[dict[str, Any]]`, optional
-            One entry per sentence, with "gold_tags" and "file".
-        emissions : `torch.Tensor`, optional
-            (B, T, N), for `accuracy3`.
+        Count a batch: predicted tag ids of each sentence, and true ones (B, T) with a mask (B, T). Unseen labels (-1)
+        are errors; partial labels (-2) are ignored. `metadata` has "gold_tags" and "file" of each sentence. `accuracy3`
+        needs the emissions (B, T, N).
         """
         self._has_counted, self._all_ranks = True, all_ranks_take_part()
         gold, mask = gold.cpu(), mask.cpu()
@@ -107,14 +90,11 @@ class TaggingScores:
         """The scores by name; empty without data."""
         if not self._has_counted:
             return {}
-        together, confusion, among_three = self._all_ranks, self._confusion, self._among_three
-        if together:
-            gathered: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, (confusion, among_three))
-            confusion = torch.stack([of_rank for of_rank, _ in gathered]).sum(0)
-            among_three = sum(of_rank for _, of_rank in gathered)
+        together = self._all_ranks
+        confusions, among_three = zip(*gather((self._confusion, self._among_three), together))
+        confusion = torch.stack(confusions).sum(0)
         total = max(1, int(confusion.sum()))
-        scores = {"accuracy": int(confusion.diag().sum()) / total, "accuracy3": among_three / total}
+        scores = {"accuracy": int(confusion.diag().sum()) / total, "accuracy3": sum(among_three) / total}
         if self._span_f1 is not None:
             averages = ("-overall", "-macro")
             spans = self._span_f1.get_metric(reset, together)

@@ -10,6 +10,8 @@ from allennlp.common.util import is_distributed
 from allennlp.training.metrics import Metric
 from overrides import overrides
 
+from ldnet_allennlp.training.metrics.ranks import gather
+
 logger = logging.getLogger(__name__)
 
 _Key = tuple[str, str]
@@ -30,54 +32,30 @@ class UnseenLabels(Metric):
 
     @overrides(check_signature=False)  # AllenNLP's take tensors
     def __call__(self, labels: Sequence[str], file: str | None = None) -> None:  # type: ignore[override]
-        """
-        # Parameters
-
-        labels : `Sequence[str]`
-            The labels of a sentence that are not in the vocabulary.
-        file : `str`, optional
-            The file of the sentence.
-        """
+        """Count the labels of a sentence of a file that are not in the vocabulary."""
         self._counts.update((file or "", label) for label in labels)
 
     @overrides(check_signature=False)
     def get_metric(self, reset: bool = False, all_ranks: bool | None = None) -> int:
         """
-        # Parameters
-
-        reset : `bool`, optional (default = `False`)
-            Whether to log the counts and start again from 0.
-        all_ranks : `bool`, optional
-            Whether to sum over all ranks, which must all call this. By default in distributed mode.
-
-        # Returns
-
-        `int`
-            The number of words, over all ranks if `reset` is True.
+        The number of words, over all ranks if `reset`, which logs the counts and starts again from 0. `all_ranks`, by
+        default in distributed mode, means that all ranks call this, and sums over them.
         """
         if not reset:
             return sum(self._counts.values())
-        counts = self._counts
-        if is_distributed() if all_ranks is None else all_ranks:
-            gathered: list = [None] * dist.get_world_size()
-            dist.all_gather_object(gathered, dict(counts))
-            counts = sum((Counter(worker) for worker in gathered), Counter())
+        counts: CounterType[_Key] = sum(gather(self._counts, all_ranks), Counter())
         if not is_distributed() or dist.get_rank() == 0:
             self._log(counts)
         self.reset()
         return sum(counts.values())
 
     def _log(self, counts: CounterType[_Key]) -> None:
-        for key, number in sorted(counts.items()):
-            if (key, number) not in self._logged:
-                self._logged.add((key, number))
-                file, label = key
+        for (file, label), number in sorted(counts.items()):
+            if ((file, label), number) not in self._logged:
+                self._logged.add(((file, label), number))
                 logger.warning(
-                    "%sthe label %r of %d word%s is not in the vocabulary: these are counted as errors.",
-                    f"{file}: " if file else "",
-                    label,
-                    number,
-                    "" if number == 1 else "s",
+                    f"{file and file + ': '}the label {label!r} of {number} word{'s' * (number != 1)} is not in the "
+                    f"vocabulary: these are counted as errors."
                 )
 
     @overrides

@@ -236,9 +236,9 @@ def test_a_vocabulary_from_files_is_taken_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"lambda_0": -1.0}, "but they are -1.0, 1 and 0.0"),
-        ({"num_highway_layers": -2}, "but they are 1.0, -2 and 0.0"),
-        ({"dropout": 1.0}, "but they are 1.0, 1 and 1.0"),
+        ({"lambda_0": -1.0}, "lambda_0 of co_training is -1.0"),
+        ({"num_highway_layers": -2}, "num_highway_layers .* is -2"),
+        ({"dropout": 1.5}, "dropout .* is 1.5"),
         ({"embedder": "characters"}, "'characters' .embedder. .* does not exist"),
         ({"embedder": "tokens"}, "'tokens' .embedder. .* has the type Embedding"),
         ({"indexer": "words"}, "namespace 'words', .* but there is no word"),

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from allennlp.common.checks import ConfigurationError
 from allennlp.modules.conditional_random_field import (
     ConditionalRandomFieldWeightEmission,
     ConditionalRandomFieldWeightLannoy,
@@ -8,19 +7,14 @@ from allennlp.modules.conditional_random_field import (
 )
 from torch.testing import assert_close
 
-from ldnet_allennlp.modules.crf.label_weighted import (
-    FastConditionalRandomField,
-    FastConditionalRandomFieldWeightEmission,
-    FastConditionalRandomFieldWeightLannoy,
-    FastConditionalRandomFieldWeightTrans,
-    build_crf,
-)
+from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.label_weighted import LabelWeightedCrf
 from tests.modules.crf.oracle import bioul_constraints, random_batch, randomize
 
 VARIANTS = {
-    "emission": (ConditionalRandomFieldWeightEmission, FastConditionalRandomFieldWeightEmission),
-    "emission_transition": (ConditionalRandomFieldWeightTrans, FastConditionalRandomFieldWeightTrans),
-    "lannoy": (ConditionalRandomFieldWeightLannoy, FastConditionalRandomFieldWeightLannoy),
+    "emission": ConditionalRandomFieldWeightEmission,
+    "emission_transition": ConditionalRandomFieldWeightTrans,
+    "lannoy": ConditionalRandomFieldWeightLannoy,
 }
 
 
@@ -28,9 +22,9 @@ def pair(strategy, num_tags, start_end, dtype):
     generator = torch.Generator().manual_seed(1)
     weights = (3 * torch.rand(num_tags, generator=generator)).tolist()
     constraints = bioul_constraints(num_tags)
-    theirs = VARIANTS[strategy][0](num_tags, weights, constraints, start_end).to(dtype)
+    theirs = VARIANTS[strategy](num_tags, weights, constraints, start_end).to(dtype)
     randomize(theirs, seed=0)
-    ours = build_crf(num_tags, constraints, start_end, weights, strategy).to(dtype)
+    ours = LabelWeightedCrf(num_tags, weights, constraints, start_end, strategy).to(dtype)
     ours.load_state_dict(theirs.state_dict())
     return theirs, ours
 
@@ -63,7 +57,7 @@ class TestLabelWeights:
         batch = random_batch(6, 7, 5, seed=3)
         _, ours = pair(strategy, 5, start_end, torch.float64)
         ours.label_weights.fill_(1.0)
-        plain = build_crf(5, None, start_end).double()
+        plain = FastConditionalRandomField(5, None, start_end).double()
         plain.load_state_dict(
             {name: value for name, value in ours.state_dict().items() if name != "label_weights"}
         )
@@ -91,35 +85,4 @@ class TestLabelWeights:
 
     def test_checkpoints_load_in_both_directions(self, strategy, start_end):
         theirs, ours = pair(strategy, 4, start_end, torch.float32)
-        assert isinstance(ours, VARIANTS[strategy])
         theirs.load_state_dict(ours.state_dict())
-
-
-class TestBuildCrf:
-    def test_without_weights(self):
-        crf = build_crf(4, [(0, 1)], False)
-        assert type(crf) is FastConditionalRandomField
-        assert crf._constraint_mask.sum() == 1 and not crf.include_start_end_transitions
-
-    def test_emission_is_the_default_strategy(self):
-        assert type(build_crf(2, label_weights=[1.0, 2.0])) is FastConditionalRandomFieldWeightEmission
-
-    def test_errors(self):
-        with pytest.raises(ConfigurationError, match='"lannoy" needs label_weights'):
-            build_crf(2, weight_strategy="lannoy")
-        with pytest.raises(
-            ConfigurationError, match='is "lanoy"; it must be one of emission, emission_transition, lannoy'
-        ):
-            build_crf(2, label_weights=[1.0, 2.0], weight_strategy="lanoy")
-        with pytest.raises(ConfigurationError, match="3 label_weights, expected one for each of the 2 tags"):
-            build_crf(2, label_weights=[1.0, 2.0, 3.0])
-
-    def test_the_perceptron_has_no_weights(self):
-        crf = build_crf(2, label_weights=[1.0, 2.0])
-        with pytest.raises(ConfigurationError, match="without label_weights"):
-            crf.perceptron_loss(torch.zeros(1, 1, 2), torch.zeros(1, 1, dtype=torch.long))
-
-    def test_partial_labels_have_no_weights(self):
-        crf = build_crf(2, label_weights=[1.0, 2.0], weight_strategy="lannoy")
-        with pytest.raises(ConfigurationError, match="without label_weights"):
-            crf.partial_log_likelihood(torch.zeros(1, 1, 2), torch.ones(1, 1, 2, dtype=torch.bool))

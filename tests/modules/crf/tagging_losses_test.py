@@ -5,7 +5,7 @@ import torch
 from allennlp.modules.conditional_random_field import allowed_transitions
 
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.crf.tagging_losses import TAGGING_LOSSES
+from ldnet_allennlp.modules.crf.tagging_losses import TAGGING_LOSSES, tagging_loss
 
 NAMES = {0: "O", 1: "B-X", 2: "I-X"}
 
@@ -47,7 +47,7 @@ def test_the_log_likelihood_is_that_of_all_paths():
     for row, gold, kept in zip(logits, tags, mask):
         scores = all_scores(crf, row[kept])
         expected += torch.stack(list(scores.values())).logsumexp(0) - scores[tuple(gold[kept].tolist())]
-    loss = TAGGING_LOSSES["negative_log_likelihood"](crf, logits, tags, mask)
+    loss = tagging_loss("negative_log_likelihood", crf, logits, tags, mask)
     torch.testing.assert_close(loss, expected)
 
 
@@ -55,7 +55,7 @@ def test_the_log_likelihood_is_that_of_all_paths():
 def test_the_perceptron_is_the_best_path_of_all_minus_the_true_one(seed):
     """And its gradient is how often the best path has a logit or a transition, minus how often the true one has."""
     crf, logits, tags, mask = case(seed)
-    loss = TAGGING_LOSSES["structured_perceptron"](crf, logits, tags, mask)
+    loss = tagging_loss("structured_perceptron", crf, logits, tags, mask)
     expected = 0.0
     visits = torch.zeros(logits.shape, dtype=torch.float64)
     moves = torch.zeros(3, 3, dtype=torch.float64)
@@ -81,18 +81,18 @@ def test_the_perceptron_is_zero_where_the_true_path_is_the_best():
         scores = all_scores(crf, row[kept])
         best = max(scores, key=lambda path: scores[path].item())
         tags[number, : len(best)] = torch.tensor(best)
-    loss = TAGGING_LOSSES["structured_perceptron"](crf, logits, tags, mask)
+    loss = tagging_loss("structured_perceptron", crf, logits, tags, mask)
     assert loss.item() == 0.0
     loss.backward()
     assert not logits.grad.any() and not crf.transitions.grad.any()
     # The same path with worse transitions is not the best one any more.
     crf.transitions.data[tags[0, 0], tags[0, 1]] -= 100.0
-    assert TAGGING_LOSSES["structured_perceptron"](crf, logits, tags, mask) > 1.0
+    assert tagging_loss("structured_perceptron", crf, logits, tags, mask) > 1.0
 
 
 def test_the_softmax_is_the_cross_entropy_of_each_token():
     crf, logits, tags, mask = case()
-    loss = TAGGING_LOSSES["softmax"](crf, logits, tags, mask)
+    loss = tagging_loss("softmax", crf, logits, tags, mask)
     expected = 0.0
     for row, gold, kept in zip(logits, tags, mask):
         for scores, tag in zip(row[kept], gold[kept]):
@@ -108,6 +108,6 @@ def test_the_softmax_is_the_cross_entropy_of_each_token():
 def test_a_batch_without_words_has_no_loss_but_a_graph(name):
     crf, logits, tags, _ = case()
     logits = torch.zeros_like(logits, requires_grad=True)
-    loss = TAGGING_LOSSES[name](crf, logits, tags, torch.zeros(4, 4, dtype=torch.bool))
+    loss = tagging_loss(name, crf, logits, tags, torch.zeros(4, 4, dtype=torch.bool))
     loss.backward()
     assert loss.item() == 0.0 and not logits.grad.any()

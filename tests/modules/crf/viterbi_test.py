@@ -14,12 +14,13 @@ def arguments(batch_size, num_steps, num_tags, seed=0, dtype=torch.float32):
     sizes = (num_tags, num_tags), num_tags, num_tags
     lengths = mask.sum(1)
     lengths[-1] = 0
-    return (logits, *(torch.randn(size, generator=generator, dtype=dtype) for size in sizes), lengths)
+    scores = tuple(torch.randn(size, generator=generator, dtype=dtype) for size in sizes)
+    return logits, scores, lengths
 
 
 def score_of(inputs, row, path):
     """The definition."""
-    logits, transitions, start, end, lengths = inputs
+    logits, (transitions, start, end), lengths = inputs
     path = path[: int(lengths[row])].tolist()
     if not path:
         return 0.0
@@ -37,11 +38,11 @@ class TestBestSequences:
         assert_close(scores, expected)
 
     def test_is_the_first_of_the_k_best(self, size, dtype):
-        *scores, lengths = arguments(*size, dtype=dtype)
-        scores[1][0, -1] = -math.inf
-        for some in (lengths, None):
-            tags, best = best_sequences(*scores, some)
-            ranked_tags, ranked = k_best_sequences(*scores, some, 3)
+        logits, scores, lengths = arguments(*size, dtype=dtype)
+        scores[0][0, -1] = -math.inf
+        for some in (lengths, torch.full_like(lengths, size[1])):
+            tags, best = best_sequences(logits, scores, some)
+            ranked_tags, ranked = k_best_sequences(logits, scores, some, 3)
             assert tags.equal(ranked_tags[:, 0]) and best.equal(ranked[:, 0])
 
 

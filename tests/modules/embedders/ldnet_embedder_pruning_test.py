@@ -224,7 +224,7 @@ def test_a_boundary_that_is_no_word(archives):  # noqa: F811
 
 @pytest.mark.parametrize("options", [{"lambda_0": -0.1}, {"lambda_1": -1}])
 def test_negative_penalties(archives, options):  # noqa: F811
-    with pytest.raises(ConfigurationError, match="is at least 0"):
+    with pytest.raises(ConfigurationError, match="expected 0 or more"):
         LdnetEmbedder(Vocabulary(), forward=source(archives["forward"]), **options)
 
 

@@ -35,7 +35,7 @@ def test_half_precision_is_stored_and_not_given(weight):
 @pytest.mark.parametrize(
     "dtype, trainable, message",
     [
-        ("bfloat16", False, "is float32 or float16, not 'bfloat16'"),
+        ("bfloat16", False, "is 'bfloat16'; expected one of 'float32', 'float16'"),
         ("float16", True, "embedding_dtype is float16"),
     ],
 )

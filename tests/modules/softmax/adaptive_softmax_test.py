@@ -79,20 +79,16 @@ class TestReference:
 
 class TestAgainstTorch:
     @pytest.mark.parametrize("div_value", [2.0, 4.0])
-    @pytest.mark.parametrize("head_bias", [False, True])
-    def test_equals_torchs_module(self, div_value, head_bias):
+    def test_equals_torchs_module(self, div_value):
         torch.manual_seed(3)
-        theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(
-            16, 50, [5, 12, 30], div_value=div_value, head_bias=head_bias
-        ).double()
-        ours = make(tail_offset=1, div_value=div_value, head_bias=head_bias)
+        theirs = torch.nn.AdaptiveLogSoftmaxWithLoss(16, 50, [5, 12, 30], div_value=div_value).double()
+        ours = make(tail_offset=1, div_value=div_value)
         ours.load_state_dict(theirs.state_dict())
         x, targets = vectors(40), torch.arange(40)
         expected = theirs(x, targets)
         close(ours.target_log_prob(x, targets), expected.output)
         close(ours(x, targets) / 40, expected.loss)
         close(ours.log_prob(x), theirs.log_prob(x))
-        assert torch.equal(ours.predict(x), theirs.predict(x))
 
     def test_head_bias_follows_the_tail_offset(self):
         assert make(tail_offset=1).head.bias is None
@@ -120,20 +116,6 @@ class TestProbabilities:
         expected = log_prob.gather(1, targets.unsqueeze(1)).squeeze(1)
         close(softmax.target_log_prob(x, targets), expected)
         close(softmax(x, targets), -expected.sum())
-        # Ties (uniform clusters) leave open which word is the best, but not how likely it is.
-        close(log_prob.gather(1, softmax.predict(x).unsqueeze(1)).squeeze(1), log_prob.max(1).values)
-
-    def test_predicts_words_of_every_cluster(self):
-        softmax = make()
-        with torch.no_grad():
-            softmax.head.bias[5:] += 3.0  # likely clusters
-            for cluster in softmax.tail:
-                cluster[1].weight.mul_(20)  # with likely words
-        x = vectors(300)
-        predicted = softmax.predict(x)
-        assert torch.equal(predicted, softmax.log_prob(x).argmax(1))
-        for first, last in ((0, 5), (5, 12), (12, 30), (30, 50)):
-            assert ((predicted >= first) & (predicted < last)).any()
 
     def test_words_of_a_cluster_without_a_projection_are_equally_likely(self):
         softmax = make(50, 3, [5, 12, 30])
@@ -172,11 +154,9 @@ class TestGradients:
             halved = torch.nn.functional.linear(x, torch.eye(16))
             assert halved.dtype == torch.bfloat16
             loss, log_prob = softmax(halved, targets), softmax.log_prob(halved)
-            predicted = softmax.predict(halved)
         assert loss.dtype == torch.float32
         assert torch.equal(loss, softmax(halved.float(), targets))
         assert torch.equal(log_prob, softmax.log_prob(halved.float()))
-        assert torch.equal(predicted, log_prob.argmax(1))
 
     def test_initial_weights_are_xaviers(self):
         softmax = make(num_words=3000, dim=200, cutoffs=[300, 1000], dtype=torch.float32)
@@ -211,13 +191,6 @@ class TestErrors:
     def test_sizes(self, options):
         with pytest.raises(ConfigurationError):
             make(**options)
-
-    def test_inputs_of_other_sizes(self):
-        softmax = make()
-        with pytest.raises(ConfigurationError, match=r"16.*15"):
-            softmax(vectors(3, 15), torch.zeros(3, dtype=torch.long))
-        with pytest.raises(ConfigurationError, match="one target for each of the 3"):
-            softmax(vectors(3), torch.zeros(4, dtype=torch.long))
 
     @pytest.mark.parametrize("target", [-100, -1, 50])
     @pytest.mark.parametrize("on_host", [False, True])
@@ -283,5 +256,5 @@ class TestTailSamples:
         assert found == {round(value, 9) for value in possible}
 
     def test_errors(self):
-        with pytest.raises(ConfigurationError, match=r"tail_samples .* at least 1, .* but it is 0"):
+        with pytest.raises(ConfigurationError, match=r"tail_samples .* is 0; expected 1 or more"):
             make(tail_samples=0)
