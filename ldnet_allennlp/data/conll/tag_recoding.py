@@ -117,7 +117,7 @@ class TagRecoder:
 
         Raises `ConfigurationError` for an ill-formed sequence if `on_invalid_tags` is "error".
         """
-        if self.source is None:
+        if self.source is None or all(tag == OUTSIDE for tag in tags):
             return
         standard = self._read(tags, lines)
         self.has_spans = self.has_spans or any(tag != OUTSIDE for tag in standard)
