@@ -85,7 +85,7 @@ class TaggedSentenceReader(DatasetReader):
         self.label_namespace = label_namespace
         self.end_token = end_token
         self.tokenizer = RuleBasedTokenizer.of(tokenizer)
-        self._reads_tags = True
+        self.reads_tags = True
         self._keep_columns = False
         self._detected: dict[tuple, DetectedTags] = {}
         self._logged: set[str | tuple] = set()
@@ -100,7 +100,7 @@ class TaggedSentenceReader(DatasetReader):
         one list of strings per word.
         """
         reader = copy.copy(self)
-        reader._reads_tags = False
+        reader.reads_tags = False
         reader._keep_columns = True
         reader._logged = set()
         return reader
@@ -196,7 +196,7 @@ class TaggedSentenceReader(DatasetReader):
 
     def _tags_of(self, path: str) -> DetectedTags:
         """The declared encoding, or the one detected by reading the file, once while it is unchanged."""
-        if not self._reads_tags or self.recoding.label_encoding != AUTO:
+        if not self.reads_tags or self.recoding.label_encoding != AUTO:
             return DetectedTags(self.recoding.label_encoding)
         if not os.path.isfile(path):
             raise ConfigurationError(

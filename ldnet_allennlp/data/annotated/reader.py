@@ -1,8 +1,7 @@
 """Dataset reader for annotated documents (character spans, or tokens and tags)."""
 
-import copy
 from collections.abc import Iterator
-from typing import Any, Optional, cast
+from typing import Any, Optional
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Token
@@ -20,7 +19,6 @@ from ldnet_allennlp.data.annotated.files import read_documents
 from ldnet_allennlp.data.conll.columns import LABELS
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags
 from ldnet_allennlp.data.conll.tag_recoding import AUTO
-from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 from ldnet_allennlp.data.tagged_sentence_reader import TaggedSentenceReader
 from ldnet_runtime.tag_schemes import ENCODINGS, tags_from_spans
@@ -28,27 +26,16 @@ from ldnet_runtime.text import Sentence as Words
 
 
 class AnnotatedFile(TaggedFile):
-    """A file of documents, read one at a time. `options` are `on_unaligned_spans` and `on_overlapping_spans`."""
+    """A file of documents, read one at a time."""
 
-    def __init__(
-        self,
-        path: str,
-        parser: JsonDocuments,
-        tokenizer: RuleBasedTokenizer,
-        options: tuple[str, str],
-        labels: str,
-        encoding: str,
-    ) -> None:
+    def __init__(self, path: str, reader: "AnnotatedJsonlReader") -> None:
         super().__init__(path)
-        self._parser = parser
-        self._tokenizer = tokenizer
-        self._aligner = SpanAligner(*options, self.changed)
-        self._labels = labels
-        self._encoding = encoding
+        self._reader = reader
+        self._aligner = SpanAligner(*reader.span_options, self.changed)
 
     def documents(self) -> Iterator[Document]:
         """The documents, before the split into sentences."""
-        return read_documents(self.path, self._parser, self.left_out)
+        return read_documents(self.path, self._reader.parser, self.left_out)
 
     @overrides
     def sentences(self) -> Iterator[Sentence]:
@@ -60,13 +47,13 @@ class AnnotatedFile(TaggedFile):
 
     def _sentences(self, document: Document) -> Iterator[Sentence]:
         is_tagged = document.tags is not None or document.spans is not None
-        if self._labels == "required" and not is_tagged:
+        if self._reader.labels == "required" and self._reader.reads_tags and not is_tagged:
             raise DocumentError(
                 f"found no annotation, expected {' or '.join(map(repr, KEYS['spans'][:4]))}, or tokens with "
                 f'{" or ".join(map(repr, KEYS["tags"][:2]))}; fields: {{"spans": ...}} names others, and labels: '
                 f'"optional" reads documents without'
             )
-        tags, spans = (None, None) if self._labels == "ignored" else (document.tags, document.spans)
+        tags, spans = (document.tags, document.spans) if self._reader.reads_tags else (None, None)
         if document.text is None or (document.tags is not None and document.starts is None):
             if document.tokens:
                 yield _sentence(document, document.tokens, tags)
@@ -79,14 +66,16 @@ class AnnotatedFile(TaggedFile):
             tokens = [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
             if spans is not None:
                 aligned = self._aligner.spans(document.text, sentence, spans)
-                tags = tags_from_spans(aligned, len(tokens), self._encoding)
+                declared = self._reader.recoding.label_encoding
+                encoding = declared if declared in ENCODINGS else "BIO"
+                tags = tags_from_spans(aligned, len(tokens), encoding)
             yield _sentence(document, tokens, tags)
 
     def _words(self, document: Document, text: str) -> list[Words]:
         """The document's tokens as one sentence, or the tokenizer's sentences."""
         tokens, starts = document.tokens, document.starts
         if tokens is None or starts is None:
-            return self._tokenizer.split(text)
+            return self._reader.tokenizer.split(text)
         ends = [start + len(token) for token, start in zip(tokens, starts, strict=True)]
         return [Words(tokens, starts, ends)] if tokens else []
 
@@ -150,33 +139,18 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
         ):
             if value not in choices:
                 raise ConfigurationError(f"Found {option} {value!r}, expected one of {', '.join(choices)}.")
-        self._parser = JsonDocuments(fields, tag_names, offsets)
-        self._span_options = on_unaligned_spans, on_overlapping_spans
-        self._labels = labels
-        self._reads_tags = labels != "ignored"
+        self.parser = JsonDocuments(fields, tag_names, offsets)
+        self.span_options: tuple[str, str] = (on_unaligned_spans, on_overlapping_spans)
+        self.labels = labels
+        self.reads_tags = labels != "ignored"
 
     @overrides
     def open_file(self, path: str) -> AnnotatedFile:
-        declared = self.recoding.label_encoding
-        return AnnotatedFile(
-            path,
-            self._parser,
-            self.tokenizer,
-            self._span_options,
-            self._labels,
-            declared if declared in ENCODINGS else "BIO",
-        )
-
-    @overrides
-    def for_prediction(self) -> "AnnotatedJsonlReader":
-        reader = cast(AnnotatedJsonlReader, super().for_prediction())
-        reader._parser = copy.copy(self._parser)
-        reader._labels = "ignored"
-        return reader
+        return AnnotatedFile(path, self)
 
     @overrides
     def _tags_of(self, path: str) -> DetectedTags:
-        if self._reads_tags and self.recoding.label_encoding == AUTO:
+        if self.reads_tags and self.recoding.label_encoding == AUTO:
             first = next(self.open_file(path).documents(), None)
             if first is not None and first.spans is not None:
                 return DetectedTags("BIO")

@@ -101,7 +101,7 @@ class ConllColumnsReader(TaggedSentenceReader):
             empty_word=empty_word,
             word_tag_delimiter=word_tag_delimiter,
         )
-        self._reads_tags = labels != "ignored"
+        self.reads_tags = labels != "ignored"
         reserved = sorted(_RESERVED & set(self.layout.extra))
         if reserved:
             raise ConfigurationError(

@@ -1,6 +1,7 @@
 """Validate, repair, convert and count tags."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from allennlp.common.checks import ConfigurationError
 
@@ -28,6 +29,7 @@ _MANY_PROBLEMS, _MOST_SPANS = 3, 0.8
 _DETECTED_SENTENCES = 500
 
 
+@dataclass
 class RecodingOptions:
     """
     The tag options of the readers, checked: see `TaggedSentenceReader`.
@@ -35,50 +37,46 @@ class RecodingOptions:
     Raises `ConfigurationError` for an unknown name and for incompatible options.
     """
 
-    def __init__(
-        self,
-        label_encoding: str | None = AUTO,
-        target_label_encoding: str | None = None,
-        on_invalid_tags: str = "repair",
-        partial_label: str | None = None,
-        tag_map: dict[str, str] | None = None,
-    ) -> None:
-        if label_encoding not in (None, AUTO, BRACKETS):
-            label_encoding = _canonical("label_encoding", label_encoding)
-        if target_label_encoding is not None:
-            target_label_encoding = _canonical("target_label_encoding", target_label_encoding)
-            if target_label_encoding not in TARGETS:
+    label_encoding: str | None = AUTO
+    target_label_encoding: str | None = None
+    on_invalid_tags: str = "repair"
+    partial_label: str | None = None
+    tag_map: dict[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.label_encoding not in (None, AUTO, BRACKETS):
+            self.label_encoding = _canonical("label_encoding", self.label_encoding)
+        target = self.target_label_encoding
+        if target is not None:
+            target = self.target_label_encoding = _canonical("target_label_encoding", target)
+            if target not in TARGETS:
                 raise ConfigurationError(
-                    f"Found the target_label_encoding {target_label_encoding!r}, expected one of "
-                    f"{', '.join(TARGETS)}, or null to keep the encoding of the file."
+                    f"Found the target_label_encoding {target!r}, expected one of {', '.join(TARGETS)}, or null to "
+                    f"keep the encoding of the file."
                 )
-            if label_encoding is None:
+            if self.label_encoding is None:
                 raise ConfigurationError(
-                    f"Found the target_label_encoding {target_label_encoding!r} with the label_encoding null (the "
-                    f"tags are no spans). Expected no target, or the encoding of the file (or 'auto')."
+                    f"Found the target_label_encoding {target!r} with the label_encoding null (the tags are no spans). "
+                    f"Expected no target, or the encoding of the file (or 'auto')."
                 )
-        if on_invalid_tags not in ON_INVALID_TAGS:
+        if self.on_invalid_tags not in ON_INVALID_TAGS:
             raise ConfigurationError(
-                f"Found on_invalid_tags {on_invalid_tags!r}, expected one of {', '.join(ON_INVALID_TAGS)}."
+                f"Found on_invalid_tags {self.on_invalid_tags!r}, expected one of {', '.join(ON_INVALID_TAGS)}."
             )
-        if on_invalid_tags == "keep" and target_label_encoding is not None:
+        if self.on_invalid_tags == "keep" and target is not None:
             raise ConfigurationError(
-                f"Found on_invalid_tags 'keep' with the target_label_encoding {target_label_encoding!r}, "
-                f"expected no target: ill-formed tags cannot both stay as they are and be converted."
+                f"Found on_invalid_tags 'keep' with the target_label_encoding {target!r}, expected no target: "
+                f"ill-formed tags cannot both stay as they are and be converted."
             )
-        if partial_label is not None and (not partial_label or ALTERNATIVES in partial_label):
+        if self.partial_label is not None and (not self.partial_label or ALTERNATIVES in self.partial_label):
             raise ConfigurationError(
-                f"Found the partial_label {partial_label!r}, expected a tag without '{ALTERNATIVES}' such as '?'."
+                f"Found the partial_label {self.partial_label!r}, expected a tag without '{ALTERNATIVES}' such as '?'."
             )
-        self.label_encoding = label_encoding
-        self.target_label_encoding = target_label_encoding
-        self.on_invalid_tags = on_invalid_tags
-        self.partial_label = partial_label
-        self.tag_map = dict(tag_map or {})
 
     def rename(self, tags: Sequence[str]) -> list[str]:
         """The tags after `tag_map`."""
-        return [self.tag_map.get(tag, tag) for tag in tags]
+        tag_map = self.tag_map or {}
+        return [tag_map.get(tag, tag) for tag in tags]
 
     def complete(self, tags: Sequence[str]) -> bool:
         """Return whether no tag is partial."""
