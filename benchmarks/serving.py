@@ -33,7 +33,7 @@ from ldnet_runtime import Tagger  # noqa: E402
 def spans_of(answer: Any) -> list[tuple[int, int, str]]:
     """What an answer's spans say, from Python or from JSON."""
     if isinstance(answer, dict):
-        return [(span["start"], span["end"], span["label"]) for span in answer["spans"]]
+        return [(span["start_char"], span["end_char"], span["type"]) for span in answer["spans"]]
     return [(span.start_char, span.end_char, span.label) for span in answer]
 
 
