@@ -13,9 +13,10 @@
     language: 'en',
     // IOB1, BIO, BIOUL (= IOBES) or BMES. "auto" detects it.
     label_encoding: 'auto',
-    // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
-    lm_forward: 'out/lm_forward/model.tar.gz',
-    lm_backward: 'out/lm_backward/model.tar.gz',
+    // Archives of language models: the English ones of the repository, or those of lm_forward.jsonnet and
+    // lm_backward.jsonnet.
+    lm_forward: 'models/english/forward.tar.gz',
+    lm_backward: 'models/english/backward.tar.gz',
     // Archive of a tagger to continue from (new words, characters and labels are added), or null.
     continue_from: null,
     // Word vectors (GloVe, fastText .vec, word2vec text or binary; plain, compressed or zipped), or null.

@@ -45,7 +45,8 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"The language model '{archive_path}' (pretrained_file of an ldnet token embedder) was not found: "
-            f"{error}."
+            f"{error}. The English ones are in models/english of the repository, not in the wheel: run the command in "
+            f"a checkout, or set lm_forward and lm_backward."
         ) from error
     model = archive.model
     if not isinstance(model, LanguageModel):

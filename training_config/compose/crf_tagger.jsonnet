@@ -17,9 +17,9 @@
 // (13370), best epoch 4, far from converged (training F1 39.6). Measured by benchmarks/compositions.py.
 local experiment = import 'experiment.libsonnet';
 local settings = (import '../settings.libsonnet')(experiment.defaults {
-  // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
-  lm_forward: 'out/lm_forward/model.tar.gz',
-  lm_backward: 'out/lm_backward/model.tar.gz',
+  // Archives of language models; see ner.libsonnet.
+  lm_forward: 'models/english/forward.tar.gz',
+  lm_backward: 'models/english/backward.tar.gz',
   min_count: 2,
   word_dim: 100,
   // Size of the projected language model layers.

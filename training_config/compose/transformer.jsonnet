@@ -24,9 +24,9 @@ local settings = (import '../settings.libsonnet')(experiment.defaults {
   // Longer sentences are split into segments of this many word pieces.
   max_length: 512,
   transformer_learning_rate: 2e-5,
-  // Archives of lm_forward.jsonnet and lm_backward.jsonnet.
-  lm_forward: 'out/lm_forward/model.tar.gz',
-  lm_backward: 'out/lm_backward/model.tar.gz',
+  // Archives of language models; see ner.libsonnet.
+  lm_forward: 'models/english/forward.tar.gz',
+  lm_backward: 'models/english/backward.tar.gz',
   // Size of the projected language model layers.
   projection_dim: 100,
   word_hidden: 100,
