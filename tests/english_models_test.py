@@ -39,7 +39,7 @@ def test_language_models_load(direction):
 def test_taggers_are_small_and_tag(path):
     assert path.stat().st_size < 15e6
     tagger = Tagger(path)
-    words = "In 1815 Ada Lovelace was born in London .".split()
+    words = ["In", "1815", "Ada", "Lovelace", "was", "born", "in", "London", "."]
     assert len(tagger(words).tags) == len(words)
 
 

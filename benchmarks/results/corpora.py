@@ -54,8 +54,13 @@ CORPORA = {
         is_dev=lambda digit: digit == 9,
     ),
     **{
-        name: Corpus(tuple(f"ner/{name}/{split}.conll.gz" for split in ("train", "valid", "test")), {})
-        for name in ("btc", "multiner_gov", "bc5cdr")
+        name: Corpus(tuple(f"ner/{name}/{split}.conll.gz" for split in ("train", "valid", "test")), overrides)
+        # Some tweets have empty tokens.
+        for name, overrides in (
+            ("btc", {"dataset_reader.empty_word": "_"}),
+            ("multiner_gov", {}),
+            ("bc5cdr", {}),
+        )
     },
     "uner_danish_ddt": Corpus(
         tuple(f"ner/uner_danish_ddt/da_ddt-ud-{split}.iob2" for split in ("train", "dev", "test")),
