@@ -15,6 +15,7 @@ from allennlp.models.model import Model
 
 from ldnet_allennlp.common.files import save_tensors, scratch_directory
 from ldnet_allennlp.common.untrusted.archives import load_checked_archive
+from ldnet_allennlp.common.untrusted.config_types import items
 
 _WEIGHTS = "weights.th"
 
@@ -78,14 +79,7 @@ def remove_namespace(vocab: Vocabulary, namespace: str) -> None:
 
 def find_sections(node: Any, type_name: str) -> Iterator[dict[str, Any]]:
     """Every section of a config whose "type" is `type_name`, in the config's order."""
-    if isinstance(node, dict):
-        if node.get("type") == type_name:
-            yield node
-        for value in node.values():
-            yield from find_sections(value, type_name)
-    elif isinstance(node, list):
-        for value in node:
-            yield from find_sections(value, type_name)
+    return (value for _, value in items(node) if isinstance(value, dict) and value.get("type") == type_name)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ import numpy
 logger = logging.getLogger(__name__)
 
 _TIMEOUT = 600  # seconds to wait for other processes that write
-_MOST_KEYS = 10_000  # of one query
 
 
 class VectorStore:
@@ -38,17 +37,18 @@ class VectorStore:
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, numpy.ndarray]:
         """The arrays of those keys that exist, each of shape (n, size)."""
-        arrays: dict[bytes, numpy.ndarray] = {}
+        if not os.path.exists(self.path):
+            return {}
+        query = f"SELECT key, rows FROM vectors WHERE key IN ({', '.join('?' * len(keys))})"
         try:
-            for start in range(0, len(keys) if os.path.exists(self.path) else 0, _MOST_KEYS):
-                some = keys[start : start + _MOST_KEYS]
-                query = f"SELECT key, rows FROM vectors WHERE key IN ({', '.join('?' * len(some))})"
-                with self._connection() as connection:
-                    for key, rows in connection.execute(query, some):
-                        arrays[key] = numpy.frombuffer(rows, self.dtype).reshape(-1, self.size)
+            with self._connection() as connection:
+                return {
+                    key: numpy.frombuffer(rows, self.dtype).reshape(-1, self.size)
+                    for key, rows in connection.execute(query, keys)
+                }
         except (sqlite3.Error, ValueError) as error:
             self._warn("read", error)
-        return arrays
+            return {}
 
     def add(self, arrays: dict[bytes, numpy.ndarray]) -> None:
         """Write arrays of shape (n, size)."""

@@ -48,12 +48,6 @@ class TestVectorStore:
         assert holds(open_store(tmp_path / "new"), [], missing=[1])
         assert not (tmp_path / "new").exists()
 
-    def test_more_keys_than_a_query_takes(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("ldnet_allennlp.common.vector_store._MOST_KEYS", 3)
-        store = open_store(tmp_path)
-        store.add({key(number): array(number) for number in range(8)})
-        assert holds(store, range(8), missing=range(8, 12))
-
     def test_a_file_that_was_removed(self, tmp_path):
         store = open_store(tmp_path)
         store.add({key(number): array(number) for number in range(4)})

@@ -65,12 +65,12 @@ def check_types(config: dict[str, Any], is_trained: bool = True) -> None:
     code, or fetches a part that predictions need from a URL.
     """
     built = {name: config[name] for name in _BUILT if name in config}
-    for key, value in _items(config if is_trained else built):
+    for key, value in items(config if is_trained else built):
         if key == "type" and isinstance(value, str) and not _is_allowed(value):
             raise ForbiddenType(_refusal(value))
         if key in _REFUSED_KEYS and value:
             raise ForbiddenType(f"its config has the key {key!r}, {_REFUSED_KEYS[key]}")
-    for key, value in _items(_stripped(built)):
+    for key, value in items(_stripped(built)):
         if isinstance(value, str) and value.lower().startswith(_ADDRESS):
             raise ForbiddenType(f"its config fetches {key} from the address {value!r:.100}")
 
@@ -129,16 +129,15 @@ def _refusal(name: str) -> str:
     )
 
 
-def _items(node: Any) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, recursively. Elements of lists have the key of their list."""
-    waiting = [("", node)]
-    while waiting:
-        key, value = waiting.pop()
-        if isinstance(value, dict):
-            waiting.extend(value.items())
-        elif isinstance(value, list):
-            waiting.extend((key, element) for element in value)
-        yield key, value
+def items(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """All keys of a config with their values, in order. Elements of lists have the key of their list."""
+    yield key, node
+    if isinstance(node, dict):
+        for name, child in node.items():
+            yield from items(child, name)
+    elif isinstance(node, list):
+        for child in node:
+            yield from items(child, key)
 
 
 def _stripped(node: Any) -> Any:
