@@ -139,9 +139,9 @@ class _Scaled(torch.autograd.Function):
 
 def _by_logsumexp(steps: torch.Tensor, transitions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Log Z (B,), like `_Scaled`."""
-    # In float64, because scores of very different size lose digits in the sums.
-    dtype = steps.dtype if steps.device.type == "mps" else torch.float64
-    steps, transitions = steps.to(dtype).clamp(min=_IMPOSSIBLE), transitions.to(dtype).clamp(min=_IMPOSSIBLE)
+    # Relative to the step's highest: scores of very different size would lose digits in the sums.
+    highest = steps.detach().amax(2, keepdim=True).clamp(min=_IMPOSSIBLE)  # (T, B, 1)
+    steps, transitions = (steps - highest).clamp(min=_IMPOSSIBLE), transitions.clamp(min=_IMPOSSIBLE)
     increments: list[torch.Tensor] = []
     state = torch.zeros(())  # the log-probability of each tag given the steps so far, (B, N)
     for step in steps.unbind(0):
@@ -150,5 +150,5 @@ def _by_logsumexp(steps: torch.Tensor, transitions: torch.Tensor, weights: torch
         increments.append(torch.logsumexp(step, 1))  # (B,)
         state = step - increments[-1].unsqueeze(1)
     # The transitions are in the graph of batches of single words, too.
-    log_z = (torch.stack(increments) * weights).sum(0) + 0.0 * transitions.sum()
-    return log_z.masked_fill(log_z < 0.1 * _IMPOSSIBLE, -math.inf).to(weights.dtype)
+    log_z = ((torch.stack(increments) + highest.squeeze(2)) * weights).sum(0) + 0.0 * transitions.sum()
+    return log_z.masked_fill(log_z < 0.1 * _IMPOSSIBLE, -math.inf)
