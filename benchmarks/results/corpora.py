@@ -32,6 +32,7 @@ UNER = {
     "dataset_reader.column_names": ["id", "form", "ner", "nested", "annotator"],
     "dataset_reader.tag_column": "ner",
 }
+BTC = {"dataset_reader.empty_word": "_", "dataset_reader.separator": "tab"}
 CORPORA = {
     "wnut17": Corpus(
         (
@@ -55,9 +56,9 @@ CORPORA = {
     ),
     **{
         name: Corpus(tuple(f"ner/{name}/{split}.conll.gz" for split in ("train", "valid", "test")), overrides)
-        # Some tweets have empty tokens.
+        # Some tweets have empty tokens, or tokens with a blank.
         for name, overrides in (
-            ("btc", {"dataset_reader.empty_word": "_"}),
+            ("btc", BTC),
             ("multiner_gov", {}),
             ("bc5cdr", {}),
         )
