@@ -9,17 +9,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from quickstart.report import MODELS, archive, report
+from quickstart.report import MODELS, archive, first_tags, report
 from quickstart.steps import Runner, Step, StepFailed, allennlp, clock
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = {
-    "lm_train": "lm/train.txt",
-    "lm_valid": "lm/valid.txt",
-    "ner_train": "ner/train.conll",
-    "ner_dev": "ner/dev.conll",
-    "ner_test": "ner/test.conll",
+    "ner_train": "train.conll",
+    "ner_dev": "dev.conll",
+    "ner_test": "test.conll",
 }
+LM_TEXTS = ("lm_train", "lm_valid")
+ENGLISH = ROOT / "models" / "english"
 # The configs' defaults are the published sizes; these train in minutes on two cores.
 SETTINGS: dict[str, dict[str, Any]] = {
     "lm": {
@@ -41,15 +41,17 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]) -> list[list[Step]]:
     """The commands, in stages; the commands of a stage run in parallel."""
-    lm = {"train": str(data["lm_train"]), "valid": str(data["lm_valid"]), **settings["lm"]}
     ner: dict[str, Any] = {part: str(data[f"ner_{part}"]) for part in ("train", "dev", "test")}
     ner.update(settings["ner"], vectors=str(data["vectors"]) if "vectors" in data else None)
-    with_lm = {name: str(archive(out, name)) for name in ("lm_forward", "lm_backward")}
+    pretraining = "lm_train" in data
+    language_models = {
+        f"lm_{way}": archive(out, f"lm_{way}") if pretraining else ENGLISH / f"{way}.tar.gz"
+        for way in ("forward", "backward")
+    }
     # The gated tagger has the tagger's sizes, and epochs and patience of its own.
     select = {name: value for name, value in ner.items() if name not in ("num_epochs", "patience")}
     select.update(settings["select"], tagger=str(out / "ner"))
-    lm_files = [data[name] for name in data if name.startswith("lm_")]
-    ner_files = [data[name] for name in data if not name.startswith("lm_")]
+    ner_files = [data[name] for name in data if name not in LM_TEXTS]
     gated, pruned, test = archive(out, "ner_select"), archive(out, "pruned"), data["ner_test"]
 
     def train(name: str, settings: dict[str, Any], *inputs: Path) -> Step:
@@ -65,10 +67,15 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
     evaluate = allennlp("evaluate", pruned, test, "--output-file", out / "evaluation.json")
     archives = [archive(out, model) for model in MODELS]
     report = ["--text", test, "--text-format", "conll", "--threads", 1, "--json", out / "report.json"]
+    stages = []
+    if pretraining:
+        texts = [data[name] for name in LM_TEXTS]
+        lm = {"train": str(texts[0]), "valid": str(texts[1]), **settings["lm"]}
+        stages = [[train(name, lm, *texts) for name in language_models]]
+    with_lm = {**ner, **{name: str(path) for name, path in language_models.items()}}
     return [
-        [train("lm_forward", lm, *lm_files), train("lm_backward", lm, *lm_files)],
-        [train("ner", {**ner, **with_lm}, *ner_files, *map(Path, with_lm.values())),
-         train("ner_vanilla", ner, *ner_files)],
+        *stages,
+        [train("ner", with_lm, *ner_files, *language_models.values()), train("ner_vanilla", ner, *ner_files)],
         [train("ner_select", select, *ner_files, archive(out, "ner"))],
         [Step("pruned", allennlp("ldnet-prune", gated, pruned), pruned, [gated])],
         [Step("evaluate", evaluate, out / "evaluation.json", [pruned, test]), tag("ner_select"), tag("pruned")],
@@ -76,12 +83,27 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
     ]  # fmt: skip
 
 
-def corpus_step(out: Path) -> Step:
-    """Build the corpus of Python's own text."""
-    about = out / "corpus" / "ABOUT.txt"
-    command = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
+def first_stages(out: Path, data: dict[str, Path]) -> list[list[Step]]:
+    """Build the corpus of Python's own text, unless the data are the user's, and tag the test file."""
+    about, tagger, test = out / "corpus" / "ABOUT.txt", ENGLISH / "ner.onnx", data["ner_test"]
+    corpus = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
     sources = [ROOT / "quickstart" / name for name in ("corpus.py", "prose.py")]
-    return Step("corpus", command, about, [*sources, Path(sys.executable)])
+    output = out / "english.jsonl"
+    tag = [
+        sys.executable,
+        "-m",
+        "ldnet_runtime",
+        str(tagger),
+        str(test),
+        "--input",
+        "conll",
+        "-o",
+        str(output),
+    ]
+    stages = [[Step("tag_english", tag, output, [tagger, test])]]
+    if about.parent in test.parents:
+        stages.insert(0, [Step("corpus", corpus, about, [*sources, Path(sys.executable)])])
+    return stages
 
 
 def existing_file(text: str) -> Path:
@@ -119,15 +141,17 @@ def parse_arguments(
     """The output folder, the data files (the corpus for each group without user files) and the settings."""
     parser = argparse.ArgumentParser(
         prog="quickstart.sh",
-        description="Trains language models and taggers, selects layers, prunes, and prints a table of results. "
-        "Without arguments it uses text that comes with Python.",
+        description="Trains taggers with and without language models, selects layers, prunes, and prints a table of "
+        "results. Without arguments it uses text that comes with Python, and the English language models of models/.",
     )
     parser.add_argument(
         "--out", type=output_folder, default=str(ROOT / "quickstart" / "out"), help="output folder"
     )
-    lm = parser.add_argument_group("text for the language models: a sentence a line, plain or compressed")
+    lm = parser.add_argument_group(
+        "text to pre-train language models on, instead of the English ones: a sentence a line, plain or compressed"
+    )
     ner = parser.add_argument_group("sentences for the tagger: CoNLL columns, word first, tag last")
-    for name in CORPUS:
+    for name in (*LM_TEXTS, *CORPUS):
         group = lm if name.startswith("lm_") else ner
         group.add_argument(f"--{name.replace('_', '-')}", metavar="FILE", type=existing_file)
     ner.add_argument(
@@ -142,10 +166,11 @@ def parse_arguments(
         help=f"a setting of the configs; GROUP is one of {', '.join(SETTINGS)}: --set lm.num_epochs=8",
     )
     options = parser.parse_args(arguments)
-    files = {name: path for name in (*CORPUS, "vectors") if (path := getattr(options, name)) is not None}
-    for prefix in ("lm_", "ner_"):
-        missing = [name for name in CORPUS if name.startswith(prefix) and name not in files]
-        if missing and any(name.startswith(prefix) for name in files):
+    names = (*LM_TEXTS, *CORPUS, "vectors")
+    files = {name: path for name in names if (path := getattr(options, name)) is not None}
+    for group in (LM_TEXTS, tuple(CORPUS)):
+        missing = [name for name in group if name not in files]
+        if 0 < len(missing) < len(group):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             parser.error(f"{flags} is missing: these files come together")
     data = {name: options.out / "corpus" / path for name, path in CORPUS.items()} | files
@@ -159,16 +184,17 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the quickstart; returns the exit status."""
     started = time.monotonic()
     out, data, settings = parse_arguments(arguments)
-    stages = recipe(out, data, settings)
-    if any(out in path.parents for path in data.values()):
-        stages.insert(0, [corpus_step(out)])
+    first, stages = first_stages(out, data), recipe(out, data, settings)
     print(f"LD-Net from text to tags. Results and logs go to {out}.", flush=True)
     (out / "done").mkdir(parents=True, exist_ok=True)
-    commands = [step.shell() for stage in stages for step in stage]
+    commands = [step.shell() for stage in [*first, *stages] for step in stage]
     head = "# Run in the repository's root, with .venv/bin on PATH."
     (out / "commands.sh").write_text("\n\n".join([head, *commands]) + "\n", encoding="utf-8")
     try:
         runner = Runner(ROOT, out)
+        for stage in first:
+            runner.run(stage)
+        print(*first_tags(out), sep="\n", flush=True)
         for stage in stages:
             runner.run(stage)
     except StepFailed as error:

@@ -1,30 +1,20 @@
-"""Build a corpus from Python's own text: help topics, labeled by their markup, and docstrings.
+"""Build a corpus from Python's own text: help topics, labeled by their markup.
 
     python -m quickstart.corpus FOLDER
 
-writes `ner/{train,dev,test}.conll` (word TAB tag, BIO; types CODE, TERM, PEP) and `lm/{train,valid,test}.txt` (one
-sentence per line). No sentence is in two of the tagger's files, and no sentence of its dev and test files is in the LM
-files.
+writes `{train,dev,test}.conll` (word TAB tag, BIO; types CODE, TERM, PEP). No sentence is in two files.
 """
 
-import ast
 import hashlib
 import sys
-import sysconfig
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from pydoc_data.topics import topics
 
-from quickstart.prose import Sentence, paragraphs, plain_sentences, tagged_sentences
+from quickstart.prose import Sentence, paragraphs, tagged_sentences
 
 SHARES = {"test": 0.15, "dev": 0.12}
 LARGEST_HELD_OUT = 0.06  # a larger share of all words stays in train: dev and test need many topics
 LENGTHS = range(3, 81)  # words a sentence
-NOT_LIBRARY = {
-    *("test", "tests", "idle_test", "turtledemo", "pydoc_data"),
-    *("site-packages", "dist-packages", "__pycache__"),
-}
 
 
 def _hash(name: str) -> str:
@@ -66,49 +56,6 @@ def tagging_data() -> dict[str, list[Sentence]]:
     return data
 
 
-def docstrings(path: Path) -> Iterator[str]:
-    """The docstrings of a source file: the module's, its classes' and functions'. None if it cannot be parsed."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # invalid escapes in old modules
-            yield from _docstrings(ast.parse(path.read_bytes()))
-    except (SyntaxError, ValueError):
-        return
-
-
-def _docstrings(node: ast.AST) -> Iterator[str]:
-    definitions = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    if isinstance(node, definitions) and (text := ast.get_docstring(node)):
-        yield text
-    for field in ("finalbody", "handlers", "orelse", "body"):  # definitions are among statements only
-        for statement in getattr(node, field, ()):
-            yield from _docstrings(statement)
-
-
-def language_data(tagging: dict[str, list[Sentence]]) -> dict[str, list[list[str]]]:
-    """Docstrings, split by file into train, valid and test, and the words of the tagger's train data."""
-    seen = {tuple(sentence.words) for part in ("dev", "test") for sentence in tagging[part]}
-    data: dict[str, list[list[str]]] = {"train": [], "valid": [], "test": []}
-
-    def add(part: str, words: list[str]) -> None:
-        if len(words) in LENGTHS and tuple(words) not in seen:
-            seen.add(tuple(words))
-            data[part].append(words)
-
-    library = Path(sysconfig.get_path("stdlib"))
-    for path in sorted(library.rglob("*.py")):
-        name = path.relative_to(library)
-        if NOT_LIBRARY.isdisjoint(name.parts):
-            number = int(_hash(name.as_posix())[:8], 16) % 100
-            part = "test" if number < 4 else "valid" if number < 8 else "train"
-            for paragraph in (paragraph for text in docstrings(path) for paragraph in paragraphs(text)):
-                for words in plain_sentences(paragraph):
-                    add(part, words)
-    for sentence in tagging["train"]:
-        add("train", sentence.words)
-    return data
-
-
 def bio(sentence: Sentence) -> list[str]:
     """One tag per word: B-X opens a span of type X, I-X continues it, O is outside."""
     tags = ["O"] * len(sentence.words)
@@ -124,17 +71,11 @@ def write_corpus(folder: Path) -> None:
     texts = {}
     for part, sentences in tagging.items():
         rows = (zip(sentence.words, bio(sentence)) for sentence in sentences)
-        texts[f"ner/{part}.conll"] = "".join(
-            "".join(f"{w}\t{tag}\n" for w, tag in row) + "\n" for row in rows
-        )
-    for part, lines in language_data(tagging).items():
-        texts[f"lm/{part}.txt"] = "".join(" ".join(words) + "\n" for words in lines)
-    texts["ABOUT.txt"] = (
-        f"pydoc_data.topics and the docstrings of the standard library of Python {sys.version.split()[0]}\n"
-        f"(Python Software Foundation License).\n"
-    )
+        texts[f"{part}.conll"] = "".join("".join(f"{w}\t{tag}\n" for w, tag in row) + "\n" for row in rows)
+    version = sys.version.split()[0]
+    texts["ABOUT.txt"] = f"pydoc_data.topics of Python {version} (Python Software Foundation License).\n"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in texts.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 

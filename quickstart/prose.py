@@ -1,4 +1,4 @@
-"""Convert formatted text (pydoc's help topics, docstrings) to tokenized sentences with spans from its markup.
+"""Convert formatted text (pydoc's help topics) to tokenized sentences with spans from its markup.
 
 The help topics are Sphinx's plain-text output: paragraphs between blank lines, code and tables indented or drawn, and
 inline markup in three forms: `"code"`, `*emphasis*` and `**strong**`. Quotes in the text itself are curly, so straight
@@ -185,12 +185,3 @@ def tagged_sentences(paragraph: str) -> list[Sentence]:
             counted = [Span(span.label, starts[span.start], ends[span.end]) for span in here]
             sentences.append(Sentence([token[0] for token in tokens], counted))
     return sentences
-
-
-def plain_sentences(paragraph: str) -> list[list[str]]:
-    """The sentences of a paragraph whose marks are no labels (a docstring's): quotes are dropped, words kept."""
-    text = re.sub(r"‘([^‘’]*)’", r"\1", paragraph).translate(_CURLY)
-    text = re.sub(r":[a-z]+:(?=`)", "", text)  # Sphinx roles
-    text = re.sub(r"[`\"]|(?<!\w)'(?=\w[^']*\w'(?!\w))|(?<=\w)'(?!\w)", "", text)
-    text = re.sub(r"(?<![\w*])\*(\w[^*]*\w|\w)\*(?![\w*])", r"\1", text)
-    return [[token[0] for token in tokens] for tokens in split_sentences(text)]

@@ -1,4 +1,4 @@
-"""The quickstart's report: perplexities, a table of the taggers, and three tagged sentences."""
+"""What the quickstart prints: tagged sentences, and a table of the taggers."""
 
 import json
 import shlex
@@ -24,15 +24,6 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def perplexities(out: Path) -> list[str]:
-    """One line per language model."""
-    lines = []
-    for direction in ("forward", "backward"):
-        metrics = _read_json(out / f"lm_{direction}" / "metrics.json")
-        lines.append(f"{direction:>10}: {metrics['best_validation_perplexity']:.1f} on validation")
-    return lines
 
 
 def f1(out: Path, model: str) -> float:
@@ -85,14 +76,22 @@ def examples(sentences: list[dict[str, Any]], count: int = 3) -> list[dict[str, 
     )[:count]
 
 
+def first_tags(out: Path) -> list[str]:
+    """Sentences of the test file, tagged by the English tagger in models/."""
+    sentences = _read_lines(out / "english.jsonl")
+    return [
+        "",
+        "Named entities in the test file, by the tagger that comes with the package (models/english/ner.onnx)",
+        *(f"  {bracketed(sentence)}" for sentence in examples(sentences)),
+        "",
+    ]
+
+
 def report(out: Path) -> list[str]:
     """The lines of the final report."""
     gated, pruned = (_read_lines(out / f"{model}.jsonl") for model in ("ner_select", "pruned"))
     same = [line["tags"] for line in gated] == [line["tags"] for line in pruned]
     return [
-        "Perplexity of the language models",
-        *perplexities(out),
-        "",
         *table(out),
         "  Multiply-adds are per word; words per second on one thread, in batches of 32, words to tags.",
         f"  On the test data the pruned tagger predicts {'the tags' if same else 'OTHER TAGS THAN THOSE (a defect)'} "

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from quickstart import steps as steps_module
-from quickstart.__main__ import SETTINGS, parse_arguments, recipe
-from quickstart.report import MODELS, archive, bracketed, examples, report
+from quickstart.__main__ import ENGLISH, SETTINGS, first_stages, parse_arguments, recipe
+from quickstart.report import MODELS, archive, bracketed, examples, first_tags, report
 from quickstart.steps import Runner, Step, StepFailed
 
 
@@ -137,16 +137,27 @@ class TestArguments:
         assert "label_encoding" not in SETTINGS["ner"]
 
 
-def test_each_stage_reads_only_what_earlier_ones_make(tmp_path):
-    out, data, settings = parse_arguments(["--out", str(tmp_path)])
-    outputs = set(data.values())
-    for stage in recipe(out, data, settings):
+@pytest.mark.parametrize("pretraining", [False, True])
+def test_each_stage_reads_only_what_earlier_ones_make(tmp_path, pretraining):
+    texts = [f"--lm-{part}={__file__}" for part in ("train", "valid")]
+    out, data, settings = parse_arguments(["--out", str(tmp_path), *(texts if pretraining else [])])
+    stages = first_stages(out, data)
+    outputs = {path for path in data.values() if stages[0][0].output.parent == path.parent}
+    assert len(outputs) == 3
+    for stage in [*stages, *recipe(out, data, settings)]:
         for step in stage:
             values = [Path(value) for value in (step.settings or {}).values() if isinstance(value, str)]
             reads = {path for path in [*step.inputs, *values] if tmp_path in path.parents}
             assert all(path in outputs or path / "model.tar.gz" in outputs for path in reads), step.name
+            assert (ENGLISH / "forward.tar.gz" in step.inputs) == (step.name == "ner" and not pretraining)
         outputs |= {step.output for step in stage}
     assert {archive(tmp_path, model) for model in MODELS} <= outputs
+
+
+def test_the_users_files_need_no_corpus(tmp_path):
+    files = [f"--ner-{part}={__file__}" for part in ("train", "dev", "test")]
+    out, data, _ = parse_arguments(["--out", str(tmp_path), *files])
+    assert [step.name for stage in first_stages(out, data) for step in stage] == ["tag_english"]
 
 
 class TestReport:
@@ -157,8 +168,6 @@ class TestReport:
     )
 
     def write(self, out, pruned=TAGGED):
-        for direction in ("forward", "backward"):
-            self.put(out / f"lm_{direction}" / "metrics.json", {"best_validation_perplexity": 80.25})
         for model in ("ner", "ner_vanilla", "ner_select"):
             self.put(out / model / "metrics.json", {"test_f1-measure-overall": 0.5})
         self.put(out / "evaluation.json", {"f1-measure-overall": 0.625})
@@ -185,7 +194,7 @@ class TestReport:
             ["with LM, gated", "0.500", "1 of 2", "2.50 M", "3.0 MiB", "1,234"],
             ["with LM, pruned", "0.625", "1 of 2", "2.50 M", "3.0 MiB", "1,234"],
         ]
-        assert "defect" not in text and "forward: 80.2 on validation" in text
+        assert "defect" not in text
 
     def test_other_tags_of_the_pruned_tagger_are_reported(self, tmp_path):
         assert "OTHER TAGS" in self.write(tmp_path, [{**line, "tags": ["O"]} for line in self.TAGGED])
@@ -194,3 +203,7 @@ class TestReport:
         assert examples(list(self.TAGGED), 1) == [self.TAGGED[2]]
         assert examples([self.TAGGED[0]]) == [self.TAGGED[0]]
         assert bracketed(self.TAGGED[0]) == "[a b X] c"
+
+    def test_the_first_tags_are_those_of_the_english_tagger(self, tmp_path):
+        (tmp_path / "english.jsonl").write_text(json.dumps(self.TAGGED[0]) + "\n")
+        assert "  [a b X] c" in first_tags(tmp_path)
