@@ -17,6 +17,8 @@
     // lm_backward.jsonnet.
     lm_forward: 'models/english/forward.tar.gz',
     lm_backward: 'models/english/backward.tar.gz',
+    // Directory for the outputs of the language models: from the second epoch on they are read, not computed. null: none.
+    cache: null,
     // Archive of a tagger to continue from (new words, characters and labels are added), or null.
     continue_from: null,
     // Word vectors (GloVe, fastText .vec, word2vec text or binary; plain, compressed or zipped), or null.
@@ -89,6 +91,7 @@
             backward: { pretrained_file: settings.lm_backward },
             projection_dim: settings.word_dim,
             dropout: settings.dropout,
+            [if settings.cache != null then 'cache']: settings.cache,
           },
         },
       },
