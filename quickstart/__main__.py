@@ -20,6 +20,7 @@ CORPUS = {
 }
 LM_TEXTS = ("lm_train", "lm_valid")
 ENGLISH = ROOT / "models" / "english"
+TAGGER = ENGLISH / "ner.onnx"
 # The configs' defaults are the published sizes; these train in minutes on two cores.
 SETTINGS: dict[str, dict[str, Any]] = {
     "lm": {
@@ -85,7 +86,11 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
         texts = [data[name] for name in LM_TEXTS]
         lm = {"train": str(texts[0]), "valid": str(texts[1]), **settings["lm"]}
         stages = [[train(name, lm, *texts) for name in language_models]]
-    with_lm = {**ner, **{name: str(path) for name, path in language_models.items()}, "cache": str(out / "cache")}
+    with_lm = {
+        **ner,
+        **{name: str(path) for name, path in language_models.items()},
+        "cache": str(out / "cache"),
+    }
     return [
         *stages,
         [train("ner", with_lm, *ner_files, *language_models.values()), train("ner_vanilla", ner, *ner_files)],
@@ -97,26 +102,26 @@ def recipe(out: Path, data: dict[str, Path], settings: dict[str, dict[str, Any]]
 
 
 def first_stages(out: Path, data: dict[str, Path]) -> list[list[Step]]:
-    """Build the corpus of Python's own text, unless the data are the user's, and tag the test file."""
-    about, tagger, test = out / "corpus" / "ABOUT.txt", ENGLISH / "ner.onnx", data["ner_test"]
-    corpus = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
-    sources = [ROOT / "quickstart" / name for name in ("corpus.py", "prose.py")]
-    output = out / "english.jsonl"
+    """Tag text with the English tagger, and build the corpus of Python's own text: steps that take seconds."""
+    text, about, output = data["ner_test"], out / "corpus" / "ABOUT.txt", out / "english.txt"
+    first = []
+    if about.parent in text.parents:  # not the user's data
+        corpus = [sys.executable, "-m", "quickstart.corpus", str(about.parent)]
+        sources = [ROOT / "quickstart" / name for name in ("corpus.py", "prose.py")]
+        first = [Step("corpus", corpus, about, [*sources, Path(sys.executable)])]
+        text = ROOT / "fixtures" / "text" / "article.txt"
     tag = [
         sys.executable,
         "-m",
         "ldnet_runtime",
-        str(tagger),
-        str(test),
-        "--input",
-        "conll",
+        str(TAGGER),
+        str(text),
+        "--output",
+        "inline",
         "-o",
         str(output),
     ]
-    stages = [[Step("tag_english", tag, output, [tagger, test])]]
-    if about.parent in test.parents:
-        stages.insert(0, [Step("corpus", corpus, about, [*sources, Path(sys.executable)])])
-    return stages
+    return [[*first, Step("tag_english", tag, output, [TAGGER, text])]]
 
 
 def existing_file(text: str) -> Path:

@@ -76,13 +76,13 @@ def examples(sentences: list[dict[str, Any]], count: int = 3) -> list[dict[str, 
     )[:count]
 
 
-def first_tags(out: Path) -> list[str]:
-    """Sentences of the test file, tagged by the English tagger in models/."""
-    sentences = _read_lines(out / "english.jsonl")
+def first_tags(out: Path, count: int = 4) -> list[str]:
+    """Lines with named entities that the English tagger has found."""
+    lines = [line for line in (out / "english.txt").read_text("utf-8").splitlines() if "</" in line]
     return [
         "",
-        "Named entities in the test file, by the tagger that comes with the package (models/english/ner.onnx)",
-        *(f"  {bracketed(sentence)}" for sentence in examples(sentences)),
+        "Named entities, found by the tagger that comes with the package (models/english/ner.onnx)",
+        *(f"  {line}" for line in lines[:count]),
         "",
     ]
 

@@ -142,12 +142,12 @@ def test_each_stage_reads_only_what_earlier_ones_make(tmp_path, pretraining):
     texts = [f"--lm-{part}={__file__}" for part in ("train", "valid")]
     out, data, settings = parse_arguments(["--out", str(tmp_path), *(texts if pretraining else [])])
     stages = first_stages(out, data)
-    outputs = {path for path in data.values() if stages[0][0].output.parent == path.parent}
+    outputs = {path for path in data.values() if stages[0][0].output.parent == path.parent}  # the corpus
     assert len(outputs) == 3
     for stage in [*stages, *recipe(out, data, settings)]:
         for step in stage:
             values = [Path(value) for value in (step.settings or {}).values() if isinstance(value, str)]
-            reads = {path for path in [*step.inputs, *values] if tmp_path in path.parents}
+            reads = {path for path in [*step.inputs, *values] if tmp_path in path.parents} - {out / "cache"}
             assert all(path in outputs or path / "model.tar.gz" in outputs for path in reads), step.name
             assert (ENGLISH / "forward.tar.gz" in step.inputs) == (step.name == "ner" and not pretraining)
         outputs |= {step.output for step in stage}
@@ -205,5 +205,5 @@ class TestReport:
         assert bracketed(self.TAGGED[0]) == "[a b X] c"
 
     def test_the_first_tags_are_those_of_the_english_tagger(self, tmp_path):
-        (tmp_path / "english.jsonl").write_text(json.dumps(self.TAGGED[0]) + "\n")
-        assert "  [a b X] c" in first_tags(tmp_path)
+        (tmp_path / "english.txt").write_text("Nothing .\n<PER> Ada </PER> sang .\n")
+        assert [line for line in first_tags(tmp_path) if "." in line][1:] == ["  <PER> Ada </PER> sang ."]
