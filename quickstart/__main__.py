@@ -49,7 +49,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "lambda_1": 3,
         "exact_budget": True,
         "optimizer": "sgd",
-        "learning_rate": 0.015,
+        "learning_rate": 0.03,
+        "batch_size": 32,
     },
 }
 
