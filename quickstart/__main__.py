@@ -185,11 +185,11 @@ def parse_arguments(
         help=f"a setting of the configs; GROUP is one of {', '.join(SETTINGS)}: --set lm.num_epochs=8",
     )
     options = parser.parse_args(arguments)
-    names = (*LM_TEXTS, *CORPUS, "vectors")
-    files = {name: path for name in names if (path := getattr(options, name)) is not None}
-    for group in (LM_TEXTS, tuple(CORPUS)):
-        missing = [name for name in group if name not in files]
-        if 0 < len(missing) < len(group):
+    options_of_files = (*LM_TEXTS, *CORPUS, "vectors")
+    files = {name: path for name in options_of_files if (path := getattr(options, name)) is not None}
+    for names in (LM_TEXTS, tuple(CORPUS)):
+        missing = [name for name in names if name not in files]
+        if 0 < len(missing) < len(names):
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in missing)
             parser.error(f"{flags} is missing: these files come together")
     data = {name: options.out / "corpus" / path for name, path in CORPUS.items()} | files
