@@ -232,7 +232,7 @@ def measure(way: str, arguments: argparse.Namespace, folder: Path) -> dict[str, 
     needed = 3 * (sum(costs.values()) - frozen) + (0 if way.startswith("cached") else frozen)
     result["limit"] = 2 * needed * words / statistics.mean(rates)
     result["rate"] = statistics.mean(rates)
-    stored = sum(path.stat().st_size for path in (folder / "cache").glob("*/*"))
+    stored = sum(path.stat().st_size for path in (folder / "cache").glob("*") if path.is_file())
     result["bytes_a_word"] = stored / words
     if arguments.profile:
         batch = next(iter(loader))

@@ -35,10 +35,10 @@ def installed(package: str) -> str:
         return ""
 
 
-def differences() -> dict[str, str]:
-    """The pinned version by package, for each package with another version."""
+def differences(file: str | None = None) -> dict[str, str]:
+    """The pinned version of each package whose installed version differs from `file` (default: requirements.txt)."""
     pinned: dict[str, list[str]] = {}
-    for line in pinned_file().read_text(encoding="utf-8").splitlines():
+    for line in Path(file or pinned_file()).read_text(encoding="utf-8").splitlines():
         pin = re.match(r"([\w.-]+)==([^\s;]+)", line)
         if pin:  # a package with a marker (platform, Python version) may be absent
             pinned.setdefault(pin[1], []).extend([pin[2], ""] if ";" in line else [pin[2]])

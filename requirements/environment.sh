@@ -106,7 +106,7 @@ users_environment_fits() {
     python_fits "$venv/bin/python" || die "$venv is not an environment of Python 3.11 to 3.14, and it was not made here." \
         "Move it away, or use it without this script."
     differences="$("$venv/bin/python" -I -c 'import runpy, sys
-print(*runpy.run_path(sys.argv[1])["differences"](sys.argv[2]).values())' \
+print(*map("==".join, runpy.run_path(sys.argv[1])["differences"](sys.argv[2]).items()))' \
         "$root/ldnet_allennlp/doctor.py" "$root/requirements/$pins")" || exit 1
     [ -z "$differences" ] || die "$venv was not made here and lacks pinned versions: $differences" \
         "Install them (requirements/$pins), or move the environment away."

@@ -64,7 +64,8 @@ class Workplace:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = {}
-        (folder / "training_config").symlink_to(ROOT / "training_config")
+        for name in ("training_config", "models"):
+            (folder / name).symlink_to(ROOT / name)
         (folder / "lm").mkdir()
         for name, source in {
             "lm/train.txt.gz": FIXTURES / "lm" / "train.txt",
@@ -90,6 +91,7 @@ class Workplace:
             if name == "LDNET_SETTINGS":
                 self.settings = json.loads(value)
         elif program == "echo":
+            command = command.replace("ldnet-tag", f"{shlex.quote(sys.executable)} -m ldnet_runtime")
             subprocess.run(command, shell=True, check=True, cwd=self.folder)
         elif program == "allennlp":
             self._allennlp(rest)

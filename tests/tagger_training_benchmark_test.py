@@ -32,8 +32,7 @@ def test_every_way_trains(benchmark, tmp_path):
     for way, result in results.items():
         assert len(result["seconds"]) == 1 and 0 < result["limit"] < result["seconds"][0]
         stored = {"cached": 4, "cached float16": 2}.get(way, 0) * columns
-        index = 2 * 36 * arguments.sentences / result["words"]  # the records of both
-        assert stored <= result["bytes_a_word"] <= stored + index
+        assert (stored <= result["bytes_a_word"]) if stored else result["bytes_a_word"] == 0
     assert results["cached"]["limit"] < results["ldnet_tagger"]["limit"] * 2
 
 
