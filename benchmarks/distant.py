@@ -2,8 +2,7 @@
 Train and score the taggers of docs/distant.md, one cell (row, language models, seed) at a time:
 
     OMP_NUM_THREADS=1 python benchmarks/distant.py out/distant --rows dictionary fuzzy_crf autoner --lm none --seeds 1
-    OMP_NUM_THREADS=1 python benchmarks/distant.py out/distant --rows autoner --lm english --seeds 1 2 3 \
-        --lm-forward out/lm_forward/model.tar.gz --lm-backward out/lm_backward/model.tar.gz
+    OMP_NUM_THREADS=1 python benchmarks/distant.py out/distant --rows autoner --lm english --seeds 1 2 3
     python benchmarks/distant.py --table
 
 Finished cells are not repeated, and an interrupted training continues. Each finished cell is a line of
@@ -13,7 +12,7 @@ settings, seed and versions.
 Rows: `dictionary`, the typed matches of `ldnet-annotate`; `fuzzy_crf` and `autoner`, trained on the labels of
 `ldnet-annotate`; `supervised`, ner_vanilla.jsonnet or ner.jsonnet on the annotated training sentences, with the same
 dev and test sentences. Language models: `none`; `own`, pre-trained on the raw text by this script; `english`,
-`--lm-forward` and `--lm-backward`. The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
+those of `models/english`. The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -31,6 +30,7 @@ from typing import Any
 warnings.filterwarnings("ignore")
 
 ROOT = Path(__file__).resolve().parent.parent
+ENGLISH = tuple(str(ROOT / "models" / "english" / f"{way}.tar.gz") for way in ("forward", "backward"))
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks" / "results")]
 
 import torch  # noqa: E402
@@ -100,8 +100,6 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--lm", nargs="+", choices=list(LANGUAGE_MODELS), default=["none"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--lm-forward", help="an archive, for --lm english")
-    parser.add_argument("--lm-backward", help="an archive, for --lm english")
     parser.add_argument("--vectors", default=SETTINGS["vectors"], help="word vectors (default: %(default)s)")
     parser.add_argument("--word-dim", type=int, default=SETTINGS["word_dim"], help="their dimension")
     parser.add_argument("--epochs", type=int, default=SETTINGS["num_epochs"])
@@ -111,8 +109,6 @@ def main() -> None:
     if args.table:
         print("\n".join(table()))
         return
-    if "english" in args.lm and not (args.lm_forward and args.lm_backward):
-        parser.error("--lm english needs --lm-forward and --lm-backward.")
     SETTINGS.update(vectors=args.vectors, word_dim=args.word_dim, num_epochs=args.epochs)
     for seed in args.seeds:
         for row in args.rows:
@@ -167,9 +163,7 @@ def cell_config(args: argparse.Namespace, row: str, lm: str, seed: int) -> dict[
     """The config of a tagger."""
     settings = {**SETTINGS, **paths_of(args, row)}
     if lm != "none":
-        forward, backward = (
-            own_language_models(args.out) if lm == "own" else (args.lm_forward, args.lm_backward)
-        )
+        forward, backward = own_language_models(args.out) if lm == "own" else ENGLISH
         settings.update(lm_forward=forward, lm_backward=backward)
     name = row if row != "supervised" else "ner_vanilla" if lm == "none" else "ner"
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
