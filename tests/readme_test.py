@@ -5,6 +5,7 @@ small data and with small networks.
 
 import gzip
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from allennlp.common import Registrable
 
 import ldnet_allennlp  # noqa: F401
+from tests.builders import language_model_archive
 from tests.command_lines import allennlp
 from tests.resources import FIXTURES, ROOT
 from tests.runtime.models import word_model
@@ -64,8 +66,12 @@ class Workplace:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.settings: dict[str, Any] = {}
-        for name in ("training_config", "models"):
-            (folder / name).symlink_to(ROOT / name)
+        (folder / "training_config").symlink_to(ROOT / "training_config")
+        english = folder / "models" / "english"
+        english.mkdir(parents=True)
+        (english / "ner.onnx").symlink_to(ROOT / "models" / "english" / "ner.onnx")
+        for way in ("forward", "backward"):  # small: each step writes an archive with them
+            os.replace(language_model_archive(english / way, way), english / f"{way}.tar.gz")
         (folder / "lm").mkdir()
         for name, source in {
             "lm/train.txt.gz": FIXTURES / "lm" / "train.txt",
