@@ -32,8 +32,12 @@ class VectorStore:
     def __len__(self) -> int:
         if not os.path.exists(self.path):
             return 0
-        with self._connection() as connection:
-            return int(connection.execute("SELECT COUNT(*) FROM vectors").fetchone()[0])
+        try:
+            with self._connection() as connection:
+                return int(connection.execute("SELECT COUNT(*) FROM vectors").fetchone()[0])
+        except sqlite3.Error as error:
+            self._warn("read", error)
+            return 0
 
     def get(self, keys: Sequence[bytes]) -> dict[bytes, numpy.ndarray]:
         """The arrays of those keys that exist, each of shape (n, size)."""

@@ -61,6 +61,7 @@ class TestVectorStore:
         store = open_store(tmp_path)
         with caplog.at_level(logging.WARNING):
             for _ in range(2):
+                assert len(store) == 0
                 assert holds(store, [], missing=[1])
                 store.add({key(1): array(1)})
         assert len(caplog.messages) == 1 and str(tmp_path) in caplog.text

@@ -10,9 +10,10 @@ import io
 import os
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, BinaryIO, ClassVar
 
 import numpy
 import torch
@@ -26,6 +27,9 @@ _REFUSED = (
     *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.DICT),
 )
+_ZIP_MAGIC = b"PK\x03\x04"
+# The last parts of a zip file. Only zip64 files have the first two.
+_END_64, _LOCATOR_64, _END = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL"), struct.Struct("<4s4H2LH")
 
 
 class UnsafePickle(ConfigurationError):
@@ -38,7 +42,7 @@ class _ScalarKind(str):
 
 def _dtype(kind: str, *_: Any) -> _ScalarKind:
     if kind not in _SCALAR_KINDS:
-        raise UnsafePickle(f"it has a number of the kind {kind!r:.40}")
+        raise UnsafePickle(f"it has a number of the kind {_shown(kind)}")
     return _ScalarKind(kind)
 
 
@@ -53,8 +57,13 @@ def _scalar(kind: Any, value: Any) -> Any:
 def _encode(text: str, encoding: str) -> bytes:
     """Stand-in for `_codecs.encode`, which protocol 2 uses for bytes."""
     if encoding not in ("latin1", "latin-1"):
-        raise UnsafePickle(f"it has bytes in the encoding {encoding!r:.40}")
+        raise UnsafePickle(f"it has bytes in the encoding {_shown(encoding)}")
     return text.encode("latin-1")
+
+
+def _shown(value: Any) -> str:
+    """A value for messages. Nested tuples would take exponential time to print."""
+    return f"{value!r:.40}" if isinstance(value, str) else type(value).__name__
 
 
 class RestrictedUnpickler(_PythonUnpickler):
@@ -125,11 +134,9 @@ def read_torch_file(path: str) -> Any:
     """
     what = "a file of torch.save (weights, a checkpoint)"
     try:
-        # torch stores without compression; anything else unpacks to an unknown size.
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if sum(entry.file_size for entry in archive.infolist()) > os.path.getsize(path):
-                    raise ValueError("its parts are compressed, unlike those of torch")
+        with open(path, "rb") as file:
+            if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:  # torch's criterion
+                _check_zip(file)
         data = torch.load(path, map_location="cpu", weights_only=True)
         _check_sizes(data, set())
         return data
@@ -138,6 +145,29 @@ def read_torch_file(path: str) -> Any:
         if name is not None:
             raise _unsafe(path, what, f"it names '{name[1]}'") from error
         raise _damaged(path, what, error) from error
+
+
+def _check_zip(file: BinaryIO) -> None:
+    """
+    Raise `ValueError` for a zip file with compressed parts, which unpack to an unknown size, or whose directory is not
+    directly before its end, so that `zipfile` and torch could read different ones.
+    """
+    size = file.seek(0, os.SEEK_END)
+    with zipfile.ZipFile(file) as archive:
+        if sum(entry.file_size for entry in archive.infolist()) > size:
+            raise ValueError("its parts are compressed, unlike those of torch")
+    directory_end = size - _END.size
+    file.seek(max(0, directory_end - _LOCATOR_64.size - _END_64.size))
+    tail = file.read()
+    magic, *_, length, start, comment = _END.unpack(tail[-_END.size :])
+    locator = tail[-_END.size - _LOCATOR_64.size : -_END.size]
+    if locator.startswith(b"PK\x06\x07"):
+        directory_end -= _LOCATOR_64.size + _END_64.size
+        magic_64, *_, length, start = _END_64.unpack(tail[: _END_64.size])
+        if magic_64 != b"PK\x06\x06" or _LOCATOR_64.unpack(locator)[2] != directory_end:
+            raise ValueError("it does not end like a file of torch")
+    if magic != b"PK\x05\x06" or comment or start + length != directory_end:
+        raise ValueError("it does not end like a file of torch")
 
 
 def _check_sizes(node: Any, seen: set[int]) -> None:

@@ -213,6 +213,45 @@ class TestFilesThatTry:
         with pytest.raises(ConfigurationError, match="damaged, truncated or of another kind"):
             read_torch_file(bomb)
 
+    def test_a_zip_bomb_behind_another_directory(self, tmp_path):
+        """The end of the file names the bomb's directory, and is after that of a harmless file."""
+
+        def packed(size, compression, comment=b""):
+            path = tmp_path / "x.th"
+            torch.save({"w": torch.zeros(size)}, path)
+            content = io.BytesIO()
+            with zipfile.ZipFile(path) as source, zipfile.ZipFile(content, "w", compression) as target:
+                for name in source.namelist():
+                    info = zipfile.ZipInfo(name)
+                    info.compress_type = compression
+                    info.comment, comment = comment, b""
+                    target.writestr(info, source.read(name))
+                start = target.start_dir
+            data, end = content.getvalue(), len(content.getvalue()) - 22
+            return data[:start], data[start:end], data[end:]
+
+        bomb, directory, end = packed(10**6, zipfile.ZIP_DEFLATED)
+        _, shorter, _ = packed(4, zipfile.ZIP_STORED)
+        comment = b"x" * (len(directory) - len(shorter))
+        harmless, other, _ = packed(4, zipfile.ZIP_STORED, comment)
+        path = tmp_path / "bomb.th"
+        path.write_bytes(bomb + directory + harmless + other + end)
+        with zipfile.ZipFile(path) as archive:
+            assert sum(entry.file_size for entry in archive.infolist()) < path.stat().st_size
+        assert torch.load(path)["w"].numel() == 10**6
+        with pytest.raises(ConfigurationError, match="does not end like a file of torch"):
+            read_torch_file(str(path))
+
+    @pytest.mark.parametrize("name", [b"cnumpy\ndtype\n", b"c_codecs\nencode\nX\x01\x00\x00\x00a"])
+    def test_arguments_that_take_forever_to_print(self, tmp_path, name):
+        nest = b"".join(b"h%c\x86q%c" % (n, n + 1) for n in range(60))
+        path = tmp_path / "x.pk"
+        path.write_bytes(
+            b"\x80\x02" + name + b")q\x00" + nest + (b"\x85R." if b"dtype" in name else b"\x86R.")
+        )
+        with pytest.raises(UnsafePickle, match="tuple"):
+            read_pickle(str(path), "a dataset")
+
     def test_a_list_within_itself(self, tmp_path):
         data: list = []
         data.append(data)
