@@ -3,8 +3,8 @@ Load the server of `ldnet-tag --serve` with many clients, and check each answer:
 
     python benchmarks/serving.py ner.onnx article.txt --clients 64 --seconds 60
 
-Each client posts one paragraph of the text after the other to /api/tag and waits for the answer, which must be the one
-that the same tagger gives in Python. Prints requests, words per second, the median and 99th percentile of the response
+Each client posts one paragraph after another to /api/tag and waits for the answer, which must equal that of the same
+tagger in Python. Prints requests, words per second, the median and 99th percentile of the response
 time, and the server's memory. Clients and server share the machine's cores.
 """
 
@@ -31,7 +31,7 @@ from ldnet_runtime import Tagger  # noqa: E402
 
 
 def spans_of(answer: Any) -> list[tuple[int, int, str]]:
-    """What an answer's spans say, from Python or from JSON."""
+    """The positions and labels of an answer's spans, from Python or from JSON."""
     if isinstance(answer, dict):
         return [(span["start_char"], span["end_char"], span["type"]) for span in answer["spans"]]
     return [(span.start_char, span.end_char, span.label) for span in answer]

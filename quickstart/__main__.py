@@ -157,7 +157,7 @@ def setting(text: str) -> tuple[str, str, Any]:
 def parse_arguments(
     arguments: list[str] | None = None,
 ) -> tuple[Path, dict[str, Path], dict[str, dict[str, Any]]]:
-    """The output folder, the data files (the corpus for each group without user files) and the settings."""
+    """The output folder, the data files (from Python's text, unless the user names some) and the settings."""
     parser = argparse.ArgumentParser(
         prog="quickstart.sh",
         description="Trains taggers with and without language models, selects layers, prunes, and prints a table of "
@@ -167,7 +167,7 @@ def parse_arguments(
         "--out", type=output_folder, default=str(ROOT / "quickstart" / "out"), help="output folder"
     )
     lm = parser.add_argument_group(
-        "text to pre-train language models on, instead of the English ones: a sentence a line, plain or compressed"
+        "text to pre-train language models on, instead of the English ones: one sentence per line, plain or compressed"
     )
     ner = parser.add_argument_group("sentences for the tagger: CoNLL columns, word first, tag last")
     for name in (*LM_TEXTS, *CORPUS):

@@ -39,7 +39,7 @@ _ADMONITION = re.compile(
 def paragraphs(text: str) -> list[str]:
     """
     The paragraphs of prose in `text`, each on one line. Headings, signatures, grammar, code and tables are left
-    out: a paragraph must end as a sentence does, and must not be what a line with a colon announced by indenting.
+    out: a paragraph must end like a sentence, and must not be an indented block after a line that ends in a colon.
     """
     found = []
     previous, previous_indent, code_indent = "", 0, None
@@ -47,7 +47,7 @@ def paragraphs(text: str) -> list[str]:
         if code_indent is not None and indent < code_indent:
             code_indent = None
         if code_indent is None and previous.endswith(":") and not _ADMONITION.match(previous):
-            # What a colon announces is code where it is set in by three blanks, and no item of a list.
+            # After a colon, a block indented by three blanks or more is code, unless it is a list item.
             code_indent = indent if indent >= previous_indent + 3 and not bullet else None
         if code_indent is None and not _NOT_PROSE.search(block):
             line = _join(block)
@@ -60,7 +60,7 @@ def paragraphs(text: str) -> list[str]:
 
 
 def _blocks(text: str) -> Iterator[tuple[int, bool, str]]:
-    """Stretches between blank lines: their indent, whether a list's mark (cut off) opens them, and their lines."""
+    """Blocks of lines: the indent, whether a list mark (removed) was in front, and the lines without that indent."""
     for chunk in re.split(r"\n[ \t]*(?:\n|$)", text.expandtabs()):
         lines: list[str] = []
         indent, listed = 0, False
@@ -85,7 +85,7 @@ def _blocks(text: str) -> Iterator[tuple[int, bool, str]]:
 
 
 def _join(block: str) -> str:
-    """One line; a word that a line's end divides after a hyphen of its own (`non-` / `numeric`) is whole again."""
+    """One line. Joins words that a line end splits at their hyphen (`non-` / `numeric`)."""
     line = " ".join(block.split("\n"))
     return " ".join(re.sub(r"(?<=[a-z])- +(?=[a-z])(?!and |or |to )", "-", line).split())
 
@@ -98,11 +98,11 @@ _MARKED = re.compile(r"\*\*(?P<strong>[^*\s](?:[^*]*[^*\s])?)\*\*|\*(?P<term>[^*
 
 def strip_marks(paragraph: str) -> tuple[str, list[Span]] | None:
     """
-    The text without quotes and asterisks, and the stretches that they marked: CODE, TERM (emphasis) and PEP
-    (strong; other strong words are lead-ins and get no label). None where the marks do not pair off without doubt.
+    The text without quotes and asterisks, and the spans that they marked: CODE, TERM (emphasis) and PEP (strong;
+    other strong words are lead-ins and get no label). `None` if the marks are ambiguous.
     """
     paragraph = re.sub(r"‘([^‘’]*)’", r"\1", paragraph).translate(_CURLY)
-    # A footnote's number goes, and the full stop that stands after it as well as before it.
+    # Remove numbers of footnotes, and the full stop after one if another is before it.
     paragraph = re.sub(r"(?<=[.!?]) \[\d+\]\.?| \[\d+\]", "", paragraph).replace("``", '"')
     pieces = paragraph.split('"')
     if len(pieces) % 2 == 0 or "`" in paragraph:
@@ -152,7 +152,7 @@ _ABBREVIATIONS = {"vs", "cf", "etc", "al"}
 
 def split_sentences(text: str) -> list[list[re.Match[str]]]:
     """
-    The tokens of each sentence: words and punctuation, much as the Penn Treebank cuts them; names with dots or
+    The tokens of each sentence: words and punctuation, roughly as in the Penn Treebank; names with dots or
     underscores stay whole. A sentence ends with a full stop, question or exclamation mark between a word and a blank.
     """
     sentences: list[list[re.Match[str]]] = [[]]
@@ -169,8 +169,8 @@ def split_sentences(text: str) -> list[list[re.Match[str]]]:
 
 def tagged_sentences(paragraph: str) -> list[Sentence]:
     """
-    The sentences of one paragraph with their labels. What is cut where never depends on the labels: the text is
-    tokenized after the marks are gone, and a sentence in which a label does not fall on whole tokens is left out.
+    The sentences of one paragraph with their labels. Tokens never depend on the labels: the text is tokenized after
+    the marks are removed, and sentences with a label that does not cover whole tokens are left out.
     """
     stripped = strip_marks(paragraph)
     if stripped is None:

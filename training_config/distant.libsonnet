@@ -16,7 +16,7 @@ local ner = import 'ner.libsonnet';
     batch_size: 32,
     optimizer: 'adam',
     learning_rate: 0.002,
-    // The gold development data choose the epoch: noisy labels are learned by heart, too.
+    // The gold development data choose the epoch, before the tagger memorizes noisy labels.
     num_epochs: 15,
     patience: 4,
   },

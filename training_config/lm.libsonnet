@@ -21,8 +21,8 @@
     tail_samples: null,
     // "bfloat16": everything except the softmax in bfloat16. "auto": the same if the CPU or GPU supports it.
     autocast: null,
-    // Directory that stores the text as numbers of its words, 4 bytes per token. For texts that exceed the memory; later
-    // runs reuse it.
+    // Directory that stores the text as word ids, 4 bytes per token, for texts larger than the memory. Later runs reuse
+    // it.
     shards: null,
     // Processes that read the text.
     num_workers: 0,

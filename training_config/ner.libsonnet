@@ -17,7 +17,7 @@
     // lm_backward.jsonnet.
     lm_forward: 'models/english/forward.tar.gz',
     lm_backward: 'models/english/backward.tar.gz',
-    // Directory for the outputs of the language models: from the second epoch on they are read, not computed. null: none.
+    // Directory for a cache of the language models' outputs, which later epochs and trainings read. null: no cache.
     cache: null,
     // Archive of a tagger to continue from (new words, characters and labels are added), or null.
     continue_from: null,

@@ -4,8 +4,8 @@ Measure the effect of pruning on the taggers of `run.py` with layer selection, b
     python benchmarks/results/cuts.py out/results/modern --corpora wnut17 --rows layers-5 layers-2 clamped-2 --seeds 1
 
 Compare the tagger with gates and the pruned one: F1 on dev and test, layers left, and, over all words of the test data,
-how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for `clamped-N` the clamp
-stands between them. A line for each cell goes to `benchmarks/results/cuts.jsonl`.
+how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for `clamped-N` they
+differ by the clamp. A line for each cell goes to `benchmarks/results/cuts.jsonl`.
 """
 
 import argparse

@@ -1,20 +1,19 @@
 """
-Trains and scores the taggers of the results page, one cell (corpus, row, seed) after the other:
+Train and score the taggers of docs/results.md, one cell (corpus, row, seed) at a time:
 
     OMP_NUM_THREADS=1 python benchmarks/results/run.py out/results --vectors vectors.txt.gz --corpora wnut17 \\
         --rows vanilla unpruned layers-2 --seeds 1 2 3
 
-A cell that is done is not done again, and a training that was interrupted goes on. Each finished cell is a line of
-`benchmarks/results/results.jsonl`: scores, layers, multiply-adds, sizes, and the commit, config, settings and seed that
-made it; where layer selection did not come within its budget, what was said. `benchmarks/results/speed.py` measures the
-archives, and `benchmarks/results/tables.py` makes table and plot.
+Finished cells are not repeated, and an interrupted training continues. Each finished cell is a line of
+`benchmarks/results/results.jsonl`: scores, layers, multiply-adds, sizes, and the commit, config, settings and seed; or
+the error message if layer selection missed its budget. `benchmarks/results/speed.py` measures the archives, and
+`benchmarks/results/tables.py` makes tables and plots.
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
-selection that continues from the unpruned tagger of the same seed, pruning, and some epochs of training after it
-(`layers-16`, all layers of the shipped language models, is the unpruned tagger with as many epochs); `clamped-N`, the
-same without the proximal step: gates that are free to leave [0, 1], clamped after the training, of which the N largest
-are kept; `elmo`, a mixture of the layers of stacked language models (`--elmo-forward`, `--elmo-backward`);
-`co-training`, LM-LSTM-CRF.
+selection that continues from the unpruned tagger of the same seed, pruning, and a few more epochs (`layers-16`, all
+layers of the shipped language models, is the unpruned tagger with as many epochs); `clamped-N`, the same without the
+proximal step: gates may leave [0, 1], are clamped after training, and the N largest are kept; `elmo`, a mixture of the
+layers of stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF.
 
 `--text` names the text of the language models and word vectors: "modern" (the shipped language models, and vectors of
 `models/word_vectors.py`) or "eltec". The corpora are in the folder of the variable LDNET_DATA, by default
@@ -98,7 +97,7 @@ def main() -> None:
         "--selection-epochs",
         type=int,
         default=SELECTION["epochs"],
-        help="of layer selection (default: 8): more where an epoch has few batches",
+        help="epochs of layer selection (default: 8): more for small corpora",
     )
     parser.add_argument("--text", choices=["modern", "eltec"], default="modern")
     parser.add_argument(
@@ -123,7 +122,7 @@ def main() -> None:
 
 
 def missed(error: BudgetMissed) -> dict[str, Any]:
-    """What is recorded of a cell without a tagger."""
+    """The results of a cell without a tagger."""
     return {"missed": str(error.message), "settings": {**SETTINGS, **SELECTION}, "commit": commit()}
 
 
@@ -175,7 +174,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
 
 
 def train(folder: Path, config: dict[str, Any]) -> Any:
-    """A training of its own."""
+    """Train from scratch."""
     archive = train_once(str(folder), config)
     return archive, scores_of(archive, config)
 
@@ -202,7 +201,7 @@ def clamp_after_training(folder: Path, config: dict[str, Any], layers: str) -> N
 
 
 def finetuning(selection: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's section for what is left after pruning: the tagger's own optimizer, with a lower rate."""
+    """The trainer's section for training after pruning: the tagger's own optimizer, with a lower rate."""
     trainer = {key: value for key, value in selection["trainer"].items() if key != "callbacks"}
     trainer["optimizer"] = {"type": SETTINGS["optimizer"], "lr": SELECTION["finetune_lr"]}
     return {**trainer, "num_epochs": SELECTION["finetune_epochs"]}
@@ -232,7 +231,7 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> d
 
 
 def select_config(unpruned: Path, row: str) -> dict[str, Any]:
-    """Layer selection that goes on from a tagger."""
+    """The config of layer selection that continues from a tagger."""
     kind, _, number = row.rpartition("-")
     if kind not in ("layers", "clamped", "multiply-adds") or not number.isdecimal():
         raise SystemExit(f"There is no row {row}.")
@@ -251,7 +250,7 @@ def select_config(unpruned: Path, row: str) -> dict[str, Any]:
     trainer = config["trainer"]
     if kind == "clamped":
         trainer["optimizer"] = SELECTION["optimizer"]
-        # The epochs' own choice is not wanted: the last one counts.
+        # A budget of all layers: the last epoch counts, not the best one within the budget.
         trainer["callbacks"][-1]["budget"] = sum(
             len(stack.gates) for embedder in embedders for stack in embedder.gated_stacks()
         )

@@ -1,10 +1,10 @@
 """
-Measures the taggers that `run.py` made, in one run, and writes `benchmarks/results/speed.json`:
+Measure the taggers of `run.py` in one run, and write `benchmarks/results/speed.json`:
 
     OMP_NUM_THREADS=1 python benchmarks/results/speed.py out/results/modern wnut17 --seed 1
 
-Words a second, from words to tags, in batches of 32 sentences of similar length of the corpus' test data. The archives
-take turns, so that what else the machine does falls on all of them alike; the median of the rounds counts.
+Words per second, from words to tags, on the corpus' test data, in batches of 32 sentences of similar length. The
+archives take turns, so that other load on the machine affects all of them alike; the median of the rounds counts.
 """
 
 import argparse

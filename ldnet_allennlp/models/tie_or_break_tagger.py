@@ -44,7 +44,7 @@ class TieOrBreakTagger(Model):
     "ldnet_tagger". The loss is the mean over the sentences of a batch. Training steps do not decode. Prediction changes
     no attribute, so several threads can use one model.
 
-    The vocabulary gets the tags of all its types that the training data lack, because a chunk has any length.
+    The constructor adds the missing tags of each type to the vocabulary, because chunks can have any length.
 
     Registered as a `Model` with name "tie_or_break_tagger".
 

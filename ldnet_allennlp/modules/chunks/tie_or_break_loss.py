@@ -23,7 +23,7 @@ class KnownChunks(NamedTuple):
 
 class TieOrBreakLoss(torch.nn.Module):
     """
-    Derives gaps and chunks from the allowed tags of words, and scores them. For the scores, see
+    Loss of the gaps and chunks that the allowed tags of words determine. For the scores, see
     `ldnet_runtime.decoding.chunks`.
 
     The gap between two words is a tie (a break) if every allowed pair of their tags is within one span (is not). It is
