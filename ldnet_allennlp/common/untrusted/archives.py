@@ -36,7 +36,7 @@ def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True
 
     AllenNLP evaluates the config as a program, constructs whatever a "type" names, writes to any path in the archive,
     and unpacks without limits. Here the config is plain JSON, only the types of `config_types` are allowed, weights are
-    checked before torch reads them, and sizes are limited.
+    read by `read_torch_file`, and sizes are limited.
 
     `path` is a `model.tar.gz` or a serialization directory. With `trust`, it may contain any type and have any size.
     For `is_trained` see `check_types`.
