@@ -78,7 +78,9 @@ def examples(sentences: list[dict[str, Any]], count: int = 3) -> list[dict[str, 
 
 def first_tags(out: Path, count: int = 4) -> list[str]:
     """Lines with named entities that the English tagger has found."""
-    lines = [line for line in (out / "english.txt").read_text("utf-8").splitlines() if "</" in line]
+    lines = [line for line in (out / "english.txt").read_text("utf-8").splitlines() if "</" in line] or [
+        "none"
+    ]
     return [
         "",
         "Named entities, found by the tagger that comes with the package (models/english/ner.onnx)",

@@ -21,13 +21,13 @@ case "$1 $2" in
     "venv "*)
         for folder; do :; done
         mkdir -p "$folder/bin" && touch "$folder/pyvenv.cfg"
-        printf '#!/bin/sh\\nexec {sys.executable} "$@"\\n' > "$folder/bin/python"
+        printf '#!/bin/sh\\nexec "{sys.executable}" "$@"\\n' > "$folder/bin/python"
         chmod +x "$folder/bin/python" ;;
 esac
 """
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="a script for bash")
 OLD_PYTHON = '#!/bin/sh\n[ "$1" = --version ] && { echo Python 3.9.1; exit; }\nexit 1\n'
-NEW_PYTHON = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+NEW_PYTHON = f'#!/bin/sh\nexec "{sys.executable}" "$@"\n'
 PYTEST = f"pytest=={metadata.version('pytest')}"
 
 

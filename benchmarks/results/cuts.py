@@ -1,7 +1,7 @@
 """
 Measure the effect of pruning on the taggers of `run.py` with layer selection, before fine-tuning:
 
-    python benchmarks/results/cuts.py out/results/modern --corpora wnut17 --rows layers-5 layers-2 clamped-2 --seeds 1
+    python benchmarks/results/cuts.py out/results --corpora wnut17 --rows layers-5 layers-2 clamped-2
 
 Compare the tagger with gates and the pruned one: F1 on dev and test, layers left, and, over all words of the test data,
 how many tags differ and by how much emissions do. For `layers-N` the two should be the same; for `clamped-N` they
@@ -41,6 +41,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("out", type=Path, help="the folder that run.py wrote; nothing is changed there")
+    parser.add_argument("--text", default="modern", help="as of run.py")
     parser.add_argument("--corpora", nargs="+", default=["wnut17"])
     parser.add_argument("--rows", nargs="+", default=["layers-6", "layers-2"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
@@ -49,9 +50,9 @@ def main() -> None:
         for row in args.rows:
             for seed in args.seeds:
                 with without_progress_messages():
-                    measured = measure(args.out / corpus / row / str(seed))
-                line = {"corpus": corpus, "row": row, "seed": seed, **measured}
-                add_to_results(line, RESULTS, ("corpus", "row", "seed"))
+                    measured = measure(args.out / args.text / corpus / row / str(seed))
+                line = {"corpus": corpus, "text": args.text, "row": row, "seed": seed, **measured}
+                add_to_results(line, RESULTS)
                 print(json.dumps(line), flush=True)
 
 

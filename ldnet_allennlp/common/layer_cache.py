@@ -66,7 +66,9 @@ class LayerCache:
         sentences = _sentences(token_ids)
         keys = [blake2b(sentence.tobytes(), digest_size=16).digest() for sentence in sentences]
         rows = {key: row for row, key in enumerate(keys) if len(sentences[row])}
-        arrays = store.get(list(rows))
+        stored = store.get(list(rows))
+        # A damaged file may have arrays of other lengths.
+        arrays = {key: array for key, array in stored.items() if len(array) == len(sentences[rows[key]])}
         missing = {key: row for key, row in rows.items() if key not in arrays}
         if missing:
             computed = self._compute(model, token_ids, mask, sentences, missing)

@@ -48,7 +48,7 @@ class TorchEngine:
 
     @torch.no_grad()
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
-        instances = [instance_of(words, self._reader) for words in sentences]
+        instances = [instance_of_words(words, self._reader) for words in sentences]
         for instance in instances:
             self._reader.apply_token_indexers(instance)
         if self._decoder is None:
@@ -61,10 +61,11 @@ class TorchEngine:
         return self._decoder.decode(emissions, lengths, options)
 
     def _emissions(self, tensors: dict[str, Any]) -> numpy.ndarray:
-        if isinstance(self._model, TAGGERS):
-            emissions, _ = self._model.score(tensors["tokens"], self._autocast)
+        model: Any = self._model
+        if type(model) in TAGGERS:
+            emissions, _ = model.score(tensors["tokens"], self._autocast)
         else:
-            emissions = self._model(tensors["tokens"])["logits"]
+            emissions = model(tensors["tokens"])["logits"]
         return cast(numpy.ndarray, emissions.cpu().numpy())
 
     def _tags_of_output(
@@ -143,7 +144,7 @@ def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
     """
     if name is None:
         return None
-    if not isinstance(model, TAGGERS):
+    if type(model) not in TAGGERS:
         raise ConfigurationError(
             f"autocast is for a model of the type 'ldnet_tagger' or 'tie_or_break_tagger', but it is {name!r} for a "
             f"{type(model).__name__}."
@@ -160,7 +161,7 @@ def check_scored(model: Model, engine: str, n_best: int, marginals: bool) -> Non
         raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
 
 
-def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
+def instance_of_words(words: Sequence[str], reader: DatasetReader) -> Instance:
     """
     A reader's instance for one or more words. Words that AllenNLP or UTF-8 cannot represent become the unknown token,
     and lone surrogates become "?".
@@ -169,10 +170,10 @@ def instance_of(words: Sequence[str], reader: DatasetReader) -> Instance:
 
 
 def sentence_decoder(model: Model) -> SentenceDecoder | ChunkDecoder | None:
-    """The decoder for the scores of a model; `None` for a model with an unknown CRF."""
-    if isinstance(model, TieOrBreakTagger):
+    """The decoder for the scores of a model; `None` for other types, subclasses included, which decode themselves."""
+    if type(model) is TieOrBreakTagger:
         return model.decoder
-    if isinstance(model, LdnetTagger):
+    if type(model) is LdnetTagger:
         return SentenceDecoder(
             model.labels,
             model.label_encoding,

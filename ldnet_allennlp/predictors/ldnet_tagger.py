@@ -22,7 +22,7 @@ from ldnet_allennlp.predictors.engines import (
     TorchEngine,
     check_autocast,
     check_scored,
-    instance_of,
+    instance_of_words,
     sentence_decoder,
 )
 from ldnet_allennlp.predictors.prediction_reader import PredictionReader, prediction_instance
@@ -217,7 +217,7 @@ class LdnetTaggerPredictor(Predictor):
     @overrides
     def _json_to_instance(self, json_dict: JsonDict) -> Instance:
         words = [word for sentence in self._reader.split(json_dict).sentences for word in sentence]
-        return instance_of(words, self._reader.reader)
+        return instance_of_words(words, self._reader.reader)
 
     @overrides
     def predictions_to_labeled_instances(

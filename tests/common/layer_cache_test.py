@@ -75,6 +75,16 @@ class TestVectors:
         # Once each: of the first batch the three sentences that differ, of the second the one that is new.
         assert runs == [(3, 5)] * len(names) + [(1, 3)] * len(names)
 
+    def test_arrays_of_another_length_are_computed_again(self, archives, tmp_path):
+        embedder = build(archives, cache=str(tmp_path / "cache")).train()
+        expected = embedder(IDS)
+        for name in folders(tmp_path):
+            with closing(sqlite3.connect(tmp_path / "cache" / name)) as connection, connection:
+                ((size,),) = connection.execute("SELECT MIN(LENGTH(rows)) FROM vectors")
+                columns = size // min(len(row.nonzero()) for row in IDS if row.any())
+                connection.execute("UPDATE vectors SET rows = SUBSTR(rows, 1, ?)", (columns,))  # one word
+        torch.testing.assert_close(embedder(IDS), expected)
+
     def test_half_precision(self, archives, tmp_path):
         expected = build(archives)(IDS)
         embedder = build(archives, cache=str(tmp_path / "cache"), cache_dtype="float16").train()

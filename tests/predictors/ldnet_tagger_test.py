@@ -15,6 +15,7 @@ from allennlp.predictors import Predictor
 from allennlp_models.tagging.dataset_readers.conll2003 import Conll2003DatasetReader
 
 from ldnet_allennlp.common.verification import difference
+from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
 from ldnet_allennlp.predictors.engines import ChosenEngine, TorchEngine
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_runtime import Tagger
@@ -92,6 +93,21 @@ def test_what_cannot_be_exported_runs_in_torch(tagging):
     assert isinstance(predictor._engine.current(), TorchEngine)
     with pytest.raises(ConfigurationError, match=r"The engine 'onnx' cannot run this model: .*encoder"):
         with_options(predictor, engine="onnx")
+
+
+def test_a_subclass_predicts_its_own_tags(tagging):
+    class OutsideTagger(LdnetTagger):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            output["tags"] = [[0] * len(tags) for tags in output["tags"]]
+            return output
+
+    model = copy.deepcopy(tagging._model)
+    model.__class__ = OutsideTagger
+    words = SENTENCES[2].split()
+    assert len(set(tagging.predict(SENTENCES[2])["tags"])) > 1
+    own = LdnetTaggerPredictor(model, tagging._dataset_reader).predict(SENTENCES[2])
+    assert own["tags"] == [model.labels[0]] * len(words)
 
 
 def test_a_sentence_is_its_tokens(tagging):

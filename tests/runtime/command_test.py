@@ -145,7 +145,7 @@ def test_an_interrupt_leaves_nothing_half_written(model, tmp_path):
 
 
 def test_a_reader_that_stops(model):
-    program = f"{sys.executable} -m ldnet_runtime {model} --input text | head -1; echo ${{PIPESTATUS[0]}}"
+    program = f"'{sys.executable}' -m ldnet_runtime '{model}' --input text | head -1; echo ${{PIPESTATUS[0]}}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
         ["bash", "-c", program], input=b"Ada\n" * 50000, capture_output=True, env=environment

@@ -3,7 +3,8 @@ Read pickles and files of `torch.save` without executing them.
 
 A pickle is a program that names functions and calls them. Pickles of the original LD-Net are read here: a few names map
 to harmless stand-ins, all other names are errors before any lookup, and memory and time are proportional to the size of
-the file. Weights are read by `torch.load(weights_only=True)`.
+the file. Weights are read by `torch.load(weights_only=True)`, after the same check of names and keys: torch alone would
+hash nested tuples, which can take exponential time.
 """
 
 import io
@@ -30,6 +31,13 @@ _REFUSED = (
 _ZIP_MAGIC = b"PK\x03\x04"
 # The last parts of a zip file. Only zip64 files have the first two.
 _END_64, _LOCATOR_64, _END = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL"), struct.Struct("<4s4H2LH")
+
+
+_STORAGES = ("Double", "Float", "Half", "BFloat16", "Long", "Int", "Short", "Char", "Byte", "Bool")
+_TORCH_NAMES = {
+    *(("torch._utils", name) for name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter")),
+    *(("torch", f"{kind}Storage") for kind in _STORAGES),
+}
 
 
 class UnsafePickle(ConfigurationError):
@@ -109,6 +117,26 @@ class RestrictedUnpickler(_PythonUnpickler):
     dispatch[pickle.BUILD[0]] = _load_build
 
 
+class _WeightsChecker(RestrictedUnpickler):
+    """Reads a pickle of `torch.save` with `None` in place of tensors."""
+
+    dispatch: ClassVar[dict[int, Callable]] = {
+        **RestrictedUnpickler.dispatch,
+        pickle.BUILD[0]: lambda self: self.stack.pop(),  # the metadata of a state dict
+    }
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) in _TORCH_NAMES:
+            return lambda *_: None
+        if (module, name) != ("collections", "OrderedDict"):
+            raise UnsafePickle(f"it names {f'{module}.{name}'!r:.100}")
+        return self.HARMLESS[module, name]
+
+    def persistent_load(self, reference: Any) -> None:
+        if any(isinstance(part, (tuple, dict, list)) for part in reference):
+            raise ValueError("a storage has an invalid description")
+
+
 def read_pickle(path: str, what: str) -> Any:
     """
     Read the only object in a pickle file. `what` is the expected kind of file, for messages.
@@ -136,27 +164,41 @@ def read_torch_file(path: str) -> Any:
     try:
         with open(path, "rb") as file:
             if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:  # torch's criterion
-                _check_zip(file)
+                _WeightsChecker(io.BytesIO(_pickle_of_zip(file))).load()
+            else:  # torch up to 1.5: five pickles before the numbers
+                file.seek(0)
+                for _ in range(5):
+                    _WeightsChecker(file).load()
         data = torch.load(path, map_location="cpu", weights_only=True)
         _check_sizes(data, set())
         return data
+    except UnsafePickle as error:
+        raise _unsafe(path, what, str(error.message)) from error
     except Exception as error:  # a damaged file can lead to any error
-        name = re.search(r"GLOBAL ([\w.]+)", str(error))
-        if name is not None:
-            raise _unsafe(path, what, f"it names '{name[1]}'") from error
         raise _damaged(path, what, error) from error
 
 
-def _check_zip(file: BinaryIO) -> None:
+def _pickle_of_zip(file: BinaryIO) -> bytes:
     """
-    Raise `ValueError` for a zip file with compressed parts, which unpack to an unknown size, or whose directory is not
-    directly before its end, so that `zipfile` and torch could read different ones.
+    The pickle in a zip file of torch. Raises `ValueError` for compressed parts, which unpack to an unknown size, and
+    where `zipfile` and torch could read different pickles: if the directory is not directly before the end of the file,
+    or if several parts may be the pickle (torch ignores case).
     """
+    _check_directory_end(file)
     size = file.seek(0, os.SEEK_END)
     with zipfile.ZipFile(file) as archive:
-        if sum(entry.file_size for entry in archive.infolist()) > size:
+        parts = archive.infolist()
+        names = [part.filename.lower() for part in parts]
+        if sum(part.file_size for part in parts) > size:
             raise ValueError("its parts are compressed, unlike those of torch")
-    directory_end = size - _END.size
+        pickles = [part for part, name in zip(parts, names) if name.endswith(".pkl")]
+        if len(set(names)) < len(names) or len(pickles) != 1:
+            raise ValueError(f"it has the parts {', '.join(sorted(names))!r:.200}")
+        return archive.read(pickles[0])
+
+
+def _check_directory_end(file: BinaryIO) -> None:
+    directory_end = file.seek(0, os.SEEK_END) - _END.size
     file.seek(max(0, directory_end - _LOCATOR_64.size - _END_64.size))
     tail = file.read()
     magic, *_, length, start, comment = _END.unpack(tail[-_END.size :])

@@ -169,13 +169,29 @@ class TestFilesThatTry:
         assert in_a_process(read).status == 0
 
     @pytest.mark.parametrize("end", [b"h<K\x01s.", b"(h<K\x01u."])
-    def test_keys_that_take_forever_to_hash(self, tmp_path, end):
+    @pytest.mark.parametrize("kind", ["pickle", "old container", "zip"])
+    def test_keys_that_take_forever_to_hash(self, tmp_path, end, kind):
         """Tuples of two, each of which holds the one before twice: 2 ** 60 steps."""
         nest = b"".join(b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(60))  # number 60 is "<"
-        path = tmp_path / "x.pk"
-        path.write_bytes(b"\x80\x02}X\x01\x00\x00\x00aq\x000" + nest + end)
+        program = b"\x80\x02}X\x01\x00\x00\x00aq\x000" + nest + end
+        path = tmp_path / "x"
+        if kind == "zip":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("archive/data.pkl", program)
+                archive.writestr("archive/version", "3")
+        else:
+            path.write_bytes(program if kind == "pickle" else legacy(program))
         with pytest.raises(ConfigurationError, match="a key of the type tuple"):
-            read_pickle(str(path), "a dataset")
+            read_pickle(str(path), "a dataset") if kind == "pickle" else read_torch_file(str(path))
+
+    @pytest.mark.parametrize("name", [b"collections\nCounter", b"builtins\nset"])
+    def test_calls_that_take_forever_to_hash(self, tmp_path, name):
+        nest = b"".join(b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(60))
+        program = b"\x80\x02X\x01\x00\x00\x00aq\x000" + nest + b"c" + name + b"\n(](h<ee\x85R."
+        path = tmp_path / "x.th"
+        path.write_bytes(legacy(program))
+        with pytest.raises(UnsafePickle, match="it names"):
+            read_torch_file(str(path))
 
     @pytest.mark.parametrize(
         "program",
