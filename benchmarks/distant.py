@@ -66,17 +66,15 @@ PUBLISHED = {
     "autoner": (88.96, 81.00, 84.80),
     "supervised": (88.84, 85.16, 86.96),
 }
-SETTINGS: dict[str, Any] = {
-    "vectors": str(DATA / "vectors" / "eltec_openstax.50d.txt.gz"),
-    "word_dim": 50,
+# Beside these, the rows with distant labels have the defaults of distant.libsonnet.
+SETTINGS: dict[str, Any] = {"vectors": str(DATA / "vectors" / "eltec_openstax.50d.txt.gz"), "word_dim": 50}
+SUPERVISED_SETTINGS: dict[str, Any] = {
     "char_hidden": 50,
     "word_hidden": 75,
-    "dropout": 0.5,
     "batch_size": 16,
     "optimizer": "adam",
     "learning_rate": 0.005,
     "num_epochs": 12,
-    "patience": 4,
 }
 LM_SETTINGS: dict[str, Any] = {
     "num_layers": 4,
@@ -102,14 +100,13 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--vectors", default=SETTINGS["vectors"], help="word vectors (default: %(default)s)")
     parser.add_argument("--word-dim", type=int, default=SETTINGS["word_dim"], help="their dimension")
-    parser.add_argument("--epochs", type=int, default=SETTINGS["num_epochs"])
     parser.add_argument("--sentences", type=int, help="train on the first ones only; nothing is recorded")
     parser.add_argument("--table", action="store_true", help="print the table of the recorded cells")
     args = parser.parse_args()
     if args.table:
         print("\n".join(table()))
         return
-    SETTINGS.update(vectors=args.vectors, word_dim=args.word_dim, num_epochs=args.epochs)
+    SETTINGS.update(vectors=args.vectors, word_dim=args.word_dim)
     for seed in args.seeds:
         for row in args.rows:
             for lm in args.lm:
@@ -139,7 +136,7 @@ def run_cell(args: argparse.Namespace, row: str, lm: str, seed: int) -> None:
             "lm": lm,
             "seed": seed,
             "scores": scores,
-            "settings": {} if row == "dictionary" else shown_settings(lm),
+            "settings": shown_settings(row, lm),
             "cpu_seconds": round(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 1),
             "seconds": round(time.time() - started, 1),
             "commit": commit(),
@@ -153,18 +150,25 @@ def run_cell(args: argparse.Namespace, row: str, lm: str, seed: int) -> None:
     print(row, lm, seed, json.dumps(line["scores"]), flush=True)
 
 
-def shown_settings(lm: str) -> dict[str, Any]:
+def settings_of(row: str) -> dict[str, Any]:
+    """The settings of a tagger that are not its config's defaults."""
+    return {**SETTINGS, **(SUPERVISED_SETTINGS if row == "supervised" else {})}
+
+
+def shown_settings(row: str, lm: str) -> dict[str, Any]:
     """The settings of a cell, with the vectors by their name."""
-    settings = {**SETTINGS, "vectors": Path(SETTINGS["vectors"]).name}
+    if row == "dictionary":
+        return {}
+    settings = {**settings_of(row), "vectors": Path(SETTINGS["vectors"]).name}
     return {**settings, "language_models": LM_SETTINGS} if lm == "own" else settings
 
 
 def cell_config(args: argparse.Namespace, row: str, lm: str, seed: int) -> dict[str, Any]:
     """The config of a tagger."""
-    settings = {**SETTINGS, **paths_of(args, row)}
+    settings = {**settings_of(row), **paths_of(args, row)}
     if lm != "none":
         forward, backward = own_language_models(args.out) if lm == "own" else ENGLISH
-        settings.update(lm_forward=forward, lm_backward=backward)
+        settings.update(lm_forward=forward, lm_backward=backward, cache=str(args.out / "cache"))
     name = row if row != "supervised" else "ner_vanilla" if lm == "none" else "ner"
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
     return config_of(name, settings, seeds)

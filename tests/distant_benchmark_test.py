@@ -63,7 +63,7 @@ def run(small, monkeypatch, *arguments):
 
 
 def test_cells_are_trained_once(small, monkeypatch, tmp_path):
-    rest = (tmp_path / "out", "--seeds", 1, "--word-dim", 4, "--epochs", 1)
+    rest = (tmp_path / "out", "--seeds", 1, "--word-dim", 4)
     arguments = ("--rows", "dictionary", "autoner", "--lm", "none", "own")
     run(small, monkeypatch, *rest, *arguments)
     lines = [json.loads(line) for line in (tmp_path / "distant.jsonl").read_text().splitlines()]

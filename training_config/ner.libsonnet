@@ -23,6 +23,8 @@
     continue_from: null,
     // Word vectors (GloVe, fastText .vec, word2vec text or binary; plain, compressed or zipped), or null.
     vectors: null,
+    // Whether training changes the word vectors of the file.
+    train_vectors: true,
     // Look up words in lower case, as the original does and as the GloVe 6B vectors expect. false for cased vectors.
     lowercase: true,
     // Words with fewer occurrences in the training data and without a vector are unknown.
@@ -77,6 +79,7 @@
             type: 'word_vectors',
             pretrained_file: settings.vectors,
             setting: 'word_dim',
+            trainable: settings.train_vectors,
           },
           token_characters: {
             type: 'sentence_character_lstm',
