@@ -17,7 +17,6 @@ from ldnet_runtime.tag_schemes import canonical_encoding
 
 # IOBES and BMES are BIOUL in other letters. AllenNLP's "BMES" is word segmentation: it has no "O".
 _LETTERS_OF_BIOUL = {
-    "BIOUL": {},
     "IOBES": {"E": "L", "S": "U"},
     "BMES": {"M": "I", "E": "L", "S": "U", "W": "U"},
 }
@@ -42,13 +41,9 @@ def crf_from_crf_tagger(
     constraints = None
     if label_encoding is not None:
         check_letters(labels, label_encoding)
-        letters = _LETTERS_OF_BIOUL.get(label_encoding)
-        spelled = (
-            labels if letters is None else [letters.get(label[:1], label[:1]) + label[1:] for label in labels]
-        )
-        constraints = allowed_transitions(
-            label_encoding if letters is None else "BIOUL", dict(enumerate(spelled))
-        )
+        letters = _LETTERS_OF_BIOUL.get(label_encoding, {})
+        spelled = [letters.get(label[:1], label[:1]) + label[1:] for label in labels]
+        constraints = allowed_transitions("BIOUL" if letters else label_encoding, dict(enumerate(spelled)))
     if boundary_tags:
         if label_weights is not None:
             raise ConfigurationError("Found label_weights and boundary_tags, expected only one of them.")

@@ -7,20 +7,14 @@ from allennlp.common.checks import ConfigurationError
 from overrides import overrides
 
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
-from ldnet_allennlp.modules.crf.log_partition import Scores
+from ldnet_allennlp.modules.crf.log_partition import Scores, step_mask
 
 
 class BoundaryTagCrf(FastConditionalRandomField):
     """
-    A CRF without separate start and end transitions: one tag precedes each sentence, another one follows it, and both
-    are otherwise ordinary tags, even for words (`model_seq/crf.py` of the original LD-Net, with its `<s>` and `<eof>`).
-
-    # Parameters
-
-    num_tags, constraints : as in `FastConditionalRandomField`
-        The two tags are among the `num_tags`.
-    boundary_tags : `Tuple[int, int]`
-        The ids of the tags at the start and the end.
+    A CRF without separate start and end transitions: the first of the `boundary_tags` (ids) precedes each sentence, the
+    second one follows it, and both are otherwise ordinary tags, even for words (`model_seq/crf.py` of the original
+    LD-Net, with its `<s>` and `<eof>`).
     """
 
     def __init__(
@@ -43,8 +37,6 @@ class BoundaryTagCrf(FastConditionalRandomField):
         """
         Leave the last step of each sentence out of emissions (B, T, N) and a mask (B, T). Its tag is fixed, so its
         score is added to all tags of the last word. Path scores stay the same.
-
-        Raises `ConfigurationError` for a sentence of one step.
         """
         steps = mask.sum(dim=1)  # (B,)
         if int(steps.min()) < 2:
@@ -53,8 +45,6 @@ class BoundaryTagCrf(FastConditionalRandomField):
                 "step, but one has a single token. Set the reader's end_token."
             )
         rows = torch.arange(emissions.size(0), device=emissions.device)
-        end_scores = emissions[rows, steps - 1, self.boundary_tags[1]]  # (B,)
-        numbers = torch.arange(emissions.size(1) - 1, device=emissions.device)
-        is_last_word = numbers == (steps - 2).unsqueeze(1)  # (B, T - 1)
-        emissions = emissions[:, :-1] + (is_last_word * end_scores.unsqueeze(1)).unsqueeze(2)
-        return emissions, numbers < (steps - 1).unsqueeze(1)
+        words = emissions[:, :-1].clone()
+        words[rows, steps - 2] += emissions[rows, steps - 1, self.boundary_tags[1], None]  # (B, 1)
+        return words, step_mask(steps - 1, words.size(1)).t()

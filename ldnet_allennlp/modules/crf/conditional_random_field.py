@@ -7,9 +7,10 @@ import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField
 from allennlp.modules.conditional_random_field.conditional_random_field import VITERBI_DECODING
 from overrides import overrides
+from torch.nn.functional import pad
 
 from ldnet_allennlp.modules.crf.log_partition import Scores, last_steps, log_partition, step_mask
-from ldnet_allennlp.modules.crf.viterbi import best_sequences, k_best_sequences
+from ldnet_allennlp.modules.crf.viterbi import best_sequences
 
 # AllenNLP's score of a forbidden transition, used here only for sentences without an allowed tag sequence.
 _PENALTY = -10000.0
@@ -18,33 +19,19 @@ _PENALTY = -10000.0
 class FastConditionalRandomField(ConditionalRandomField):
     """
     A drop-in replacement for AllenNLP's `ConditionalRandomField`: the same constructor, parameters (checkpoints load
-    in both directions) and results, with a closed-form gradient.
+    in both directions) and results. As there, constraints apply to decoding and not to the losses.
 
-    All methods take scores `logits` (B, T, N) and a boolean `mask` (B, T), `None` for all steps. Masked steps are
-    skipped, at any position in the row, and the content of masked cells (NaN included) affects neither results nor
-    gradients. A row without steps is the empty sequence: its log-likelihood is 0, and it decodes to `[]` with score 0.
-    Half-precision scores are computed in float32, also under autocast. `tags` (B, T) are ids from 0 to N - 1, arbitrary
-    at masked steps. Wrong shapes raise `ValueError`.
+    All methods take scores `logits` (B, T, N) and a boolean `mask` (B, T), `None` for all steps. `tags` (B, T) are ids
+    from 0 to N - 1. Masked steps are skipped, at any position in the row, and their content (NaN included) affects
+    neither results nor gradients. A row without steps is the empty sequence: its log-likelihood is 0, and it decodes to
+    `[]` with score 0. Half-precision scores are computed in float32. Wrong shapes raise `ValueError`.
 
     Differences from AllenNLP's class:
 
-    * AllenNLP's loss reads the first step even if it is masked, reads the wrong last tag if steps in the middle are
-      masked, and fails on a row without steps.
+    * Any mask is allowed. AllenNLP's loss is wrong if the first step or steps in the middle are masked.
     * A forbidden transition is impossible, not scored -10000: scores of any size respect it, and `top_k` returns fewer
       sequences where fewer are allowed. A sentence without any allowed sequence is decoded with -10000 for each
       forbidden transition.
-
-    As in AllenNLP, constraints apply to decoding and not to the losses.
-
-    # Parameters
-
-    num_tags : `int`
-        The number of tags, N.
-    constraints : `List[Tuple[int, int]]`, optional (default = `None`)
-        The allowed transitions (from tag, to tag), from AllenNLP's `allowed_transitions`. Tag N is the start, N + 1
-        the end. `None` allows all.
-    include_start_end_transitions : `bool`, optional (default = `True`)
-        Whether the first and the last tag of a sentence have start and end scores.
     """
 
     # Ids of tags that no decoded sequence may contain.
@@ -67,10 +54,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         whose tags are `allowed` (B, T, N), minus that of all sequences (Tsuboi et al. 2008, "Training conditional
         random fields using incomplete annotations").
         """
-        if allowed.size() != logits.size():
-            raise ValueError(
-                f"Found allowed tags of size {tuple(allowed.size())}, expected {tuple(logits.size())} as the logits."
-            )
+        _check_size("allowed tags", allowed, logits.size(), logits)
         of_allowed = self.log_partition(logits.masked_fill(~allowed, -math.inf), mask)
         return (of_allowed - self.log_partition(logits, mask)).sum()
 
@@ -111,7 +95,7 @@ class FastConditionalRandomField(ConditionalRandomField):
         """
         inputs, lengths, tags = self._aligned(inputs, mask, tags)
         scores = self.scores()
-        best = _decode(inputs, scores, lengths, 1)[0][:, 0]
+        best = best_sequences(inputs, scores, lengths)[0][:, 0]
         return (path_score(inputs, best, scores, lengths) - path_score(inputs, tags, scores, lengths)).sum()
 
     @torch.no_grad()
@@ -127,11 +111,11 @@ class FastConditionalRandomField(ConditionalRandomField):
         if k < 1:
             raise ValueError(f"top_k is {top_k}; it must be None or at least 1.")
         logits, lengths = self._aligned(logits, mask)
-        tags, path_scores = _decode(logits, self.scores(constrained=True), lengths, k)
+        tags, path_scores = best_sequences(logits, self.scores(constrained=True), lengths, k)
         impossible = path_scores[:, 0] == -math.inf
         if bool(impossible.any()):
             penalized = self.scores(constrained=True, forbidden=_PENALTY)
-            tags[impossible], path_scores[impossible] = _decode(
+            tags[impossible], path_scores[impossible] = best_sequences(
                 logits[impossible], penalized, lengths[impossible], k
             )
         decoded = []
@@ -175,25 +159,24 @@ class FastConditionalRandomField(ConditionalRandomField):
     def _aligned(self, logits: torch.Tensor, mask: torch.Tensor | None, *tags: torch.Tensor) -> Any:
         """
         The logits (B, T, N) with the unmasked steps in front, in the type of the computation; the number of these steps
-        (B,); and the `tags` with the same steps, 0 elsewhere. Checks the sizes.
+        (B,); and the `tags` with the same steps, 0 elsewhere. T is at least 1. Checks the sizes.
         """
         if logits.dim() != 3 or logits.size(2) != self.num_tags:
             raise ValueError(
                 f"Found logits of size {tuple(logits.size())}, expected (batch size, number of steps, "
                 f"{self.num_tags}) for a CRF with num_tags {self.num_tags}."
             )
-        for name, tensor in (("mask", mask), *(("tags", part) for part in tags)):
-            if tensor is not None and tensor.size() != logits.size()[:2]:
-                raise ValueError(
-                    f"Found {name} of size {tuple(tensor.size())}, expected {tuple(logits.size()[:2])} with logits of "
-                    f"size {tuple(logits.size())}."
-                )
-        logits = logits.to(torch.promote_types(logits.dtype, self.transitions.dtype))
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         if mask is None:
-            mask = torch.ones(logits.size()[:2], dtype=torch.bool, device=logits.device)
-        mask = mask.to(torch.bool)
+            mask = logits.new_ones(logits.size()[:2])
+        _check_size("mask", mask, logits.size()[:2], logits)
+        for part in tags:
+            _check_size("tags", part, logits.size()[:2], logits)
+        dtype = torch.promote_types(logits.dtype, self.transitions.dtype)
+        logits, mask = logits.to(torch.promote_types(dtype, torch.float32)), mask.to(torch.bool)
         tags = tuple(part.masked_fill(~mask, 0) for part in tags)
+        if logits.size(1) == 0:
+            logits, mask = pad(logits, (0, 0, 0, 1)), pad(mask, (0, 1))
+            tags = tuple(pad(part, (0, 1)) for part in tags)
         # Only a mask on the CPU is read, because reading it elsewhere waits for the device.
         if mask.device.type != "cpu" or bool((mask[:, 1:] > mask[:, :-1]).any()):
             order = torch.sort((~mask).to(torch.uint8), stable=True, dim=1)[1]  # (B, T)
@@ -206,8 +189,6 @@ def path_score(
     logits: torch.Tensor, tags: torch.Tensor, scores: Scores, lengths: torch.Tensor
 ) -> torch.Tensor:
     """The scores (B,) of aligned `tags` (B, T)."""
-    if logits.numel() == 0:
-        return logits.sum((1, 2))
     transitions, start, end = (part.to(logits.dtype) for part in scores)
     steps = logits.gather(2, tags.unsqueeze(2)).squeeze(2)  # (B, T)
     moves = transitions[tags[:, :-1], tags[:, 1:]]  # (B, T - 1)
@@ -217,15 +198,9 @@ def path_score(
     return sums + ends.masked_fill(lengths == 0, 0.0)
 
 
-def _decode(
-    logits: torch.Tensor, scores: Scores, lengths: torch.Tensor, k: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The `k` best sequences of aligned logits: tags (B, k, T) and scores (B, k)."""
-    if logits.numel() == 0:
-        path_scores = logits.new_full((logits.size(0), k), -math.inf)
-        path_scores[:, 0] = 0.0
-        return path_scores.new_zeros((logits.size(0), k, logits.size(1)), dtype=torch.long), path_scores
-    if k > 1:
-        return k_best_sequences(logits, scores, lengths, k)
-    tags, best = best_sequences(logits, scores, lengths)
-    return tags.unsqueeze(1), best.unsqueeze(1)
+def _check_size(name: str, tensor: torch.Tensor, expected: torch.Size, logits: torch.Tensor) -> None:
+    if tensor.size() != expected:
+        raise ValueError(
+            f"Found {name} of size {tuple(tensor.size())}, expected {tuple(expected)} with logits of size "
+            f"{tuple(logits.size())}."
+        )

@@ -42,22 +42,12 @@ def log_partition(
     step_weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """
-    log Z (B,) of each sentence, 0 for one without steps.
+    Log Z (B,) for emissions (B, T, N), T at least 1, in float32 or float64, and sentences of `lengths` (B,) steps, 0
+    for one without steps. Emissions of -inf forbid a tag; cells beyond a sentence's length are arbitrary.
 
-    # Parameters
-
-    emissions : `torch.Tensor`
-        Scores (B, T, N), in float32 or float64; -inf forbids a tag. Cells beyond a sentence's length are arbitrary.
-    scores : `Scores`
-        Scores of transitions, first and last tags.
-    lengths : `torch.Tensor`
-        (B,), the number of steps of each sentence.
-    step_weights : `torch.Tensor`
-        (B, T). Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag sequences of the
-        steps up to t; the weights multiply these summands. `None` means 1 for each. They get no gradient.
+    Log Z is a sum over the steps t of log Z_t - log Z_(t-1), where Z_t sums over the tag sequences of the steps up to
+    t. `step_weights` (B, T), which get no gradient, multiply these summands.
     """
-    if emissions.numel() == 0:
-        return emissions.sum((1, 2))
     transitions, start, end = (part.to(emissions.dtype) for part in scores)
     steps = emissions.transpose(0, 1).clone(memory_format=torch.contiguous_format)  # (T, B, N)
     steps[0] += start
@@ -96,19 +86,15 @@ class _Scaled(torch.autograd.Function):
         highest, highest_transition = steps.amax(2, keepdim=True), transitions.max()
         factors = steps.to(dtype).sub(highest).div_(_LN_2).exp2_()  # (T, B, N), at most 1
         moves = (transitions.to(dtype) - highest_transition).exp_()  # (N, N), at most 1
-        # The matrix products write to preallocated memory, so autocast ignores them.
-        # forward[t, b, j]: probability of tag j at step t given steps 0 to t, with scales so that they sum to 1.
-        forward, scales = torch.empty_like(factors), torch.empty_like(highest, dtype=dtype)
-        previous = None
-        for current, factor, scale in zip(forward.unbind(0), factors.unbind(0), scales.unbind(0)):
-            if previous is None:
-                current.copy_(factor)
-            else:
-                torch.mm(previous, moves, out=current)
-                current.mul_(factor)
-            torch.sum(current, 1, keepdim=True, out=scale)
-            current.mul_(scale.reciprocal_())
-            previous = current
+        # forward[t, b, j]: probability of tag j at step t given steps 0 to t; the scales make them sum to 1.
+        forward, scales = factors.clone(), torch.empty_like(highest, dtype=dtype)
+        product = torch.empty_like(factors[0])  # autocast ignores products into preallocated memory
+        states = forward.unbind(0)
+        for t, (state, scale) in enumerate(zip(states, scales.unbind(0))):
+            if t > 0:
+                state.mul_(torch.mm(states[t - 1], moves, out=product))
+            torch.sum(state, 1, keepdim=True, out=scale)
+            state.mul_(scale.reciprocal_())
         factors.mul_(scales)
         increments = highest.squeeze(2) - scales.squeeze(2).log()
         increments[1:] += highest_transition
@@ -141,7 +127,7 @@ class _Scaled(torch.autograd.Function):
 
 def _by_logsumexp(steps: torch.Tensor, transitions: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     """Log Z (B,), like `_Scaled`."""
-    # Relative to the step's highest: scores of very different size would lose digits in the sums. In base 2, for exp2().
+    # Relative to the step's highest: scores of very different size would lose digits in the sums. In base 2.
     highest = steps.detach().amax(2, keepdim=True).clamp(min=_IMPOSSIBLE)  # (T, B, 1)
     steps = ((steps - highest) / _LN_2).clamp(min=_IMPOSSIBLE)
     transitions = (transitions / _LN_2).clamp(min=_IMPOSSIBLE)
@@ -153,7 +139,9 @@ def _by_logsumexp(steps: torch.Tensor, transitions: torch.Tensor, weights: torch
         increments.append(_log2_sum_exp2(step))  # (B,)
         state = step - increments[-1].unsqueeze(1)
     # The transitions are in the graph of batches of single words, too.
-    log_z = ((torch.stack(increments) * _LN_2 + highest.squeeze(2)) * weights).sum(0) + 0.0 * transitions.sum()
+    log_z = ((torch.stack(increments) * _LN_2 + highest.squeeze(2)) * weights).sum(
+        0
+    ) + 0.0 * transitions.sum()
     return log_z.masked_fill(log_z < 0.1 * _IMPOSSIBLE, -math.inf)
 
 
