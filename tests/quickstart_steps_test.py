@@ -1,6 +1,7 @@
 """The quickstart's runner (order, what is kept, what a failure prints), its arguments, its recipe and its report."""
 
 import json
+import os
 import re
 import sys
 import threading
@@ -52,8 +53,10 @@ class TestRunner:
         assert run({"a": 2}) == 2  # other settings
         source.write_text("bc")
         assert run({"a": 2}) == 3  # other input
+        os.utime(source, ns=(1, 1))
+        assert run({"a": 2}) == 4  # input of the same size
         (tmp_path / "step.txt").unlink()
-        assert run({"a": 2}) == 4
+        assert run({"a": 2}) == 5
 
     def test_settings_reach_the_command_and_none_leak_into_others(self, tmp_path, runner, monkeypatch):
         monkeypatch.setenv("LDNET_SETTINGS", '{"stray": 1}')

@@ -155,7 +155,7 @@ class ChunkDecoder:
 
 
 def gap_scores(emissions: Floats, lengths: Integers) -> NDArray[numpy.float64]:
-    """The scores (B, T + 1, M / 2) of the gaps; cells beyond a sentence's last gap are meaningless."""
+    """The scores (B, T + 1, M / 2) of the gaps, 0 beyond a sentence's last gap."""
     rows, steps, size = emissions.shape
     exists = numpy.arange(steps) < lengths[:, None]
     words = numpy.where(exists[..., None], emissions, 0.0).astype(numpy.float64)
@@ -168,7 +168,7 @@ def gap_scores(emissions: Floats, lengths: Integers) -> NDArray[numpy.float64]:
 def chunks(gaps: Floats, lengths: Integers) -> tuple[Integers, Integers, Integers]:
     """The sentence, first gap and last gap of each chunk, in order."""
     places = numpy.arange(gaps.shape[1])
-    is_break = (gaps[..., 0] > 0) & (places < lengths[:, None])
+    is_break = gaps[..., 0] > 0
     is_break[:, 0] = True
     is_break |= places == lengths[:, None]
     rows, breaks = is_break.nonzero()

@@ -98,11 +98,19 @@ def test_padding_changes_nothing():
         ]
 
 
+def test_marginals_of_large_scores_are_those_of_the_tags():
+    labels = labels_of("BIOUL")
+    decoded = ChunkDecoder(labels, "BIOUL").decode(1e4 * scores_of(labels), LENGTHS, Options(marginals=True))
+    for sentence in decoded:
+        for tag, marginals in zip(sentence.tags, sentence.marginals, strict=True):
+            assert marginals == pytest.approx({label: float(label == tag) for label in labels}, abs=1e-6)
+
+
 def test_options_and_encodings_are_checked():
-    decoder = ChunkDecoder(["O", "B-x", "I-x"], "IOB2")
-    assert decoder.label_encoding == "BIO" and decoder.span_types == ["x"]
+    decoder = ChunkDecoder(["O", "B-x", "I-x", "B-a", "I-a"], "IOB2")
+    assert decoder.label_encoding == "BIO" and decoder.span_types == ["a", "x"]
     with pytest.raises(InputError, match="n_best is for taggers with a CRF"):
-        decoder.decode(numpy.zeros((1, 1, 10)), numpy.array([1]), Options(n_best=1))
+        decoder.decode(numpy.zeros((1, 1, 14)), numpy.array([1]), Options(n_best=1))
     with pytest.raises(ValueError, match="is IO; expected one of BIO, BIOUL"):
         ChunkDecoder(["O", "I-x"], "IO")
     assert chunk_types(["O", "U-b", "B-a", "I-b", "@@PADDING@@"]) == ["b", "a"]

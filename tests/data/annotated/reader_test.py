@@ -174,7 +174,7 @@ class TestItems:
             ({"tokens": ["a"], "tags": ["O", "O"]}, "found 2 tags for 1 tokens"),
             ({"tokens": ["a"], "ner_tags": [3]}, "found the number 3 in ner_tags.*tag_names"),
             ({"tokens": ["a"], "ner_tags": [None]}, "found the tag None"),
-            (spans((0, 99, "X")), "found the span .* in a text of 24 characters"),
+            (spans((0, 25, "X")), "found the span .* in a text of 24 characters"),
             (spans((3, 3, "X")), "0 <= start < end"),
             (
                 {"text": TEXT, "spans": [[0, 3]]},
@@ -191,9 +191,10 @@ class TestItems:
         with pytest.raises(ConfigurationError, match=f"file.jsonl, line 2: .*{message}"):
             read_items(spans(), item)
 
-    def test_numbers_beyond_the_names(self, read_items):
-        with pytest.raises(ConfigurationError, match="found the tag 3, expected a number below 2"):
-            read_items({"tokens": ["a"], "tags": [3]}, tag_names=["O", "B-X"])
+    @pytest.mark.parametrize("number", [2, -1])
+    def test_numbers_beyond_the_names(self, read_items, number):
+        with pytest.raises(ConfigurationError, match=f"found the tag {number}, expected a number below 2"):
+            read_items({"tokens": ["a"], "tags": [number]}, tag_names=["O", "B-X"])
 
     @pytest.mark.parametrize("content", ["{", "[1,\n", "Ada left .\n", '{"text": "a", "spans": []}\n{\n'])
     def test_no_json(self, tmp_path, content):
@@ -205,9 +206,10 @@ class TestItems:
         shutil.copy(FOLDER / "brat" / "letter.txt", tmp_path)
         with pytest.raises(ConfigurationError, match=r"come in pairs, expected '.*letter.ann'"):
             read(tmp_path / "letter.txt")
-        (tmp_path / "letter.ann").write_text("T1\tPER 0 999\tAda\n")
-        with pytest.raises(ConfigurationError, match=r"letter.ann, line 1: found 'T1"):
-            read(tmp_path / "letter.ann")
+        for offsets in ("0 999", "3 3"):
+            (tmp_path / "letter.ann").write_text(f"T1\tPER {offsets}\tAda\n")
+            with pytest.raises(ConfigurationError, match=r"letter.ann, line 1: found 'T1"):
+                read(tmp_path / "letter.ann")
 
 
 class TestSpans:
@@ -243,14 +245,15 @@ class TestSpans:
             read_items(item, on_overlapping_spans="error")
 
     def test_sentences_that_a_span_crosses_are_joined(self, read_items, caplog):
-        item = spans((0, 15, "WORK"), text="Hello. Goodbye. Then she left.")
+        item = spans((0, 16, "WORK"), text="Hello. Goodbye. Then she left.")
         assert [len(words) for words, _ in read_items(item)] == [4, 4]
         assert "1 sentences joined" in caplog.text
 
     @pytest.mark.parametrize("unit, width", [("characters", 1), ("utf16", 2), ("bytes", 4)])
     def test_units(self, read_items, unit, width):
         item = {"text": "\U0001f600 Ada left", "label": [[width + 1, width + 4, "PER"]]}
-        assert read_items(item, offsets=unit) == [(["\U0001f600", "Ada", "left"], ["O", "B-PER", "O"])]
+        found = read_items(item, offsets=unit, on_unaligned_spans="error")
+        assert found == [(["\U0001f600", "Ada", "left"], ["O", "B-PER", "O"])]
 
     @settings(deadline=None, max_examples=100)
     @given(st.data())

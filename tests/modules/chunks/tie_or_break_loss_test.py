@@ -160,9 +160,12 @@ def test_gradients_are_those_of_the_papers_soft_labels():
     )
 
 
-def test_contradictory_labels_give_a_finite_loss():
+@pytest.mark.parametrize(
+    "choices", [[["B-A"], ["L-B"], ["I-A"]], [["B-A"], ["I-A", "I-B"], ["L-B"]]], ids=["gap", "type"]
+)
+def test_contradictory_labels_give_a_finite_loss(choices):
     labels = all_labels("BIOUL")
-    allowed, mask = mask_of([[["B-A"], ["L-B"], ["I-A"]]], labels, 3)
+    allowed, mask = mask_of([choices], labels, 3)
     scores = torch.randn(1, 3, num_chunk_scores(labels), requires_grad=True)
     loss = TieOrBreakLoss(labels, "BIOUL")(scores, allowed, mask)
     loss.backward()
@@ -177,6 +180,13 @@ def test_an_unknown_phrase_leaves_the_gaps_around_it_open():
     u = UNKNOWN
     gaps = TieOrBreakLoss(labels, "BIOUL").gaps(allowed, mask)
     assert gaps[0].tolist() == [1, u, u, u, 1, u, 1, 0, 1, u, 1]
+
+
+def test_a_gap_next_to_an_unknown_word_is_a_break_if_the_other_word_may_be_a_chunk():
+    labels = all_labels("BIOUL")
+    sentence = [labels, ["O", "U-A"], labels]
+    gaps = TieOrBreakLoss(labels, "BIOUL").gaps(*mask_of([sentence], labels, 3))
+    assert gaps[0].tolist() == known(sentence, "BIOUL", labels)[0] == [BREAK] * 4
 
 
 def test_gaps_are_those_that_autoners_file_format_has():
