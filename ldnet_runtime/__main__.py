@@ -42,10 +42,12 @@ def build_parser() -> argparse.ArgumentParser:
         "--output", choices=_OUTPUTS, default="json", help="format of the output (default: json)"
     )
     parser.add_argument(
-        "--n-best", type=_positive, default=0, metavar="N", help="output the N best tag sequences"
+        "--n-best", type=_positive, default=0, metavar="N", help="output the N best tag sequences (as json)"
     )
     parser.add_argument(
-        "--marginals", action="store_true", help="output the probability of each label for each word"
+        "--marginals",
+        action="store_true",
+        help="output the probability of each label for each word (as json)",
     )
     parser.add_argument("--no-confidences", action="store_true", help="omit the probabilities of the spans")
     parser.add_argument(
@@ -95,7 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except (ValueError, OSError) as error:
         # Files and models raise only these errors, with one-sentence messages.
-        print(f"ldnet-tag: error: {error}", file=sys.stderr)
+        message = str(error)
+        if isinstance(error, OSError) and error.filename is not None:
+            message = f"{error.filename}: {error.strerror}."
+        print(f"ldnet-tag: error: {message}", file=sys.stderr)
         return 1
     return 0
 

@@ -17,7 +17,7 @@ from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.model_file import read_model_file
 from ldnet_runtime.prediction import Options
-from ldnet_runtime.tagger import Tagger
+from ldnet_runtime.tagger import Tagger, decoder_of
 
 _SUFFIXES = {
     **{"json": ".jsonl", "inline": ".txt", "conll": ".conll", "html": ".html", "standoff": ".ann"},
@@ -28,7 +28,9 @@ _SUFFIXES = {
 def describe(path: str) -> str:
     """The description of a model file, as text."""
     description = read_model_file(path).description
+    types = decoder_of(description).span_types
     entries = {
+        **({"types": ", ".join(types)} if types else {}),
         "labels": f"{len(description.labels)} ({description.label_encoding or 'no spans'})",
         "decoder": description.decoder,
         "tokenizer": f"{description.mode}, {description.language}",

@@ -64,7 +64,7 @@ class Tagger:
         self._tokens_per_batch = tokens_per_batch
         self.description, self._fingerprint, self._mapped = read_model_file(self._source)
         self._encoder = SentenceEncoder(self.description)
-        self.decoder = _decoder(self.description)
+        self.decoder = decoder_of(self.description)
         # One session per process, because a forked process cannot use its parent's session.
         self._sessions: dict[int, onnxruntime.InferenceSession] = {}
         try:
@@ -251,7 +251,8 @@ def tag_words(
     ]
 
 
-def _decoder(description: TaggerDescription) -> SentenceDecoder | ChunkDecoder:
+def decoder_of(description: TaggerDescription) -> SentenceDecoder | ChunkDecoder:
+    """The decoder of a model file."""
     if description.decoder == TIE_OR_BREAK:
         return ChunkDecoder(description.labels, description.label_encoding or "")
     boundaries = description.boundary_tags or ()

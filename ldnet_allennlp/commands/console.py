@@ -67,7 +67,7 @@ def add_speed(parser: argparse.ArgumentParser, text: str) -> None:
         "--passes",
         type=whole_number,
         default=3,
-        help=f"passes over the {text}; the median time counts (default: 3). 0 measures no speed",
+        help=f"passes over the {text}; the median time counts, and 0 measures no speed",
     )
 
 

@@ -54,14 +54,20 @@ class LdnetAnnotate(Command):
             dest="kind",
             choices=("text", "tokens", "ck"),
             default="text",
-            help="text (default): any text, split by rules; tokens: one word per line, a blank line after each "
+            help="text: any text, split by rules; tokens: one word per line, a blank line after each "
             "sentence; ck: sentences that AutoNER has labeled, to be converted",
         )
-        add("--language", default="en", help="language of the text (default: en)")
+        add("--language", default="en", help="language of the text")
         add("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
         add("--phrases", help="phrases of unknown type, one per line: their words become '?'")
-        add("--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words (default: O)")
-        add("--format", dest="output_format", choices=("conll", "ck"), default="conll", help="default: conll")
+        add("--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words")
+        add(
+            "--format",
+            dest="output_format",
+            choices=("conll", "ck"),
+            default="conll",
+            help="CoNLL columns, or AutoNER's rows",
+        )
         add_force(parser)
 
     @overrides
@@ -88,8 +94,10 @@ def annotate(
     """
     check_output(output, force)
     paths = expand_paths(raw, folders=True)
-    if (dictionary is None) != (kind == "ck"):
-        raise ConfigurationError("Raw text needs a --dictionary, and --input ck takes none.")
+    if dictionary is None and kind != "ck":
+        raise ConfigurationError("Found no --dictionary, expected one: a file of lines TYPE<TAB>surface.")
+    if dictionary is not None and kind == "ck":
+        raise ConfigurationError("Found a --dictionary, expected none: sentences of --input ck have labels.")
     counts = MatchCounts()
     if kind == "ck":
         entries: list[Entry] = []

@@ -70,7 +70,7 @@ class LdnetExport(Command):
             type=float,
             default=_MAX_CHANGED,
             metavar="PERCENT",
-            help="with --int8 or --half-embeddings: fail if more tags change (default: %(default)s)",
+            help="with --int8 or --half-embeddings: fail if more tags change",
         )
         add_force(parser)
         add_trust(parser)

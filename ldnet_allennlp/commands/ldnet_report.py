@@ -71,7 +71,7 @@ class LdnetReport(Command):
             metavar="NUMBER",
             help="for the multiply-adds of character networks (default: the text's mean; 8 in published figures)",
         )
-        add("--batch-size", type=positive_int, default=32, help="sentences (default: 32)")
+        add("--batch-size", type=positive_int, default=32, help="sentences per batch")
         add_speed(parser, "text")
         add("--json", metavar="FILE", help="also write the report as JSON")
         add(

@@ -71,7 +71,7 @@ class LdnetSweep(Command):
             metavar="NUMBER",
             help="budgets in multiply-adds per word, of the language models with their projection: 2e6",
         )
-        add("--lambda-0", type=float, default=0.05, help="the weight of the penalty (default: 0.05)")
+        add("--lambda-0", type=float, default=0.05, help="the weight of the penalty")
         add(
             "--epochs", dest="num_epochs", type=positive_int, help="of each selection (default: the tagger's)"
         )

@@ -2,12 +2,14 @@
 
 import json
 import re
+from collections import Counter
 
 from ldnet_runtime.formats.words import words_of
 from ldnet_runtime.text import looks_tokenized
 
 ASCII_BLANKS = " \t\v\f"
 _MAX_ROWS = 200  # rows inspected
+_REGULAR_SHARE = 0.9
 _TAG = re.compile(r"O|[BILUESMW]-\S+")
 # Also B_PER, b-per and PER-B, with any dash.
 _SEPARATOR = r"[-_:./|@+=#~\u2010-\u2015\u2212]"
@@ -34,7 +36,8 @@ def looks_like_columns(lines: list[str]) -> bool:
     """
     Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
     tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
-    rows are ignored. Lines of `word###TAG` count as columns, too.
+    rows are ignored. Lines of `word###TAG` count as columns, too. So do rows with tags of which at most a tenth has
+    another number of columns: the reader reports these as errors.
     """
     if any(line.startswith("-DOCSTART-") for line in lines):
         return True
@@ -44,17 +47,24 @@ def looks_like_columns(lines: list[str]) -> bool:
     if filled and all(map(is_words_with_tags, filled)):
         return True
     with_tabs = bool(filled) and all("\t" in line for line in filled)
-    rows = [columns_of(line, "\t" if with_tabs else " ") for line in filled]
+    mostly_tabs = sum("\t" in line for line in filled) > _REGULAR_SHARE * len(filled)
+    rows = [columns_of(line, "\t" if mostly_tabs else " ") for line in filled]
     if with_tabs and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
         return True
-    if len({len(row) for row in rows}) != 1:
-        return False  # also without any
+    widths = Counter(map(len, rows))
+    if len(widths) != 1:
+        return bool(rows) and _are_mostly_regular(rows, *widths.most_common(1)[0])
     tags = [row[-1] for row in rows]
     pattern = _ANY_TAG if len(rows) > 1 else _TAG
     if len(rows[0]) > 1 and all(map(pattern.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
         return True
     has_groups = len(filled) < len(lines)
     return len(rows) > 3 and (has_groups or (with_tabs and len(rows[0]) > 1))
+
+
+def _are_mostly_regular(rows: list[list[str]], width: int, count: int) -> bool:
+    tags = [row[-1] for row in rows if len(row) == width]
+    return width > 1 and count > _REGULAR_SHARE * len(rows) and all(map(_ANY_TAG.fullmatch, tags))
 
 
 def columns_of(line: str, separator: str) -> list[str]:

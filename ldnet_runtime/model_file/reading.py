@@ -12,6 +12,8 @@ from ldnet_runtime.model_file.metadata import METADATA_KEY, from_json
 from ldnet_runtime.model_file.onnx_check import check_onnx
 from ldnet_runtime.model_file.weights import without_large_weights
 
+_FIRST_BYTE = b"\x08"  # of the field ir_version, which every ONNX file begins with
+
 
 class ModelFile(NamedTuple):
     """
@@ -26,7 +28,7 @@ class ModelFile(NamedTuple):
 
 def read_model_file(source: str | os.PathLike[str] | bytes) -> ModelFile:
     """
-    Check a model file, or its bytes, and read its description; This does not use ONNX Runtime.
+    Check a model file, or its bytes, and read its description, without ONNX Runtime.
 
     Raises `ModelFileError`, with the path, if the exporter has not written it, and `OSError` if it cannot be read.
     """
@@ -61,7 +63,14 @@ def _described(check: Callable[[], TaggerDescription], name: str) -> TaggerDescr
 
 
 def _check(data: memoryview) -> TaggerDescription:
-    summary = check_onnx(data)
+    try:
+        summary = check_onnx(data)
+    except ModelFileError:
+        if data[:1] == _FIRST_BYTE:
+            raise
+        raise ModelFileError(
+            "this is not an ONNX file; expected a tagger that 'allennlp ldnet-export' has written"
+        ) from None
     if METADATA_KEY not in summary.metadata:
         raise ModelFileError(
             f"the ONNX file has no metadata {METADATA_KEY!r}; expected a file of 'allennlp ldnet-export'"

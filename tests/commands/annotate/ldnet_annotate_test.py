@@ -101,8 +101,10 @@ def test_mistakes(files):
         run(files, "empty.txt")
     with pytest.raises(ConfigurationError, match=r"line 1: found .* Set --input text"):
         run(files, "raw.txt", kind="tokens")
-    with pytest.raises(ConfigurationError, match="needs a --dictionary"):
+    with pytest.raises(ConfigurationError, match="Found no --dictionary, expected one"):
         run(files, "raw.txt", dictionary=None)
+    with pytest.raises(ConfigurationError, match="Found a --dictionary, expected none"):
+        run(files, "raw.txt", kind="ck")
     (files / "out.conll").write_text("mine")
     with pytest.raises(ConfigurationError):
         run(files, "raw.txt")

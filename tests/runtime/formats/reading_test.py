@@ -156,6 +156,8 @@ def test_zstandard():
         (b'{"a": ' * 100000, "jsonl", "the/file, line 1: expected JSON such as .*(recursion|Stack overflow)"),
         (b"7\n", "jsonl", "the/file, line 1: expected an object, a text or a list of words, but it is 7"),
         (b"a O\nb\n", "conll", "the/file, line 2: the row has 1 columns; expected 2 as in line 1"),
+        (8 * b"a N O\nb N B-x\n\n" + b"a N O\nb N\n", "auto", "line 26: the row has 2 columns; expected 3"),
+        (8 * b"a\tO\nb\tB-x\n\n" + b"a\tO\nb\n", "auto", "line 26: the row has 1 columns; expected 2"),
         (b"", "csv", "the input is 'csv'; expected one of auto, text, document, jsonl, conll"),
     ],
 )
