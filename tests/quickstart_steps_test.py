@@ -80,6 +80,11 @@ class TestRunner:
             runner.run([step])
         flag.touch()
         runner.run([step])
+        flag.unlink()
+        step.output.unlink()
+        for _ in range(2):  # the second time its output is half written
+            with pytest.raises(StepFailed):
+                runner.run([step])
 
     def test_success_without_an_output_is_a_failure(self, tmp_path, runner):
         step = make(tmp_path, "step", "pass")._replace(output=tmp_path / "elsewhere")

@@ -109,11 +109,15 @@ def external(model):
 
 def huge(model):
     tensor = model.graph.initializer[0]
-    tensor.dims[:] = [2**31, 2**31]
+    tensor.dims[:] = [2**31] * 3
 
 
 def gigabytes(model):
     model.graph.initializer[0].dims[:] = [10**9, 3]
+
+
+def spare_bytes(model):
+    model.graph.initializer[0].raw_data += bytes(4)
 
 
 def subgraph(model):
@@ -125,6 +129,13 @@ def graph_attribute(model):
     model.graph.node[0].attribute.append(helper.make_attribute("body", helper.make_graph([], "body", [], [])))
 
 
+def nested_scans(model):
+    nodes = []
+    for _ in range(2):
+        nodes = [helper.make_node("Scan", ["x"], ["y"], body=helper.make_graph(nodes, "body", [], []))]
+    model.graph.node.extend(nodes)
+
+
 def function(model):
     model.functions.append(helper.make_function("d", "f", [], [], [], [helper.make_opsetid("", 17)]))
 
@@ -132,6 +143,15 @@ def function(model):
 def expansion(model):
     model.graph.initializer.append(onnx.numpy_helper.from_array(numpy.array([2**40]), "size"))
     model.graph.node.append(helper.make_node("Expand", ["table", "size"], ["large"]))
+
+
+def number_range(start, limit):
+    def change(model):
+        for name, number in (("start", start), ("limit", limit), ("step", 1)):
+            model.graph.initializer.append(onnx.numpy_helper.from_array(numpy.array(number), name))
+        model.graph.node.append(helper.make_node("Range", ["start", "limit", "step"], ["large"]))
+
+    return change
 
 
 def opset(model):
@@ -147,12 +167,17 @@ def domain(model):
     "change, message",
     [
         (external, "a tensor .external or unusual data. has the field 13"),
-        (huge, "more than the file holds|bytes of data"),
+        (huge, "elements or more, more than the file holds"),
+        (spare_bytes, "the tensor 'table' has 55 elements of 4 bytes, but 224 bytes of data"),
         (gigabytes, "the tensor 'table' has 3000000000 elements of 4 bytes, but 220 bytes of data"),
         (subgraph, "the operator 'If' is not one that exported taggers use"),
         (graph_attribute, "holds a graph, which exported taggers do not"),
         (function, "the model has the field 25"),
+        (nested_scans, "the operator 'Scan' holds a graph, which exported taggers do not"),
         (expansion, "the operator 'Expand' asks for a tensor of the size .*, which is too large"),
+        (number_range(0, 2**40), "the operator 'Range' asks for a tensor of the size"),
+        (number_range(-(2**40), 0), "the operator 'Range' asks for a tensor of the size"),
+        (number_range(0, 1e12), "the operator 'Range' has a size that is not an int64 tensor"),
         (opset, "the ONNX opset is 7; expected 13 to"),
         (domain, "the operator set 'evil' .version 1. is not one that exported taggers use"),
         (lambda m: m.graph.input.pop(), r"the graph reads \['lengths'\]|the graph reads \['tokens'\]"),
