@@ -33,11 +33,11 @@ import numpy
 import torch
 from allennlp.data import Vocabulary
 
-from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
+from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, NumberedText
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
-from ldnet_allennlp.data.lm_stream.prepared import prepare
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
-from ldnet_allennlp.data.lm_stream.shards import TOKENS, WORDS, folder_of, read_text
+from ldnet_allennlp.data.lm_stream.shards import read_text
 
 TOKENS_OF_A_PART = 1 << 24
 DIRECTIONS = ("forward", "backward", "both")
@@ -69,30 +69,28 @@ class Corpus:
 
     def write(self) -> None:
         """Write the shards, and how often each word is a target: forward, then backward."""
-        text = LmStreamReader().corpus(self.path)
-        prepare(folder_of(text, self.shards), text.files, text.settings, self._fill)
+        text = lm_corpus.Corpus(self.path, LmStreamReader().end_of_sentence)
+        text.number = self._number  # type: ignore[method-assign]
+        read_text(text, self.shards)
 
-    def _fill(self, folder: str) -> list[tuple[int, int]]:
+    def _number(self, write: Callable[[Any], Any]) -> NumberedText:
         random = numpy.random.RandomState(self._seed)
         counts = numpy.zeros(self._num_words + 1, dtype=numpy.int64)
         parts = []
         last = 0
-        with open(os.path.join(folder, TOKENS), "wb") as tokens:
-            for start in range(0, self.num_tokens, TOKENS_OF_A_PART):
-                count = min(TOKENS_OF_A_PART, self.num_tokens - start)
-                numbers = random_numbers(random, count, self._num_words)
-                numbers.tofile(tokens)
-                counts += numpy.bincount(numbers, minlength=len(counts))
-                last = int(numbers[-1])
-                parts.append((0, count))
-        with open(os.path.join(folder, WORDS), "w", encoding="utf-8") as file:
-            file.write("1 <eos>\n")
-            file.writelines(f"{count} word{number}\n" for number, count in enumerate(counts.tolist()[1:], 1))
+        for start in range(0, self.num_tokens, TOKENS_OF_A_PART):
+            count = min(TOKENS_OF_A_PART, self.num_tokens - start)
+            numbers = random_numbers(random, count, self._num_words)
+            write(numbers)
+            counts += numpy.bincount(numbers, minlength=len(counts))
+            last = int(numbers[-1])
+            parts.append((0, count))
         backward = counts.copy()  # the boundary before the first token is a target, the last token is not
         backward[0] += 1
         backward[last] -= 1
         numpy.save(self.histogram, numpy.stack([counts, backward]))
-        return parts
+        words = ["<eos>", *(f"word{number}" for number in range(1, len(counts)))]
+        return NumberedText(words, numpy.maximum(counts, 1), parts)
 
 
 def memory(what: str) -> int:

@@ -108,8 +108,8 @@ def with_spread(values: list[float], form: str) -> str:
 
 def table(rows: dict[str, Cells], speeds: dict[str, float]) -> list[str]:
     """Lines of Markdown."""
-    costs = ("multiply-adds a word", "words/s", "archive", "seeds")
-    names = ("tagger", "layers kept", "dev", "test", "test, less all layers'", *costs)
+    costs = ("multiply-adds per word", "words/s", "archive", "seeds")
+    names = ("tagger", "layers kept", "dev", "test", "change from all layers", *costs)
     lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for row, cells in rows.items():
         kept = [sum(map(len, cell["layers"].values())) for cell in cells]
@@ -164,7 +164,7 @@ def draw(rows: dict[str, Cells], speeds: dict[str, float], corpus: str) -> Any:
                 labels = [", ".join(names) for names in points.values()]
                 draw_scores(panel, list(values), list(means), labels, list(spreads.values()))
             panel.set_xlabel(
-                ("multiply-adds a word, millions", "thousand words a second, one thread")[number]
+                ("multiply-adds per word, millions", "thousand words per second, one thread")[number]
             )
             panel.set_ylabel("score on test, %")
         figure.suptitle(

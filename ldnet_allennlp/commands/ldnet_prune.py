@@ -28,10 +28,10 @@ from ldnet_allennlp.common.verification import (
     TOLERANCE,
     check_finite,
     difference,
-    generated_sentences,
     outputs_of,
+    random_sentences,
 )
-from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace
+from ldnet_allennlp.data.language_model_vocabulary import architecture_namespace, words_namespace, words_of
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
 
@@ -148,7 +148,8 @@ def _sample(
         left_out = len(sentences or []) - len(usable)
         note = f" ({left_out} others have dropped words)" if left_out else ""
         return usable, f"{len(usable)} of your sentences{note}"
-    generated = generated_sentences(model.vocab, namespace, allowed=allowed)
+    known = [word for word in words_of(model.vocab, words_namespace(namespace))[2:] if word.strip()]
+    generated = random_sentences([word for word in known if allowed is None or allowed(word)])
     reason = ", because each of yours has dropped words" if sentences else ""
     return generated, f"{len(generated)} generated sentences{reason}"
 

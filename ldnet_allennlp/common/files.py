@@ -9,7 +9,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import IO, Any, BinaryIO, cast
+from typing import IO, Any
 
 import torch
 from allennlp.common.checks import ConfigurationError
@@ -129,38 +129,12 @@ def check_output(path: str, force: bool = False) -> str:
     return path
 
 
-class _Output:
-    """
-    The target file of `torch.save`. A failed write is raised after torch has finished, because torch itself reports a
-    file position instead of the system's error.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self.error: OSError | None = None
-
-    def write(self, part: bytes) -> int:
-        """Write, unless an earlier write failed."""
-        if self.error is None:
-            try:
-                self._file.write(part)
-            except OSError as error:
-                self.error = error
-        return len(part)
-
-    def flush(self) -> None:
-        """Does nothing: closing the file flushes it."""
-
-
 def save_tensors(data: Any, path: str, **options: Any) -> None:
-    """`torch.save`, but a full disk raises an `OSError` with the cause."""
+    """`torch.save`, but all errors of writing, such as those of a full disk, are `OSError`s."""
     try:
         with open(path, "wb") as file:
-            output = _Output(file)
-            torch.save(data, cast(BinaryIO, output), **options)
-            if output.error is not None:
-                raise output.error
-    except OSError as error:
+            torch.save(data, file, **options)
+    except (OSError, RuntimeError) as error:  # torch raises both
         raise OSError(
             f"torch could not write '{os.path.basename(path)}' (is the disk full?): {error}"
         ) from error

@@ -7,12 +7,13 @@ import logging
 import os
 from collections.abc import Iterator
 from hashlib import blake2b, sha256
-from typing import Any
+from typing import Any, Protocol
 
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.vector_store import VectorStore
 
 logger = logging.getLogger(__name__)
@@ -20,6 +21,21 @@ logger = logging.getLogger(__name__)
 # Increase this number when language models compute other vectors from the same weights. Older caches are then ignored.
 FORMAT = 1
 DTYPES = ("float32", "float16")
+
+
+class CacheableModel(Protocol):
+    """What the cache needs of a `FrozenLanguageModel`, a `torch.nn.Module`."""
+
+    direction: str
+    boundary_id: int | None
+    dtype: torch.dtype
+
+    def is_fixed(self) -> bool: ...
+    def describe(self) -> dict[str, Any]: ...
+    def get_output_dim(self) -> int: ...
+    def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]: ...
+    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
+    def __call__(self, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor: ...
 
 
 class LayerCache:
@@ -43,10 +59,7 @@ class LayerCache:
     """
 
     def __init__(self, directory: str, dtype: str = "float32") -> None:
-        if dtype not in DTYPES:
-            raise ConfigurationError(
-                f"The cache_dtype of an ldnet token embedder is {' or '.join(DTYPES)}, but '{dtype}' was found."
-            )
+        check_choice(DTYPES, "an ldnet token embedder", cache_dtype=dtype)
         self.directory = directory
         self.dtype = dtype
         # By the identity of a model: its state, its store, and its tensors, so that no others get their identities.
@@ -55,7 +68,7 @@ class LayerCache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
-    def read(self, model: Any, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(self, model: CacheableModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         The vectors of a `FrozenLanguageModel`, `model(token_ids, mask)`, shape (B, T, output size), from the cache
         where possible. See `can_be_kept` for models without caching.
@@ -82,7 +95,7 @@ class LayerCache:
 
     def _compute(
         self,
-        model: Any,
+        model: CacheableModel,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
         sentences: list[numpy.ndarray],
@@ -99,7 +112,7 @@ class LayerCache:
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
-    def _store_of(self, model: Any, device: torch.device) -> VectorStore:
+    def _store_of(self, model: CacheableModel, device: torch.device) -> VectorStore:
         """The store of a model's current state; a new one after its weights or precision have changed."""
         # The device and precision determine the rounding of the vectors.
         is_autocast = torch.is_autocast_enabled(device.type)
@@ -143,12 +156,12 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
             embedder.caches_evaluation = False
 
 
-def can_be_kept(model: Any) -> bool:
+def can_be_kept(model: CacheableModel) -> bool:
     """Return whether a model's vectors are the same in each epoch and have a precision that the cache supports."""
     return model.is_fixed() and model.dtype != torch.float64
 
 
-def fingerprint(model: Any, setting: str = "") -> str:
+def fingerprint(model: CacheableModel, setting: str = "") -> str:
     """
     A hash of everything that the vectors depend on except the word ids: weights, gates, layout, boundary, `setting`.
     """
@@ -163,7 +176,7 @@ def fingerprint(model: Any, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: Any) -> list[tuple[str, torch.Tensor]]:
+def _tensors(model: CacheableModel) -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
 
 

@@ -1,9 +1,7 @@
 """Find the files of a corpus and read their lines: plain text, gzip, bzip2, xz or Zstandard, with any line ends."""
 
-import glob
 import os
 import re
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from os import PathLike
@@ -11,7 +9,9 @@ from typing import BinaryIO, Union
 
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats.compression import decompressed
+from ldnet_runtime.formats.files import expand
 
 PathOrPaths = Union[str, PathLike, Sequence[Union[str, PathLike]]]
 
@@ -28,16 +28,10 @@ def open_text(path: str | PathLike) -> Iterator[BinaryIO]:
         yield decompressed(file)
 
 
-def is_compressed(path: str | PathLike) -> bool:
-    """Return whether `open_text` decompresses a file."""
-    with open(path, "rb") as file:
-        return decompressed(file) is not file
-
-
 def expand_paths(file_path: PathOrPaths, folders: bool = False) -> list[str]:
     """
     List the files that a path, a comma-separated list, a glob ("**" for any depth), or a list of these names; with
-    `folders`, also those of a folder, without hidden files and subfolders.
+    `folders`, also those of a folder and its subfolders, without hidden files.
 
     An existing name is taken literally, even with a comma or a bracket in it. Lists keep their order; the matches of
     a glob and the files of a folder are sorted. Raises `ConfigurationError` if a name matches no file, or if a file is
@@ -49,69 +43,48 @@ def expand_paths(file_path: PathOrPaths, folders: bool = False) -> list[str]:
         )
     names = [file_path] if isinstance(file_path, (str, PathLike)) else file_path
     paths: dict[str, str] = {}
-    for path in (path for name in names for path in _expand(os.fspath(name), folders)):
-        if os.path.isdir(path):
-            raise ConfigurationError(f"Found the directory '{path}', expected a file or a glob of files.")
-        if os.path.realpath(path) in paths:
-            raise ConfigurationError(
-                f"The file '{path}' is named twice by {file_path!r}, expected once: its sentences would be read twice."
-            )
-        paths[os.path.realpath(path)] = path
+    for name in (part for listed in names for part in _split_commas(os.fspath(listed))):
+        if os.path.isdir(name) and not folders:
+            raise ConfigurationError(f"Found the directory '{name}', expected a file or a glob of files.")
+        try:
+            matches = expand([name])
+        except InputError as error:
+            raise ConfigurationError(str(error)) from error
+        for path in matches:
+            if os.path.realpath(path) in paths:
+                raise ConfigurationError(
+                    f"The file '{path}' is named twice by {file_path!r}, expected once: its sentences would be read "
+                    f"twice."
+                )
+            paths[os.path.realpath(path)] = path
     if not paths:
         raise ConfigurationError(f"Found no path in {file_path!r}, expected at least one.")
     return list(paths.values())
 
 
-def _expand(name: str, folders: bool) -> Iterator[str]:
-    if folders and os.path.isdir(name):
-        matches = [os.path.join(name, file) for file in sorted(os.listdir(name)) if not file.startswith(".")]
-    elif os.path.exists(name):
-        yield name
-        return
-    elif "," in name:
-        for part in filter(None, map(str.strip, name.split(","))):
-            yield from _expand(part, folders)
-        return
-    else:
-        matches = sorted(glob.glob(name, recursive=True))
-    files = [path for path in matches if not os.path.isdir(path)]
-    if not files:
-        raise ConfigurationError(f"Found no file that matches '{name}', expected at least one.")
-    yield from files
+def _split_commas(name: str) -> list[str]:
+    if os.path.exists(name) or (name and "," not in name):
+        return [name]
+    return [part for part in map(str.strip, name.split(",")) if part]
 
 
-def line_blocks(
-    path: str, block_size: int = BLOCK_SIZE, start: int = 0, end: int | None = None, number: int = 0
-) -> Iterator[list[bytes]]:
+def line_blocks(path: str, block_size: int = BLOCK_SIZE) -> Iterator[list[bytes]]:
     """
     Read a file in blocks of whole lines, without their ends.
 
     Lines end in LF, CR LF (or CR CR LF, the result of a doubled conversion) or CR; the end of the last line is
-    optional. A UTF-8 byte order mark at the start of the file is dropped. `start` and `end` limit the bytes of an
-    uncompressed file to a range; both are directly after a line end, and `number` lines are before the range.
+    optional. A UTF-8 byte order mark at the start of the file is dropped.
 
     Raises `ConfigurationError`, with the file and the line, if the file cannot be read, is damaged or truncated, or
     contains a NUL byte.
     """
+    number = 0  # of lines so far
     rest: list[bytes] = []  # of a line whose end was not read yet
-
-    def lines_of(text: bytes) -> list[bytes]:
-        lines = text.split(b"\n")
-        if number == 0:
-            lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
-        if b"\0" in text:
-            index, line = next((index, line) for index, line in enumerate(lines) if b"\0" in line)
-            raise ConfigurationError(
-                f"{path}, line {number + index + 1}: found a NUL byte at byte "
-                f"{line.index(0) + 1}, expected text (is the file binary, or UTF-16?)."
-            )
-        return lines
-
     try:
-        for chunk in _chunks(path, block_size, start, end):
+        for chunk in _chunks(path, block_size):
             text, line_end, last = chunk.rpartition(b"\n")
             if line_end:
-                lines = lines_of(b"".join([*rest, text]))
+                lines = _split_lines(b"".join([*rest, text]), path, number)
                 rest = []
                 yield lines
                 number += len(lines)
@@ -120,23 +93,33 @@ def line_blocks(
         raise ConfigurationError(
             f"{path}: could not be read after line {number}: {error}. Expected a readable, complete file."
         ) from error
-    lines = lines_of(b"".join(rest))
+    lines = _split_lines(b"".join(rest), path, number)
     if lines != [b""]:
         yield lines
 
 
-def _chunks(path: str, block_size: int, start: int, end: int | None) -> Iterator[bytes]:
+def _chunks(path: str, block_size: int) -> Iterator[bytes]:
     """The text in blocks with LF line ends."""
-    left = (sys.maxsize if end is None else end) - start
     with open_text(path) as file:
-        if start:
-            file.seek(start)
         # Not `read`, which loses the data before an error.
-        while chunk := file.read1(min(block_size, left)):  # type: ignore[attr-defined]
+        while chunk := file.read1(block_size):  # type: ignore[attr-defined]
             while chunk.endswith(b"\r") and (following := file.read(1)):  # the first half of CR LF
                 chunk += following
-            left -= len(chunk)
             yield re.sub(rb"\r+\n", b"\n", chunk).replace(b"\r", b"\n") if b"\r" in chunk else chunk
+
+
+def _split_lines(text: bytes, path: str, number: int) -> list[bytes]:
+    """The lines of a file after its first `number`."""
+    lines = text.split(b"\n")
+    if number == 0:
+        lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
+    if b"\0" in text:
+        index, line = next((index, line) for index, line in enumerate(lines, number + 1) if b"\0" in line)
+        raise ConfigurationError(
+            f"{path}, line {index}: found a NUL byte at byte {line.index(0) + 1}, expected text (is the file binary, "
+            f"or UTF-16?)."
+        )
+    return lines
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, bytes]]:

@@ -9,6 +9,7 @@ arguments. It also makes a folder given to `allennlp predict` an error that name
 """
 
 import functools
+import inspect
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -21,38 +22,20 @@ from allennlp.data.tokenizers.pretrained_transformer_tokenizer import Pretrained
 from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
     ReduceOnPlateauLearningRateScheduler,
 )
-from allennlp.training.optimizers import Optimizer
 
+_construct_plateau = ReduceOnPlateauLearningRateScheduler.__init__
 _construct_tokenizer = PretrainedTransformerTokenizer.__init__
 _get_tokenizer = cached_transformers.get_tokenizer
 _read_json = _PredictManager._get_json_data
 
 
-def construct_plateau(
-    self: ReduceOnPlateauLearningRateScheduler,
-    optimizer: Optimizer,
-    mode: str = "min",
-    factor: float = 0.1,
-    patience: int = 10,
-    verbose: bool = False,
-    threshold_mode: str = "rel",
-    threshold: float = 1e-4,
-    cooldown: int = 0,
-    min_lr: float | list[float] = 0,
-    eps: float = 1e-8,
-) -> None:
+@functools.wraps(_construct_plateau)
+def construct_plateau(self: ReduceOnPlateauLearningRateScheduler, *args: Any, **kwargs: Any) -> None:
     """The constructor of `ReduceOnPlateauLearningRateScheduler`; ignores `verbose`, which printed each reduction."""
-    self.lr_scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(  # type: ignore[assignment]
-        optimizer=optimizer,
-        mode=mode,  # type: ignore[arg-type]
-        factor=factor,
-        patience=patience,
-        threshold_mode=threshold_mode,  # type: ignore[arg-type]
-        threshold=threshold,
-        cooldown=cooldown,
-        min_lr=min_lr,
-        eps=eps,
-    )
+    bound = inspect.signature(_construct_plateau).bind(self, *args, **kwargs)
+    bound.apply_defaults()
+    options = {name: value for name, value in bound.arguments.items() if name not in ("self", "verbose")}
+    self.lr_scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(**options)  # type: ignore[assignment]
 
 
 @functools.wraps(_get_tokenizer)

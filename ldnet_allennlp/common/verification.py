@@ -2,17 +2,14 @@
 
 import inspect
 import random
-from collections.abc import Callable
 from typing import Any
 
 import numpy
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.util import sanitize
-from allennlp.data import DatasetReader, Instance, Token, Vocabulary
+from allennlp.data import DatasetReader, Instance, Token
 from allennlp.models.model import Model
-
-from ldnet_allennlp.data.language_model_vocabulary import words_namespace, words_of
 
 TOLERANCE = 1e-5
 
@@ -26,21 +23,8 @@ def check_finite(model: Model, source: str) -> None:
             )
 
 
-def generated_sentences(
-    vocab: Vocabulary, namespace: str, seed: int = 13, allowed: Callable[[str], bool] | None = None
-) -> list[list[str]]:
-    """
-    Sentences of 1 to 40 random words from a language model's vocabulary, unknown words included.
-
-    `namespace` is that of the tagger's "ldnet" token embedder, and `allowed` selects the words. The same seed gives the
-    same sentences.
-    """
-    words = [word for word in words_of(vocab, words_namespace(namespace))[2:] if word.strip()]
-    return random_sentences([word for word in words if allowed is None or allowed(word)], seed)
-
-
 def random_sentences(words: list[str], seed: int = 13) -> list[list[str]]:
-    """Sentences of these words, like those of `generated_sentences`."""
+    """Sentences of 1 to 40 random words, unknown words included. The same seed gives the same sentences."""
     words = words or ["word"]
     generator = random.Random(seed)
     lengths = [1, 2, 3, 5, 8, 13, 21, 40] * 2

@@ -25,7 +25,7 @@ class PretrainedLanguageModel(NamedTuple):
     """The network, as the archive holds it."""
 
     embedding: torch.Tensor
-    """The word vectors, shape (number of words, input size)."""
+    """The word vectors, shape (number of words, input size); in float16 if all of them are numbers of that type."""
 
     words: list[str]
     """Every word in the order of its row in `embedding`; the padding and the unknown token are the first two."""
@@ -68,11 +68,13 @@ def read_language_model(archive_path: str) -> PretrainedLanguageModel:
     order = list(range(len(words)))
     order.insert(1, order.pop(words.index(model.vocab._oov_token)))
     words = [words[number] for number in order]
+    vectors = embedding.weight.detach()[order]
+    half = vectors.half()  # an archive's float16 numbers are read as float32
     boundary = archive.config.get("dataset_reader", {}).get("end_of_sentence", DEFAULT_BOUNDARY)
     return PretrainedLanguageModel(
         direction="bidirectional" if model._bidirectional else getattr(model, "direction", "forward"),
         contextualizer=contextualizer,
-        embedding=embedding.weight.detach()[order],
+        embedding=half if torch.equal(half.to(vectors.dtype), vectors) else vectors,
         words=words,
         boundary=boundary if boundary in words else None,
     )

@@ -6,6 +6,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data.tokenizers import Token, Tokenizer, WhitespaceTokenizer
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_choice
 from ldnet_runtime.text import MODES, Sentence, TextError, split_text
 
 
@@ -28,10 +29,7 @@ class RuleBasedTokenizer(Tokenizer):
     """
 
     def __init__(self, language: str = "en", mode: str = "auto") -> None:
-        if mode not in MODES:
-            raise ConfigurationError(
-                f"Found the tokenizer mode {mode!r}, expected one of {', '.join(MODES)}."
-            )
+        check_choice(MODES, "a rule_based tokenizer", mode=mode)
         self.language = language
         self.mode = mode
 

@@ -1,7 +1,7 @@
 """Continue training from an archived tagger, with new words, characters and labels."""
 
 import logging
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from allennlp.data import Vocabulary
@@ -21,8 +21,8 @@ _CONSTRAINTS = "crf._constraint_mask"
 class ContinueFrom(Initializer):
     """
     Copies the weights of an archived tagger. Rows of words, characters and labels are matched by name, so the
-    vocabulary may differ; new rows keep their initial values. The new tagger's archive does not need the old one,
-    because AllenNLP skips initializers when it loads an archive.
+    vocabulary may differ; new rows keep their initial values. Vocabulary namespaces are matched by size. The new
+    tagger's archive does not need the old one, because AllenNLP skips initializers when it loads an archive.
 
     Registered as an `Initializer` with name "continue_from".
 
@@ -32,18 +32,13 @@ class ContinueFrom(Initializer):
         The tagger's archive.
     vocab : `Vocabulary`
         The new tagger's vocabulary; AllenNLP provides it.
-    namespaces : `Dict[str, str]`, optional
-        The vocabulary namespaces of embedding matrices, by parameter name. By default they are matched by size.
 
     Raises `ConfigurationError` if the archive does not exist.
     """
 
-    def __init__(
-        self, archive_file: str, vocab: Vocabulary, namespaces: Optional[dict[str, str]] = None
-    ) -> None:
+    def __init__(self, archive_file: str, vocab: Vocabulary) -> None:
         self._archive_file = archive_file
         self._vocab = vocab
-        self._namespaces = namespaces or {}
         self._old: Model | None = None
         self._weights: dict[str, torch.Tensor] = {}
 
@@ -80,8 +75,6 @@ class ContinueFrom(Initializer):
             return getattr(self._old, "label_namespace", "labels") if is_of_labels else None
         if dim > 0 or not name.endswith("weight"):
             return None
-        if name in self._namespaces:
-            return self._namespaces[name]
         candidates = [
             namespace
             for namespace in self._old.vocab._token_to_index

@@ -1,30 +1,33 @@
 """Parts that all taggers share: embedder, encoder and projection, and the penalty of layer selection."""
 
 from contextlib import nullcontext
-from typing import Any
+from typing import Protocol
 
 import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import TextFieldTensors
+from allennlp.modules import FeedForward, Seq2SeqEncoder, TextFieldEmbedder, TimeDistributed
 from allennlp.nn.util import get_text_field_mask
 
 from ldnet_allennlp.modules.selection.gated_modules import gated_modules
 
 
+class TaggerParts(Protocol):
+    """The parts of allennlp-models' `CrfTagger` that compute scores."""
+
+    text_field_embedder: TextFieldEmbedder
+    dropout: torch.nn.Dropout | None
+    encoder: Seq2SeqEncoder
+    _feedforward: FeedForward | None
+    tag_projection_layer: TimeDistributed
+
+
 def word_scores(
-    tagger: Any, tokens: TextFieldTensors, autocast: torch.dtype | None = None
+    tagger: TaggerParts, tokens: TextFieldTensors, autocast: torch.dtype | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    The scores (B, T, N) of tokens, in float32 (float64 if the model is), and their mask (B, T).
-
-    # Parameters
-
-    tagger : `Model`
-        With the `text_field_embedder`, `dropout`, `encoder`, `_feedforward` and `tag_projection_layer` of
-        allennlp-models' `CrfTagger`.
-    tokens : `TextFieldTensors`
-    autocast : `torch.dtype`, optional
-        The precision of the networks.
+    The scores (B, T, N) of tokens, in float32 (float64 if the model is), and their mask (B, T). `autocast` is the
+    precision of the networks.
 
     Raises `ConfigurationError` if a word within a sentence has the id of padding.
     """

@@ -17,7 +17,6 @@ from ldnet_allennlp.modules.selection.gated_modules import (
     GatedModule,
     count_kept_layers,
     selection_metrics,
-    trained_selections,
 )
 from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
 
@@ -102,16 +101,9 @@ class ExactBudget:
     @torch.no_grad()
     def after_step(self) -> None:
         """Correct the gates after an optimizer step: removed gates stay at 0, the largest stay above 0."""
-        gradients = iter(
-            part
-            for selection in trained_selections(self.module).values()
-            if selection.gates.grad is not None
-            for part in selection.gates.grad.split(selection.encoder.layer_counts)
-            if len(part)
-        )
-        for scores in self._scores:
-            if len(scores):
-                scores.sub_(next(gradients, scores))
+        for scores, stack in zip(self._scores, self.module.gated_stacks(), strict=True):
+            if stack.gradient is not None:
+                scores.sub_(stack.gradient)
         self._hold()
         self._protected = self.final.largest(self.module.gated_stacks(), self._scores)
 

@@ -25,7 +25,7 @@ TAGGER = [
     ("model.label_encoding", "BIUOL", "BIUOL"),
     ("data_loader.batch_size", 0, "batch_size must be at least 1"),
     ("dataset_reader.target_label_encoding", "BIUOL", "target_label_encoding: .*'BIUOL', expected one of"),
-    ("train_data_path", "nowhere.conll", "no file that matches 'nowhere.conll'"),
+    ("train_data_path", "nowhere.conll", "nowhere.conll: no such file"),
 ]
 LANGUAGE_MODEL = [
     ("model.cutof", [2], "'cutof'"),

@@ -223,7 +223,9 @@ class TestErrors:
             build(archives, cache=str(tmp_path), **{option: value})
 
     def test_dtype(self):
-        with pytest.raises(ConfigurationError, match="float32 or float16, but 'int8'"):
+        with pytest.raises(
+            ConfigurationError, match=r"cache_dtype .* is 'int8'; expected one of 'float32', 'float16'"
+        ):
             LayerCache("somewhere", "int8")
 
     def test_a_file(self, archives, tmp_path):

@@ -15,7 +15,6 @@ from ldnet_allennlp.common.lines import (
     decode_line,
     excerpt,
     expand_paths,
-    is_compressed,
     line_blocks,
     numbered_lines,
     open_text,
@@ -62,8 +61,8 @@ class TestExpandPaths:
     @pytest.mark.parametrize(
         "name, message",
         [
-            ("none.txt", "no file that matches '.*none.txt'"),
-            ("a.txt,*.none", "no file that matches '.*none'"),
+            ("none.txt", "none.txt: no such file"),
+            ("a.txt,*.none", ".*none: no such file"),
             ("", "directory"),
             ("a.txt,*.txt", "'.*a.txt' is named twice"),
         ],
@@ -105,7 +104,6 @@ class TestNumberedLines:
     def test_line_ends_and_byte_order_mark(self, tmp_path, content, lines, kind):
         path = tmp_path / "file.txt"  # compression shows in the content and not in the name
         path.write_bytes(COMPRESS[kind](content))
-        assert is_compressed(path) == (kind != "plain")
         assert list(numbered_lines(str(path))) == list(enumerate(lines, start=1))
         for block_size in (1, 2, 3, 7):
             blocks = line_blocks(str(path), block_size=block_size)

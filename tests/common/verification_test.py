@@ -1,13 +1,12 @@
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Instance, Vocabulary
+from allennlp.data import Instance
 from allennlp.data.dataset_readers import DatasetReader, SequenceTaggingDatasetReader
 from allennlp.data.fields import TextField
 from allennlp.data.tokenizers import Token
 
-from ldnet_allennlp.common.verification import TOLERANCE, difference, generated_sentences, outputs_of
-from ldnet_allennlp.data.language_model_vocabulary import store_words
+from ldnet_allennlp.common.verification import TOLERANCE, difference, outputs_of, random_sentences
 from tests.taggers import build_tagger, tagger_params
 
 BASE = {"tags": ["O", "B-X"], "logits": [[1.5, -300.0], [0.0, 2.0]], "n": 3, "nothing": None}
@@ -46,23 +45,15 @@ def test_nan_is_like_nan_only():
     assert difference([nan], [1.0]) != "" and difference([1.0], [nan]) != ""
 
 
-def test_generated_sentences():
-    vocab = Vocabulary()
+def test_random_sentences():
     words = [f"w{number}" for number in range(50)]
-    store_words(vocab, "ldnet_words", ["@@PADDING@@", "@@UNKNOWN@@", *words])
-    sentences = generated_sentences(vocab, "ldnet")
-    assert sentences == generated_sentences(vocab, "ldnet") != generated_sentences(vocab, "ldnet", seed=1)
+    sentences = random_sentences(words)
+    assert sentences == random_sentences(words) != random_sentences(words, seed=1)
     lengths = [len(sentence) for sentence in sentences]
     assert min(lengths) == 1 and max(lengths) == 40
     used = {word for sentence in sentences for word in sentence}
     assert used > {"Zyxgloub-7"} and len(used & set(words)) > 40
-    assert not used & {"@@PADDING@@", "@@UNKNOWN@@"}
-
-
-def test_sentences_of_a_vocabulary_without_words():
-    vocab = Vocabulary()
-    store_words(vocab, "ldnet_words", ["@@PADDING@@", "@@UNKNOWN@@"])
-    assert all(generated_sentences(vocab, "ldnet"))
+    assert all(random_sentences([]))
 
 
 @pytest.fixture(scope="module")

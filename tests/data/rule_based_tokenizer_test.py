@@ -25,7 +25,9 @@ def test_from_params_and_back():
 
 
 def test_bad_settings():
-    with pytest.raises(ConfigurationError, match="mode 'spacy', expected one of auto"):
+    with pytest.raises(
+        ConfigurationError, match="mode of a rule_based tokenizer is 'spacy'; expected one of 'auto'"
+    ):
         RuleBasedTokenizer(mode="spacy")
     with pytest.raises(ConfigurationError, match="'qq' cannot be split"):
         RuleBasedTokenizer("qq", "rule_based").tokenize("a")

@@ -9,10 +9,10 @@ from allennlp.data import Vocabulary
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ldnet_allennlp.common.lines import is_compressed
-from ldnet_allennlp.data.lm_stream import text as lm_text
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
+from ldnet_runtime.formats.compression import decompressed
 from tests.fuzz import FUZZ
 from tests.fuzz.texts import (
     BLANKS,
@@ -90,10 +90,11 @@ def test_any_bytes_are_read_or_refused(folder, content, compressed, block_size):
     """However they are cut into blocks; an error says the file and the line."""
     path = folder / "text"
     path.write_bytes(maybe_compressed(content, compressed))
-    is_damaged = not compressed and is_compressed(path)
+    with open(path, "rb") as file:
+        is_damaged = not compressed and decompressed(file) is not file
     try:
-        with patch.object(lm_text, "BLOCK_SIZE", block_size):
-            blocks = list(lm_text.sentence_blocks([str(path)], BOUNDARY.encode()))
+        with patch.object(lm_corpus, "BLOCK_SIZE", block_size):
+            blocks = list(lm_corpus.Corpus(str(path), BOUNDARY).blocks())
     except ConfigurationError as error:
         bad = first_bad_line(content, END_OF_ROW)
         if "no token in the text" in str(error):

@@ -44,7 +44,7 @@ def close(actual, expected, tolerance=1e-12):
 def windows(ids, batch_size, steps, backward=False):
     """The keyword arguments of `forward` for a stream of ids."""
     stream = TokenStream(ids[0], [numpy.asarray(ids[1:])])
-    batches = StreamWindows(stream, batch_size, steps, backward=backward)
+    batches = StreamWindows(stream, batch_size, steps, backward=backward).windows()
     for number, (inputs, targets) in enumerate(batches):
         yield {
             "source": source_of(torch.as_tensor(inputs)),

@@ -36,6 +36,20 @@ def test_taggers_read_the_same_vectors(tmp_path):
     assert not torch.equal(expected, actual)
 
 
+def test_taggers_store_the_word_vectors_in_half_precision(tmp_path):
+    source = language_model_archive(tmp_path / "lm")
+    packed = tmp_path / "forward.tar.gz"
+    pack(source, packed)
+    plain, half = embedder_of(source), embedder_of(packed)
+    name = "language_models.forward_lm.embedding.weight"
+    assert plain.state_dict()[name].dtype == torch.float32
+    assert half.state_dict()[name].dtype == torch.float16
+    options = {"type": "ldnet", "forward": {"pretrained_file": str(packed), "embedding_dtype": "float32"}}
+    explicit = TokenEmbedder.from_params(Params(options), vocab=Vocabulary()).eval()
+    ids = torch.tensor([[3, 5, 9, 4], [7, 2, 0, 0]])
+    assert explicit.state_dict()[name].dtype == torch.float32 and torch.equal(explicit(ids), half(ids))
+
+
 def test_it_has_no_softmax_and_no_loss(tmp_path):
     packed = tmp_path / "forward.tar.gz"
     pack(language_model_archive(tmp_path / "lm"), packed)

@@ -22,7 +22,7 @@ from ldnet_allennlp.common.untrusted.config_types import (
     restricted_types,
     without_files,
 )
-from ldnet_allennlp.common.untrusted.pickles import read_torch_file
+from ldnet_allennlp.common.untrusted.pickles import check_torch_file, without_advice
 
 MAX_UNPACKED, MAX_RATIO = 1 << 30, 20
 """An archive may unpack to a gibibyte, or to 20 times its own size if that is more."""
@@ -36,7 +36,7 @@ def load_checked_archive(path: str, trust: bool = False, is_trained: bool = True
 
     AllenNLP evaluates the config as a program, constructs whatever a "type" names, writes to any path in the archive,
     and unpacks without limits. Here the config is plain JSON, only the types of `config_types` are allowed, weights are
-    read by `read_torch_file`, and sizes are limited.
+    checked by `check_torch_file`, and sizes are limited.
 
     `path` is a `model.tar.gz` or a serialization directory. With `trust`, it may contain any type and have any size.
     For `is_trained` see `check_types`.
@@ -132,7 +132,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
         config = _read_json(parts[CONFIG_NAME])
         if not trust:
             check_types(config, is_trained)
-            read_torch_file(weights)  # torch's own errors advise to execute the file
+            check_torch_file(weights)
         params = config if trust else without_files(config)
         with (
             contextlib.nullcontext() if trust else restricted_types()
@@ -145,7 +145,7 @@ def _load(path: str, folder: str, trust: bool, is_trained: bool) -> Archive:
     except ForbiddenType as error:
         raise ConfigurationError(_refused(path, error)) from error
     except Exception as error:  # a damaged file can lead to any error
-        message = printable(str(error).replace(folder, path))
+        message = printable(without_advice(str(error)).replace(folder, path))
         kind = "" if isinstance(error, ConfigurationError) else f"{type(error).__name__}: "
         raise ConfigurationError(
             f"The archive '{path}' is damaged or inconsistent: {kind}"

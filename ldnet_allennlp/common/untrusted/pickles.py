@@ -7,13 +7,15 @@ the file. Weights are read by `torch.load(weights_only=True)`, after the same ch
 hash nested tuples, which can take exponential time.
 """
 
+import contextlib
 import io
 import os
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, ClassVar
 
 import numpy
@@ -28,6 +30,7 @@ _REFUSED = (
     *(pickle.BYTEARRAY8, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
     *(pickle.INST, pickle.OBJ, pickle.NEWOBJ, pickle.NEWOBJ_EX, pickle.DICT),
 )
+_TORCH_FILE = "a file of torch.save (weights, a checkpoint)"
 _ZIP_MAGIC = b"PK\x03\x04"
 # The last parts of a zip file. Only zip64 files have the first two.
 _END_64, _LOCATOR_64, _END = struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL"), struct.Struct("<4s4H2LH")
@@ -74,6 +77,17 @@ def _shown(value: Any) -> str:
     return f"{value!r:.40}" if isinstance(value, str) else type(value).__name__
 
 
+class _Instructions(dict[int, Callable]):
+    """The allowed instructions of a pickle by their codes; all others are errors."""
+
+    def __missing__(self, code: int) -> Callable:
+        names = {opcode.code: opcode.name for opcode in pickletools.opcodes}
+        raise pickle.UnpicklingError(
+            f"it has the pickle instruction {names.get(chr(code), chr(code))!r}, which torch and protocol 2 do not "
+            f"write for plain data"
+        )
+
+
 class RestrictedUnpickler(_PythonUnpickler):
     """
     An unpickler that allows only the names in `HARMLESS`.
@@ -89,9 +103,9 @@ class RestrictedUnpickler(_PythonUnpickler):
         ("numpy._core.multiarray", "scalar"): _scalar,
         ("_codecs", "encode"): _encode,
     }
-    dispatch: ClassVar[dict[int, Callable]] = {
-        code: load for code, load in _PythonUnpickler.dispatch.items() if bytes([code]) not in _REFUSED
-    }
+    dispatch: ClassVar[_Instructions] = _Instructions(
+        (code, load) for code, load in _PythonUnpickler.dispatch.items() if bytes([code]) not in _REFUSED
+    )
 
     def find_class(self, module: str, name: str) -> Any:
         """The stand-in for a name. Raises `UnsafePickle` for any other name."""
@@ -112,7 +126,7 @@ class RestrictedUnpickler(_PythonUnpickler):
     def _load_build(self) -> None:
         state = self.stack.pop()
         if not isinstance(self.stack[-1], _ScalarKind) or ">" in state:  # of another byte order
-            raise pickle.UnpicklingError("it changes an object")
+            raise pickle.UnpicklingError("it changes an object, or has numbers of another byte order")
 
     dispatch[pickle.BUILD[0]] = _load_build
 
@@ -120,10 +134,8 @@ class RestrictedUnpickler(_PythonUnpickler):
 class _WeightsChecker(RestrictedUnpickler):
     """Reads a pickle of `torch.save` with `None` in place of tensors."""
 
-    dispatch: ClassVar[dict[int, Callable]] = {
-        **RestrictedUnpickler.dispatch,
-        pickle.BUILD[0]: lambda self: self.stack.pop(),  # the metadata of a state dict
-    }
+    dispatch: ClassVar[_Instructions] = _Instructions(RestrictedUnpickler.dispatch)
+    dispatch[pickle.BUILD[0]] = lambda self: self.stack.pop()  # the metadata of a state dict
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in _TORCH_NAMES:
@@ -145,37 +157,37 @@ def read_pickle(path: str, what: str) -> Any:
     """
     with open(path, "rb") as file:
         content = io.BytesIO(file.read())
-    try:
+    with _named_errors(path, what):
         return RestrictedUnpickler(content, encoding="utf-8").load()
-    except UnsafePickle as error:
-        raise _unsafe(path, what, str(error.message)) from error
-    except Exception as error:  # a damaged pickle can lead to any error
-        raise _damaged(path, what, error) from error
+
+
+def check_torch_file(path: str) -> None:
+    """
+    Check the pickles in a file of `torch.save`, before torch reads them.
+
+    Raises `ConfigurationError` if the file is damaged, truncated or of another kind, and its subclass `UnsafePickle` if
+    the file names anything that tensors do not need.
+    """
+    with _named_errors(path, _TORCH_FILE), open(path, "rb") as file:
+        if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:  # torch's criterion
+            _WeightsChecker(io.BytesIO(_pickle_of_zip(file))).load()
+        else:  # torch up to 1.5: five pickles before the numbers
+            file.seek(0)
+            for _ in range(5):
+                _WeightsChecker(file).load()
 
 
 def read_torch_file(path: str) -> Any:
     """
     Load a file of `torch.save`: dictionaries, lists, numbers, strings and tensors, on the CPU.
 
-    Raises `ConfigurationError` if the file is damaged, truncated or of another kind, or if a tensor exceeds its
-    numbers, and its subclass `UnsafePickle` if the file names anything that tensors do not need.
+    Raises `ConfigurationError` as `check_torch_file` does, and if a tensor exceeds its numbers.
     """
-    what = "a file of torch.save (weights, a checkpoint)"
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(_ZIP_MAGIC)) == _ZIP_MAGIC:  # torch's criterion
-                _WeightsChecker(io.BytesIO(_pickle_of_zip(file))).load()
-            else:  # torch up to 1.5: five pickles before the numbers
-                file.seek(0)
-                for _ in range(5):
-                    _WeightsChecker(file).load()
+    check_torch_file(path)
+    with _named_errors(path, _TORCH_FILE):
         data = torch.load(path, map_location="cpu", weights_only=True)
         _check_sizes(data, set())
         return data
-    except UnsafePickle as error:
-        raise _unsafe(path, what, str(error.message)) from error
-    except Exception as error:  # a damaged file can lead to any error
-        raise _damaged(path, what, error) from error
 
 
 def _pickle_of_zip(file: BinaryIO) -> bytes:
@@ -223,17 +235,24 @@ def _check_sizes(node: Any, seen: set[int]) -> None:
             _check_sizes(child, seen)
 
 
-def _unsafe(path: str, what: str, reason: str) -> UnsafePickle:
-    return UnsafePickle(
-        f"'{path}' was expected to be {what}, but {reason}, which such a file does not need. Reading stopped there, "
-        f"and nothing in it was executed."
-    )
+@contextlib.contextmanager
+def _named_errors(path: str, what: str) -> Iterator[None]:
+    """Context that turns all errors into `ConfigurationError`s with the path."""
+    try:
+        yield
+    except UnsafePickle as error:
+        raise UnsafePickle(
+            f"'{path}' was expected to be {what}, but {error.message}, which such a file does not need. Reading "
+            f"stopped there, and nothing in it was executed."
+        ) from error
+    except Exception as error:  # a damaged file can lead to any error
+        reason = " ".join(without_advice(str(error)).split())
+        raise ConfigurationError(
+            f"'{path}' was expected to be {what}, but it is damaged, truncated or of another kind: {reason:.200}"
+        ) from error
 
 
-def _damaged(path: str, what: str, error: Exception) -> ConfigurationError:
-    # torch advises to execute the file.
+def without_advice(message: str) -> str:
+    """An error message of torch without its advice to execute the file."""
     advice = r"(?s)Weights only load failed.*?WeightsUnpickler error:|Check the documentation.*"
-    reason = " ".join(re.sub(advice, "", str(error)).split())
-    return ConfigurationError(
-        f"'{path}' was expected to be {what}, but it is damaged, truncated or of another kind: {reason:.200}"
-    )
+    return re.sub(advice, "", message)

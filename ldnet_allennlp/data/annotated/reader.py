@@ -7,6 +7,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Token
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.data.annotated.alignment import ON_OVERLAPPING, ON_UNALIGNED, UNALIGNED, SpanAligner
 from ldnet_allennlp.data.annotated.documents import (
     KEYS,
@@ -130,15 +131,13 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for option, value, choices in (
-            ("offsets", offsets, OFFSET_UNITS),
-            ("on_unaligned_spans", on_unaligned_spans, ON_UNALIGNED),
-            ("on_overlapping_spans", on_overlapping_spans, ON_OVERLAPPING),
-            ("labels", labels, LABELS),
-            *(("fields", name, tuple(KEYS)) for name in fields or {}),
-        ):
-            if value not in choices:
-                raise ConfigurationError(f"Found {option} {value!r}, expected one of {', '.join(choices)}.")
+        owner = "an annotated_jsonl reader"
+        check_choice(OFFSET_UNITS, owner, offsets=offsets)
+        check_choice(ON_UNALIGNED, owner, on_unaligned_spans=on_unaligned_spans)
+        check_choice(ON_OVERLAPPING, owner, on_overlapping_spans=on_overlapping_spans)
+        check_choice(LABELS, owner, labels=labels)
+        for name in fields or {}:
+            check_choice(KEYS, owner, fields=name)
         self.parser = JsonDocuments(fields, tag_names, offsets)
         self.span_options: tuple[str, str] = (on_unaligned_spans, on_overlapping_spans)
         self.labels = labels

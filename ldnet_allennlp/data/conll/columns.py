@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.lines import excerpt
 
 CONLLU_COLUMNS = ("id", "form", "lemma", "upos", "xpos", "feats", "head", "deprel", "deps", "misc")
@@ -52,15 +53,10 @@ class ColumnLayout:
         word_tag_delimiter: str | None = None,
     ) -> None:
         separator = separator or ("tab" if layout == "conllu" else "whitespace")
-        for option, value, choices in (
-            ("layout", layout, LAYOUTS),
-            ("labels", labels, LABELS),
-            ("separator", separator, tuple(SEPARATORS)),
-        ):
-            if value not in choices:
-                raise ConfigurationError(
-                    f"Found the {option} {value!r}, expected one of {', '.join(map(repr, choices))}."
-                )
+        owner = "a conll_columns reader"
+        check_choice(LAYOUTS, owner, layout=layout)
+        check_choice(LABELS, owner, labels=labels)
+        check_choice(SEPARATORS, owner, separator=separator)
         self.labels = labels
         self.is_conllu = layout == "conllu"
         self.is_columns = layout == "columns"

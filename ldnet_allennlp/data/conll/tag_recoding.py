@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from allennlp.common.checks import ConfigurationError
 
+from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, CONVERTIBLE, convert_partial, is_partial
 from ldnet_allennlp.data.conll.tag_detection import BRACKETS, DetectedTags, EncodingDetector
@@ -59,10 +60,7 @@ class RecodingOptions:
                     f"Found the target_label_encoding {target!r} with the label_encoding null (the tags are no spans). "
                     f"Expected no target, or the encoding of the file (or 'auto')."
                 )
-        if self.on_invalid_tags not in ON_INVALID_TAGS:
-            raise ConfigurationError(
-                f"Found on_invalid_tags {self.on_invalid_tags!r}, expected one of {', '.join(ON_INVALID_TAGS)}."
-            )
+        check_choice(ON_INVALID_TAGS, "a reader of tagged sentences", on_invalid_tags=self.on_invalid_tags)
         if self.on_invalid_tags == "keep" and target is not None:
             raise ConfigurationError(
                 f"Found on_invalid_tags 'keep' with the target_label_encoding {target!r}, expected no target: "

@@ -1,44 +1,47 @@
-"""The words of a text stream as numbers, computed by one or more processes."""
+"""The words of a text for language models as numbers, computed by one or more processes."""
 
-from collections.abc import Iterator
-from functools import partial
-from typing import Any, BinaryIO, NamedTuple
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy
+import torch
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.tqdm import Tqdm
+from torch.utils.data import DataLoader, Dataset
 
-from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
-from ldnet_allennlp.data.lm_stream.text import Block, sentence_blocks
-from ldnet_allennlp.data.lm_stream.workers import run_tasks
+from ldnet_allennlp.common.lines import PathOrPaths, expand_paths, line_blocks
 
 NUMBER_TYPE = numpy.dtype("<i4")
+BLOCK_SIZE = 1 << 19
+TOKENS_OF_A_PART = 1 << 23
 
-# Long compressed files become several parts, which can be shuffled, as plain files do at their pieces.
-TOKENS_OF_A_PART = 1 << 24
+
+class Block(NamedTuple):
+    """Lines with tokens, and the number of their file."""
+
+    file: int
+    lines: list[bytes]
 
 
-class Numbers(dict[bytes, int]):
-    """Numbers words in the order in which they first appear, after the boundary token, which has the number 0."""
+class NumberedBlock(NamedTuple):
+    """The file of a block, its words in the order of their numbers in it, their counts, and the tokens."""
 
-    def __init__(self, boundary: bytes) -> None:
-        super().__init__({boundary: 0})
-
-    def __missing__(self, word: bytes) -> int:
-        number = self[word] = len(self)
-        return number
+    file: int
+    words: list[bytes]
+    counts: numpy.ndarray
+    tokens: numpy.ndarray
 
 
 class NumberedText(NamedTuple):
     """
-    A text as numbers: its words (the first is the boundary token), their counts, the number of the file and of the
-    tokens of each part, and the tokens if they are in memory.
+    The words of a text (the first is the boundary token), their counts, and its parts: the number of the file and of
+    the tokens. A long file has several parts, which can be shuffled.
     """
 
     words: list[str]
     counts: numpy.ndarray
     parts: list[tuple[int, int]]
-    tokens: numpy.ndarray | None
 
 
 class Corpus:
@@ -57,62 +60,121 @@ class Corpus:
         num_workers: int = 0,
     ) -> None:
         self.files = expand_paths(data_path, folders=True)
-        # The options that determine the tokens.
-        self.settings: dict[str, Any] = {"end_of_sentence": end_of_sentence, "max_instances": max_sentences}
-        self._boundary = end_of_sentence.encode("utf-8")
+        self._end_of_sentence = end_of_sentence
         self._max_sentences = max_sentences
         self._num_workers = num_workers
 
+    def facts(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, by names for the log."""
+        stats = {path: os.stat(path) for path in self.files}
+        return {
+            "end_of_sentence": self._end_of_sentence,
+            "max_instances": self._max_sentences,
+            **{f"the text '{path}'": [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()},
+        }
+
     def blocks(self) -> Iterator[Block]:
-        """The lines with tokens, see `sentence_blocks`."""
-        return sentence_blocks(self.files, self._boundary, self._max_sentences)
-
-    def number(self, file: BinaryIO | None = None) -> NumberedText:
         """
-        Number the words, and count them. The tokens are in memory or written to a file, as little-endian 32-bit
-        integers.
+        The lines with tokens, in blocks.
 
-        Raises the errors of `sentence_blocks`, and one for a text without tokens.
+        Raises `ConfigurationError`, with the file and the line, for text that is not UTF-8, for the boundary token as a
+        word, for a file without tokens, and in the cases of `line_blocks`.
         """
-        numbers = Numbers(self._boundary)
+        left = self._max_sentences
+        for file, path in enumerate(self.files):
+            num_lines, has_tokens = 0, False
+            for block in line_blocks(path, BLOCK_SIZE):
+                _check(block, path, num_lines, self._end_of_sentence.encode())
+                num_lines += len(block)
+                lines = [line for line in block if line and not line.isspace()][:left]
+                if lines:
+                    has_tokens = True
+                    yield Block(file, lines)
+                if left is not None:
+                    left -= len(lines)
+                    if left == 0:
+                        return
+            if not has_tokens:
+                raise ConfigurationError(f"There is no token in the text '{path}'.")
+
+    def number(self, write: Callable[[Any], Any]) -> NumberedText:
+        """
+        Number the words in the order in which they first appear, and count them. `write` gets the numbers of the
+        tokens, in blocks of the type `NUMBER_TYPE`.
+
+        Raises the errors of `blocks`, and one for a text without tokens.
+        """
+        numbers = _Numbers(self._end_of_sentence.encode())
         counts = numpy.zeros(1, dtype=numpy.int64)
         parts: list[tuple[int, int]] = []
-        in_memory = [numpy.empty(0, NUMBER_TYPE)]
-        last = None
-        function = partial(_number_block, self._boundary)
+        blocks: Any = DataLoader(
+            _NumberedBlocks(self._end_of_sentence.encode()),
+            batch_size=None,
+            sampler=self.blocks(),
+            collate_fn=_unchanged,
+            num_workers=self._num_workers if self._num_workers > 1 else 0,
+            generator=torch.Generator(),  # torch's own generator belongs to the model
+        )
         name = f"reading {self.files[0]}" + (f" and {len(self.files) - 1} more" if self.files[1:] else "")
         with Tqdm.tqdm(unit=" tokens", unit_scale=True, desc=name) as bar:
-            for piece, words, of_words, tokens in run_tasks(function, self.blocks(), self._num_workers):
+            for file, words, of_words, tokens in blocks:
                 # From the numbers of the block to those of the text.
                 table = numpy.fromiter(map(numbers.__getitem__, words), NUMBER_TYPE, len(words))
-                tokens = table[tokens]
                 if len(counts) < len(numbers):
                     counts = numpy.pad(counts, (0, len(numbers)))
                 counts[table] += of_words
-                if piece != last or parts[-1][1] >= TOKENS_OF_A_PART:
-                    parts.append((piece[0], 0))
-                last = piece
-                parts[-1] = piece[0], parts[-1][1] + len(tokens)
-                if file is None:
-                    in_memory.append(tokens)
-                else:
-                    file.write(tokens.tobytes())
+                if not parts or parts[-1][0] != file or parts[-1][1] >= TOKENS_OF_A_PART:
+                    parts.append((file, 0))
+                parts[-1] = file, parts[-1][1] + len(tokens)
+                write(table[tokens])
                 bar.update(len(tokens))
         if not parts:
             raise ConfigurationError(f"There is no token to read in {self.files} (max_instances is 0).")
-        return NumberedText(
-            [word.decode("utf-8") for word in numbers],
-            counts[: len(numbers)],
-            parts,
-            numpy.concatenate(in_memory) if file is None else None,
-        )
+        return NumberedText([word.decode() for word in numbers], counts[: len(numbers)], parts)
 
 
-def _number_block(
-    boundary: bytes, block: Block
-) -> tuple[tuple[int, int], list[bytes], numpy.ndarray, numpy.ndarray]:
-    """The file and piece of a block, its words in the order of their numbers in it, their counts, and the tokens."""
-    numbers = Numbers(boundary)
-    words = (b" %s\n" % boundary).join([*block.lines, b""]).split()
-    tokens = numpy.fromiter(map(numbers.__getitem__, words), NUMBER_TYPE, len(words))
-    return (block.file, block.piece), list(numbers), numpy.bincount(tokens), tokens
+class _Numbers(dict[bytes, int]):
+    """Numbers words in the order in which they first appear, after the boundary token, which has the number 0."""
+
+    def __init__(self, boundary: bytes) -> None:
+        super().__init__({boundary: 0})
+
+    def __missing__(self, word: bytes) -> int:
+        number = self[word] = len(self)
+        return number
+
+
+class _NumberedBlocks(Dataset):
+    """Numbers the words of blocks, in this process or in those of a torch `DataLoader`."""
+
+    def __init__(self, boundary: bytes) -> None:
+        self._boundary = boundary
+
+    def __getitem__(self, block: Block) -> NumberedBlock:
+        numbers = _Numbers(self._boundary)
+        words = (b" %s\n" % self._boundary).join([*block.lines, b""]).split()
+        tokens = numpy.fromiter(map(numbers.__getitem__, words), NUMBER_TYPE, len(words))
+        return NumberedBlock(block.file, list(numbers), numpy.bincount(tokens), tokens)
+
+
+def _unchanged(block: Any) -> Any:
+    """Keeps numpy arrays, which a `DataLoader` converts to tensors by default."""
+    return block
+
+
+def _check(lines: list[bytes], path: str, number: int, boundary: bytes) -> None:
+    """Check the lines of a file after its first `number`."""
+    text = b"\n".join(lines)
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = number + 1 + text.count(b"\n", 0, error.start)
+        raise ConfigurationError(
+            f"{path}, line {line}: found the bytes {text[error.start : error.start + 4]!r}, expected UTF-8 text."
+        ) from error
+    for line, sentence in enumerate(lines, number + 1) if boundary in text else ():
+        if boundary in sentence.split():
+            raise ConfigurationError(
+                f"{path}, line {line}: found the boundary token '{boundary.decode()}' as a word. Each line gets one "
+                f"at its end: remove it from the text, or set end_of_sentence of the lm_stream reader to another token."
+            )

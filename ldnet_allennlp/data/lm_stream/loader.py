@@ -13,6 +13,7 @@ from allennlp.data import DataLoader, DatasetReader, Instance, Vocabulary
 from allennlp.data.data_loaders import TensorDict
 from overrides import overrides
 
+from ldnet_allennlp.common.checks import check_at_least, check_choice
 from ldnet_allennlp.common.lines import PathOrPaths
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.shards import Part, Text, read_text
@@ -61,9 +62,6 @@ class LmStreamLoader(DataLoader):
     Rows that end within the last window are padded with 0. `first_window` resets the hidden states. With the direction
     "both", batches also have `backward_source` and `backward_targets`, and their direction is "bidirectional".
 
-    The loader of the original LD-Net (`LargeDataset`) drops tokens that do not fill a window, and resets the states at
-    each file.
-
     Registered as a `DataLoader` with name "lm_stream".
 
     # Parameters
@@ -80,8 +78,8 @@ class LmStreamLoader(DataLoader):
         natural order, and the model reverses it. "both" combines the windows of a forward and a backward loader over
         the same rows.
     shuffle : `bool`, optional (default = `False`)
-        Whether to shuffle the files in each epoch. Each file stays contiguous; with `shards`, the pieces of large files
-        are shuffled as well (32 MiB of plain text, 16 million tokens of compressed text), unless each file is a stream.
+        Whether to shuffle the files in each epoch. Each file stays contiguous up to 8 million tokens. The parts of a
+        longer file are shuffled as well, unless each file is a stream.
     seed : `int`, optional (default = `13370`)
         Seed of the shuffling, combined with the number of the epoch.
     one_stream_per_file : `bool`, optional (default = `False`)
@@ -120,25 +118,14 @@ class LmStreamLoader(DataLoader):
     ) -> None:
         if not isinstance(reader, LmStreamReader):
             raise ConfigurationError(
-                f"The lm_stream data loader needs an lm_stream dataset_reader, but a {type(reader).__name__} was "
-                f"found."
+                f"The lm_stream data loader needs an lm_stream dataset_reader, but found a {type(reader).__name__}."
             )
         reader.check_stream_indexers()
-        if direction not in DIRECTIONS:
-            raise ConfigurationError(
-                f"The direction of an lm_stream data loader is forward, backward or both, but '{direction}' was found."
-            )
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("sequence_length", sequence_length, 1),
-            ("batches_per_epoch", batches_per_epoch, 1),
-            ("max_batches", max_batches, 1),
-            ("num_workers", num_workers, 0),
-        ):
-            if value is not None and value < least:
-                raise ConfigurationError(
-                    f"{name} of an lm_stream data loader is at least {least}, but it is {value}."
-                )
+        owner = "an lm_stream data loader"
+        check_choice(DIRECTIONS, owner, direction=direction)
+        check_at_least(1, owner, batch_size=batch_size, sequence_length=sequence_length)
+        check_at_least(1, owner, batches_per_epoch=batches_per_epoch, max_batches=max_batches)
+        check_at_least(0, owner, num_workers=num_workers)
         self.reader = reader
         self.data_path = data_path
         self.batch_size = batch_size
@@ -218,9 +205,7 @@ class LmStreamLoader(DataLoader):
 
     def _windows_of_pass(self) -> int:
         if self._vocab is None:
-            raise ConfigurationError(
-                "An lm_stream data loader has no batches before index_with(vocab) is called."
-            )
+            raise ConfigurationError("An lm_stream data loader has no batches before index_with(vocab).")
         windows = sum(len(stream[0]) for stream in self._streams(self._units))
         return windows if self.max_batches is None else min(windows, self.max_batches)
 

@@ -58,13 +58,10 @@ class LmStreamReader(DatasetReader):
 
     def check_stream_indexers(self) -> None:
         """Raise `ConfigurationError` unless the indexers are the default, which the "lm_stream" data loader needs."""
-        indexer = self.token_indexers.get("tokens")
-        if (
-            len(self.token_indexers) != 1
-            or type(indexer) is not SingleIdTokenIndexer
-            or indexer._to_params() != SingleIdTokenIndexer()._to_params()
-        ):
-            names = {name: type(indexer).__name__ for name, indexer in self.token_indexers.items()}
+        indexers = self.token_indexers
+        is_single = list(indexers) == ["tokens"] and type(indexers["tokens"]) is SingleIdTokenIndexer
+        if not is_single or indexers["tokens"]._to_params() != SingleIdTokenIndexer()._to_params():
+            names = {name: type(indexer).__name__ for name, indexer in indexers.items()}
             raise ConfigurationError(
                 f"The lm_stream data loader needs the token_indexers {{'tokens': {{'type': 'single_id'}}}} without "
                 f"options, but its reader has {names}, or options. Other indexers need AllenNLP's own data loader."

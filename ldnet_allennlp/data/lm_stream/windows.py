@@ -46,10 +46,8 @@ class StreamWindows:
     T steps at a time. Every token but the one at the end where reading starts is a target exactly once.
 
     Rows differ in length by at most one, so all windows but the last are full. In the last one a row may have fewer
-    tokens, followed by ids and targets of 0 (padding).
-
-    The original's `LargeDataset` (`model_word_ada/dataset.py`) gives the same windows if B * T divides N, and otherwise
-    drops the rest of the stream.
+    tokens, followed by ids and targets of 0 (padding). The original's `LargeDataset` (`model_word_ada/dataset.py`)
+    gives the same windows if B * T divides N, and otherwise drops the rest of the stream.
 
     There are never more rows than targets. With `backward`, each row is read from its end to its start: the first
     window has the last tokens, and the target of a token is the previous one. Within a window, tokens stay in natural
@@ -82,9 +80,6 @@ class StreamWindows:
 
     def __len__(self) -> int:
         return self._full_windows + (self._last_steps > 0)
-
-    def __iter__(self) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
-        return self.windows()
 
     def windows(self, first: int = 0) -> Iterator[tuple[numpy.ndarray, numpy.ndarray]]:
         """

@@ -39,7 +39,7 @@ class FrozenLanguageModel(torch.nn.Module):
         requires_grad: bool,
         mixture: bool = False,
         unpruned_layers: Optional[list[int]] = None,
-        embedding_dtype: str = "float32",
+        embedding_dtype: Optional[str] = None,
     ) -> None:
         super().__init__()
         self.direction = direction
@@ -73,12 +73,10 @@ class FrozenLanguageModel(torch.nn.Module):
             self.selection = LayerSelection(
                 encoder, train_gates=train_gates, freeze_encoder=not requires_grad
             )
-        self._checked = False
 
     def load(self, language_model: PretrainedLanguageModel) -> None:
         """Copy the weights of a language model of the same sizes."""
-        with torch.no_grad():
-            self.embedding.weight.copy_(language_model.embedding)
+        self.embedding.load_state_dict({"weight": language_model.embedding})
         self.selection.encoder.load_state_dict(language_model.contextualizer.state_dict())
 
     @property
@@ -108,8 +106,8 @@ class FrozenLanguageModel(torch.nn.Module):
             description["unpruned_layers"] = self.unpruned_layers
         if isinstance(self.selection, StackedLayers) and self.selection.mixture is not None:
             description["mixture"] = True
-        if self.embedding.dtype != "float32":
-            description["embedding_dtype"] = self.embedding.dtype
+        if self.embedding.weight.dtype == torch.float16:
+            description["embedding_dtype"] = "float16"
         return description
 
     def prune(self, keep: list[list[int]]) -> torch.Tensor:
@@ -145,12 +143,11 @@ class FrozenLanguageModel(torch.nn.Module):
         The word vector and the layers after reading each token, (B, T, output size), for ids (B, T) in the language
         model's vocabulary and a mask (B, T); zeros at padded steps.
         """
-        if not self._checked and bool(torch.isnan(self.embedding.weight[0]).any()):
+        if bool(torch.isnan(self.embedding.weight[0, 0])):
             raise ConfigurationError(
                 f"The {self.direction} language model of the ldnet token embedder has no weights. Give its "
                 f"archive as pretrained_file, or initialize the model from a trained one."
             )
-        self._checked = True
         lengths = mask.sum(dim=1)
         if self.direction == "backward":
             outputs = self._read(reverse_sequences(token_ids, lengths), mask)

@@ -46,8 +46,9 @@ class LanguageModelSource(FromParams):
     mixture : `bool`, optional (default = `False`)
         For a "stacked_rnn" only: whether to read an ELMo-style mixture of all its layers with trained weights, instead
         of its top layer. See `StackedLayers`.
-    embedding_dtype : `str`, optional (default = `"float32"`)
+    embedding_dtype : `str`, optional
         The precision of the stored word vectors, in memory and in archives: "float32", or "float16" for half the space.
+        By default that of the language model.
 
     Raises `ConfigurationError` if the contextualizer is of another kind.
     """
@@ -60,7 +61,7 @@ class LanguageModelSource(FromParams):
         layers: Optional[list[list[int]]] = None,
         mixture: bool = False,
         unpruned_layers: Optional[list[int]] = None,
-        embedding_dtype: str = "float32",
+        embedding_dtype: Optional[str] = None,
     ) -> None:
         if contextualizer is not None and not isinstance(contextualizer, READABLE):
             raise ConfigurationError(

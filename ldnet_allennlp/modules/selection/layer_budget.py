@@ -37,6 +37,9 @@ class GatedStack(NamedTuple):
     fixed_cost: int = 0
     """The cost without any layer."""
 
+    gradient: torch.Tensor | None = None
+    """That of the gates after a backward pass."""
+
 
 def selection_penalty(gates: torch.Tensor, lambda_0: float, lambda_1: float) -> torch.Tensor:
     """

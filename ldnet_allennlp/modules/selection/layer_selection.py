@@ -141,6 +141,8 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
         """Each direction's gates and the cost of its layers, with their columns in a projection of this size."""
         size, gates_of_cell = self.encoder.hidden_size, CELLS[self.encoder.cell_type].num_gates
         layer_cost = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
+        counts, grad = self.encoder.layer_counts, self.gates.grad
+        gradients = [None] * len(counts) if grad is None else grad.split(counts)
         return [
             GatedStack(
                 name,
@@ -148,8 +150,9 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
                 layer_cost=layer_cost,
                 pair_cost=gates_of_cell * size * size,
                 fixed_cost=self.encoder.input_size * projection_dim,
+                gradient=gradient,
             )
-            for name, gates in zip(names, self.direction_gates())
+            for name, gates, gradient in zip(names, self.direction_gates(), gradients)
         ]
 
     def penalty(self) -> torch.Tensor:

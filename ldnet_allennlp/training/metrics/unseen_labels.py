@@ -2,7 +2,6 @@
 
 import logging
 from collections import Counter
-from collections import Counter as CounterType
 from collections.abc import Sequence
 
 import torch.distributed as dist
@@ -27,7 +26,7 @@ class UnseenLabels(Metric):
     supports_distributed = True
 
     def __init__(self) -> None:
-        self._counts: CounterType[_Key] = Counter()
+        self._counts: Counter[_Key] = Counter()
         self._logged: set[tuple[_Key, int]] = set()
 
     @overrides(check_signature=False)  # AllenNLP's take tensors
@@ -43,13 +42,13 @@ class UnseenLabels(Metric):
         """
         if not reset:
             return sum(self._counts.values())
-        counts: CounterType[_Key] = sum(gather(self._counts, all_ranks), Counter())
+        counts: Counter[_Key] = sum(gather(self._counts, all_ranks), Counter())
         if not is_distributed() or dist.get_rank() == 0:
             self._log(counts)
         self.reset()
         return sum(counts.values())
 
-    def _log(self, counts: CounterType[_Key]) -> None:
+    def _log(self, counts: Counter[_Key]) -> None:
         for (file, label), number in sorted(counts.items()):
             if ((file, label), number) not in self._logged:
                 self._logged.add(((file, label), number))

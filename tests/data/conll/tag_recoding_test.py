@@ -82,7 +82,7 @@ def test_the_letters_are_those_of_the_declared_encoding():
         (("BIO", "XYZ", "repair"), "target_label_encoding: Found the label encoding 'XYZ'"),
         (("BIO", "IO", "repair"), "target_label_encoding 'IO', expected one of BIO, BIOUL"),
         ((None, "BIO", "repair"), "with the label_encoding null"),
-        (("BIO", None, "fix"), "on_invalid_tags 'fix', expected one of repair, keep, error"),
+        (("BIO", None, "fix"), "on_invalid_tags .* is 'fix'; expected one of 'repair', 'keep', 'error'"),
         (("BIO", "BIOUL", "keep"), "cannot both stay as they are and be converted"),
     ],
 )

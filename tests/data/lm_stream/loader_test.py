@@ -16,7 +16,7 @@ from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DataLoader, Vocabulary
 
-from ldnet_allennlp.data.lm_stream import text as lm_text
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from tests.processes import run_in_two_processes
@@ -57,7 +57,8 @@ def files(tmp_path):
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(lm_text, "PIECE_SIZE", 100)
+    monkeypatch.setattr(lm_corpus, "BLOCK_SIZE", 64)
+    monkeypatch.setattr(lm_corpus, "TOKENS_OF_A_PART", 10)
 
 
 class TestShards:
@@ -77,8 +78,9 @@ class TestShards:
             assert len(shards) == len(in_memory)
             assert all_of(shards) == all_of(in_memory)
 
-    def test_pieces_of_a_file_are_shuffled(self, tmp_path, small_pieces):
-        options = {"batch_size": 1, "shards": str(tmp_path / "shards")}
+    @pytest.mark.parametrize("has_shards", [False, True])
+    def test_parts_of_a_file_are_shuffled(self, tmp_path, small_pieces, has_shards):
+        options = {"batch_size": 1, "shards": str(tmp_path / "shards") if has_shards else None}
         loader, unshuffled = make_loader(shuffle=True, **options), make_loader(**options)
         parts = [loader._ids[unit[0][:]].tolist() for unit in loader._units]
         assert len(parts) > 10
@@ -114,7 +116,7 @@ class TestShards:
     def test_a_damaged_shard_is_made_anew(self, tmp_path):
         loader = make_loader(shards=str(tmp_path / "shards"))
         expected = all_of(loader)
-        (path,) = (tmp_path / "shards").glob("*.ids/*/tokens.bin")
+        (path,) = (tmp_path / "shards").glob("*.ids/tokens.bin")
         content = bytearray(path.read_bytes())
         content[100:104] = content[:4]
         path.write_bytes(content)
@@ -127,7 +129,7 @@ class TestShards:
         loader = DataLoader.from_params(Params(params), reader=LmStreamReader(), data_path=TRAIN)
         loader.index_with(Vocabulary.from_instances(loader.iter_instances()))
         assert next(iter(loader))["backward_targets"].shape == (2, 3)
-        with pytest.raises(ConfigurationError, match=r"num_workers .* at least 0, but it is -1"):
+        with pytest.raises(ConfigurationError, match=r"num_workers of .* is -1; expected 0 or more"):
             make_loader(num_workers=-1)
 
 

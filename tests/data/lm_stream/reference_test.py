@@ -18,12 +18,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.common.lines import expand_paths, line_blocks
-from ldnet_allennlp.data.lm_stream import text as lm_text
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
 from ldnet_allennlp.data.lm_stream import windows as lm_windows
+from ldnet_allennlp.data.lm_stream.corpus import Corpus
 from ldnet_allennlp.data.lm_stream.loader import LmStreamLoader
 from ldnet_allennlp.data.lm_stream.reader import LmStreamReader
 from ldnet_allennlp.data.lm_stream.shards import read_text
-from ldnet_allennlp.data.lm_stream.text import sentence_blocks
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES, load_reference
 
@@ -113,11 +113,11 @@ class TestText:
     def test_bad_text_is_reported_with_file_and_line(
         self, tmp_path, monkeypatch, content, message, block_size
     ):
-        monkeypatch.setattr(lm_text, "BLOCK_SIZE", block_size)
+        monkeypatch.setattr(lm_corpus, "BLOCK_SIZE", block_size)
         for name, stored in (("plain", content), ("packed", gzip.compress(content))):
             path = write(tmp_path / name, stored)
             with pytest.raises(ConfigurationError, match=f"{name}, {message}"):
-                list(sentence_blocks([path], b"<eos>"))
+                list(Corpus(path, "<eos>").blocks())
 
     @pytest.mark.parametrize("keep", [15, -20, -3])
     def test_damaged_gzip(self, tmp_path, keep):
@@ -139,7 +139,7 @@ class TestText:
     def test_no_files(self, tmp_path):
         with pytest.raises(ConfigurationError, match="nothing-here"):
             expand_paths(str(tmp_path / "nothing-here"), folders=True)
-        with pytest.raises(ConfigurationError, match="no file that matches"):
+        with pytest.raises(ConfigurationError, match="no file in this folder"):
             expand_paths(tmp_path, folders=True)
         with pytest.raises(ConfigurationError):
             expand_paths([], folders=True)
@@ -245,7 +245,7 @@ class TestWindows:
             )
             previous = {}
             shapes.append([])
-            for inputs, targets in windows:
+            for inputs, targets in windows.windows():
                 assert inputs.dtype == targets.dtype == numpy.int64
                 shapes[-1].append(inputs.shape)
                 real = targets > 0
@@ -271,15 +271,16 @@ class TestWindows:
     @given(streams(), st.integers(1, 4), st.integers(1, 3), st.booleans(), st.integers(0, 99))
     def test_starting_later_skips_windows(self, pieces, batch_size, steps, backward, first):
         windows = StreamWindows(TokenStream(1, pieces), batch_size, steps, backward=backward)
-        expected = [(inputs.tolist(), targets.tolist()) for inputs, targets in windows]
+        expected = [(inputs.tolist(), targets.tolist()) for inputs, targets in windows.windows()]
         found = [(inputs.tolist(), targets.tolist()) for inputs, targets in windows.windows(first)]
         assert found == expected[first:]
 
     def test_processes_read_what_one_reads_with_all_rows(self):
         piece = numpy.arange(2, 90, dtype=numpy.int32)
-        together = list(StreamWindows(TokenStream(1, [piece]), 6, 4))
+        together = list(StreamWindows(TokenStream(1, [piece]), 6, 4).windows())
         parts = [
-            list(StreamWindows(TokenStream(1, [piece]), 2, 4, rank=rank, world_size=3)) for rank in range(3)
+            list(StreamWindows(TokenStream(1, [piece]), 2, 4, rank=rank, world_size=3).windows())
+            for rank in range(3)
         ]
         for number, window in enumerate(together):
             for which in (0, 1):
@@ -291,26 +292,26 @@ class TestWindows:
         arrays = load_reference("d_lm/datasets.npz")
         tokens = (arrays["tokens"] + 1).astype(numpy.int32)  # 0 is the padding here
         kept = 1 + 94 // (3 * 5) * (3 * 5)
-        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:kept]]), 3, 5))
+        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:kept]]), 3, 5).windows())
         assert (numpy.stack([window[0].T for window in windows]) == arrays["x"] + 1).all()
         assert (numpy.stack([window[1].T for window in windows]) == arrays["y"] + 1).all()
         # With the rest, nothing is dropped.
-        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:]]), 3, 5))
+        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:]]), 3, 5).windows())
         assert sum(int((window[1] > 0).sum()) for window in windows) == 94
 
     def test_the_originals_evaluation_windows(self):
         arrays = load_reference("d_lm/datasets.npz")
         tokens = (arrays["tokens"] + 1).astype(numpy.int32)
-        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:]]), 1, 7))
+        windows = list(StreamWindows(TokenStream(tokens[0], [tokens[1:]]), 1, 7).windows())
         assert (numpy.concatenate([window[0] for window in windows[:-1]]) == arrays["eval_x"] + 1).all()
         assert (numpy.concatenate([window[1] for window in windows[:-1]]) == arrays["eval_y"] + 1).all()
         assert (windows[-1][0][0] == arrays["eval_x_last"] + 1).all()
         assert (windows[-1][1][0] == arrays["eval_y_last"] + 1).all()
 
     def test_the_last_window_is_padded_only_where_a_row_ends(self):
-        windows = list(StreamWindows(TokenStream(1, [numpy.arange(2, 10)]), 3, 2))
+        windows = list(StreamWindows(TokenStream(1, [numpy.arange(2, 10)]), 3, 2).windows())
         assert [window[0].tolist() for window in windows] == [[[1, 2], [4, 5], [7, 8]], [[3], [6], [0]]]
-        backward = list(StreamWindows(TokenStream(1, [numpy.arange(2, 10)]), 3, 2, backward=True))
+        backward = list(StreamWindows(TokenStream(1, [numpy.arange(2, 10)]), 3, 2, backward=True).windows())
         assert [window[0].tolist() for window in backward] == [[[3, 4], [6, 7], [8, 9]], [[2], [5], [0]]]
         assert [window[1].tolist() for window in backward] == [[[2, 3], [5, 6], [7, 8]], [[1], [4], [0]]]
 
@@ -472,14 +473,17 @@ class TestLoader:
             next(iter(make_loader(TRAIN, vocab=False)))
         with pytest.raises(ConfigurationError, match="index_with"):
             len(make_loader(TRAIN, vocab=False))
-        with pytest.raises(ConfigurationError, match="forward, backward or both, but 'sideways'"):
+        with pytest.raises(
+            ConfigurationError,
+            match=r"direction of .* is 'sideways'; expected one of 'forward'",
+        ):
             make_loader(TRAIN, direction="sideways")
         for name in ("batch_size", "sequence_length", "batches_per_epoch", "max_batches"):
             with pytest.raises(ConfigurationError, match=f"{name} .* is 0"):
                 make_loader(TRAIN, **{name: 0})
         with pytest.raises(ConfigurationError, match="nothing-here"):
             make_loader(str(tmp_path / "nothing-here"), vocab=False)
-        with pytest.raises(ConfigurationError, match="BabiReader was found"):
+        with pytest.raises(ConfigurationError, match="found a BabiReader"):
             make_loader(TRAIN, reader=BabiReader())
 
     def test_a_vocabulary_without_the_boundary_is_an_error(self):

@@ -9,10 +9,9 @@ import numpy
 import pytest
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
-from ldnet_allennlp.data.lm_stream import text as lm_text
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
 from ldnet_allennlp.data.lm_stream.corpus import NUMBER_TYPE, Corpus
-from ldnet_allennlp.data.lm_stream.shards import TOKENS, WORDS, StoredNumbers, read_text
+from ldnet_allennlp.data.lm_stream.shards import INDEX, TOKENS, WORDS, StoredNumbers, read_text
 from ldnet_allennlp.data.lm_stream.windows import StreamWindows, TokenStream
 from tests.resources import FIXTURES
 
@@ -23,9 +22,8 @@ VALID = str(FIXTURES / "lm" / "valid.txt")
 @pytest.fixture
 def small_pieces(monkeypatch):
     """Texts of a few hundred bytes become many blocks and parts."""
-    monkeypatch.setattr(lm_text, "PIECE_SIZE", 100)
-    monkeypatch.setattr(lm_text, "BLOCK_SIZE", 64)
-    monkeypatch.setattr(lm_encoding, "TOKENS_OF_A_PART", 30)
+    monkeypatch.setattr(lm_corpus, "BLOCK_SIZE", 64)
+    monkeypatch.setattr(lm_corpus, "TOKENS_OF_A_PART", 10)
 
 
 @pytest.fixture
@@ -71,16 +69,15 @@ class TestNumbering:
             assert words_in(text) == expected
             assert text.token_counts() == dict(counts) and list(text.token_counts()) == [*order, "<eos>"]
             assert text.words == ["<eos>", *order]
-        assert all(len(parts) == 1 for parts in in_memory.files)
-        # Parts, of the compressed text as well.
-        assert len(on_disk.files[0]) > 10 and len(on_disk.files[6]) > 10
+            # Parts, of the compressed text as well.
+            assert len(text.files[0]) > 10 and len(text.files[6]) > 10
         # The same shards, byte for byte.
         read_text(Corpus(files, "<eos>"), str(tmp_path / "one"))
         contents = [
-            {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.ids/*/*")}
+            {path.name: path.read_bytes() for path in (tmp_path / name).glob("*.ids/*")}
             for name in ("one", "shards")
         ]
-        assert contents[0] == contents[1] and set(contents[0]) == {WORDS, TOKENS}
+        assert contents[0] == contents[1] and set(contents[0]) == {".lock", INDEX, WORDS, TOKENS}
 
     def test_the_first_bad_line_is_reported_by_any_number_of_processes(self, tmp_path, small_pieces):
         path = str(tmp_path / "bad")
@@ -135,17 +132,18 @@ class TestNumbering:
             def update(self, count):
                 self.done += count
 
-        monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", Bar)
+        monkeypatch.setattr(lm_corpus.Tqdm, "tqdm", Bar)
         for num_workers in (0, 2):
-            text = Corpus(files, "<eos>", num_workers=num_workers).number()
-            assert bars[-1].done == text.counts.sum() == len(text.tokens)
+            blocks = []
+            text = Corpus(files, "<eos>", num_workers=num_workers).number(blocks.append)
+            assert bars[-1].done == text.counts.sum() == sum(map(len, blocks))
 
 
 class TestShards:
     def test_a_second_run_does_not_read_the_text(self, files, tmp_path, monkeypatch):
         shards = str(tmp_path / "shards")
         text = read_text(Corpus(files, "<eos>"), shards)
-        monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
+        monkeypatch.setattr(Corpus, "blocks", None)
         again = read_text(Corpus(files, "<eos>", num_workers=2), shards)
         assert words_in(again) == words_in(text)
         assert list(again.token_counts().items()) == list(text.token_counts().items())
@@ -155,7 +153,7 @@ class TestShards:
         train, valid = Corpus(TRAIN, "<eos>"), Corpus(VALID, "<eos>")
         read_text(train, shards)
         read_text(valid, shards)
-        monkeypatch.setattr(lm_encoding, "sentence_blocks", None)
+        monkeypatch.setattr(Corpus, "blocks", None)
         assert words_in(read_text(train, shards)) == by_definition([TRAIN])
         assert words_in(read_text(valid, shards)) == by_definition([VALID])
 
@@ -164,7 +162,7 @@ class TestShards:
         corpus, shards = Corpus(files, "<eos>", num_workers=2), str(tmp_path / "shards")
 
         def run():
-            monkeypatch.setattr(lm_encoding.Tqdm, "tqdm", lambda **_: os.kill(os.getpid(), signal.SIGKILL))
+            monkeypatch.setattr(lm_corpus.Tqdm, "tqdm", lambda **_: os.kill(os.getpid(), signal.SIGKILL))
             read_text(corpus, shards)
 
         process = multiprocessing.get_context("fork").Process(target=run)
@@ -173,7 +171,7 @@ class TestShards:
         assert process.exitcode == -signal.SIGKILL
         assert not list((tmp_path / "shards").glob("*/index.json"))
         assert words_in(read_text(corpus, shards)) == by_definition(files)
-        assert len([path for path in (tmp_path / "shards").glob("*.ids/*") if path.is_dir()]) == 1
+        assert not [path for path in (tmp_path / "shards").glob("*.ids/*") if path.is_dir()]
 
     def test_unusual_words_survive(self, tmp_path):
         (tmp_path / "t").write_bytes("a\u00a0b \x1c \u2028 \x85 12 é 🙂\n".encode())
@@ -225,7 +223,7 @@ class TestMemory:
         def read():
             parts = [StoredNumbers(open(tmp_path / name, "rb"), 0, 25_000_000) for name in "01"]  # noqa: SIM115
             start, seen = memory("VmRSS"), [0, 0, 0]
-            for _, targets in StreamWindows(TokenStream(1, parts), 128, 200):
+            for _, targets in StreamWindows(TokenStream(1, parts), 128, 200).windows():
                 seen[0] += int((targets > 0).sum())
                 seen[1] += int(targets.sum())
                 seen[2] += int((targets * targets).sum())
@@ -234,16 +232,16 @@ class TestMemory:
 
         self.in_child(read)
 
-    def test_preparing_60_megabytes(self, tmp_path):
-        """The text has few different words, and neither it nor its ids (20 MB) are ever in memory."""
+    def test_preparing_120_megabytes(self, tmp_path):
+        """The text has few different words, and neither it nor its ids (48 MB) are ever in memory."""
         with open(tmp_path / "text", "wb") as file:
-            for _ in range(60):
+            for _ in range(120):
                 file.write(b"mississippi tallahatchie chattahoochee mattamuskeet\n" * 20_000)
 
         def run():
             start = memory("VmRSS")
             text = read_text(Corpus(str(tmp_path / "text"), "<eos>"), str(tmp_path / "shards"))
-            assert text.counts.sum() == 60 * 20_000 * 5
-            assert memory("VmHWM") - start < 15e6
+            assert text.counts.sum() == 120 * 20_000 * 5
+            assert memory("VmHWM") - start < 35e6
 
         self.in_child(run)

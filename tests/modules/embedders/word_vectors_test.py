@@ -33,6 +33,17 @@ def test_half_precision_is_stored_and_not_given(weight):
 
 
 @pytest.mark.parametrize(
+    "dtype, trainable, expected",
+    [(None, False, torch.float16), (None, True, torch.float32), ("float32", False, torch.float32)],
+)
+def test_frozen_vectors_follow_the_state(weight, dtype, trainable, expected):
+    vectors = WordVectors(11, 3, dtype, trainable)
+    vectors.load_state_dict({"weight": weight.half()})
+    assert vectors.weight.dtype == expected and vectors.weight.requires_grad == trainable
+    assert torch.equal(vectors(IDS), weight.half().float()[IDS])
+
+
+@pytest.mark.parametrize(
     "dtype, trainable, message",
     [
         ("bfloat16", False, "is 'bfloat16'; expected one of 'float32', 'float16'"),
