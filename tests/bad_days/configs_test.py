@@ -40,11 +40,11 @@ LANGUAGE_MODEL = [
         "backward",
         "direction .* is backward, but that of its lm_stream data loader is forward",
     ),
-    ("data_loader.batch_size", 0, "batch_size of an lm_stream data loader is at least 1, but it is 0"),
+    ("data_loader.batch_size", 0, "batch_size of an lm_stream data loader is 0; expected 1 or more"),
     (
         "data_loader.sequence_length",
         -2,
-        "sequence_length of an lm_stream data loader is at least 1, but it is -2",
+        "sequence_length of an lm_stream data loader is -2; expected 1 or more",
     ),
     ("dataset_reader.end_of_sentence", "", "end_of_sentence of the lm_stream reader is one token"),
     (
