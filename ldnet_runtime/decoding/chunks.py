@@ -134,11 +134,11 @@ class ChunkDecoder:
         """The probability of each tag for each word of a sentence with the gaps (T + 1, G), over all its chunks."""
         size = len(gaps) - 1
         log_break, ties = (part[0] for part in _log_probabilities(gaps[None], numpy.array([size])))
-        # Of a chunk from word s to word e and its type, (T, T, K + 1).
+        # Of a chunk from word s to word e and its type, (T, T, K + 1). Cells with s > e are not part of any sum below;
+        # the minimum keeps them from overflowing.
         of_chunks = log_break[:-1, None] + log_break[None, 1:] + ties[None, 1:] - ties[1:, None]
         types = self._type_scores(gaps[:-1, None], gaps[None, 1:])
         chunk = numpy.exp(numpy.minimum(of_chunks, 0.0)[..., None] + types)
-        chunk *= numpy.triu(numpy.ones((size, size)))[..., None]
         around = chunk[:, ::-1].cumsum(1)[:, ::-1].cumsum(0)  # begins at s or before and ends at e or later
         word = numpy.arange(size)
         roles = {role: numpy.zeros((size, len(self.types) + 1)) for role in _ROLES}
