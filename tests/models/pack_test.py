@@ -14,10 +14,11 @@ from tests.builders import language_model_archive
 from tests.resources import ROOT
 
 
-def pack(source, target):
+def pack(source, target, tolerance=None):
     spec = importlib.util.spec_from_file_location("pack", ROOT / "models" / "pack.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    module.TOLERANCE = module.TOLERANCE if tolerance is None else tolerance
     module.pack(source, target)
 
 
@@ -48,6 +49,12 @@ def test_taggers_store_the_word_vectors_in_half_precision(tmp_path):
     explicit = TokenEmbedder.from_params(Params(options), vocab=Vocabulary()).eval()
     ids = torch.tensor([[3, 5, 9, 4], [7, 2, 0, 0]])
     assert explicit.state_dict()[name].dtype == torch.float32 and torch.equal(explicit(ids), half(ids))
+
+
+def test_vectors_that_half_precision_changes_too_much_are_an_error(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"The vectors change by .*, more than 1e-09"):
+        pack(language_model_archive(tmp_path / "lm"), tmp_path / "forward.tar.gz", tolerance=1e-9)
+    assert not (tmp_path / "forward.tar.gz").exists()
 
 
 def test_it_has_no_softmax_and_no_loss(tmp_path):

@@ -10,6 +10,7 @@ from allennlp.common.testing import ModelTestCase
 from allennlp.data import Batch, Token, Vocabulary
 from allennlp.models.archival import load_archive
 from allennlp.predictors import Predictor
+from torch.nn.functional import one_hot
 
 from ldnet_allennlp.commands.ldnet_export import export_archive
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
@@ -99,6 +100,27 @@ def test_full_labels_give_the_loss_without_partial_labels(language_models):
     assert "allowed_tags" in batches[1] and "allowed_tags" not in batches[0]
     losses = [tagger.model(**batch)["loss"] for tagger, batch in zip((plain, partial), batches)]
     assert torch.equal(*losses)
+
+
+def test_words_without_a_known_label_may_have_any_tag(language_models):
+    """The labels of dev data that the vocabulary lacks have the id -1."""
+    tagger = build(language_models)
+    batch = tensors_of(tagger, tagger.instances[:4])
+    tags = batch.pop("tags").clone()
+    tags[:, 0] = -1
+    allowed = one_hot(tags.clamp(min=0), len(tagger.model.labels)).bool()
+    allowed[:, 0] = True
+    losses = [tagger.model(tags=tags, **batch, **more)["loss"] for more in ({}, {"allowed_tags": allowed})]
+    assert torch.equal(*losses)
+
+
+def test_a_model_in_training_mode_predicts_where_no_tags_are_given(language_models):
+    tagger = build(language_models)
+    batch = tensors_of(tagger, tagger.instances[:2])
+    tagger.model.train()
+    assert "tags" not in tagger.model(**batch)
+    del batch["tags"]
+    assert list(map(len, tagger.model(**batch)["tags"])) == [len(one["words"]) for one in batch["metadata"]]
 
 
 def test_a_chunk_of_any_length_has_tags(language_models):
