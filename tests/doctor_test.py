@@ -135,6 +135,8 @@ def test_a_module_that_only_the_commands_import(environment):
     """allennlp_models imports pkg_resources, which recent setuptools removed."""
     status, report = doctor(environment(modules=[name for name in MODULES if name != "pkg_resources"]))
     assert status == 1 and "import pkg_resources fails. ModuleNotFoundError" in report
+    # All versions are the pinned ones, so a package is damaged: install all of them again.
+    assert re.search(r"pip install --no-deps -r '.*requirements\.txt'$", report.strip(), re.M)
 
 
 def test_configs_and_requirements(environment, tmp_path):

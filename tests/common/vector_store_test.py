@@ -2,7 +2,9 @@ import logging
 import multiprocessing
 import os
 import signal
+import sqlite3
 import time
+from contextlib import closing
 from hashlib import md5
 
 import numpy
@@ -66,6 +68,14 @@ class TestVectorStore:
                 store.add({key(1): array(1)})
         assert len(caplog.messages) == 1 and str(tmp_path) in caplog.text
         assert (tmp_path / "store.sqlite").read_bytes() == content
+
+    def test_a_damaged_array_is_not_read(self, tmp_path, caplog):
+        store = open_store(tmp_path)
+        store.add({key(1): array(1)})
+        with closing(sqlite3.connect(tmp_path / "store.sqlite")) as connection, connection:
+            connection.execute("UPDATE vectors SET rows = x'0000'")
+        assert store.get([key(1)]) == {}
+        assert "cannot be read" in caplog.text
 
     def test_a_disk_that_cannot_be_written(self, tmp_path, caplog):
         (tmp_path / "file").write_text("")
