@@ -38,6 +38,8 @@ def test_case():
     )
     assert matched(matcher, "Renal failure and ALS") == [("Renal failure", "Disease"), ("ALS", "Disease")]
     assert matched(matcher, "als") == []  # an abbreviation keeps its case
+    longest = DictionaryMatcher(entries(Disease=["NAFLD", "SCLERO"]))
+    assert matched(longest, "nafld sclero") == [("sclero", "Disease")]
     assert matched(matcher, "ASPIRIN , aspirin") == [("ASPIRIN", "Drug"), ("aspirin", "Drug")]
     assert matched(matcher, "Brown is brown") == [("Brown", "PER")]
     assert matched(matcher, "fear of flying , Fear of flying") == [("fear of flying", "Disease")]

@@ -104,6 +104,17 @@ class TestAllows:
         assert budget.allows(stacks_of(forward=[1.0, 0.5, 0.0], backward=[0.25, 0.75])) is allowed
 
 
+def test_among_equal_gates_the_lower_score_falls_first_then_the_later_layer():
+    stacks = stacks_of(forward=[1.0, 1.0, 1.0], backward=[0.5, 1.0, 1.0])
+    scores = [torch.tensor([3.0, 3.0, 1.0]), torch.tensor([9.0, 3.0, 4.0])]
+    orders = {6: [3, 3], 5: [3, 2], 4: [2, 2], 3: [1, 2], 2: [1, 1], 1: [0, 1], 0: [0, 0]}
+    kept = {budget: LayerBudget(budget).largest(stacks, scores) for budget in orders}
+    assert {budget: [int(mask.sum()) for mask in masks] for budget, masks in kept.items()} == orders
+    assert [mask.tolist() for mask in kept[2]] == [[True, False, False], [False, False, True]]
+    equal = LayerBudget(1).largest(stacks_of(forward=[1.0, 1.0, 1.0]))
+    assert equal[0].tolist() == [True, False, False]
+
+
 def test_metrics():
     selection = LayerSelection(LdRnn(3, 2, [2, 1], bidirectional=True))
     selection.gates.data = torch.tensor([1.0, 0.0, 0.5])
