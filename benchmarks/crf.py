@@ -12,9 +12,9 @@ negative log-likelihood and its gradient with respect to logits and parameters; 
 tenths of the transitions at -10000, for which our CRF takes its slower way. "marginals" are token marginals. The other
 CRFs have no method for them, so they are computed as the gradient of log Z with respect to the logits.
 
-The machine needs one idle core per thread. A parallel operation waits for its slowest thread, for milliseconds if
-another program uses that core. Our few large operations lose more than the many small ones of the others. On a busy
-machine, compare with `--threads 1`.
+Times are CPU time with `--threads 1`, else wall time. With more threads, the machine needs one idle core per thread: a
+parallel operation waits for its slowest thread, for milliseconds if another program uses that core. Our few large
+operations lose more than the many small ones of the others. On a busy machine, compare with `--threads 1`.
 
 Limits of ours at 128x40x105: in "loss", 78 products (128, 105) x (105, 105) and one of (105, 4992) x (4992, 105) take
 more than half of the time; in "viterbi", 39 times adding to and maximizing over 1.4 million pairs.
@@ -164,15 +164,16 @@ def time_case(case: Case, seed: int, seconds: float, min_rounds: int) -> dict[st
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {name: [] for name in runs}
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     order = list(runs)
     shuffle = random.Random(seed).shuffle
     began = time.perf_counter()
     while len(times[OURS]) < min_rounds or time.perf_counter() - began < seconds:
         shuffle(order)
         for name in order:
-            before = time.perf_counter()
+            before = clock()
             runs[name]()
-            times[name].append(1000 * (time.perf_counter() - before))
+            times[name].append(1000 * (clock() - before))
     return {name: _summary(values) for name, values in times.items()}
 
 
