@@ -1,12 +1,12 @@
 """
-Makes the tables and plots of the results page of what stands in this folder:
+Print the tables and draw the plots of docs/results.md from the files in this folder:
 
     python benchmarks/results/tables.py --plot docs/results
 
-prints, of `results.jsonl` and `speed.json`, a table in Markdown for each corpus, and writes `docs/results_CORPUS.svg`:
-F1 (or accuracy) on test against multiply-adds and, where they were measured, against words a second, for corpora of
-three rows or more. Then, where they are there, tables of `cuts.jsonl`, `language_models.jsonl` and `lm_pruning.jsonl`,
-and `docs/results_lm_pruning.svg`.
+The tables are in Markdown: one per corpus from `results.jsonl` and `speed.json`, then those of `cuts.jsonl`,
+`language_models.jsonl` and `lm_pruning.jsonl`. The plots are `docs/results_CORPUS.svg`, F1 (or accuracy) on test against
+multiply-adds and, if measured, words per second, for corpora with three rows or more, and
+`docs/results_lm_pruning.svg`.
 """
 
 import argparse
