@@ -13,8 +13,8 @@ from allennlp.training.callbacks import TrainerCallback
 from ldnet_allennlp.common import archives
 from ldnet_allennlp.common.files import scratch_directory
 from ldnet_allennlp.convert import datasets
-from ldnet_allennlp.data.lm_stream import corpus as lm_encoding
-from ldnet_allennlp.data.lm_stream import prepared as lm_prepared
+from ldnet_allennlp.data.lm_stream import corpus as lm_corpus
+from ldnet_allennlp.data.lm_stream import shards as lm_shards
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from tests.bad_days.configs import language_model_config, tagger_config, write_config
 from tests.command_lines import allennlp, in_a_process
@@ -70,7 +70,7 @@ def gated(tmp_path_factory, language_models) -> Path:
 class TestShards:
     @pytest.mark.parametrize(
         "moment",
-        [(lm_encoding.Numbers, "__missing__"), (lm_prepared, "_checksum"), (lm_prepared.os, "replace")],
+        [(lm_corpus._Numbers, "__missing__"), (lm_shards.hashlib, "file_digest"), (lm_shards.os, "replace")],
     )
     def test_killed_while_they_are_prepared(self, tmp_path, moment):
         """The directory of the training is AllenNLP's: it asks for --recover."""
@@ -88,7 +88,7 @@ class TestShards:
         assert same(tmp_path / "out" / "model.tar.gz", tmp_path / "whole" / "model.tar.gz")
         names = sorted(os.listdir(shards))
         assert [name.split(".")[-1] for name in names] == ["ids", "ids"]
-        assert all(sum(path.is_dir() for path in (shards / name).iterdir()) == 1 for name in names)
+        assert not [path for path in shards.glob("*/*") if path.is_dir()]
 
 
 LOADERS = {
