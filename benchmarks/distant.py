@@ -10,9 +10,9 @@ Finished cells are not repeated, and an interrupted training continues. Each fin
 settings, seed and versions.
 
 Rows: `dictionary`, the typed matches of `ldnet-annotate`; `fuzzy_crf` and `autoner`, trained on the labels of
-`ldnet-annotate`; `supervised`, ner_vanilla.jsonnet or ner.jsonnet on the annotated training sentences, with the same
-dev and test sentences. Language models: `none`; `own`, pre-trained on the raw text by this script; `english`,
-those of `models/english`. The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
+`ldnet-annotate`; `supervised`, ner_vanilla.jsonnet or ner.jsonnet on the annotated sentences of BC5CDR, which split
+words differently than AutoNER's files, so its dev and test sentences, of the same articles, are those of this corpus.
+Language models: `none`; `own`, pre-trained on the raw text by this script; `english`, those of `models/english`. The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -167,7 +167,7 @@ def cell_config(args: argparse.Namespace, row: str, lm: str, seed: int) -> dict[
     """The config of a tagger."""
     settings = {**settings_of(row), **paths_of(args, row)}
     if lm != "none":
-        forward, backward = own_language_models(args.out) if lm == "own" else ENGLISH
+        forward, backward = own_language_models(args) if lm == "own" else ENGLISH
         settings.update(lm_forward=forward, lm_backward=backward, cache=str(args.out / "cache"))
     name = row if row != "supervised" else "ner_vanilla" if lm == "none" else "ner"
     seeds = {"random_seed": seed, "numpy_seed": seed, "pytorch_seed": seed}
@@ -183,6 +183,9 @@ def config_of(name: str, settings: dict[str, Any], overrides: dict[str, Any]) ->
 
 def paths_of(args: argparse.Namespace, row: str) -> dict[str, str]:
     """The data of a row. Distant labels and gold sentences are written to the folder `data` first."""
+    if row == "supervised":
+        names = {"train": "train", "dev": "valid", "test": "test"}
+        return {split: str(SUPERVISED / f"{name}.conll.gz") for split, name in names.items()}
     folder = args.out / "data"
     folder.mkdir(parents=True, exist_ok=True)
     paths = {name: folder / f"{name}.conll" for name in ("train", "dev", "test")}
@@ -195,9 +198,7 @@ def paths_of(args: argparse.Namespace, row: str) -> dict[str, str]:
     for split in ("dev", "test"):
         if not paths[split].exists():
             annotate(str(DISTANT / f"truth_{split}.ck.gz"), str(paths[split]), kind="ck")
-    if row == "supervised":
-        paths["train"] = SUPERVISED / "train.conll.gz"
-    elif args.sentences is not None:
+    if args.sentences is not None:
         part = folder / f"train_{args.sentences}.conll"
         blocks = paths["train"].read_text(encoding="utf-8").split("\n\n")[: args.sentences]
         part.write_text("\n\n".join(blocks) + "\n\n", encoding="utf-8")
@@ -205,11 +206,12 @@ def paths_of(args: argparse.Namespace, row: str) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items()}
 
 
-def own_language_models(out: Path) -> tuple[str, str]:
+def own_language_models(args: argparse.Namespace) -> tuple[str, str]:
     """Forward and backward language models of the raw text, without its last twentieth, which validates them."""
-    folder = out / "language_models"
+    paths_of(args, "autoner")  # writes the raw text with distant labels
+    folder = args.out / "language_models"
     folder.mkdir(parents=True, exist_ok=True)
-    blocks = (out / "data" / "train.conll").read_text(encoding="utf-8").strip().split("\n\n")
+    blocks = (args.out / "data" / "train.conll").read_text(encoding="utf-8").strip().split("\n\n")
     lines = [" ".join(row.split("\t")[0] for row in block.split("\n")) + "\n" for block in blocks]
     end = len(lines) - len(lines) // 20
     parts = {"train": lines[:end], "valid": lines[end:]}

@@ -4,8 +4,8 @@ Print the tables and draw the plots of docs/results.md from the files in this fo
     python benchmarks/results/tables.py --plot docs/results
 
 The tables are in Markdown: one per corpus from `results.jsonl` and `speed.json`, then those of `cuts.jsonl`,
-`language_models.jsonl` and `lm_pruning.jsonl`. The plots are `docs/results_CORPUS.svg`, F1 (or accuracy) on test against
-multiply-adds and, if measured, words per second, for corpora with three rows or more, and
+`language_models.jsonl` and `lm_pruning.jsonl`. The plots are `docs/results_CORPUS.svg`, F1 (or accuracy) on test
+against multiply-adds and, if measured, words per second, for corpora with three rows or more, and
 `docs/results_lm_pruning.svg`.
 """
 
