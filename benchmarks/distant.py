@@ -12,7 +12,8 @@ settings, seed and versions.
 Rows: `dictionary`, the typed matches of `ldnet-annotate`; `fuzzy_crf` and `autoner`, trained on the labels of
 `ldnet-annotate`; `supervised`, ner_vanilla.jsonnet or ner.jsonnet on the annotated sentences of BC5CDR, which split
 words differently than AutoNER's files, so its dev and test sentences, of the same articles, are those of this corpus.
-Language models: `none`; `own`, pre-trained on the raw text by this script; `english`, those of `models/english`. The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
+Language models: `none`; `own`, pre-trained on the raw text by this script; `english`, those of `models/english`.
+The data are in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
