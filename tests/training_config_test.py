@@ -180,6 +180,27 @@ def test_word_vectors(name, tmp_path):
     load_archive(str(tmp_path / "run" / "model.tar.gz"))
 
 
+@pytest.mark.parametrize(
+    "name, settings, changes",
+    [
+        ("ner_vanilla", {}, True),
+        ("ner_vanilla", {"train_vectors": False}, False),
+        ("fuzzy_crf", {}, False),
+        ("autoner", {}, False),
+    ],
+)
+def test_training_of_word_vectors(name, settings, changes, tmp_path):
+    word = TRAIN.read_text().split()[0].lower()
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text(f"{word} 1 1 1 1 1 1\n")
+    params = load(name, {**NER, "vectors": str(vectors), "test": None, **settings})
+    model = train_model(params, str(tmp_path / "run"))
+    vector = model.text_field_embedder.token_embedder_tokens.weight[
+        model.vocab.get_token_index(word, "tokens")
+    ]
+    assert (vector.tolist() != [1.0] * 6) == changes
+
+
 def test_a_tagger_from_an_export_of_doccano(tmp_path):
     path = str(FIXTURES / "annotated" / "doccano.jsonl")
     reader = {"type": "annotated_jsonl", "on_unaligned_spans": "error"}
