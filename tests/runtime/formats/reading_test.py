@@ -35,6 +35,8 @@ def words(content, kind="auto"):
         ("{python} is a word\n", "document"),
         ("[1] is a reference\n", "document"),
         ("Ada B-PER\nlived O\n", "conll"),
+        ("two words\n" * 19 + "and three words\n", "text"),
+        ("lived O\n" * 8 + "here\n" * 2 + "O\n", "text"),
         ("Ada NNP B-NP B-PER\nlived VBD B-VP O\n\nIn IN B-PP O\n", "conll"),
         ("-DOCSTART- -X- O O\n\nAda NNP B-NP B-PER\n", "conll"),
         ("# sent_id = 1\n1\tAda\tAda\tPROPN\t_\t_\t0\troot\t_\t_\n", "conll"),
