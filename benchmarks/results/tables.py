@@ -129,6 +129,8 @@ def name_of(row: str) -> str:
     kind, _, number = row.rpartition("-")
     if kind == "layers":
         return f"at most {number} layer{'' if number == '1' else 's'}"
+    if kind == "published":
+        return f"at most {number} layer{'' if number == '1' else 's'}, published penalty"
     if kind == "clamped":
         return f"{number} layers, clamped after training"
     if kind == "multiply-adds":
