@@ -49,11 +49,11 @@ def points(quick: bool) -> list[Point]:
     vocabularies = (1_000, 33_000) if quick else (1_000, 33_000, 100_000, 400_000)
     types = (1, 4, 26) if quick else (1, 4, 11, 26, 50)
     return [
-        *(Point("words a sentence", length, usual, length=length) for length in lengths),
-        *(Point("tokens a batch", size, usual, tokens_per_batch=size) for size in batches),
-        *(Point("layers a direction", number, usual._replace(layers=number)) for number in layers),
+        *(Point("words per sentence", length, usual, length=length) for length in lengths),
+        *(Point("tokens per batch", size, usual, tokens_per_batch=size) for size in batches),
+        *(Point("layers per direction", number, usual._replace(layers=number)) for number in layers),
         *(
-            Point("words of the vocabulary", number, usual._replace(lm_words=number))
+            Point("words in the vocabulary", number, usual._replace(lm_words=number))
             for number in vocabularies
         ),
         *(Point("tags", 4 * number + 1, usual._replace(types=number)) for number in types),
@@ -101,10 +101,10 @@ def plot(rows: list[dict[str, Any]], path: str) -> None:
     axes: list[str] = list(dict.fromkeys(row["axis"] for row in rows))
     figure, panels = pyplot.subplots(1, len(axes), figsize=(3.1 * len(axes), 3.2), sharey=True)
     published = {
-        "layers a direction": 10,
-        "words of the vocabulary": 33_000,
+        "layers per direction": 10,
+        "words in the vocabulary": 33_000,
         "tags": 17,
-        "tokens a batch": 1024,
+        "tokens per batch": 1024,
     }
     for panel, axis in zip(panels, axes):
         of_axis = [row for row in rows if row["axis"] == axis]
@@ -115,7 +115,7 @@ def plot(rows: list[dict[str, Any]], path: str) -> None:
         for row in of_axis:
             if row["value"] == published.get(axis, 16):
                 panel.plot(row["value"], row["words_per_second"], "s", color=ORANGE, markersize=9, zorder=3)
-        if axis != "layers a direction":
+        if axis != "layers per direction":
             panel.set_xscale("log")
         panel.set_yscale("log")
         panel.set_xlabel(axis, fontsize=11)
@@ -127,7 +127,7 @@ def plot(rows: list[dict[str, Any]], path: str) -> None:
         panel.tick_params(labelsize=9, labelleft=panel is panels[0])
         for side in ("top", "right"):
             panel.spines[side].set_visible(False)
-    panels[0].set_ylabel("words a second", fontsize=11)
+    panels[0].set_ylabel("words per second", fontsize=11)
     panels[0].plot([], [], "s", color=ORANGE, markersize=9, label="as published")
     panels[0].legend(frameon=False, fontsize=9)
     figure.suptitle("Speed of an exported tagger (float32): one size changes, the others stay as published")

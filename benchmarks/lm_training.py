@@ -225,7 +225,7 @@ def clock(sizes: argparse.Namespace) -> float:
 
 
 def product_rates(sizes: argparse.Namespace) -> dict[str, float]:
-    """Operations a second of a product of the step's own sizes, the median of half a second's."""
+    """Operations per second of a product of the step's own sizes, the median of half a second's."""
     rates = {}
     for name, dtype in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
         left = torch.randn(BATCH_SIZE * STEPS, 1800, device=sizes.device).to(dtype)

@@ -2,8 +2,8 @@
 Build taggers of the published sizes with random weights, and CoNLL-like text, for the speed benchmarks.
 
 Speed does not depend on the weights, so no training is needed. The text has a Zipf vocabulary, the lengths of sentences
-and words are like those of CoNLL-2003's test set (13.4 words a sentence, of 4.5 characters, many short lines and few of
-more than 60 words), and the scores are scaled so that about as many words are in spans as there.
+and words are like those of CoNLL-2003's test set (13.4 words per sentence, of 4.5 characters, many short lines and few
+of more than 60 words), and the scores are scaled so that about as many words are in spans as there.
 """
 
 import copy
