@@ -86,6 +86,31 @@ def test_gates_are_clamped_after_a_training_without_the_proximal_step(
     assert found["words"] == sum(len(block.splitlines()) for block in blocks_of(DEV.read_text()))
 
 
+@pytest.mark.parametrize("row, exact", [("layers-2", True), ("published-2", False)])
+def test_published_rows_have_the_published_penalty(row, exact, scripts, unpruned):
+    trainer = scripts("run").select_config(unpruned[0], row)["trainer"]
+    assert trainer["optimizer"]["type"] == "proximal"
+    assert trainer["callbacks"][-1].get("exact_budget", False) is exact
+
+
+def test_a_budget_of_all_layers_is_named_as_such(scripts):
+    cell = {
+        "layers": {"forward": [1, 2], "backward": [1, 2]},
+        "scores": {"dev": 0.5, "test": 0.5},
+        "multiply_adds": 1e6,
+        "archive_bytes": 2**20,
+        "seed": 1,
+    }
+    rows = {row: [cell] for row in ("layers-4", "unpruned", "layers-2", "published-2")}
+    names = [line.split("|")[1].strip() for line in scripts("tables").table(rows, {})[2:]]
+    assert names == [
+        "all layers, as many epochs as with a budget",
+        "all layers",
+        "at most 2 layers",
+        "at most 2 layers, published penalty",
+    ]
+
+
 def test_what_a_cut_changes_is_counted(scripts, unpruned, tmp_path):
     """Nothing where the gates of what is cut are 0, and much where they are not."""
     run, cuts = scripts("run"), scripts("cuts")
