@@ -5,7 +5,7 @@
 //       allennlp train training_config/autoner.jsonnet -s out/autoner --include-package ldnet_allennlp
 //     allennlp evaluate out/autoner/model.tar.gz gold_test.conll --include-package ldnet_allennlp
 //
-// With AutoNER's files (raw text of one word per line, gold sentences in .ck files), the first command is
+// For AutoNER's files (raw text with one word per line, gold sentences in .ck files), replace the first command with
 //
 //     allennlp ldnet-annotate raw_text.txt --input tokens --dictionary dict_core.txt --phrases dict_full.txt -o train.conll
 //     allennlp ldnet-annotate truth_dev.ck --input ck -o gold_dev.conll

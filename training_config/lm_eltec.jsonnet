@@ -10,7 +10,7 @@
 //
 // Hardware: one CPU core (measured with AVX-512 and bfloat16) and 1 GiB of memory per direction.
 // Score: test perplexity 82.7 forward and 83.1 backward on held-out novels (50,177 words), after one pass over 14
-// million tokens. The training took 47 and 44 minutes, on one core each of a busy machine.
+// million tokens. Training took 47 and 44 minutes, each on one core of a busy machine.
 //
 //     allennlp evaluate out/lm_forward/model.tar.gz eltec/test.txt --include-package ldnet_allennlp \
 //       -o '{"data_loader.batch_size": 8}' --batch-weight-key batch_weight

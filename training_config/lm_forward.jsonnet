@@ -7,8 +7,8 @@
 // Hardware: a GPU for the published sizes, which are the defaults. Two CPU cores are enough for a few million words
 // with {"num_layers": 4, "hidden_size": 100, "projection_dim": 200}.
 //
-// Differences from the published settings (lm_one_billion.jsonnet), which suit smaller texts: the perplexity of the
-// validation text, not of the training text, lowers the learning rate and ends the training.
+// Settings: see lm.libsonnet. One difference from the published run (lm_one_billion.jsonnet), for smaller texts: the
+// perplexity of the validation text, not of the training text, lowers the learning rate and ends the training.
 local lm = import 'lm.libsonnet';
 
 lm.config((import 'settings.libsonnet')(lm.defaults), 'forward')

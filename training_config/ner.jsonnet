@@ -7,8 +7,8 @@
 // Hardware: two CPU cores and 4 GiB of memory for language models of 10 x 300.
 // Score: see docs/results.md.
 //
-// The sizes and the optimizer are the published ones. `num_epochs` and `patience` differ: the original trains for up to
-// 200 epochs and stops after 15 without improvement.
+// Settings: see ner.libsonnet. The sizes and the optimizer are the published ones. "num_epochs" and "min_count" differ:
+// the published taggers train for up to 200 epochs, and words without a vector are known from six occurrences on.
 local ner = import 'ner.libsonnet';
 
 ner.config((import 'settings.libsonnet')(ner.defaults))
