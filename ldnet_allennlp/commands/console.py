@@ -57,7 +57,9 @@ def add_force(parser: argparse.ArgumentParser) -> None:
 
 def add_trust(parser: argparse.ArgumentParser) -> None:
     """Add `--trust`."""
-    parser.add_argument("--trust", action="store_true", help="allow any type in the archives, and any size")
+    parser.add_argument(
+        "--trust", action="store_true", help="trust the archives: allow any registered type and any size"
+    )
 
 
 def add_speed(parser: argparse.ArgumentParser, text: str) -> None:

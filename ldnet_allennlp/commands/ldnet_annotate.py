@@ -55,10 +55,10 @@ class LdnetAnnotate(Command):
             choices=("text", "tokens", "ck"),
             default="text",
             help="text: any text, split by rules; tokens: one word per line, a blank line after each "
-            "sentence; ck: sentences that AutoNER has labeled, to be converted",
+            "sentence; ck: labeled sentences in AutoNER's format, to convert",
         )
         add("--language", default="en", help="language of the text")
-        add("--dictionary", help="typed surfaces: TYPE<TAB>surface per line")
+        add("--dictionary", help="names with types, one per line: TYPE<TAB>name")
         add("--phrases", help="phrases of unknown type, one per line: their words become '?'")
         add("--outside", choices=("O", UNKNOWN), default="O", help="the tag of all other words")
         add(
@@ -95,7 +95,7 @@ def annotate(
     check_output(output, force)
     paths = expand_paths(raw, folders=True)
     if dictionary is None and kind != "ck":
-        raise ConfigurationError("Found no --dictionary, expected one: a file of lines TYPE<TAB>surface.")
+        raise ConfigurationError("Found no --dictionary, expected a file with one TYPE<TAB>name per line.")
     if dictionary is not None and kind == "ck":
         raise ConfigurationError("Found a --dictionary, expected none: sentences of --input ck have labels.")
     counts = MatchCounts()

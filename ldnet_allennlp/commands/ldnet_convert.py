@@ -29,7 +29,7 @@ class LdnetConvert(Command):
     pickles to CoNLL files. Nothing in the files is executed.
     """
 
-    summary = "Convert the original's files."
+    summary = "Convert files of the original LD-Net."
 
     @overrides
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ class LdnetConvert(Command):
             "--projection-activation",
             dest="activation",
             choices=list(ACTIVATIONS),
-            help="activation after a language model's projection, if the options lack it: relu if run with --add_relu",
+            help="activation after a language model's projection, if the options lack it (--add_relu: relu)",
         )
         add_force(parser)
 

@@ -37,8 +37,8 @@ _MAX_CHANGED = 1.0
 class LdnetExport(Command):
     """
     Export a trained tagger to one .onnx file for ldnet_runtime, which needs neither AllenNLP nor torch: graph, weights,
-    vocabularies, labels and transitions. Before it writes the file, the command verifies on sentences that the tags are
-    the same and that scores agree to 1e-4.
+    vocabularies, labels and transitions. Before it writes the file, the command checks on sentences that tags are the
+    same and that scores agree to 1e-4.
     """
 
     summary = "Write a tagger as one .onnx file."
@@ -54,7 +54,7 @@ class LdnetExport(Command):
             help="8-bit weights in all LSTMs: smaller, faster, a few tags change",
         )
         add("--half-embeddings", action="store_true", help="embeddings as float16: a few tags may change")
-        add("--keep-words", metavar="FILE", help="words, one per line: all others become unknown words")
+        add("--keep-words", metavar="FILE", help="words to keep, one per line; all others become unknown")
         add(
             "--sentences",
             metavar="FILE",
@@ -70,7 +70,7 @@ class LdnetExport(Command):
             type=float,
             default=_MAX_CHANGED,
             metavar="PERCENT",
-            help="with --int8 or --half-embeddings: fail if more tags change",
+            help="with --int8 or --half-embeddings: fail if more than this percentage of the tags changes",
         )
         add_force(parser)
         add_trust(parser)

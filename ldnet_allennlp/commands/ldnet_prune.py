@@ -38,7 +38,7 @@ from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 @Subcommand.register("ldnet-prune")
 class LdnetPrune(Command):
     """
-    Cut the layers whose gate is 0, or all that `--keep` does not name, out of the language models of a trained model
+    Remove the layers whose gate is 0, or all that `--keep` does not name, from the language models of a trained model
     (any with an "ldnet" token embedder), check that tags stay the same and scores agree to 1e-5, and write the smaller
     model as an ordinary archive.
     """
@@ -63,7 +63,11 @@ class LdnetPrune(Command):
             "or layers by name, numbered from 1: forward:1,3 backward:2. The others are cut even if their gate is "
             "above 0, which may change tags (default: those whose gate is above 0, which changes nothing)",
         )
-        add("--keep-words", metavar="FILE", help="words, one per line: all others become unknown words")
+        add(
+            "--keep-words",
+            metavar="FILE",
+            help="words that the language models keep, one per line; all others become unknown",
+        )
         add("--fold", action="store_true", help="multiply the gates into the weights that read their layers")
         add_force(parser)
         add_trust(parser)

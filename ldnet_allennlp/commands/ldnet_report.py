@@ -62,14 +62,15 @@ class LdnetReport(Command):
             choices=TEXT_FORMATS,
             default="auto",
             help="plain: one sentence per line, words separated by blanks; conll: columns, read by the first model's "
-            "reader if possible, with the word in the first; auto: conll if the name ends in "
+            "reader if possible, else with the word in the first; auto: conll if the name ends in "
             f"{', '.join(COLUMN_ENDINGS)}",
         )
         add(
             "--characters-per-word",
             type=positive_float,
             metavar="NUMBER",
-            help="for the multiply-adds of character networks (default: the text's mean; 8 in published figures)",
+            help="word length for the multiply-adds of character networks (default: the text's mean; 8 in published "
+            "figures)",
         )
         add("--batch-size", type=positive_int, default=32, help="sentences per batch")
         add_speed(parser, "text")
@@ -78,13 +79,13 @@ class LdnetReport(Command):
             "--plot",
             metavar="FILE",
             help="also write a picture, .png or .svg: cost by component, which layers read which, and gates over "
-            "training where a gates.jsonl is next to an archive. Needs matplotlib",
+            "training if a gates.jsonl is next to an archive. Needs matplotlib",
         )
         add(
             "--errors",
             metavar="FILE",
-            help="instead, compare the spans that one tagger predicts with those of a file with tags: scores by type, "
-            "confusion of types, boundary errors, calibration, and the most confident mistakes, as the page --html",
+            help="instead, compare one tagger's spans with those of this labeled file: scores by type, confusion of "
+            "types, boundary errors, calibration, and the most confident mistakes, as the page --html",
         )
         add("--html", metavar="FILE", help="the page for --errors")
         add_trust(parser)

@@ -43,9 +43,9 @@ RESULTS_FILE = "results.json"
 @Subcommand.register("ldnet-sweep")
 class LdnetSweep(Command):
     """
-    Continue training a tagger with layer selection, once per layer budget, cut the unused layers out, and compare
-    scores, multiply-adds, words per second and sizes in a table and a plot. The data are those that the tagger was
-    trained on. An interrupted call continues where it stopped.
+    Continue training a tagger with layer selection, once per layer budget, remove the unused layers, and compare
+    scores, multiply-adds, words per second and sizes in a table and a plot. Trains on the data that the tagger was
+    trained on. After an interruption, run it again to continue.
     """
 
     summary = "Prune a tagger to several layer budgets."
@@ -73,7 +73,10 @@ class LdnetSweep(Command):
         )
         add("--lambda-0", type=float, default=0.05, help="the weight of the penalty")
         add(
-            "--epochs", dest="num_epochs", type=positive_int, help="of each selection (default: the tagger's)"
+            "--epochs",
+            dest="num_epochs",
+            type=positive_int,
+            help="epochs of each selection (default: the tagger's)",
         )
         add(
             "--published-penalty",
