@@ -51,6 +51,19 @@ def test_taggers_store_the_word_vectors_in_half_precision(tmp_path):
     assert explicit.state_dict()[name].dtype == torch.float32 and torch.equal(explicit(ids), half(ids))
 
 
+@pytest.mark.parametrize("trained, expected", [(False, torch.float16), (True, torch.float32)])
+def test_layer_selection_keeps_half_precision(tmp_path, trained, expected):
+    """As in ner_select.jsonnet, the vocabulary alone describes the language model."""
+    packed = tmp_path / "forward.tar.gz"
+    pack(language_model_archive(tmp_path / "lm"), packed)
+    vocab = Vocabulary()
+    options = {"type": "ldnet", "forward": {"pretrained_file": str(packed)}}
+    TokenEmbedder.from_params(Params(options), vocab=vocab)
+    options = {"type": "ldnet", "forward": {}, "lambda_0": 0.1, "lambda_1": 1, "requires_grad": trained}
+    selecting = TokenEmbedder.from_params(Params(options), vocab=vocab)
+    assert selecting.state_dict()["language_models.forward_lm.embedding.weight"].dtype == expected
+
+
 def test_vectors_that_half_precision_changes_too_much_are_an_error(tmp_path):
     with pytest.raises(ConfigurationError, match=r"The vectors change by .*, more than 1e-09"):
         pack(language_model_archive(tmp_path / "lm"), tmp_path / "forward.tar.gz", tolerance=1e-9)

@@ -2,6 +2,7 @@
 
 from typing import Any, Optional
 
+import torch
 from allennlp.common import FromParams, Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
@@ -98,6 +99,8 @@ def resolve_sources(
                 "contextualizer": language_model.contextualizer.describe(),
                 "boundary": language_model.boundary if source.boundary is None else source.boundary,
             }
+            if language_model.embedding.dtype == torch.float16:
+                architectures[direction]["embedding_dtype"] = "float16"
         elif source.contextualizer is not None:
             architectures[direction] = {
                 "contextualizer": source.contextualizer.describe(),

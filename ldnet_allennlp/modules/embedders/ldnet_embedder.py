@@ -135,6 +135,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
         for direction, architecture in architectures.items():
             words = namespace_of_words(vocab, namespace, direction)
             boundary = architecture["boundary"]
+            stored_dtype = None if requires_grad else architecture.get("embedding_dtype")
             language_model = FrozenLanguageModel(
                 direction,
                 build_contextualizer(architecture["contextualizer"]),
@@ -144,7 +145,7 @@ class LdnetEmbedder(MaxLayersOption, TokenEmbedder):
                 layers=sources[direction].layers,
                 unpruned_layers=sources[direction].unpruned_layers,
                 mixture=sources[direction].mixture,
-                embedding_dtype=sources[direction].embedding_dtype,
+                embedding_dtype=sources[direction].embedding_dtype or stored_dtype,
                 train_gates=lambda_0 is not None,
                 requires_grad=requires_grad,
             )
