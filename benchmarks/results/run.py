@@ -17,8 +17,8 @@ clamped after training, and the N largest are kept; `elmo`, a mixture of the lay
 (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF.
 
 `--text` names the text of the language models and word vectors: "modern" (the shipped language models, and vectors of
-`models/word_vectors.py`) or "eltec". The corpora are in the folder of the variable LDNET_DATA, by default
-../shared/data.
+`models/word_vectors.py`), "modern-20M" (language models after 20 million tokens of it, for example) or "eltec". The
+corpora are in the folder of the variable LDNET_DATA, by default ../shared/data.
 """
 
 import argparse
@@ -100,7 +100,7 @@ def main() -> None:
         default=SELECTION["epochs"],
         help="epochs of layer selection (default: 8): more for small corpora",
     )
-    parser.add_argument("--text", choices=["modern", "eltec"], default="modern")
+    parser.add_argument("--text", default="modern")
     parser.add_argument(
         "--vectors", required=True, help="word vectors of 50 dimensions, trained on that text"
     )
