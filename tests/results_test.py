@@ -145,3 +145,22 @@ def test_only_a_missed_budget_is_a_result(scripts, tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match="no archive"):
         run.main()
     assert [(line["seed"], line["missed"]) for line in recorded] == [(1, "No epoch meets the budget")]
+
+
+def test_a_table_by_language_model_has_the_corpora_that_all_of_them_tagged(scripts):
+    tables = scripts("tables")
+
+    def cell(corpus, text, seed, test, row="unpruned"):
+        return {"corpus": corpus, "text": text, "row": row, "seed": seed, "scores": {"test": test}}
+
+    cells = [
+        cell("btc", "modern", 1, 0.7),
+        cell("wnut17", "eltec", 1, 0.2),
+        cell("wnut17", "modern", 1, 0.1, "vanilla"),
+        cell("wnut17", "modern", 1, 0.3),
+        cell("wnut17", "modern-5M", 1, 0.25),
+        cell("wnut17", "modern-5M", 2, 0.27),
+    ]
+    assert tables.text_table(cells)[0] == "| language models | wnut17 |"
+    assert tables.text_table(cells)[2:] == ["| modern | 30.0 (1) |", "| modern-5M | 26.0 ± 1.4 (2) |"]
+    assert [tables.belongs(line, "modern-5M") for line in cells] == [False, False, True, False, True, True]

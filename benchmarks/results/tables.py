@@ -53,6 +53,8 @@ def main() -> None:
             print(f"\nNot within the budget: {'; '.join(missed)}.")
         if args.plot and len(rows) > 2 and text == "eltec":
             draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
+    print("\nAll layers of language models after more and more text\n")
+    print("\n".join(text_table(lines)))
     for name, make in (
         ("cuts", cuts_table),
         ("language_models", language_model_table),
@@ -66,7 +68,7 @@ def main() -> None:
 
 
 def belongs(cell: dict[str, Any], text: str) -> bool:
-    """Whether a cell is in the table of a text: taggers without language models of "modern" also are in "modern-20M"."""
+    """Whether a cell is in a text's table: "modern" without language models is in that of "modern-20M", too."""
     return cell["text"] == text or (cell["row"] == "vanilla" and cell["text"] == text.partition("-")[0])
 
 
@@ -129,6 +131,25 @@ def table(rows: dict[str, Cells], speeds: dict[str, float]) -> list[str]:
             f"| {speed} | {mean(cells, 'archive_bytes') / 2**20:.1f} MiB | {len(cells)} |"
         )
     return lines
+
+
+def text_table(lines: Cells) -> list[str]:
+    """Lines of Markdown: unpruned taggers on test by language model ("modern-20M") and corpus, and how many seeds."""
+    cells = [
+        line for line in lines if line["row"] == "unpruned" and line["text"].partition("-")[0] == "modern"
+    ]
+    texts = dict.fromkeys(cell["text"] for cell in cells)
+    corpora = [
+        corpus
+        for corpus in dict.fromkeys(cell["corpus"] for cell in cells)
+        if all(any((c["corpus"], c["text"]) == (corpus, text) for c in cells) for text in texts)
+    ]
+    table = [f"| language models | {' | '.join(corpora)} |", "|---" * (1 + len(corpora)) + "|"]
+    for text in texts:
+        own = [[c for c in cells if (c["corpus"], c["text"]) == (corpus, text)] for corpus in corpora]
+        scores = [f"{score(few, 'test')} ({len(few)})" for few in own]
+        table.append(f"| {text} | {' | '.join(scores)} |")
+    return table
 
 
 def name_of(row: str) -> str:
