@@ -80,7 +80,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_intermixed_args(arguments)  # files may follow options
     try:
         from ldnet_runtime.command import describe, run
 
@@ -119,17 +119,15 @@ def serve(model: str, host: str, port: int, threads: int | None) -> None:
 
 
 def _port(text: str) -> int:
-    number = int(text)
-    if not 0 <= number <= 65535:
-        raise ValueError
-    return number
+    if not (text.isdecimal() and 0 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 0 to 65535")
+    return int(text)
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+    if not (text.isdecimal() and int(text) >= 1):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of 1 or more")
+    return int(text)
 
 
 if __name__ == "__main__":

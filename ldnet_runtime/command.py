@@ -57,6 +57,7 @@ def run(options: argparse.Namespace) -> None:
     if to_folder:
         _tag_into_folder(job, paths, options)
     else:
+        _refuse_to_replace(paths, [options.output_file or STANDARD])
         job.tag(paths, options.output_file or STANDARD)
 
 
@@ -68,13 +69,14 @@ class _Job:
         self._options = options
         self._several = several
         self._wanted = Options(options.n_best, options.marginals, not options.no_confidences)
-        self._progress = _Progress(shown=not options.quiet and sys.stderr.isatty())
+        self._progress = _Progress(shown=not options.quiet and sys.stderr is not None and sys.stderr.isatty())
 
     def tag(self, paths: list[str], target: str, texts: str | None = None) -> None:
         """Tag files and write the results to another one; `texts` receives the text of standoff annotations."""
         title = Path(paths[0]).name if len(paths) == 1 and paths[0] != STANDARD else "Entities"
         writer = Writer(self._options.output, self._tagger.span_types, self._options.tag_encoding, title)
         with contextlib.ExitStack() as stack:
+            stack.callback(self._progress.finish)
             file = stack.enter_context(written_beside(target))
             text_file = None if texts is None else stack.enter_context(written_beside(texts))
             file.write(writer.start().encode())
@@ -83,7 +85,6 @@ class _Job:
                 if text_file is not None:
                     text_file.write(encodable(text_of(output) + "\n").encode())
             file.write(writer.end().encode())
-        self._progress.finish()
 
     def _outputs(self, paths: list[str]) -> Iterator[dict[str, Any]]:
         waiting: deque[dict[str, Any]] = deque()
@@ -103,6 +104,8 @@ class _Job:
     def _words(self, path: str, waiting: deque[dict[str, Any]]) -> Iterator[Words]:
         """The inputs of a file; their other columns are added to `waiting`."""
         name = "standard input" if path == STANDARD else path
+        if path == STANDARD and sys.stdin is None:
+            raise InputError("standard input is closed.")
         with contextlib.ExitStack() as stack:
             file = sys.stdin.buffer if path == STANDARD else stack.enter_context(open(path, "rb"))
             for item in read_items(file, name, self._options.input):
@@ -122,7 +125,7 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
         raise InputError("the output 'standoff' writes two files for each input; name a folder with -o.")
     folder = Path(options.output_file)
     folder.mkdir(parents=True, exist_ok=True)
-    suffix = _SUFFIXES[options.output]
+    suffix, is_standoff = _SUFFIXES[options.output], options.output == "standoff"
     targets: dict[Path, str] = {}
     for path in paths:
         target = folder / f"{'input' if path == STANDARD else Path(path).stem}{suffix}"
@@ -130,13 +133,19 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
             raise InputError(
                 f"{path} and {targets[target]} would both be written to {target}; use two output folders."
             )
-        if path != STANDARD and target.exists() and target.samefile(path):
-            raise InputError(f"{path} would be replaced by its output; choose another folder with -o.")
+        _refuse_to_replace(
+            [path], [str(target), str(target.with_suffix(".txt"))] if is_standoff else [str(target)]
+        )
         targets[target] = path
     for target, path in targets.items():
-        job.tag(
-            [path], str(target), str(target.with_suffix(".txt")) if options.output == "standoff" else None
-        )
+        job.tag([path], str(target), str(target.with_suffix(".txt")) if is_standoff else None)
+
+
+def _refuse_to_replace(paths: list[str], targets: list[str]) -> None:
+    for path in paths:
+        for target in targets:
+            if os.path.isfile(path) and os.path.isfile(target) and os.path.samefile(path, target):
+                raise InputError(f"{path} would be replaced by its output; choose another name with -o.")
 
 
 class _Progress:

@@ -1,8 +1,12 @@
-"""Decompress files: gzip, bzip2, xz and Zstandard, recognized by their first bytes."""
+"""Compressed files: gzip, bzip2, xz and Zstandard, recognized by their first bytes, or written by their suffix."""
 
 import bz2
+import contextlib
+import functools
+import gzip
 import io
 import lzma
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -11,12 +15,12 @@ from typing import Any, BinaryIO, cast
 from ldnet_runtime.errors import InputError
 
 
-def _zstd_decompressor() -> Any:
+def _zstandard() -> Any:
     try:
         import zstandard
     except ImportError as error:
         raise InputError("a .zst file needs zstandard: pip install 'ldnet-runtime[zst]'.") from error
-    return zstandard.ZstdDecompressor().decompressobj()
+    return zstandard
 
 
 # By the first bytes of a file. All of these decompressors have `decompress`, `eof` and `unused_data`.
@@ -24,9 +28,22 @@ _DECOMPRESSORS: dict[bytes, Callable[[], Any]] = {
     rb"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
     rb"BZh[1-9](1AY&SY|\x17rE8P\x90)": bz2.BZ2Decompressor,
     rb"\xfd7zXZ\x00": lzma.LZMADecompressor,
-    rb"\x28\xb5\x2f\xfd": _zstd_decompressor,
+    rb"\x28\xb5\x2f\xfd": lambda: _zstandard().ZstdDecompressor().decompressobj(),
 }
 _COMPRESSED_AT_ONCE = 1 << 14
+# By the suffix of a file. Without name and time, gzip writes the same bytes for the same content.
+_COMPRESSORS: dict[str, Callable[[BinaryIO], Any]] = {
+    ".gz": lambda file: gzip.GzipFile("", "wb", 6, file, mtime=0),
+    ".bz2": functools.partial(bz2.BZ2File, mode="wb"),
+    ".xz": functools.partial(lzma.LZMAFile, mode="wb"),
+    ".zst": lambda file: _zstandard().ZstdCompressor().stream_writer(file, closefd=False),
+}
+
+
+def compressed(file: BinaryIO, name: str) -> contextlib.AbstractContextManager[BinaryIO]:
+    """Context with a file whose content is written to `file`, compressed as the suffix of `name` states."""
+    new_compressor = _COMPRESSORS.get(os.path.splitext(name)[1].lower())
+    return contextlib.nullcontext(file) if new_compressor is None else new_compressor(file)
 
 
 def decompressed(file: BinaryIO) -> BinaryIO:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats.compression import compressed
 
 STANDARD = "-"
 
@@ -21,7 +22,7 @@ def expand(names: Iterable[str]) -> list[str]:
     paths: list[str] = []
     for name in names:
         if os.path.isdir(name):
-            matches = sorted(str(path) for path in Path(name).rglob("*") if _is_visible(path, name))
+            matches = sorted(_visible_files(name))
         elif name == STANDARD or os.path.exists(name):
             matches = [name]
         else:
@@ -35,29 +36,39 @@ def expand(names: Iterable[str]) -> list[str]:
 @contextlib.contextmanager
 def written_beside(path: str) -> Iterator[BinaryIO]:
     """
-    Context with a file that replaces `path` when it ends without an error, so `path` is never half written. Standard
-    output ("-"), pipes and devices are written directly.
+    Context with a file that replaces `path` when it ends without an error, so `path` is never half written. It is
+    compressed if `path` ends in .gz, .bz2, .xz or .zst. Standard output ("-"), pipes and devices are written directly.
     """
-    if path == STANDARD:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    if os.path.exists(path) and not os.path.isfile(path):
-        with open(path, "wb") as device:
-            yield device
-        return
-    path = os.path.realpath(path)  # a link stays one
     # A killed run leaves this file; the next run overwrites it.
-    beside = os.path.join(os.path.dirname(path), f".{os.path.basename(path)}.unfinished")
+    folder, name = os.path.split(os.path.realpath(path))  # a link stays one
+    beside = os.path.join(folder, f".{name}.unfinished")
     try:
-        with open(beside, "wb") as file:
-            yield file
-        os.replace(beside, path)
-    except BaseException:
+        if path == STANDARD:
+            if sys.stdout is None:
+                raise InputError("standard output is closed.")
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        elif os.path.exists(path) and not os.path.isfile(path):
+            with open(path, "wb") as device:
+                yield device
+        else:
+            with open(beside, "wb") as file, compressed(file, path) as content:
+                yield content
+            os.replace(beside, os.path.join(folder, name))
+    except BaseException as error:
         with contextlib.suppress(OSError):
             os.unlink(beside)
+        if isinstance(error, OSError) and error.filename in (None, beside):
+            error.filename = "standard output" if path == STANDARD else path
         raise
 
 
-def _is_visible(path: Path, folder: str) -> bool:
-    return path.is_file() and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+def _visible_files(top: str) -> Iterator[str]:
+    for folder, subfolders, names in os.walk(top, onerror=_refuse):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+        paths = [Path(folder, name) for name in names if not name.startswith(".")]
+        yield from (str(path) for path in paths if path.is_file())
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"{error.filename}: {error.strerror}.") from error

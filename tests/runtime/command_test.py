@@ -1,5 +1,6 @@
 """`ldnet-tag` as users run it."""
 
+import errno
 import json
 import os
 import signal
@@ -11,6 +12,9 @@ import pytest
 
 from ldnet_runtime import Tagger
 from ldnet_runtime.__main__ import main
+from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats.compression import decompressed
+from ldnet_runtime.formats.files import expand
 from tests.resources import ROOT
 from tests.runtime import models
 
@@ -47,6 +51,108 @@ def test_python_gives_the_same(model, tmp_path, capfd):
     assert output["tags"] == prediction.tags and output["text"] == TEXT
     assert [span["confidence"] for span in output["spans"]] == [span.confidence for span in prediction]
     assert len(output["n_best"]) == 2 and len(output["marginals"]) == len(prediction.words)
+
+
+def test_files_may_follow_options(model, tmp_path, capfd):
+    (tmp_path / "a.txt").write_text("Ada\n")
+    assert main([model, "--threads", "1", str(tmp_path / "a.txt"), "--output", "inline"]) == 0
+    assert capfd.readouterr().out == "<PER> Ada </PER>\n"
+
+
+@pytest.mark.parametrize(
+    "option, message",
+    [
+        (["--threads", "0"], "--threads: found '0', expected a whole number of 1 or more"),
+        (["--n-best", "x"], "--n-best: found 'x', expected a whole number"),
+        (["--serve", "70000"], "--serve: found '70000', expected a port from 0 to 65535"),
+    ],
+)
+def test_an_option_out_of_range(model, capsys, option, message):
+    with pytest.raises(SystemExit) as status:
+        main([model, *option])
+    assert status.value.code == 2 and message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["a.txt", "-o", "a.txt"],
+        ["a.txt", "-o", "link"],
+        ["sub", "-o", "sub/a.txt"],
+        ["a.txt", "-o", ".", "--output", "standoff"],
+    ],
+)
+def test_an_input_is_never_replaced(model, tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    for path in (tmp_path / "a.txt", tmp_path / "sub" / "a.txt"):
+        path.write_text('{"text": "Ada"}\n')
+    (tmp_path / "link").symlink_to("a.txt")
+    assert main([model, *arguments]) == 1
+    assert "a.txt would be replaced by its output" in capsys.readouterr().err
+    assert {path.read_text() for path in tmp_path.rglob("a.txt")} == {'{"text": "Ada"}\n'}
+
+
+@pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst"])
+def test_compressed_output(model, tmp_path, suffix):
+    out = tmp_path / f"out.jsonl.{suffix}"
+    (tmp_path / "a.txt").write_text(TEXT)
+    assert main([model, str(tmp_path / "a.txt"), "-o", str(out)]) == 0
+    first = out.read_bytes()
+    assert b"Ada" not in first
+    with open(out, "rb") as file:
+        outputs = [json.loads(line) for line in decompressed(file)]
+    assert [output["words"][0] for output in outputs] == ["Ada", "Charles"]
+    assert main([model, str(tmp_path / "a.txt"), "-o", str(out)]) == 0
+    assert out.read_bytes() == first
+
+
+@pytest.mark.parametrize("name", ["out", "out.gz", "out.zst"])
+def test_a_full_disk(model, tmp_path, name):
+    """A limit on the size of files stands for the full disk."""
+    program = (
+        "import resource, sys; from ldnet_runtime.__main__ import main; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); sys.exit(main(sys.argv[1:]))"
+    )
+    out = tmp_path / name
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", program, model, "-o", out],
+        input=b"Ada\n",
+        capture_output=True,
+        env=environment,
+    )
+    assert done.returncode == 1
+    assert done.stderr.decode() == f"ldnet-tag: error: {out}: File too large.\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["ner.onnx"]
+
+
+@pytest.mark.parametrize(
+    "redirection, message", [("<&-", "standard input is closed"), (">&-", "standard output is closed")]
+)
+def test_a_closed_stream(model, redirection, message):
+    program = f"'{sys.executable}' -m ldnet_runtime '{model}' {redirection}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(["bash", "-c", program], input=b"Ada\n", capture_output=True, env=environment)
+    assert (done.returncode, done.stderr.decode()) == (1, f"ldnet-tag: error: {message}.\n")
+    program = f"'{sys.executable}' -m ldnet_runtime '{model}' 2>&-"
+    done = subprocess.run(["bash", "-c", program], input=b"Ada\n", capture_output=True, env=environment)
+    assert done.returncode == 0 and json.loads(done.stdout)["words"] == ["Ada"]
+
+
+def test_a_folder_that_cannot_be_read(tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("Ada\n")
+    (tmp_path / "secret").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):  # permissions do not stop root
+        if os.path.basename(path) == "secret":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="secret: Permission denied"):
+        expand([str(tmp_path)])
 
 
 def test_folders_globs_and_one_output_an_input(model, tmp_path):
@@ -87,7 +193,7 @@ def test_columns_in_and_out(model, tmp_path):
         (["a.jsonl"], "a.jsonl, line 2: word 1 is None; expected a string"),
         (["a.jsonl", "--output", "standoff"], "name a folder with -o"),
         (["a.jsonl", "sub/a.jsonl", "-o", "out/"], "would both be written to out/a.jsonl"),
-        (["a.jsonl", "-o", "sub/missing/x"], "No such file or directory"),
+        (["a.jsonl", "-o", "sub/missing/x"], "sub/missing/x: No such file or directory"),
         (["a.jsonl", "-o", "./", "--output", "json"], "would be replaced by its output"),
         (["a.jsonl", "--tag-encoding", "XYZ", "--output", "conll"], "Found the label encoding 'XYZ'"),
     ],
