@@ -122,7 +122,7 @@ def resolve_mode(text: str, mode: str) -> str:
 def looks_tokenized(text: str) -> bool:
     """Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them."""
     free = glued = clitics = 0
-    for line in _LINE.finditer(text):
+    for line in _LINE.finditer(unicodedata.normalize("NFC", text)):  # \w matches no combining mark
         chunks = [
             chunk if len(chunk) < _LONGEST_PIECE else chunk[:100] + chunk[-100:] for chunk in line[0].split()
         ]

@@ -234,6 +234,7 @@ class TestModes:
             ("Mr. Babbage saw the U.S. Senate in St. Paul .", True),
             ("Mr. Babbage (of London) left.", False),
             ("Ada left Paris", True),
+            ("Ada left Zu\u0308rich.", False),
             ("I don't know", False),
             ("I don't know .", True),
             ("Quoi ? Non, merci.", False),
