@@ -112,7 +112,7 @@ class _Job:
                 try:
                     words = self._tagger.split(item.value)
                 except InputError as error:
-                    raise InputError(f"{name}, line {item.line}: {error}") from error
+                    raise InputError(f"{name}, {item.place}: {error}") from error
                 beside: dict[str, Any] = {"file": path} if self._several else {}
                 if isinstance(item.value, dict):
                     beside.update({key: item.value[key] for key in LAYOUT if key in item.value})

@@ -137,7 +137,7 @@ class PredictionReader(DatasetReader):
                     try:
                         words = self.split(item.value)
                     except InputError as error:
-                        raise InputError(f"{path}, line {item.line}: {error}") from error
+                        raise InputError(f"{path}, {item.place}: {error}") from error
                     yield PredictionInstance(words)
                 return
         yield from self._read_columns(path)

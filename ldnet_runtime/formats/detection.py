@@ -10,7 +10,7 @@ from ldnet_runtime.text import looks_tokenized
 ASCII_BLANKS = " \t\v\f"
 _MAX_ROWS = 200  # rows inspected
 _REGULAR_SHARE = 0.9
-_TAG = re.compile(r"O|[BILUESMW]-\S+")
+TAG = re.compile(r"O|[BILUESMW]-\S+")
 # Also B_PER, b-per and PER-B, with any dash.
 _SEPARATOR = r"[-_:./|@+=#~\u2010-\u2015\u2212]"
 _ANY_TAG = re.compile(rf"[Oo]|[BILUESMWbiluesmw]{_SEPARATOR}\S+|\S+{_SEPARATOR}[BILUESMWbiluesmw]")
@@ -37,7 +37,7 @@ def looks_like_columns(lines: list[str]) -> bool:
     Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
     tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
     rows are ignored. Lines of `word###TAG` count as columns, too. So do rows with tags of which at most a tenth has
-    another number of columns: the reader reports these as errors.
+    another number of columns, or rows that all end in tags: the reader reports the irregular ones as errors.
     """
     if any(line.startswith("-DOCSTART-") for line in lines):
         return True
@@ -53,9 +53,12 @@ def looks_like_columns(lines: list[str]) -> bool:
         return True
     widths = Counter(map(len, rows))
     if len(widths) != 1:
-        return bool(rows) and _are_mostly_regular(rows, *widths.most_common(1)[0])
+        return bool(rows) and (
+            _are_mostly_regular(rows, *widths.most_common(1)[0])
+            or all(len(row) > 1 and _ANY_TAG.fullmatch(row[-1]) for row in rows)
+        )
     tags = [row[-1] for row in rows]
-    pattern = _ANY_TAG if len(rows) > 1 else _TAG
+    pattern = _ANY_TAG if len(rows) > 1 else TAG
     if len(rows[0]) > 1 and all(map(pattern.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
         return True
     has_groups = len(filled) < len(lines)
@@ -97,7 +100,7 @@ def _looks_like_json(line: str, head: str) -> bool:
 def is_array_of_words(head: str) -> bool:
     """Return whether the first line is a complete array of words."""
     try:
-        value = json.loads(head.lstrip().splitlines()[0])
+        value = json.loads(head.lstrip().split("\n")[0])
         words_of(value, mode="whitespace")
     except (ValueError, RecursionError):
         return False

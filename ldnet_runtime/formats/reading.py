@@ -14,12 +14,14 @@ from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats.compression import decompressed
 from ldnet_runtime.formats.detection import (
     ASCII_BLANKS,
+    TAG,
     columns_of,
     detect,
     is_array_of_words,
     is_mark,
     is_words_with_tags,
 )
+from ldnet_runtime.formats.writing import LAYOUT
 
 KINDS = ("auto", "text", "document", "jsonl", "conll")
 # The number of bytes for detecting a file's format.
@@ -30,10 +32,10 @@ _NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nod
 
 
 class Item(NamedTuple):
-    """One input, with the number of its first line."""
+    """One input, and its place in the file: its first line, or its number in a JSON array."""
 
     value: Any
-    line: int
+    place: str
 
 
 def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
@@ -149,11 +151,11 @@ class _Lines:
 
 def _texts(lines: _Lines) -> Iterator[Item]:
     for line in lines:
-        yield Item(line, lines.number)
+        yield Item(line, f"line {lines.number}")
 
 
 def _document(lines: _Lines) -> Iterator[Item]:
-    yield Item(lines.whole(), 1)
+    yield Item(lines.whole(), "line 1")
 
 
 def _json_items(lines: _Lines) -> Iterator[Item]:
@@ -164,7 +166,7 @@ def _json_items(lines: _Lines) -> Iterator[Item]:
         if not line.strip():
             continue
         try:
-            yield Item(read_json_line(line), lines.number)
+            yield Item(_without_layout(read_json_line(line)), f"line {lines.number}")
         except InputError as error:
             raise lines.error(str(error)) from error
 
@@ -174,13 +176,19 @@ def _array(lines: _Lines) -> Iterator[Item]:
         items = json.loads(lines.whole())
     except (ValueError, RecursionError) as error:
         raise lines.error(f"expected a JSON array of inputs: {error}") from error
-    for item in items:
-        yield Item(item, 1)
+    for number, item in enumerate(items, 1):
+        yield Item(_without_layout(item), f"item {number}")
+
+
+def _without_layout(value: Any) -> Any:
+    """Only files with columns have these entries."""
+    return {key: value[key] for key in value if key not in LAYOUT} if isinstance(value, dict) else value
 
 
 def _sentences(lines: _Lines) -> Iterator[Item]:
     rows: list[list[str]] = []
     first, separator = 1, " "
+    has_tabs = "\t" in lines.head()
     for line in lines:
         if not line.strip(ASCII_BLANKS):
             if rows:
@@ -193,7 +201,13 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
         separator = "\t" if "\t" in line else " "
         columns = columns_of(line, separator)
         is_conllu = len(columns) in (10, 11) and separator == "\t"  # 11: a TAB at the end
-        if columns[0] == "-DOCSTART-" or (line.startswith("# ") and not rows) or is_mark(line):
+        is_comment = (
+            line.startswith("# ")
+            and not rows
+            # In a row with a tag, and with the separator of the file, "#" is a word.
+            and not (TAG.fullmatch(columns[-1]) and has_tabs == (separator == "\t"))
+        )
+        if columns[0] == "-DOCSTART-" or is_comment or is_mark(line):
             continue
         if is_conllu and _NO_WORD.fullmatch(columns[0]):
             continue
@@ -222,7 +236,8 @@ def _fit(rows: list[list[str]], columns: list[str]) -> bool:
 def _tagged_sentence(line: str, number: int) -> Item:
     """A sentence of `word###TAG`."""
     rows = [piece.rsplit("###", 1) for piece in line.split()]
-    return Item({"tokens": [word for word, _ in rows], "columns": rows, "separator": " "}, number)
+    value = {"tokens": [word for word, _ in rows], "columns": rows, "separator": " "}
+    return Item(value, f"line {number}")
 
 
 def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
@@ -230,4 +245,5 @@ def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
     numbers = [row[0] for row in rows]
     counts = any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
     word = 1 if counts and len(rows[0]) > 2 - (len(rows) > 1) else 0
-    return Item({"tokens": [row[word] for row in rows], "columns": rows, "separator": separator}, line)
+    value = {"tokens": [row[word] for row in rows], "columns": rows, "separator": separator}
+    return Item(value, f"line {line}")

@@ -60,7 +60,7 @@ def test_labels_that_training_did_not_have_stop_nothing(tmp_path):
         (b"a\n\xff\n", "text", r"x, line 2: byte 1 is 0xff, which is not UTF-8"),
         (b'{"text": "a"}\n{"tokens": [null]}\n', "auto", "x, line 2: word 1 is None; expected a string"),
         (b'{"text": "a"}\n{"text" "a"}\n', "auto", "x, line 2: expected JSON such as"),
-        (json.dumps([{"text": "a"}, None]).encode(), "auto", "x, line 1: the words are None"),
+        (json.dumps([{"text": "a"}, None]).encode(), "auto", "x, item 2: the words are None"),
     ],
 )
 def test_errors_name_the_place(tmp_path, content, kind, message):

@@ -212,6 +212,18 @@ def test_errors_are_one_sentence(model, tmp_path, monkeypatch, capsys, arguments
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "out") == before
 
 
+def test_an_error_in_an_array_names_the_item(model, tmp_path, capsys):
+    (tmp_path / "a.json").write_text('[{"text": "a"}, ["b"], {"text": 5}]')
+    assert main([model, str(tmp_path / "a.json"), "--output", "html"]) == 1
+    assert "a.json, item 3: its 'text' is 5; expected a text" in capsys.readouterr().err
+
+
+def test_columns_of_json_are_no_columns_of_words(model, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"text": "Ada", "columns": 5, "separator": 0}\n')
+    assert main([model, str(tmp_path / "a.jsonl"), "--output", "conll", "-o", str(tmp_path / "out")]) == 0
+    assert (tmp_path / "out").read_text() == "Ada B-PER\n\n"
+
+
 @pytest.mark.parametrize(
     "content, message",
     [

@@ -37,6 +37,7 @@ def words(content, kind="auto"):
         ("Ada B-PER\nlived O\n", "conll"),
         ("two words\n" * 19 + "and three words\n", "text"),
         ("lived O\n" * 8 + "here\n" * 2 + "O\n", "text"),
+        ("Ada NNP B-PER\nlived VBD O\nin O\n", "conll"),  # refused for its third row
         ("Ada NNP B-NP B-PER\nlived VBD B-VP O\n\nIn IN B-PP O\n", "conll"),
         ("-DOCSTART- -X- O O\n\nAda NNP B-NP B-PER\n", "conll"),
         ("# sent_id = 1\n1\tAda\tAda\tPROPN\t_\t_\t0\troot\t_\t_\n", "conll"),
@@ -76,6 +77,22 @@ def test_words_with_tags():
     content = "fish###N swim###V a###b###N\n\n.###.\n"
     assert words(content) == [[["fish", "swim", "a###b"]], [["."]]]
     assert read(content)[0]["columns"] == [["fish", "N"], ["swim", "V"], ["a###b", "N"]]
+
+
+@pytest.mark.parametrize(
+    "content, expected",
+    [
+        ("# # B-NP\n5 CD I-NP\n\n# # O\n", [[["#", "5"]], [["#"]]]),
+        ("# id 7 domain=en\nAda _ _ B-PER\n", [[["Ada"]]]),
+        ("# text = Vitamin O\n1\tVitamin\tO\n2\tO\tO\n", [[["Vitamin", "O"]]]),
+    ],
+)
+def test_a_number_sign_is_a_word_if_its_row_has_a_tag(content, expected):
+    assert words(content, "conll") == expected
+
+
+def test_a_line_separator_within_a_json_array():
+    assert words('["a\u2028b"]\n["c"]\n') == [[["a\u2028b"]], [["c"]]]
 
 
 def test_each_file_by_itself():
