@@ -95,7 +95,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()  # or Python reports that standard output cannot be flushed
         return 1
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         # Files and models raise only these errors, with one-sentence messages.
         message = str(error)
         if isinstance(error, OSError) and error.filename is not None:

@@ -73,7 +73,9 @@ def run(
 
 
 def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, read lazily."""
+    """Lists of `size` items, read lazily. Raises `ValueError` for a size below 1."""
+    if size < 1:
+        raise ValueError(f"window is {size}; expected 1 or more.")
     iterator = iter(items)
     while window := list(islice(iterator, size)):
         yield window

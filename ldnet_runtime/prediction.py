@@ -169,15 +169,25 @@ def _best_combinations(of_sentences: Sequence[list[Ranked]], k: int) -> list[Ran
     """The k best tag sequences of a text whose sentences are independent of each other."""
     if k == 0 or not of_sentences:
         return []
-    best = of_sentences[0][:k]
-    for ranked in of_sentences[1:]:
-        pairs = ((one, other) for one in best for other in ranked)
-        highest = heapq.nlargest(k, pairs, key=lambda pair: pair[0].score + pair[1].score)
+    best: list[tuple[Any, float, float]] = [((), 0.0, 1.0)]
+    for ranked in of_sentences:
+        # The pair (i, j), counted from 1, is not among the best k if i * j > k.
+        pairs = ((one, other) for i, one in enumerate(best, 1) for other in ranked[: k // i])
+        highest = heapq.nlargest(k, pairs, key=lambda pair: pair[0][1] + pair[1].score)
         best = [
-            Ranked(one.tags + other.tags, one.score + other.score, one.probability * other.probability)
-            for one, other in highest
+            ((chain, other.tags), score + other.score, probability * other.probability)
+            for (chain, score, probability), other in highest
         ]
-    return best
+    return [Ranked(_joined(chain), score, probability) for chain, score, probability in best]
+
+
+def _joined(chain: Any) -> list[str]:
+    """The tags of a chain: the chain of the sentences before, and the tags of the last one."""
+    parts = []
+    while chain:
+        chain, tags = chain
+        parts.append(tags)
+    return [tag for tags in reversed(parts) for tag in tags]
 
 
 def _span_json(span: Span) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ from ldnet_runtime import batching, decoding
 from ldnet_runtime.decoding import Floats, Integers
 from ldnet_runtime.decoding.chunks import ChunkDecoder
 from ldnet_runtime.encoding import SentenceEncoder
-from ldnet_runtime.errors import ModelFileError
+from ldnet_runtime.errors import InputError, ModelFileError
 from ldnet_runtime.formats.words import Words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
 from ldnet_runtime.model_file.description import TIE_OR_BREAK
@@ -156,7 +156,15 @@ class Tagger:
             One or more, each of one word or more.
         """
         arrays = self._encoder.encode(sentences)
-        (emissions,) = self._session().run(None, arrays)
+        session = self._session()
+        try:
+            (emissions,) = session.run(None, arrays)
+        except Exception as error:  # usually, the memory does not suffice
+            words = [word for sentence in sentences for word in sentence]
+            raise InputError(
+                f"ONNX Runtime failed for a batch of {len(sentences):,} sentences, {len(words):,} words, and "
+                f"{max(map(len, words)):,} characters in the longest word: {_first_line(error)}."
+            ) from error
         lengths = arrays["lengths"]
         expected = (len(sentences), int(lengths.max()), self.description.num_scores)
         if emissions.shape != expected or emissions.dtype != numpy.float32:

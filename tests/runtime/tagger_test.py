@@ -1,4 +1,5 @@
 import copy
+import itertools
 import os
 import pickle
 import random
@@ -8,8 +9,9 @@ import numpy
 import pytest
 
 from ldnet_runtime import Tagger
+from ldnet_runtime import prediction as predictions
 from ldnet_runtime.errors import InputError, ModelFileError
-from ldnet_runtime.prediction import Options
+from ldnet_runtime.prediction import Decoded, Options, Ranked
 from ldnet_runtime.tag_schemes import spans_from_tags
 from tests.runtime import models
 
@@ -93,6 +95,61 @@ def test_words_and_objects(tagger):
 def test_bad_inputs(tagger, value, message):
     with pytest.raises(InputError, match=message):
         tagger(value)
+
+
+def test_the_best_sequences_of_a_text_are_the_best_of_all_combinations():
+    generator = numpy.random.default_rng(0)
+    for k, sizes in ((1, [3, 2]), (4, [4, 1, 3]), (7, [7, 7, 5]), (50, [3, 3, 3])):
+        sentences = [
+            sorted(
+                (
+                    Ranked([f"{number}{rank}"], float(generator.integers(9)), generator.random())
+                    for rank in range(size)
+                ),
+                key=lambda ranked: -ranked.score,
+            )
+            for number, size in enumerate(sizes)
+        ]
+        every = [
+            ([tag for one in parts for tag in one.tags], sum(one.score for one in parts))
+            for parts in itertools.product(*sentences)
+        ]
+        decoded = [Decoded(one[0].tags, [], n_best=one) for one in sentences]
+        best = predictions.prediction(["a"] * len(sizes), decoded, n_best=k).n_best
+        assert [one.score for one in best] == sorted((score for _, score in every), reverse=True)[:k]
+        assert all((one.tags, one.score) in every for one in best)
+        assert len({tuple(one.tags) for one in best}) == len(best)
+
+
+def test_the_best_sequences_of_a_long_text_take_few_steps():
+    """Pairs that cannot be among the best k are never compared: k ln k of k * k remain."""
+    additions = []
+
+    class Score(float):
+        def __add__(self, other):
+            additions.append(other)
+            return Score(float(self) + float(other))
+
+        __radd__ = __add__
+
+    ranked = [Ranked([str(rank)], Score(-rank), 0.01) for rank in range(100)]
+    decoded = [Decoded(["0"], [], n_best=ranked)] * 10
+    assert len(predictions.prediction(["a"] * 10, decoded, n_best=100).n_best) == 100
+    assert len(additions) < 10 * 1000
+
+
+def test_a_window_of_nothing_is_refused(tagger):
+    with pytest.raises(ValueError, match="window is 0; expected 1 or more"):
+        list(tagger.tag_many(["Ada"], window=0))
+
+
+def test_a_graph_that_fails_names_the_size_of_the_batch():
+    """A table without the last words stands for a lack of memory."""
+    broken = Tagger(models.word_model(models.word_table()[:5]))
+    assert broken("Ada").tags == ["B-PER"]
+    message = "failed for a batch of 1 sentences, 3 words, and 7 characters in the longest word: .*indices"
+    with pytest.raises(InputError, match=message):
+        broken("Ada in Babbage")
 
 
 def test_padding_is_no_word(tagger):
