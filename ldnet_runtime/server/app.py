@@ -11,10 +11,11 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.prediction import Options, Prediction
 from ldnet_runtime.server.batcher import Batcher, Busy
 from ldnet_runtime.tag_schemes import UnreadableTag, spans_from_tags
@@ -28,6 +29,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
 }
 _OPTIONS = {"n_best": int, "marginals": bool, "confidences": bool, "runner_up": bool}
+_LONGEST_ERROR = 1000
 _INPUT_KEYS = ("text", "sentence", "tokens")
 _EXPECTED = 'expected {"text": "..."}, {"tokens": [...]} or {"inputs": [...]}'
 
@@ -134,6 +136,8 @@ class _Server:
             return _error(error.status, str(error))
         except Busy:
             return _error(503, "Too many requests are waiting. Try again later.", {"Retry-After": "1"})
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody reads it
         except TimeoutError:
             return _error(503, f"The request took more than {self._limits.timeout:g} seconds.")
         except ValueError as error:  # an input that the tagger refuses
@@ -142,7 +146,14 @@ class _Server:
     async def _answer(self, request: Request) -> dict[str, Any]:
         parsed = _parse(await self._body(request))
         inputs, options, runner_up = _inputs_and_options(parsed, self._limits.max_n_best)
-        split = [await asyncio.to_thread(self._tagger.split, one) for one in inputs]
+        split = []
+        for number, one in enumerate(inputs, 1):
+            try:
+                split.append(await asyncio.to_thread(self._tagger.split, one))
+            except InputError as error:
+                raise RequestError(
+                    400, f"input {number}: {error}" if "inputs" in parsed else str(error)
+                ) from error
         assert self._batcher is not None
         computed = Options(options.n_best, options.marginals or runner_up, options.confidences)
         predictions = await self._batcher.tag(split, computed)
@@ -236,4 +247,4 @@ class _Json(JSONResponse):
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:
-    return _Json({"error": message}, status, {**_HEADERS, **(headers or {})})
+    return _Json({"error": message[:_LONGEST_ERROR]}, status, {**_HEADERS, **(headers or {})})

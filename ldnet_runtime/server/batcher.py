@@ -77,9 +77,12 @@ class Batcher:
                 )
             )
         except Exception as error:
-            for request in requests:
-                if not request.result.done():
-                    request.result.set_exception(error)
+            if len(requests) > 1:  # one of them is too large: the others do not fail with it
+                for request in requests:
+                    if not request.result.done():
+                        await self._tag_batch([request], options)
+            elif not requests[0].result.done():
+                requests[0].result.set_exception(error)
             return
         for request in requests:
             own = [next(predictions) for _ in request.inputs]

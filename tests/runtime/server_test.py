@@ -14,6 +14,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ldnet_runtime import Tagger
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.prediction import Options
 from ldnet_runtime.server.app import Limits, create_app
 from ldnet_runtime.server.batcher import Batcher, Busy
@@ -176,6 +177,56 @@ def test_options_of_one_request_do_not_reach_another(tagger):
         assert outputs == [(options.n_best, options.marginals) for options in wanted]
 
     asyncio.run(run())
+
+
+def test_a_request_that_fails_does_not_reach_another():
+    """A table without the last words stands for a lack of memory."""
+    slow = SlowTagger(Tagger(models.word_model(models.word_table()[:5]), threads=1))
+
+    async def run():
+        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        task = asyncio.create_task(batcher.run())
+        texts = ["Ada", "Ada", "London", "Lovelace"]
+        requests = [asyncio.create_task(batcher.tag([slow.split(text)], Options())) for text in texts]
+        await asyncio.sleep(0.2)  # the first is being tagged, the others wait
+        slow.go.set()
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        task.cancel()
+        return [type(result) for result in results]
+
+    assert asyncio.run(run()) == [list, list, InputError, list]
+
+
+def test_a_client_that_goes_away_is_no_error_of_the_server(tagger):
+    sent = []
+
+    async def receive():
+        return received.pop(0)
+
+    async def send(message):
+        sent.append(message)
+
+    received = [
+        {"type": "http.request", "body": b'{"te', "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/tag",
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+    }
+    asyncio.run(create_app(tagger)(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
+def test_an_error_names_the_input_and_is_short(client):
+    response = client.post("/api/tag", json={"inputs": ["Ada", {"text": 5}]})
+    assert response.status_code == 400
+    assert response.json()["error"].startswith("input 2: its 'text' is 5; expected")
+    response = client.post("/api/tag", json={"text": "Ada", "x" * 5000: 1})
+    assert len(response.json()["error"]) == 1000
 
 
 def test_a_full_queue_is_busy_and_a_timeout_ends_a_request(tagger):
