@@ -69,7 +69,7 @@ def _of_tokens(tokens: Any, text: Any) -> Words:
             type(start) is int and type(end) is int and 0 <= start <= end and text[start:end] == word
             for word, start, end in zip(words, starts, ends)
         )
-        if exact:
+        if exact and all(end <= start for end, start in zip(ends, starts[1:])):
             return Words([words], text, (starts, ends))
     return Words([words])
 

@@ -188,3 +188,10 @@ def test_errors_name_the_place(content, kind, message):
 def test_lines_across_blocks():
     lines = ["x" * size for size in (0, 65535, 65536, 65537, 200000, 1)]
     assert read("\n".join(lines), "text") == lines
+
+
+@pytest.mark.parametrize("order, has_text", [((0, 1), True), ((1, 0), False)])
+def test_offsets_of_words_are_kept_if_they_follow_each_other(order, has_text):
+    tokens = [{"text": "b", "start": 0, "end": 1}, {"text": "a", "start": 2, "end": 3}]
+    result = words_of({"text": "b a", "tokens": [tokens[number] for number in order]})
+    assert result.text == ("b a" if has_text else None)
