@@ -119,8 +119,8 @@ def serve(model: str, host: str, port: int, threads: int | None) -> None:
 
 
 def _port(text: str) -> int:
-    if not (text.isdecimal() and 0 <= int(text) <= 65535):
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 0 to 65535")
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a port from 1 to 65535")
     return int(text)
 
 

@@ -162,8 +162,8 @@ class Tagger:
         except Exception as error:  # usually, the memory does not suffice
             words = [word for sentence in sentences for word in sentence]
             raise InputError(
-                f"ONNX Runtime failed for a batch of {len(sentences):,} sentences, {len(words):,} words, and "
-                f"{max(map(len, words)):,} characters in the longest word: {_first_line(error)}."
+                f"ONNX Runtime failed for a batch (sentences: {len(sentences):,}, words: {len(words):,}, characters in "
+                f"the longest word: {max(map(len, words)):,}): {_first_line(error)}."
             ) from error
         lengths = arrays["lengths"]
         expected = (len(sentences), int(lengths.max()), self.description.num_scores)

@@ -64,7 +64,8 @@ def test_files_may_follow_options(model, tmp_path, capfd):
     [
         (["--threads", "0"], "--threads: found '0', expected a whole number of 1 or more"),
         (["--n-best", "x"], "--n-best: found 'x', expected a whole number"),
-        (["--serve", "70000"], "--serve: found '70000', expected a port from 0 to 65535"),
+        (["--serve", "70000"], "--serve: found '70000', expected a port from 1 to 65535"),
+        (["--serve", "0"], "--serve: found '0', expected a port"),  # nobody would know which one it became
     ],
 )
 def test_an_option_out_of_range(model, capsys, option, message):

@@ -147,7 +147,7 @@ def test_a_graph_that_fails_names_the_size_of_the_batch():
     """A table without the last words stands for a lack of memory."""
     broken = Tagger(models.word_model(models.word_table()[:5]))
     assert broken("Ada").tags == ["B-PER"]
-    message = "failed for a batch of 1 sentences, 3 words, and 7 characters in the longest word: .*indices"
+    message = r"failed for a batch \(sentences: 1, words: 3, characters in the longest word: 7\): .*indices"
     with pytest.raises(InputError, match=message):
         broken("Ada in Babbage")
 
