@@ -201,6 +201,7 @@ class Tagger:
         options.intra_op_num_threads = 1  # several batches at a time are faster than several threads a batch
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # each batch has another shape
+        options.enable_cpu_mem_arena = False  # it would keep the memory of the largest batch; as fast without
         options.log_severity_level = 4  # errors are raised, so nobody needs them on the screen
         model: str | bytes = self._source
         if self._mapped is not None:
