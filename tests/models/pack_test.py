@@ -32,6 +32,7 @@ def test_taggers_read_the_same_vectors(tmp_path):
     packed = tmp_path / "packed" / "forward.tar.gz"
     pack(source, packed)
     ids = torch.tensor([[3, 5, 9, 4], [7, 2, 0, 0]])
+    assert [path.name for path in packed.parent.iterdir()] == [packed.name]
     expected, actual = (embedder_of(path)(ids) for path in (source, packed))
     assert (expected - actual).abs().max() < 5e-3
     assert not torch.equal(expected, actual)

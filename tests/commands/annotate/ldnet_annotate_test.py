@@ -101,7 +101,7 @@ def test_mistakes(files):
         run(files, "empty.txt")
     with pytest.raises(ConfigurationError, match=r"line 1: found .* Set --input text"):
         run(files, "raw.txt", kind="tokens")
-    with pytest.raises(ConfigurationError, match="Found no --dictionary, expected one"):
+    with pytest.raises(ConfigurationError, match="Found no --dictionary, expected a file"):
         run(files, "raw.txt", dictionary=None)
     with pytest.raises(ConfigurationError, match="Found a --dictionary, expected none"):
         run(files, "raw.txt", kind="ck")
