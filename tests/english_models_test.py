@@ -47,3 +47,8 @@ def test_named_entities():
     spans = Tagger(FOLDER / "ner.onnx")("Angela Merkel was born in Hamburg and lives in Berlin .")
     assert ("Angela Merkel", "PER") in {(span.text, span.label) for span in spans}
     assert {"LOC"} == {span.label for span in spans if span.text in ("Hamburg", "Berlin")}
+
+
+def test_parts_of_speech():
+    tags = Tagger(FOLDER / "pos.onnx")("Ada Lovelace wrote to her in London .").tags
+    assert list(tags) == ["PROPN", "PROPN", "VERB", "ADP", "PRON", "ADP", "PROPN", "PUNCT"]
