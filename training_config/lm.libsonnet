@@ -13,6 +13,9 @@
     hidden_size: 300,
     projection_dim: 1600,
     layer_dropout: 0.5,
+    // Share of the batches that read no more than half of the layers, for language models that predict with few of them
+    // after pruning (not in the paper; the English language models: 0.6).
+    few_layers: 0.0,
     dropout: 0.01,
     // First word of each tail cluster of the adaptive softmax, by frequency rank.
     cutoffs: [4000, 40000, 200000],
@@ -66,6 +69,7 @@
         num_layers: settings.num_layers,
         dropout: settings.dropout,
         layer_dropout: settings.layer_dropout,
+        few_layers: settings.few_layers,
         bidirectional: both,
         stateful: true,
       },

@@ -17,26 +17,35 @@ class LayerDropout(torch.nn.Module):
     One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
     this one, so that layers can be pruned later (LD-Net, section 3.2).
 
-    `p` is the probability that the layer is hidden.
+    `p` is the probability that the layer is hidden. `few_layers` is the probability of a batch that sees the stack as if
+    it were pruned; see `LdRnn`.
     """
 
-    def __init__(self, p: float) -> None:
+    def __init__(self, p: float, few_layers: float = 0.0) -> None:
         super().__init__()
-        check_probability("an ld_rnn", layer_dropout=p)
+        check_probability("an ld_rnn", layer_dropout=p, few_layers=few_layers)
         self.p = p
+        self.few_layers = few_layers
 
     def is_hidden(self) -> bool:
-        """Draw once; always `False` outside training."""
-        # A draw on the CPU needs no synchronization with a GPU.
-        return self.training and self.p > 0 and bool(torch.rand((), device="cpu") < self.p)
+        """Draw once for one layer; always `False` outside training."""
+        return self.training and self.p > 0 and draw() < self.p
 
-    @overrides(check_signature=False)  # torch declares that a forward returns None
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return torch.zeros_like(inputs) if self.is_hidden() else inputs
+    def layers_left(self, num_layers: int) -> list[int] | None:
+        """Draw the only layers that this batch sees; `None` if it sees all."""
+        if not self.training or num_layers < 2 or not self.few_layers or draw() >= self.few_layers:
+            return None
+        count = int(torch.randint(1, num_layers // 2 + 1, (), device="cpu"))
+        return torch.randperm(num_layers, device="cpu")[:count].tolist()
 
     @overrides
     def extra_repr(self) -> str:
-        return f"p={self.p}"
+        return f"p={self.p}, few_layers={self.few_layers}"
+
+
+def draw() -> float:
+    """A random number from 0 to 1. A draw on the CPU needs no synchronization with a GPU."""
+    return float(torch.rand((), device="cpu"))
 
 
 class DenseRnnStack(torch.nn.Module):
@@ -54,6 +63,7 @@ class DenseRnnStack(torch.nn.Module):
         cell_type: str,
         dropout: float,
         layer_dropout: float,
+        few_layers: float = 0.0,
     ) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
@@ -61,7 +71,7 @@ class DenseRnnStack(torch.nn.Module):
             for number in range(num_layers)
         )
         self.dropout = torch.nn.Dropout(dropout)
-        self.layer_dropout = LayerDropout(layer_dropout)
+        self.layer_dropout = LayerDropout(layer_dropout, few_layers)
         for layer in self.layers:
             init_rnn_(layer)
 
@@ -85,6 +95,7 @@ class DenseRnnStack(torch.nn.Module):
         visible = [inputs]  # the input of later layers
         columns = [torch.arange(inputs.size(-1))]  # which columns of their input weights read it
         final_states = []
+        left = None if gates is not None else self.layer_dropout.layers_left(len(self.layers))
         for number, layer in enumerate(self.layers):
             is_complete = len(visible) == len(outputs)
             layer_input = self.dropout(torch.cat(visible, dim=-1))  # (B, T, D + visible layers * H)
@@ -98,11 +109,10 @@ class DenseRnnStack(torch.nn.Module):
             if gates is not None:
                 output = output * gates[number]
             first = inputs.size(-1) + number * layer.hidden_size
-            if not can_skip:
-                visible.append(self.layer_dropout(output))
-            elif not self.layer_dropout.is_hidden():
-                visible.append(output)
+            is_hidden = self.layer_dropout.is_hidden() if left is None else number not in left
+            if not (is_hidden and can_skip):
+                visible.append(torch.zeros_like(output) if is_hidden else output)
                 columns.append(torch.arange(first, first + layer.hidden_size))
-            outputs.append(output)
+            outputs.append(output * 0.0 if is_hidden and left is not None else output)
             final_states.append(state)
         return torch.cat(outputs, dim=-1), final_states

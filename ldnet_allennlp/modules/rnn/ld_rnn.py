@@ -41,6 +41,11 @@ class LdRnn(CarryingEncoder):
     layer_dropout : `float`, optional (default = `0.0`)
         The probability that the later layers read zeros in place of a layer's output: one draw per layer and batch, in
         training only, nothing rescaled. The output still holds the real vectors. The published language models use 0.5.
+    few_layers : `float`, optional (default = `0.0`)
+        The probability of a batch, in training only, that reads no more than half of the layers: a random number of
+        them, drawn at random. The others are zeros for the later layers and in the output, as if they had been pruned,
+        and there is no layer-wise dropout. So a language model learns to predict with few of its layers. Not in the
+        paper.
     bidirectional : `bool`, optional (default = `False`)
         Whether a second, independent stack reads each sentence reversed within its length. The output is then
         `[forward; backward]`, each with a copy of the input, as AllenNLP's language model expects.
@@ -69,6 +74,7 @@ class LdRnn(CarryingEncoder):
         bidirectional: bool = False,
         stateful: bool = False,
         return_all_layers: bool = False,
+        few_layers: float = 0.0,
     ) -> None:
         super().__init__(
             input_size, hidden_size, cell_type, dropout, stateful, num_directions=2 if bidirectional else 1
@@ -77,7 +83,7 @@ class LdRnn(CarryingEncoder):
         self.num_layers = max(self.layer_counts)
         self._bidirectional = bidirectional
         self.stacks = torch.nn.ModuleList(  # type: ignore[assignment]
-            DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout)
+            DenseRnnStack(input_size, hidden_size, count, cell_type, dropout, layer_dropout, few_layers)
             for count in self.layer_counts
         )
         self._returns_layers = False

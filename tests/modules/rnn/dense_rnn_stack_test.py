@@ -72,29 +72,35 @@ class TestLayerDropout:
         pairs = sum(one and two for one, two in zip(draws, draws[1:]))
         assert abs(pairs - trials / 4) < 5 * math.sqrt(trials * 3 / 16 * 2)
 
-    def test_hides_everything_or_nothing(self):
-        torch.manual_seed(5)
-        dropout, inputs = LayerDropout(0.5).train(), torch.rand(4, 6, 3) + 1
-        outputs = [dropout(inputs) for _ in range(40)]
-        whole = [torch.equal(output, inputs) for output in outputs]
-        nothing = [torch.equal(output, torch.zeros_like(inputs)) for output in outputs]
-        assert any(whole) and any(nothing)
-        assert all(one != other for one, other in zip(whole, nothing))
-
     def test_never_in_evaluation(self):
-        dropout, inputs = LayerDropout(1.0), torch.ones(2, 3, 4)
-        assert torch.equal(dropout(inputs), torch.zeros_like(inputs))
-        assert torch.equal(dropout.eval()(inputs), inputs)
+        dropout = LayerDropout(1.0, few_layers=1.0)
+        assert dropout.is_hidden() and dropout.layers_left(4) is not None
+        dropout.eval()
+        assert not dropout.is_hidden() and dropout.layers_left(4) is None
 
     def test_probability_zero_draws_nothing(self):
         state = torch.get_rng_state()
-        assert not any(LayerDropout(0.0).train().is_hidden() for _ in range(5))
+        dropout = LayerDropout(0.0).train()
+        assert not dropout.is_hidden() and dropout.layers_left(4) is None
         assert torch.equal(torch.get_rng_state(), state)
 
     @pytest.mark.parametrize("p", [-0.1, 1.5, float("nan")])
     def test_probability_is_checked(self, p):
         with pytest.raises(ConfigurationError, match=r"layer_dropout .* expected a probability"):
             LayerDropout(p)
+        with pytest.raises(ConfigurationError, match=r"few_layers .* expected a probability"):
+            LayerDropout(0.5, p)
+
+    def test_few_layers(self):
+        torch.manual_seed(6)
+        dropout, trials = LayerDropout(0.5, few_layers=0.25).train(), 4000
+        draws = [dropout.layers_left(7) for _ in range(trials)]
+        few = [layers for layers in draws if layers is not None]
+        assert abs(len(few) - trials / 4) < 5 * math.sqrt(trials * 3 / 16)
+        assert {len(layers) for layers in few} == {1, 2, 3}
+        assert {tuple(layers) for layers in few if len(layers) == 1} == {(number,) for number in range(7)}
+        assert all(len(set(layers)) == len(layers) for layers in few)
+        assert dropout.layers_left(1) is None
 
 
 INPUT_SIZE, HIDDEN_SIZE = 5, 3
@@ -230,6 +236,23 @@ class TestDenseRnnStack:
         torch.testing.assert_close(hidden, cut, rtol=0, atol=1e-12)
         torch.testing.assert_close(hidden[..., :10], full[..., :10], rtol=0, atol=1e-12)  # still put out
         assert (hidden[..., 10:] - full[..., 10:]).abs().max() > 1e-3
+
+    def test_few_layers_are_what_pruning_leaves(self, monkeypatch):
+        inputs = torch.randn(2, 5, 4, dtype=torch.float64)
+        stack = self.make(layer_dropout=0.5, few_layers=1.0).train()
+        monkeypatch.setattr(LayerDropout, "layers_left", lambda *_: [0, 2])
+        few, states = stack(inputs)
+        few.sum().backward()
+        assert all(weight.grad is not None for weight in stack.parameters())  # DDP waits for each
+        gated, gated_states = stack.eval()(inputs, gates=torch.tensor([1.0, 0.0, 1.0, 0.0]).double())
+        torch.testing.assert_close(few, gated, rtol=0, atol=1e-12)
+        torch.testing.assert_close(states, gated_states, rtol=0, atol=1e-12)
+        assert not few[..., 7:10].any() and not few[..., 13:].any()
+
+    def test_trained_gates_leave_no_layers_out(self):
+        inputs, gates = torch.randn(2, 5, 4, dtype=torch.float64), torch.ones(4).double()
+        gated, _ = self.make(few_layers=1.0).train()(inputs, gates)
+        assert torch.equal(gated, self.make()(inputs)[0])
 
     def test_dropout_masks_are_fresh_and_rescaled(self):
         stack = self.make(dropout=0.5).train()
