@@ -10,8 +10,8 @@ the error message if layer selection missed its budget. `benchmarks/results/spee
 `benchmarks/results/tables.py` makes tables and plots.
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
-selection that continues from the unpruned tagger of the same seed, pruning, and a few more epochs (`layers-16`, all
-layers of the shipped language models, is the unpruned tagger with as many epochs); `published-N`, the same with the
+selection that continues from the unpruned tagger of the same seed, pruning, and a new tagger on the remaining layers,
+trained like the unpruned one; `published-N`, the same with the
 paper's penalty, which may miss the budget; `clamped-N`, that without the proximal step: gates may leave [0, 1], are
 clamped after training, and the N largest are kept; `elmo`, a mixture of the layers of stacked language models
 (`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF.
@@ -77,8 +77,7 @@ SELECTION = {
     "epochs": 8,
     "optimizer": {"type": "sgd", "lr": 0.015, "momentum": 0.9},
     "lambda_0": 0.1,
-    "finetune_epochs": 15,
-    "finetune_lr": 0.005,
+    "then": "train anew",
 }
 # Beside the archive of a `clamped-N` row's best epoch, that of its last.
 LAST = "last.tar.gz"
@@ -139,7 +138,7 @@ def run_cell(args: argparse.Namespace, corpus: str, row: str, seed: int) -> None
         else:
             if row.startswith("clamped-"):
                 clamp_after_training(folder, config, row.rpartition("-")[2])
-            point = make_point(str(folder), config, finetuning(config))
+            point = make_point(str(folder), config, unpruned_trainer(args, corpus, seed))
             archive, scores = point["archive"], point["scores"]
         used = resource.getrusage(resource.RUSAGE_SELF)
         loaded = read_archive(archive)
@@ -201,11 +200,9 @@ def clamp_after_training(folder: Path, config: dict[str, Any], layers: str) -> N
     prune_archive(clamped, str(pruned), keep=[layers])
 
 
-def finetuning(selection: dict[str, Any]) -> dict[str, Any]:
-    """The trainer's section for training after pruning: the tagger's own optimizer, with a lower rate."""
-    trainer = {key: value for key, value in selection["trainer"].items() if key != "callbacks"}
-    trainer["optimizer"] = {"type": SETTINGS["optimizer"], "lr": SELECTION["finetune_lr"]}
-    return {**trainer, "num_epochs": SELECTION["finetune_epochs"]}
+def unpruned_trainer(args: argparse.Namespace, corpus: str, seed: int) -> dict[str, Any]:
+    """The trainer's section of the tagger with all layers."""
+    return dict(cell_config(args, corpus, "unpruned", seed)["trainer"])
 
 
 def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> dict[str, Any]:

@@ -84,10 +84,11 @@ class LdnetSweep(Command):
             help="the paper's penalty, which may miss a budget (default: every budget is met exactly)",
         )
         add(
-            "--finetune-epochs",
+            "--retrain-epochs",
             type=positive_int,
             metavar="N",
-            help="train each pruned tagger for N more epochs, with the tagger's own optimizer, in NAME/finetuned",
+            help="train a new tagger on each set of remaining layers for N epochs, with the tagger's own trainer, in "
+            "NAME/retrained",
         )
         add(
             "-o",
@@ -123,7 +124,7 @@ def sweep(
     lambda_0: float = 0.05,
     num_epochs: int | None = None,
     published_penalty: bool = False,
-    finetune_epochs: int | None = None,
+    retrain_epochs: int | None = None,
     overrides: str = "",
     also: list[str] | None = None,
     threads: int | None = None,
@@ -150,7 +151,7 @@ def sweep(
         "lambda_0": lambda_0,
         "epochs": num_epochs,
         "published_penalty": published_penalty,
-        "finetune_epochs": finetune_epochs,
+        "retrain_epochs": retrain_epochs,
         "overrides": parse_overrides(overrides),
     }
     with without_progress_messages():  # all archives, before anything is written
@@ -166,9 +167,9 @@ def sweep(
             config, embedders, start_of(start), budget, lambda_0, num_epochs, published_penalty
         )
         configs[budget] = with_overrides(selection, settings["overrides"])
-    finetuning = None
-    if finetune_epochs is not None:
-        finetuning = {**config["trainer"], "num_epochs": finetune_epochs}
+    retraining = None
+    if retrain_epochs is not None:
+        retraining = {**config["trainer"], "num_epochs": retrain_epochs}
     missed = {}
     with exclusive_lock(output):
         _check_settings(output, settings)
@@ -182,7 +183,7 @@ def sweep(
         for budget, selection in configs.items():
             try:
                 with nullcontext() if trust else restricted_types():
-                    made = make_point(os.path.join(output, budget.name), selection, finetuning)
+                    made = make_point(os.path.join(output, budget.name), selection, retraining)
                 points.append({"name": budget.name, **made})
             except ConfigurationError as error:
                 missed[budget.name] = str(error.message)

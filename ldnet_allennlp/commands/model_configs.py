@@ -58,9 +58,12 @@ def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     return config
 
 
-def starting_from(config: Config, vocabulary: str, weights: str) -> Config:
-    """A config whose training starts from a vocabulary (a directory) and a file of weights, see `save_start`."""
-    initializer = {"regexes": [[".*", {"type": "pretrained", "weights_file_path": weights}]]}
+def starting_from(config: Config, vocabulary: str, weights: str, names: str = ".*") -> Config:
+    """
+    A config whose training starts from a vocabulary (a directory) and a file of weights, see `save_start`: those whose
+    names match `names`.
+    """
+    initializer = {"regexes": [[names, {"type": "pretrained", "weights_file_path": weights}]]}
     return {
         **config,
         "vocabulary": {"type": "from_files", "directory": vocabulary},

@@ -24,6 +24,7 @@ from ldnet_allennlp.common.files import atomic_path, atomic_write, save_tensors
 from ldnet_allennlp.common.untrusted.config_types import restricted_types
 
 POINT_FILE = "point.json"
+LANGUAGE_MODELS = r"\.language_models\."
 
 
 def once(path: str, make: Callable[[], Any]) -> Any:
@@ -37,29 +38,28 @@ def once(path: str, make: Callable[[], Any]) -> Any:
     return content
 
 
-def make_point(folder: str, config: Config, finetuning: Config | None = None) -> dict[str, Any]:
+def make_point(folder: str, config: Config, retraining: Config | None = None) -> dict[str, Any]:
     """
-    Train a tagger with layer selection in `folder`, prune it, train the pruned one with the trainer section
-    `finetuning` if there is one, and score the result. Finished steps are not repeated; an interrupted training
-    continues.
+    Train a tagger with layer selection in `folder`, prune it, train a new tagger on its pruned language models with the
+    trainer section `retraining` if there is one, and score the result. Finished steps are not repeated; an interrupted
+    training continues.
 
     Returns `archive`, the path of the result, and `scores`, see `scores_of`. Raises `ConfigurationError` if no epoch
     meets the budget.
     """
     pruned = os.path.join(folder, "pruned", "model.tar.gz")
-    tuned = os.path.join(folder, "finetuned")
-    archive = pruned if finetuning is None else os.path.join(tuned, "model.tar.gz")
+    retrained = os.path.join(folder, "retrained")
+    archive = pruned if retraining is None else os.path.join(retrained, "model.tar.gz")
 
     def make() -> dict[str, Any]:
         gated = train_once(folder, config)
         if not os.path.exists(pruned):
             prune_archive(gated, pruned, trust=True)  # its config was checked
-        if finetuning is not None:
+        if retraining is not None:
             source = read_archive(pruned, trust=True)
             start = save_start(source.model, os.path.dirname(pruned))
-            train_once(
-                tuned, {**starting_from(source.config.as_dict(quiet=True), *start), "trainer": finetuning}
-            )
+            anew = starting_from(source.config.as_dict(quiet=True), *start, names=LANGUAGE_MODELS)
+            train_once(retrained, {**anew, "trainer": retraining})
         return {"scores": scores_of(archive, config)}
 
     return {"archive": archive, **once(os.path.join(folder, POINT_FILE), make)}
