@@ -142,6 +142,14 @@ def test_pruning_from_end_to_end(scripts, monkeypatch, tmp_path):
             one["hidden"] for one in line["cuts"] if one["layers"] == [5]
         )
 
+    for cell in (tmp_path / "out").rglob("pruning.json"):
+        cell.unlink()
+    monkeypatch.setattr(pruning, "FEW_LAYERS", tmp_path / "few_layers.jsonl")
+    run(pruning, monkeypatch, tmp_path / "out", *given, "--left", 4, 5)
+    few = [json.loads(line) for line in (tmp_path / "few_layers.jsonl").read_text().splitlines()]
+    for line, whole in zip(few, lines, strict=True):
+        assert sorted(line["cuts"], key=str) == sorted(whole["cuts"][:6], key=str) and "gates" not in line
+
     (tmp_path / "results.jsonl").write_text("")
     monkeypatch.setattr(tables, "HERE", tmp_path)
     run(tables, monkeypatch, "--plot", tmp_path / "results")
@@ -157,6 +165,11 @@ def test_the_tables(scripts):
     assert tables.pruning_table(lines)[2:] == [
         "| 0 | with layer-wise dropout | 100.0 | 100.0 | 100.0 | 90.0 |",
         "| 1 | with layer-wise dropout | 102.5 | 111.5 (111.0, 112.0) | 112.0 | 95.0 |",
+    ]
+    assert tables.few_layers_table([{"row": "ordinary", "cuts": cuts}]) == [
+        "| language model | 2 of 2 layers | 1 of 2 layers |",
+        "|---|---|---|",
+        "| ordinary | 100.0 | 111.5 (111 to 112) |",
     ]
     sizes = {
         "recurrent_and_projection_parameters": 1.1e6,
@@ -179,6 +192,7 @@ def test_the_tables_read_what_is_recorded(scripts):
         ("cuts", makers.cuts_table),
         ("language_models", makers.language_model_table),
         ("lm_pruning", makers.pruning_table),
+        ("few_layers", makers.few_layers_table),
     ):
         lines = tables.lines_of(name)
         assert not lines or len(make(lines)) > 2

@@ -13,7 +13,12 @@ that fall layer by layer, gates that start at 1 with each budget, and a weight o
 budget is kept. `refitted` is the perplexity after the projection alone was trained a little on that text: for the uncut
 model, too. (The projection of a tagger is trained after the cut.)
 
-Perplexities are of the first sentences of ELTeC's test text. A line for each model goes to
+With `--left`, only sets of so many layers are left, and gates choose none: for the English language models, with and
+without `few_layers`, in `benchmarks/results/few_layers.jsonl`:
+
+    python benchmarks/results/lm_pruning.py out/english --left 8 4 2 1 --rows ordinary few-layers --test test.txt
+
+Perplexities are of the first sentences of a test text, by default ELTeC's. A line for each model goes to
 `benchmarks/results/lm_pruning.jsonl`; `tables.py` makes table and plot.
 """
 
@@ -47,6 +52,7 @@ from ldnet_allennlp.modules.selection.layer_budget import LayerBudget  # noqa: E
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection  # noqa: E402
 
 RESULTS = Path(__file__).resolve().parent / "lm_pruning.jsonl"
+FEW_LAYERS = RESULTS.with_name("few_layers.jsonl")
 BATCH_SIZE, SEQUENCE_LENGTH = 32, 20
 GATES = {"lr": 0.05, "momentum": 0.9, "lambda_0": 0.02, "growth": 1.08, "over_budget_weight": 2.0}
 REFIT = {"windows": 50, "lr": 0.002}
@@ -60,6 +66,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that language_models.py wrote")
     parser.add_argument("--rows", nargs="+", default=["ld-rnn", "ld-rnn-plain"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
+    parser.add_argument("--left", type=int, nargs="+", help="measure only sets of so many layers")
     parser.add_argument("--sentences", type=int, default=400, help="how many of the test text")
     parser.add_argument("--test", default=str(DATA / "lm" / "eltec" / "test.txt"))
     parser.add_argument("--valid", default=str(DATA / "lm" / "eltec" / "valid.txt"))
@@ -73,7 +80,7 @@ def main() -> None:
                 line = {"row": row, "seed": seed, **measure(args, str(cell.parent / "model.tar.gz"), seed)}
                 cell.write_text(json.dumps(line), encoding="utf-8")
             line = json.loads(cell.read_text(encoding="utf-8"))
-            add_to_results(line, RESULTS, ("row", "seed"))
+            add_to_results(line, FEW_LAYERS if args.left else RESULTS, ("row", "seed"))
             print(json.dumps(line), flush=True)
 
 
@@ -85,36 +92,31 @@ def measure(args: argparse.Namespace, archive: str, seed: int) -> dict[str, Any]
         parameter.requires_grad_(False)
     reader = LmStreamReader(max_instances=args.sentences)
     test = indexed(LmStreamLoader(reader, args.test, BATCH_SIZE, SEQUENCE_LENGTH), model.vocab)
-    valid = indexed(LmStreamLoader(LmStreamReader(), args.valid, BATCH_SIZE, SEQUENCE_LENGTH), model.vocab)
     words = sum(int(batch["targets"].count_nonzero()) for batch in test)
     numbers = range(model._contextualizer.num_layers)
+    left = range(len(numbers), -1, -1) if args.left is None else args.left
     cuts = [
         {
             "layers": [number + 1 for number in layers],
             "hidden": perplexity_without(model, layers, test, False),
             "cut": perplexity_without(model, layers, test, True),
         }
-        for count in range(len(numbers) + 1)
-        for layers in itertools.combinations(numbers, count)
+        for count in left
+        for layers in itertools.combinations(numbers, len(numbers) - count)
     ]
-    chosen = [[], *choose_by_gates(model, valid)]
-    gates = [
-        {
-            "layers": [number + 1 for number in layers],
-            "cut": perplexity_without(model, layers, test, True),
-            "refitted": perplexity_refitted(model, layers, valid, test),
-        }
-        for layers in chosen
-    ]
-    return {
-        "sentences": args.sentences,
-        "words": words,
-        "cuts": cuts,
-        "gates": gates,
-        "settings": {"gates": GATES, "refit": REFIT, "batch": [BATCH_SIZE, SEQUENCE_LENGTH]},
-        "commit": commit(),
-        "torch": torch.__version__,
-    }
+    line: dict[str, Any] = {"sentences": args.sentences, "words": words, "cuts": cuts}
+    if args.left is None:
+        valid = indexed(LmStreamLoader(LmStreamReader(), args.valid, BATCH_SIZE, SEQUENCE_LENGTH), model.vocab)
+        line["gates"] = [
+            {
+                "layers": [number + 1 for number in layers],
+                "cut": perplexity_without(model, layers, test, True),
+                "refitted": perplexity_refitted(model, layers, valid, test),
+            }
+            for layers in [[], *choose_by_gates(model, valid)]
+        ]
+    settings = {"gates": GATES, "refit": REFIT, "batch": [BATCH_SIZE, SEQUENCE_LENGTH]}
+    return {**line, "settings": settings, "commit": commit(), "torch": torch.__version__}
 
 
 def cut(model: Any, layers: Sequence[int], for_good: bool) -> None:

@@ -71,6 +71,24 @@ def pruning_table(lines: list[Line]) -> list[str]:
     return table
 
 
+def few_layers_table(lines: list[Line]) -> list[str]:
+    """Lines of Markdown: the perplexity with so many of a model's layers, over all sets of them."""
+    counts = sorted({len(one["layers"]) for line in lines for one in line["cuts"]})
+    layers = max(max(one["layers"], default=0) for line in lines for one in line["cuts"])
+    table = [
+        "| language model | " + " | ".join(f"{layers - count} of {layers} layers" for count in counts) + " |",
+        "|---" * (1 + len(counts)) + "|",
+    ]
+    for line in lines:
+        cells = []
+        for count in counts:
+            found = perplexities(line, "cut", count)
+            between = f" ({min(found):.0f} to {max(found):.0f})" if len(found) > 1 else ""
+            cells.append(f"{statistics.mean(found):.1f}{between}")
+        table.append(f"| {line['row']} | {' | '.join(cells)} |")
+    return table
+
+
 def perplexities(line: Line, name: str, count: int) -> list[float]:
     """Of all sets of so many layers."""
     return [one[name] for one in line["cuts"] if len(one["layers"]) == count]

@@ -18,7 +18,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from lm_tables import cuts_table, draw_pruning, language_model_table, pruning_table
+from lm_tables import cuts_table, draw_pruning, few_layers_table, language_model_table, pruning_table
 
 from ldnet_allennlp.commands.sweep.table import draw_scores
 
@@ -59,6 +59,7 @@ def main() -> None:
         ("cuts", cuts_table),
         ("language_models", language_model_table),
         ("lm_pruning", pruning_table),
+        ("few_layers", few_layers_table),
     ):
         if lines_of(name):
             print(f"\n{name}\n")
