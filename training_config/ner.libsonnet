@@ -35,6 +35,8 @@
     // Size of each direction of the BiLSTM.
     word_hidden: 150,
     dropout: 0.5,
+    // Dropout of the language models' outputs. Small language models, and pruned ones, need less than 0.5.
+    lm_dropout: self.dropout,
     batch_size: 10,
     // "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the learning rate falls to
     // 0 in the last epoch; with 0.005 and 10 epochs, WNUT-17 trains in a few minutes.
@@ -93,7 +95,7 @@
             forward: { pretrained_file: settings.lm_forward },
             backward: { pretrained_file: settings.lm_backward },
             projection_dim: settings.word_dim,
-            dropout: settings.dropout,
+            dropout: settings.lm_dropout,
             [if settings.cache != null then 'cache']: settings.cache,
           },
         },

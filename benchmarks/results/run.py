@@ -67,6 +67,7 @@ SETTINGS: dict[str, Any] = {
     "char_hidden": 50,
     "word_hidden": 75,
     "dropout": 0.5,
+    "lm_dropout": 0.0,
     "batch_size": 16,
     "num_epochs": 15,
     "patience": None,
