@@ -31,7 +31,7 @@ from ldnet_allennlp.commands.report.plot import check_plot, save_plot
 from ldnet_allennlp.commands.sweep.points import make_point, metric_of, once, save_start, scores_of, start_of
 from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config
 from ldnet_allennlp.commands.sweep.table import draw_sweep, sweep_table
-from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.common.archives import find_sections, read_archive, without_progress_messages
 from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
 from ldnet_allennlp.common.untrusted.config_types import restricted_types, without_files
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
@@ -158,7 +158,14 @@ def sweep(
         for path in also:
             read_archive(path, trust)
         archive = read_archive(source, trust)
-    config = without_files(archive.config.as_dict(quiet=True))
+    config = archive.config.as_dict(quiet=True)
+    if retrain_epochs is None:
+        config = without_files(config)
+    elif not trust and any(find_sections(config["model"], "word_vectors")):
+        raise ConfigurationError(
+            "--retrain-epochs starts a new tagger from the file of word vectors that the archive names. Add --trust to "
+            "read that file."
+        )
     embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
     start = os.path.join(output, "start")  # where every selection starts from
     configs = {}

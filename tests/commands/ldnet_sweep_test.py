@@ -134,6 +134,24 @@ def test_a_new_tagger_is_trained_on_what_is_left(tagger, tmp_path):
         assert is_kept == after.state_dict()[name].equal(weight), name
 
 
+def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_path):
+    vectors = tmp_path / "vectors.txt"
+    vectors.write_text("the 1 2 3 4 5 6\nin 6 5 4 3 2 1\n")
+    params = tagger_params(
+        language_models, vectors=str(vectors), word_dim=6, train_vectors=False, num_epochs=1
+    )
+    train_model(params, str(tmp_path / "run"))
+    tagger, options = str(tmp_path / "run" / "model.tar.gz"), {**SETTINGS, "num_epochs": 2, "retrain_epochs": 1}
+    with pytest.raises(ConfigurationError, match="word vectors that the archive names. Add --trust"):
+        sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], **options)
+    assert not (tmp_path / "out").exists()
+    points = sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], trust=True, **options)["points"]
+    model = load_archive(points[1]["archive"]).model
+    weight = model.state_dict()["text_field_embedder.token_embedder_tokens.weight"]
+    row = weight[model.vocab.get_token_index("the", "tokens")]
+    assert row.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
 def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):
     groups = [[["(^|\\.)gates$"], {"lr": 0.06}]]
     overrides = {"trainer.optimizer.optimizer.lr": 0.04, "trainer.optimizer.parameter_groups": groups}
