@@ -28,11 +28,8 @@ def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
         )
     for section, embedder in zip(sections, embedders):
         section.update(embedder.describe())
-        for option in (
-            "cache",
-            "cache_dtype",
-            *SELECTION_OPTIONS,
-        ):  # the cache is on the machine that trained it
+        # The cache is on the machine that trained it.
+        for option in ("cache", "cache_dtype", *SELECTION_OPTIONS):
             section.pop(option, None)
     config["model"].pop("initializer", None)
     return config
