@@ -1,5 +1,6 @@
 """Gates on the layers of an `ld_rnn`, and pruning of layers with gate 0."""
 
+import copy
 from collections.abc import Sequence
 from typing import NamedTuple, Optional, Union
 
@@ -175,7 +176,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
         columns, offset = [], 0
         for old, new, layers in zip(self.encoder.stacks, pruned.stacks, keep):
-            new.dropout.p, new.layer_dropout.p = old.dropout.p, old.layer_dropout.p
+            new.dropout, new.layer_dropout = copy.copy(old.dropout), copy.copy(old.layer_dropout)
             for position, number in enumerate(layers):
                 read = self._columns(layers[:position])
                 _copy_layer(old.layers[number], new.layers[position], read)

@@ -399,14 +399,14 @@ class TestPrune:
 
     @pytest.mark.parametrize("training", [True, False])
     def test_settings_are_kept(self, training):
-        encoder = LdRnn(4, 3, 3, "gru", dropout=0.2, layer_dropout=0.3, stateful=True)
+        encoder = LdRnn(4, 3, 3, "gru", dropout=0.2, layer_dropout=0.3, stateful=True, few_layers=0.4)
         selection = set_gates(LayerSelection(encoder, freeze_encoder=False), [1.0, 0.0, 0.5]).train(training)
         encoder.stacks[0].layers[2].bias_hh_l0.requires_grad_(False)
         encoder.double()
         pruned = selection.prune()
         assert not pruned.gates.requires_grad and pruned.gates.dtype == torch.float32
         stack = pruned.encoder.stacks[0]
-        assert (stack.dropout.p, stack.layer_dropout.p) == (0.2, 0.3)
+        assert (stack.dropout.p, stack.layer_dropout.p, stack.layer_dropout.few_layers) == (0.2, 0.3, 0.4)
         assert pruned.encoder.stateful and pruned.encoder.cell_type == "gru"
         assert all(module.training is training for module in pruned.encoder.modules())
         assert all(parameter.dtype == torch.float64 for parameter in pruned.encoder.parameters())
