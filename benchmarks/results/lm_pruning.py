@@ -106,7 +106,9 @@ def measure(args: argparse.Namespace, archive: str, seed: int) -> dict[str, Any]
     ]
     line: dict[str, Any] = {"sentences": args.sentences, "words": words, "cuts": cuts}
     if args.left is None:
-        valid = indexed(LmStreamLoader(LmStreamReader(), args.valid, BATCH_SIZE, SEQUENCE_LENGTH), model.vocab)
+        valid = indexed(
+            LmStreamLoader(LmStreamReader(), args.valid, BATCH_SIZE, SEQUENCE_LENGTH), model.vocab
+        )
         line["gates"] = [
             {
                 "layers": [number + 1 for number in layers],

@@ -141,8 +141,11 @@ def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_
         language_models, vectors=str(vectors), word_dim=6, train_vectors=False, num_epochs=1
     )
     train_model(params, str(tmp_path / "run"))
-    tagger, options = str(tmp_path / "run" / "model.tar.gz"), {**SETTINGS, "num_epochs": 2, "retrain_epochs": 1}
-    with pytest.raises(ConfigurationError, match="word vectors that the archive names. Add --trust"):
+    tagger, options = (
+        str(tmp_path / "run" / "model.tar.gz"),
+        {**SETTINGS, "num_epochs": 2, "retrain_epochs": 1},
+    )
+    with pytest.raises(ConfigurationError, match=r"word vectors that the archive names\. Add --trust"):
         sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], **options)
     assert not (tmp_path / "out").exists()
     points = sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], trust=True, **options)["points"]

@@ -17,8 +17,8 @@ class LayerDropout(torch.nn.Module):
     One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
     this one, so that layers can be pruned later (LD-Net, section 3.2).
 
-    `p` is the probability that the layer is hidden. `few_layers` is the probability of a batch that sees the stack as if
-    it were pruned; see `LdRnn`.
+    `p` is the probability that the layer is hidden. `few_layers` is the probability of a batch that reads the stack as
+    if it were pruned; see `LdRnn`.
     """
 
     def __init__(self, p: float, few_layers: float = 0.0) -> None:
