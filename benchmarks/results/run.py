@@ -11,10 +11,10 @@ the error message if layer selection missed its budget. `benchmarks/results/spee
 
 Rows: `vanilla`, without language models; `unpruned`, with all of their layers; `layers-N` and `multiply-adds-N`, layer
 selection that continues from the unpruned tagger of the same seed, pruning, and a new tagger on the remaining layers,
-trained like the unpruned one; `published-N`, the same with the
-paper's penalty, which may miss the budget; `clamped-N`, that without the proximal step: gates may leave [0, 1], are
-clamped after training, and the N largest are kept; `elmo`, a mixture of the layers of stacked language models
-(`--elmo-forward`, `--elmo-backward`); `co-training`, LM-LSTM-CRF.
+trained like the unpruned one; `published-N`, the same with the paper's penalty, which may miss the budget;
+`clamped-N`, that without the proximal step: gates may leave [0, 1], are clamped after training, and the N largest are
+kept; `elmo`, a mixture of the layers of stacked language models (`--elmo-forward`, `--elmo-backward`); `co-training`,
+LM-LSTM-CRF.
 
 `--text` names the text of the language models and word vectors: "modern" (the shipped language models, and vectors of
 `models/word_vectors.py`), "modern-20M" (language models after 20 million tokens of it, for example) or "eltec". The
