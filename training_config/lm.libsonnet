@@ -14,7 +14,7 @@
     projection_dim: 1600,
     layer_dropout: 0.5,
     // Share of the batches that read no more than half of the layers, for language models that predict with few of them
-    // after pruning (not in the paper; the English language models: 0.6).
+    // after pruning. Not in the paper; docs/results.md has figures for 0.6.
     few_layers: 0.0,
     dropout: 0.01,
     // First word of each tail cluster of the adaptive softmax, by frequency rank.

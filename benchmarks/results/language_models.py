@@ -127,7 +127,7 @@ def model_config(row: str) -> dict[str, Any]:
         "projection_activation": "relu",
         "cutoffs": CUTOFFS,
         "tail_samples": SAMPLES,
-        "autocast": "bfloat16",
+        "autocast": "auto",
     }
 
 

@@ -13,8 +13,8 @@ that fall layer by layer, gates that start at 1 with each budget, and a weight o
 budget is kept. `refitted` is the perplexity after the projection alone was trained a little on that text: for the uncut
 model, too. (The projection of a tagger is trained after the cut.)
 
-With `--left`, only sets of so many layers are left, and gates choose none: for the English language models, with and
-without `few_layers`, in `benchmarks/results/few_layers.jsonl`:
+With `--left`, only sets that leave this many layers are measured, and gates choose none. For the English language
+models, with and without `few_layers`, the lines are in `benchmarks/results/few_layers.jsonl`:
 
     python benchmarks/results/lm_pruning.py out/english --left 8 4 2 1 --rows ordinary few-layers --test test.txt
 
@@ -66,7 +66,9 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that language_models.py wrote")
     parser.add_argument("--rows", nargs="+", default=["ld-rnn", "ld-rnn-plain"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--left", type=int, nargs="+", help="measure only sets of so many layers")
+    parser.add_argument(
+        "--left", type=int, nargs="+", help="measure only the sets that leave this many layers"
+    )
     parser.add_argument("--sentences", type=int, default=400, help="how many of the test text")
     parser.add_argument("--test", default=str(DATA / "lm" / "eltec" / "test.txt"))
     parser.add_argument("--valid", default=str(DATA / "lm" / "eltec" / "valid.txt"))

@@ -78,7 +78,7 @@ SELECTION = {
     "epochs": 8,
     "optimizer": {"type": "sgd", "lr": 0.015, "momentum": 0.9},
     "lambda_0": 0.1,
-    "then": "train anew",
+    "after_pruning": "new tagger",
 }
 # Beside the archive of a `clamped-N` row's best epoch, that of its last.
 LAST = "last.tar.gz"

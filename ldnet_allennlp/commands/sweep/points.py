@@ -58,8 +58,8 @@ def make_point(folder: str, config: Config, retraining: Config | None = None) ->
         if retraining is not None:
             source = read_archive(pruned, trust=True)
             start = save_start(source.model, os.path.dirname(pruned))
-            anew = starting_from(source.config.as_dict(quiet=True), *start, names=LANGUAGE_MODELS)
-            train_once(retrained, {**anew, "trainer": retraining})
+            new_tagger = starting_from(source.config.as_dict(quiet=True), *start, names=LANGUAGE_MODELS)
+            train_once(retrained, {**new_tagger, "trainer": retraining})
         return {"scores": scores_of(archive, config)}
 
     return {"archive": archive, **once(os.path.join(folder, POINT_FILE), make)}
