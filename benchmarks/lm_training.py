@@ -305,17 +305,11 @@ def measure(way: str, num_words: int, sizes: argparse.Namespace) -> dict[str, An
     seconds = [step(number) for number in range(sizes.steps - bool(sizes.profile))]
     megabytes = peak_megabytes(sizes.device) - before
     rates.append(product_rates(sizes))
-    targets = BATCH_SIZE * STEPS
     result = {
         "seconds": seconds[2:],
         "operations": [
             2 * multiply_adds(way, num_words, batch[:, 1:], sizes) for batch in batches[2 : len(seconds)]
         ],
-        "softmax_share": 1
-        - 3
-        * targets
-        * network_multiply_adds(sizes)
-        / multiply_adds(way, num_words, batches[0][:, 1:], sizes),
         "megabytes": megabytes,
         "rates": {name: statistics.mean(rate[name] for rate in rates) for name in rates[0]},
     }
@@ -421,7 +415,6 @@ def collect(arguments: argparse.Namespace) -> dict[Any, dict[str, Any]]:
                 for operations, seconds in zip(measured["operations"], measured["seconds"])
             ]
             result["rates"].append(measured["rates"])
-            result["softmax_share"] = measured["softmax_share"]
             result["megabytes"] = max(result["megabytes"], measured["megabytes"])
             result["profile"] = measured.get("profile")
     return results
@@ -460,13 +453,6 @@ def report(results: dict[Any, dict[str, Any]], arguments: argparse.Namespace) ->
             medians = [statistics.median(results[way, size]["seconds"]) for size in sizes]
             print(f"{way}: {sizes[-1]} words cost {medians[-1] / medians[0]:.2f}x a step with {sizes[0]}")
     for (way, size), result in results.items():
-        if "bfloat16" in way and result["seconds"]:
-            faster = statistics.median(rate["bfloat16"] / rate["float32"] for rate in rates)
-            share = result["softmax_share"]
-            print(
-                f"{way}, {size} words: the softmax, in float32, has {100 * share:.0f} % of the operations, so bfloat16 "
-                f"can make a step at most {1 / (share + (1 - share) / faster):.2f}x as fast"
-            )
         if result.get("profile"):
             print(f"\n{way}, {size} words: ms and calls of a step's operations")
             for name, milliseconds, calls in result["profile"]:

@@ -89,7 +89,7 @@ class LanguageModelLosses(LanguageModel):
         raise NotImplementedError
 
     def _precision(self, device: torch.device) -> AbstractContextManager[Any]:
-        """The autocast context of the contextualizer and the projection."""
+        """The autocast context of the network."""
         raise NotImplementedError
 
     @overrides
@@ -215,7 +215,6 @@ class LanguageModelLosses(LanguageModel):
             host_targets = None if host_targets is None else host_targets.index_select(0, steps)
             steps = steps.to(targets.device, non_blocking=True)
             embeddings, targets = embeddings.index_select(0, steps), targets.index_select(0, steps)
-        # The padding is not a class of the softmax.
-        return self._softmax_loss(
-            self._before_softmax(embeddings), targets - 1, None if host_targets is None else host_targets - 1
-        )
+        host_targets = None if host_targets is None else host_targets - 1  # the padding is not a class
+        with self._precision(embeddings.device):
+            return self._softmax_loss(self._before_softmax(embeddings), targets - 1, host_targets)

@@ -14,8 +14,8 @@ class LayerDropout(torch.nn.Module):
     """
     Layer-wise dropout: hides the whole output of a layer from the layers above it, in training only.
 
-    One draw decides for all sentences and steps of the batch. Nothing is rescaled: the layers above learn to do without
-    this one, so that layers can be pruned later (LD-Net, section 3.2).
+    One draw decides for all sentences and steps of the batch, on the CPU, which needs no wait for a GPU. Nothing is
+    rescaled: the layers above learn to do without this one, so that it can be pruned later (LD-Net, section 3.2).
 
     `p` is the probability that the layer is hidden. `few_layers` is the probability of a batch that reads the stack as
     if it were pruned; see `LdRnn`.
@@ -29,11 +29,12 @@ class LayerDropout(torch.nn.Module):
 
     def is_hidden(self) -> bool:
         """Draw once for one layer; always `False` outside training."""
-        return self.training and self.p > 0 and draw() < self.p
+        return self.training and self.p > 0 and bool(torch.rand((), device="cpu") < self.p)
 
     def layers_left(self, num_layers: int) -> list[int] | None:
         """Draw the only layers that this batch sees; `None` if it sees all."""
-        if not self.training or num_layers < 2 or not self.few_layers or draw() >= self.few_layers:
+        reads_all = not self.training or num_layers < 2 or not self.few_layers
+        if reads_all or torch.rand((), device="cpu") >= self.few_layers:
             return None
         count = int(torch.randint(1, num_layers // 2 + 1, (), device="cpu"))
         return torch.randperm(num_layers, device="cpu")[:count].tolist()
@@ -41,11 +42,6 @@ class LayerDropout(torch.nn.Module):
     @overrides
     def extra_repr(self) -> str:
         return f"p={self.p}, few_layers={self.few_layers}"
-
-
-def draw() -> float:
-    """A random number from 0 to 1. A draw on the CPU needs no synchronization with a GPU."""
-    return float(torch.rand((), device="cpu"))
 
 
 class DenseRnnStack(torch.nn.Module):
@@ -110,9 +106,12 @@ class DenseRnnStack(torch.nn.Module):
                 output = output * gates[number]
             first = inputs.size(-1) + number * layer.hidden_size
             is_hidden = self.layer_dropout.is_hidden() if left is None else number not in left
+            if is_hidden and left is not None:
+                # No backward pass. But distributed training needs a gradient of each parameter, of zero.
+                output = output.detach() * 0.0 + sum(weight.sum() * 0.0 for weight in layer.parameters())
             if not (is_hidden and can_skip):
                 visible.append(torch.zeros_like(output) if is_hidden else output)
                 columns.append(torch.arange(first, first + layer.hidden_size))
-            outputs.append(output * 0.0 if is_hidden and left is not None else output)
+            outputs.append(output)
             final_states.append(state)
         return torch.cat(outputs, dim=-1), final_states

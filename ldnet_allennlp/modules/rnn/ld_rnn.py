@@ -185,9 +185,7 @@ class LdRnn(CarryingEncoder):
         """The layers of one direction (0 forward, 1 backward), in the natural order."""
         inputs, without_padding = self._without_padding(inputs, mask)
         if direction == 1:
-            row_lengths = (torch.ones_like(inputs[..., 0], dtype=torch.bool) if mask is None else mask).sum(
-                dim=1
-            )
+            row_lengths = (torch.ones_like(inputs[..., 0]).bool() if mask is None else mask).sum(dim=1)
             inputs = reverse_sequences(inputs, row_lengths)
         if carry:
             start = self._start(direction, inputs.size(0))

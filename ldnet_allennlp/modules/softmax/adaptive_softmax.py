@@ -4,6 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ class AdaptiveSoftmax(torch.nn.Module):
     `model_word_ada/adaptive.py` and in `torch.nn.AdaptiveLogSoftmaxWithLoss`: `head.weight`, `head.bias`,
     `tail.{i}.0.weight` (the projection) and `tail.{i}.1.weight`.
 
-    The softmax is computed in the precision of its parameters, under autocast too: a sum over a vocabulary needs it,
-    and torch's own module fails on mixed precisions (pytorch issue 44724).
+    Under autocast, training computes products in half precision. Sums over a vocabulary, and all of evaluation, are in
+    the precision of the parameters. (torch's own module fails on mixed precisions, pytorch issue 44724.)
 
     # Parameters
 
@@ -171,14 +172,14 @@ class AdaptiveSoftmax(torch.nn.Module):
                 f"The targets of this adaptive softmax are words from 0 to {self.num_words - 1} (num_words is "
                 f"{self.num_words}), but a target is {int(wrong[0])}. Leave out positions without a target."
             )
-        with torch.autocast(device_type=embeddings.device.type, enabled=False):
+        with nullcontext() if self.training else torch.autocast(embeddings.device.type, enabled=False):
             embeddings = embeddings.to(self.head.weight.dtype)
             head_targets = targets
             for number in range(self.num_clusters):
                 head_targets = head_targets.masked_fill(
                     self._members(number, targets), self.cutoffs[0] + number
                 )
-            log_prob = -cross_entropy(self.head(embeddings), head_targets, reduction="none")  # (N,)
+            log_prob = self._log_prob_of(self.head(embeddings), head_targets)  # (N,)
             for number in range(self.num_clusters):
                 # Empty clusters, too, which costs nothing and keeps their parameters in the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
@@ -195,10 +196,13 @@ class AdaptiveSoftmax(torch.nn.Module):
         """Mask (N,) of the targets in a cluster."""
         return (targets >= self.cutoffs[number]) & (targets < self.cutoffs[number + 1])
 
+    def _log_prob_of(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return -cross_entropy(scores.to(self.head.weight.dtype), targets, reduction="none")
+
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            return -cross_entropy(self.tail[number](embeddings), targets, reduction="none")
+            return self._log_prob_of(self.tail[number](embeddings), targets)
         assert self.tail_samples is not None
         projection, words = self.tail[number]
         hidden = projection(embeddings)  # (n, d)
@@ -207,7 +211,7 @@ class AdaptiveSoftmax(torch.nn.Module):
         # One look-up for both, so that the gradient is one sparse tensor.
         vectors = embedding(torch.cat([drawn, targets]), words.weight, sparse=True)  # (S + n, d)
         of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
-        of_drawn = hidden @ vectors[: self.tail_samples].t()  # (n, S)
+        of_drawn = (hidden @ vectors[: self.tail_samples].t()).to(vectors.dtype)  # (n, S)
         of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(of_drawn.dtype)
         of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
         return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)

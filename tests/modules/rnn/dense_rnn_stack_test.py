@@ -242,9 +242,10 @@ class TestDenseRnnStack:
         stack = self.make(layer_dropout=0.5, few_layers=1.0).train()
         monkeypatch.setattr(LayerDropout, "layers_left", lambda *_: [0, 2])
         few, states = stack(inputs)
-        few.sum().backward()
-        assert all(weight.grad is not None for weight in stack.parameters())  # DDP waits for each
+        gradients = torch.autograd.grad(few.sum(), list(stack.parameters()))  # DDP waits for each
         gated, gated_states = stack.eval()(inputs, gates=torch.tensor([1.0, 0.0, 1.0, 0.0]).double())
+        expected = torch.autograd.grad(gated.sum(), list(stack.parameters()))
+        torch.testing.assert_close(gradients, expected, rtol=0, atol=1e-12)
         torch.testing.assert_close(few, gated, rtol=0, atol=1e-12)
         torch.testing.assert_close(states, gated_states, rtol=0, atol=1e-12)
         assert not few[..., 7:10].any() and not few[..., 13:].any()

@@ -147,8 +147,8 @@ class TestGradients:
             softmax(vectors(100), torch.cat([torch.arange(98), torch.tensor([100, 4000])]))
         assert 0 < max(sizes) < 5000 * 16 + 1  # the largest is a weight, not 100 x 5000
 
-    def test_full_precision_under_autocast(self):
-        softmax = make(dtype=torch.float32)
+    def test_full_precision_under_autocast_outside_training(self):
+        softmax = make(dtype=torch.float32).eval()
         x, targets = vectors(20).float(), torch.arange(20)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             halved = torch.nn.functional.linear(x, torch.eye(16))
@@ -157,6 +157,25 @@ class TestGradients:
         assert loss.dtype == torch.float32
         assert torch.equal(loss, softmax(halved.float(), targets))
         assert torch.equal(log_prob, softmax.log_prob(halved.float()))
+
+    @pytest.mark.parametrize("tail_samples", [None, 6])
+    def test_training_under_autocast_rounds_products_alone(self, tail_samples):
+        softmax = make(dtype=torch.float32, tail_samples=tail_samples)
+        x, targets = vectors(20).float(), torch.arange(20)
+        results = []
+        for enabled in (False, True):
+            softmax.zero_grad()
+            torch.manual_seed(5)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=enabled):
+                log_prob = softmax.target_log_prob(x, targets)
+            assert log_prob.dtype == torch.float32
+            log_prob.sum().backward()
+            gradients = [weight.grad.to_dense() for weight in softmax.parameters()]
+            assert all(gradient.dtype == torch.float32 for gradient in gradients)
+            results.append([log_prob, *gradients])
+        assert not torch.equal(results[0][0], results[1][0])
+        for full, rounded in zip(*results):
+            assert (full - rounded).norm() <= 0.02 * full.norm()
 
     def test_initial_weights_are_xaviers(self):
         softmax = make(num_words=3000, dim=200, cutoffs=[300, 1000], dtype=torch.float32)
