@@ -22,7 +22,7 @@
     // null: the exact softmax. A number: each training step samples this many words of each tail cluster, so that its
     // cost does not depend on the vocabulary. Evaluation is exact either way.
     tail_samples: null,
-    // "bfloat16": everything except the softmax in bfloat16. "auto": the same if the CPU or GPU supports it.
+    // "bfloat16": matrix products in bfloat16. "auto": the same if the CPU or GPU supports it.
     autocast: null,
     // Directory that stores the text as word ids, 4 bytes per token, for texts larger than the memory. Later runs reuse
     // it.

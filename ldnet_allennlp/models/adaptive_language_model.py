@@ -85,8 +85,8 @@ class AdaptiveLanguageModel(LanguageModelLosses):
         Makes the cost of a training step independent of the vocabulary, see `AdaptiveSoftmax`. Training perplexities
         become estimates; those of evaluation stay exact.
     autocast : `str`, optional
-        The precision of the contextualizer and the projection: "bfloat16", or "auto" for bfloat16 where the device
-        supports it. The softmax stays in float32. For float16 use the trainer's `use_amp`, which scales gradients.
+        The precision of the contextualizer and the projection, and of the softmax's products in training: "bfloat16",
+        or "auto" for bfloat16 where the device supports it. For float16 use `use_amp`, which scales gradients.
     projection_dim : `int`, optional
         The size of a linear layer between the contextualizer and the softmax. The published models use 1600.
     projection_activation : `Activation`, optional (default = `linear`)
