@@ -160,7 +160,13 @@ def test_a_table_by_language_model_has_the_corpora_that_all_of_them_tagged(scrip
         cell("wnut17", "modern", 1, 0.3),
         cell("wnut17", "modern-5M", 1, 0.25),
         cell("wnut17", "modern-5M", 2, 0.27),
+        cell("wnut17", "modern-5M", 1, 0.24, "layers-2"),
     ]
-    assert tables.text_table(cells)[0] == "| language models | wnut17 |"
-    assert tables.text_table(cells)[2:] == ["| modern | 30.0 (1) |", "| modern-5M | 26.0 ± 1.4 (2) |"]
-    assert [tables.belongs(line, "modern-5M") for line in cells] == [False, False, True, False, True, True]
+    assert (
+        tables.text_table(cells)[0] == "| language models | wnut17, all layers | wnut17, at most 2 layers |"
+    )
+    assert tables.text_table(cells)[2:] == [
+        "| modern | 30.0 (1) | - |",
+        "| modern-5M | 26.0 ± 1.4 (2) | 24.0 (1) |",
+    ]
+    assert [tables.belongs(line, "modern-5M") for line in cells] == [False, False, True, False] + 3 * [True]

@@ -53,7 +53,7 @@ def main() -> None:
             print(f"\nNot within the budget: {'; '.join(missed)}.")
         if args.plot and len(rows) > 2 and text == "eltec":
             draw(rows, own, corpus).savefig(f"{args.plot}_{corpus}.svg")
-    print("\nAll layers of language models after more and more text\n")
+    print("\nLanguage models\n")
     print("\n".join(text_table(lines)))
     for name, make in (
         ("cuts", cuts_table),
@@ -135,20 +135,24 @@ def table(rows: dict[str, Cells], speeds: dict[str, float]) -> list[str]:
 
 
 def text_table(lines: Cells) -> list[str]:
-    """Lines of Markdown: unpruned taggers on test by language model ("modern-20M") and corpus, and how many seeds."""
-    cells = [
-        line for line in lines if line["row"] == "unpruned" and line["text"].partition("-")[0] == "modern"
-    ]
-    texts = dict.fromkeys(cell["text"] for cell in cells)
+    """
+    Lines of Markdown: test scores by language model ("modern-20M") on the corpora that all of them have, with all and
+    with two layers, and how many seeds.
+    """
+    rows = ("unpruned", "layers-2")
+    cells = [line for line in lines if line["row"] in rows and line["text"].partition("-")[0] == "modern"]
+    texts = dict.fromkeys(cell["text"] for cell in cells if cell["row"] == "unpruned")
     corpora = [
         corpus
         for corpus in dict.fromkeys(cell["corpus"] for cell in cells)
         if all(any((c["corpus"], c["text"]) == (corpus, text) for c in cells) for text in texts)
     ]
-    table = [f"| language models | {' | '.join(corpora)} |", "|---" * (1 + len(corpora)) + "|"]
+    columns = [(corpus, row) for corpus in corpora for row in rows]
+    names = [f"{corpus}, {name_of(row)}" for corpus, row in columns]
+    table = [f"| language models | {' | '.join(names)} |", "|---" * (1 + len(columns)) + "|"]
     for text in texts:
-        own = [[c for c in cells if (c["corpus"], c["text"]) == (corpus, text)] for corpus in corpora]
-        scores = [f"{score(few, 'test')} ({len(few)})" for few in own]
+        found = [[c for c in cells if (c["corpus"], c["row"], c["text"]) == (*key, text)] for key in columns]
+        scores = [f"{score(few, 'test')} ({len(few)})" if few else "-" for few in found]
         table.append(f"| {text} | {' | '.join(scores)} |")
     return table
 
