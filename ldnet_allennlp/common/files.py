@@ -24,16 +24,15 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
 @contextmanager
-def atomic_write(path: str, mode: str = "w", **options: Any) -> Iterator[IO]:
+def atomic_write(path: str, mode: str = "w") -> Iterator[IO]:
     """
-    Open a file for writing that replaces `path` when the context ends without an error. The arguments are those of
-    `open`; text is UTF-8 by default. The folder is created.
+    Open a file for writing that replaces `path` when the context ends without an error. Text is UTF-8. The folder is
+    created.
 
     Raises the same errors as `atomic_path`.
     """
-    if "b" not in mode:
-        options.setdefault("encoding", "utf-8")
-    with atomic_path(path) as beside, open(beside, mode, **options) as file:
+    encoding = None if "b" in mode else "utf-8"
+    with atomic_path(path) as beside, open(beside, mode, encoding=encoding) as file:
         yield file
 
 

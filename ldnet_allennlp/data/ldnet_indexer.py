@@ -1,7 +1,5 @@
 """Token indexer for the vocabulary of a pre-trained language model."""
 
-from typing import Any
-
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import Token, TokenIndexer, Vocabulary
 from allennlp.data.token_indexers.token_indexer import IndexedTokenList
@@ -76,12 +74,3 @@ class LdnetIndexer(TokenIndexer):
     @overrides
     def get_empty_token_list(self) -> IndexedTokenList:
         return {key: [] for key in self._keys}
-
-    @overrides
-    def _to_params(self) -> dict[str, Any]:
-        return {
-            "type": "ldnet",
-            "namespace": self.namespace,
-            "lowercase_tokens": self.lowercase_tokens,
-            "token_min_padding_length": self._token_min_padding_length,
-        }

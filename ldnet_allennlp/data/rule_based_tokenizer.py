@@ -1,7 +1,5 @@
 """Rule-based tokenizer: words and sentences of raw text, with offsets."""
 
-from typing import Any
-
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.tokenizers import Token, Tokenizer, WhitespaceTokenizer
 from overrides import overrides
@@ -47,14 +45,7 @@ class RuleBasedTokenizer(Tokenizer):
 
     @overrides
     def tokenize(self, text: str) -> list[Token]:
-        return [token for sentence in self.sentences(text) for token in sentence]
-
-    def sentences(self, text: str) -> list[list[Token]]:
-        """The tokens of each sentence. Raises like `split`."""
-        return [
-            [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
-            for sentence in self.split(text)
-        ]
+        return [Token(*word) for sentence in self.split(text) for word in zip(*sentence, strict=True)]
 
     def split(self, text: str) -> list[Sentence]:
         """The words of each sentence. Raises `ConfigurationError` for an unknown language, or if spaCy is missing."""
@@ -62,7 +53,3 @@ class RuleBasedTokenizer(Tokenizer):
             return split_text(text, self.language, self.mode)
         except TextError as error:
             raise ConfigurationError(str(error)) from error
-
-    @overrides
-    def _to_params(self) -> dict[str, Any]:
-        return {"type": "rule_based", "language": self.language, "mode": self.mode}

@@ -1,7 +1,7 @@
 import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
-from allennlp.data import Batch, Instance, Token, TokenIndexer, Vocabulary
+from allennlp.data import Batch, Instance, Token, Vocabulary
 from allennlp.data.fields import ListField, TextField
 
 from ldnet_allennlp.data.language_model_vocabulary import store_words
@@ -45,14 +45,6 @@ def test_nothing_is_counted():
 def test_without_a_language_model():
     with pytest.raises(ConfigurationError, match="namespace 'other_words', but there is none"):
         index(LdnetIndexer(namespace="other"), "the", vocabulary())
-
-
-def test_from_and_to_params():
-    indexer = LdnetIndexer(namespace="other", lowercase_tokens=True, token_min_padding_length=2)
-    params = indexer.to_params().as_dict()
-    again = TokenIndexer.from_params(indexer.to_params())
-    assert isinstance(again, LdnetIndexer) and params["type"] == "ldnet"
-    assert again.to_params().as_dict() == params and again.namespace == "other"
 
 
 @pytest.mark.parametrize("backward", [None, BACKWARD])

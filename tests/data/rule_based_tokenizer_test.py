@@ -14,14 +14,8 @@ def test_words_with_offsets_and_sentences():
     tokens = tokenizer.tokenize(TEXT)
     assert [token.text for token in tokens] == ["Sen.", "Amy", "Klobuchar", "left", ".", "She", "won", "."]
     assert all(TEXT[token.idx : token.idx_end] == token.text for token in tokens)
-    assert [len(sentence) for sentence in tokenizer.sentences(TEXT)] == [5, 3]
-    assert [len(sentence) for sentence in RuleBasedTokenizer(mode="whitespace").sentences(TEXT)] == [2, 4]
-
-
-def test_from_params_and_back():
-    params = {"type": "rule_based", "language": "de", "mode": "rule_based"}
-    tokenizer = Tokenizer.from_params(Params(dict(params)))
-    assert tokenizer.to_params().as_dict() == params
+    assert [len(sentence.words) for sentence in tokenizer.split(TEXT)] == [5, 3]
+    assert [len(sentence.words) for sentence in RuleBasedTokenizer(mode="whitespace").split(TEXT)] == [2, 4]
 
 
 def test_bad_settings():

@@ -7,7 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import spacy
 from allennlp.common.checks import ConfigurationError
+from spacy.tokens import DocBin
 
 from ldnet_allennlp.common.lines import TEXT_ERRORS, decode_line, excerpt, numbered_lines, open_text
 from ldnet_allennlp.data.annotated.documents import CharSpan, Document, DocumentError, JsonDocuments
@@ -87,11 +89,6 @@ def _is_json(path: str) -> bool:
 
 
 def _docbin(path: str) -> Iterator[Document]:
-    try:
-        import spacy
-        from spacy.tokens import DocBin
-    except ImportError as error:
-        raise ConfigurationError(f"{path}: .spacy files need spaCy (pip install spacy).") from error
     try:
         with open_text(path) as file:
             docs = list(DocBin().from_bytes(file.read()).get_docs(spacy.blank("xx").vocab))

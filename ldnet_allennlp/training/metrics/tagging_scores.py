@@ -10,6 +10,7 @@ from allennlp.data import Vocabulary
 from allennlp.training.metrics import FBetaVerboseMeasure
 
 from ldnet_allennlp.data.conll.tag_field import PARTIAL
+from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.training.metrics.ranks import all_ranks_take_part, gather
 from ldnet_allennlp.training.metrics.span_f1 import SpanF1
 from ldnet_allennlp.training.metrics.unseen_labels import UnseenLabels
@@ -35,9 +36,7 @@ class TaggingScores:
         spans: Callable[[list[str]], list[Span]] | None = None,
         verbose: bool = False,
     ) -> None:
-        self._labels = [
-            vocab.get_token_from_index(tag, namespace) for tag in range(vocab.get_vocab_size(namespace))
-        ]
+        self._labels = words_of(vocab, namespace)
         self._span_f1: SpanF1 | None = None
         if spans is not None:
             to_spans = partial(_with_ends, spans)
