@@ -27,7 +27,10 @@ TAGGERS = (LdnetTagger, TieOrBreakTagger)
 
 
 class Engine(Protocol):
-    """Tags batches of sentences, from any number of threads."""
+    """Tags batches of sentences, from any number of threads. Without a decoder, there are tags and spans only."""
+
+    @property
+    def decoder(self) -> SentenceDecoder | ChunkDecoder | None: ...
 
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
         """The tags of sentences, each of one word or more."""
@@ -44,21 +47,21 @@ class TorchEngine:
         self._model = model
         self._reader = reader
         self._autocast = autocast
-        self._decoder = sentence_decoder(model)
+        self.decoder = sentence_decoder(model)
 
     @torch.no_grad()
     def decode(self, sentences: Sequence[Sequence[str]], options: Options) -> Sequence[Decoded]:
         instances = [instance_of_words(words, self._reader) for words in sentences]
         for instance in instances:
             self._reader.apply_token_indexers(instance)
-        if self._decoder is None:
+        if self.decoder is None:
             return self._tags_of_output(instances, sentences)
         batch = Batch(instances)
         batch.index_instances(self._model.vocab)
         tensors = move_to_device(batch.as_tensor_dict(), self._model._get_prediction_device())
         lengths = numpy.array([len(words) for words in sentences])
         emissions = self._emissions(tensors)[:, : lengths.max()]
-        return self._decoder.decode(emissions, lengths, options)
+        return self.decoder.decode(emissions, lengths, options)
 
     def _emissions(self, tensors: dict[str, Any]) -> numpy.ndarray:
         model: Any = self._model
@@ -152,11 +155,10 @@ def check_autocast(name: str | None, model: Model) -> torch.dtype | None:
     return resolve_autocast(name, next(model.parameters()).device, "the predictor")
 
 
-def check_scored(model: Model, engine: str, n_best: int, marginals: bool) -> None:
-    """Raise `ConfigurationError` if a model has no scores for n best sequences or for marginals."""
-    decoder = sentence_decoder(model)
-    unknown = (n_best > 0 or marginals) and decoder is None and engine == "torch"
-    if unknown or (n_best > 0 and isinstance(decoder, ChunkDecoder)):
+def check_scored(model: Model, engine: Engine, options: Options) -> None:
+    """Raise `ConfigurationError` if a model's engine has no scores for n best sequences or for marginals."""
+    unknown = engine.decoder is None and (options.n_best > 0 or options.marginals)
+    if unknown or (options.n_best > 0 and isinstance(engine.decoder, ChunkDecoder)):
         types = "a model of the type 'ldnet_tagger' or 'crf_tagger'"
         raise ConfigurationError(f"n_best and marginals need {types}, but it is {type(model).__name__}.")
 

@@ -120,7 +120,6 @@ class LdnetTaggerPredictor(Predictor):
                 f"tokens_per_batch and workers are at least 1 and n_best at least 0, but they are {tokens_per_batch}, "
                 f"{workers} and {n_best}."
             )
-        check_scored(model, engine, n_best, marginals)
         self._output = output
         try:
             self._tag_encoding = None if tag_encoding is None else canonical_encoding(tag_encoding)
@@ -129,7 +128,8 @@ class LdnetTaggerPredictor(Predictor):
         self._options = Options(n_best, marginals, confidences)
         self._tokens_per_batch, self._workers = tokens_per_batch, workers
         self._engine = ChosenEngine(engine, model, dataset_reader, check_autocast(autocast, model))
-        self._engine.current()  # so errors come early, and the first prediction need not wait
+        # So errors come early, and the first prediction need not wait.
+        check_scored(model, self._engine.current(), self._options)
         self._lines = self._writer()
         self._has_begun = False  # the page that `dump_line` writes
 
@@ -254,6 +254,7 @@ class LdnetTaggerPredictor(Predictor):
     def _outputs(self, words: Sequence[Words], options: Options) -> list[JsonDict]:
         workers = self._workers or torch.get_num_threads()
         engine = self._engine.current()
+        check_scored(self._model, engine, options)
         threads = 1 if isinstance(engine, TorchEngine) else workers
         predictions = tag_words(words, engine.decode, options, self._tokens_per_batch, threads)
         return [prediction.to_json(options) for prediction in predictions]

@@ -106,8 +106,13 @@ def test_a_subclass_predicts_its_own_tags(tagging):
     model.__class__ = OutsideTagger
     words = SENTENCES[2].split()
     assert len(set(tagging.predict(SENTENCES[2])["tags"])) > 1
-    own = LdnetTaggerPredictor(model, tagging._dataset_reader).predict(SENTENCES[2])
-    assert own["tags"] == [model.labels[0]] * len(words)
+    predictor = LdnetTaggerPredictor(model, tagging._dataset_reader)
+    assert predictor.predict(SENTENCES[2])["tags"] == [model.labels[0]] * len(words)
+    for options in ({"n_best": 2}, {"marginals": True}):
+        with pytest.raises(ConfigurationError, match="tagger', but it is OutsideTagger"):
+            predictor.predict(SENTENCES[2], **options)
+        with pytest.raises(ConfigurationError, match="tagger', but it is OutsideTagger"):
+            LdnetTaggerPredictor(model, tagging._dataset_reader, **options)
 
 
 def test_a_sentence_is_its_tokens(tagging):
@@ -403,8 +408,17 @@ def test_another_tagger(language_models):
     ]
     assert [o["tags"] for o in outputs[0]] == [o["tags"] for o in outputs[1]]
     assert all(len(output["tags"]) == len(output["words"]) for output in outputs[0])
-    with pytest.raises(ConfigurationError, match="'ldnet_tagger' or 'crf_tagger', but it is SimpleTagger"):
+    message = "'ldnet_tagger' or 'crf_tagger', but it is SimpleTagger"
+    with pytest.raises(ConfigurationError, match=message):
         LdnetTaggerPredictor(tagger.model, tagger.reader, n_best=2, engine="torch")
+    of_torch, of_onnx = (
+        LdnetTaggerPredictor(tagger.model, tagger.reader, engine=e) for e in ("torch", "onnx")
+    )
+    for options in ({"n_best": 2}, {"marginals": True}):
+        with pytest.raises(ConfigurationError, match=message):
+            of_torch.predict(SENTENCES[0], **options)
+        output = of_onnx.predict(SENTENCES[0], **options)
+        assert all(output[name] for name in options)
 
 
 @pytest.mark.parametrize(
