@@ -32,7 +32,7 @@ from ldnet_allennlp.commands.annotate.formats import (
 from ldnet_allennlp.commands.console import Command, add_force, arguments_of
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
-from ldnet_runtime.text import split_text
+from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
 
 @Subcommand.register("ldnet-annotate")
@@ -90,14 +90,17 @@ def annotate(
     Label raw text. The arguments are those of the command. Returns the report: totals, the most frequent matches,
     ambiguous surfaces, entries that never matched.
 
-    Raises `ConfigurationError` for lines that cannot be read, and if the output exists.
+    Raises `ConfigurationError` for lines that cannot be read, for options that do not fit, and if the output exists.
     """
     check_output(output, force)
     paths = expand_paths(raw, folders=True)
     if dictionary is None and kind != "ck":
         raise ConfigurationError("Found no --dictionary, expected a file with one TYPE<TAB>name per line.")
-    if dictionary is not None and kind == "ck":
-        raise ConfigurationError("Found a --dictionary, expected none: sentences of --input ck have labels.")
+    for option, value in (("--dictionary", dictionary), ("--phrases", phrases)):
+        if value is not None and kind == "ck":
+            raise ConfigurationError(f"Found {option}, expected none: sentences of --input ck have labels.")
+    if outside != "O" and output_format == "ck":
+        raise ConfigurationError(f"Found --outside {outside!r} and --format ck, expected --format conll.")
     counts = MatchCounts()
     if kind == "ck":
         entries: list[Entry] = []
@@ -125,9 +128,10 @@ def _read_entries(dictionary: str, phrases: str | None, kind: str, language: str
     # Split surfaces into words like the text.
     split: Callable[[str], Sequence[str]] = str.split
     if kind == "text":
+        tokenizer = RuleBasedTokenizer(language)
 
         def split(surface: str) -> Sequence[str]:
-            return [word for sentence in split_text(surface, language=language) for word in sentence.words]
+            return [word for sentence in tokenizer.split(surface) for word in sentence.words]
 
     entries = read_dictionary(dictionary, split)
     return entries if phrases is None else entries + read_phrases(phrases, split)

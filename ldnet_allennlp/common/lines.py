@@ -132,6 +132,11 @@ def text_lines(path: str) -> Iterator[tuple[int, str]]:
     return ((number, decode_line(line, "utf-8", path, number)) for number, line in numbered_lines(path))
 
 
+def ascii_words(text: str) -> list[str]:
+    """The words between ASCII white space, as `bytes.split` gives them: a non-breaking space is part of a word."""
+    return re.findall(r"[^ \t\n\r\f\v]+", text)
+
+
 def decode_line(line: bytes, encoding: str, path: str, number: int) -> str:
     """The text of a line. Raises `ConfigurationError` with file, line and byte if it is not valid in the encoding."""
     try:

@@ -82,10 +82,15 @@ class DictionaryMatcher:
     language : `str`, optional (default = `"en"`)
         The language of the stop words, which are spaCy's.
     max_abbreviation : `int`, optional (default = `5`)
+
+    Raises `ConfigurationError` for an unknown language.
     """
 
     def __init__(self, entries: Sequence[Entry], language: str = "en", max_abbreviation: int = 5) -> None:
-        stop_words = get_lang_class(language).Defaults.stop_words
+        try:
+            stop_words = get_lang_class(language).Defaults.stop_words
+        except ImportError as error:
+            raise ConfigurationError(f"The language {language!r} is not a spaCy language.") from error
         as_written: dict[str, Entry] = {}
         any_case: dict[str, Entry] = {}
         for entry in entries:

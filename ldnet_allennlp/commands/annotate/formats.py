@@ -7,8 +7,8 @@ from typing import NamedTuple
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.commands.annotate.dictionary import Match
-from ldnet_allennlp.common.lines import excerpt, text_lines
-from ldnet_runtime.text import TextError, split_text
+from ldnet_allennlp.common.lines import ascii_words, excerpt, text_lines
+from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
 UNKNOWN = "?"
 _BEGIN, _END, _NO_TYPE = "<s>", "<eof>", "None"
@@ -27,21 +27,20 @@ def read_sentences(path: str, kind: str, language: str) -> Iterator[list[str]]:
     sentence, as in AutoNER's raw text) or "text" (any text, split by the rules of the language; tokenized lines stay as
     they are).
     """
-    for is_blank, group in groupby(text_lines(path), key=lambda line: not line[1].strip()):
+    tokenizer = RuleBasedTokenizer(language)
+    words_of = ascii_words if kind == "tokens" else str.split  # a token may be a non-breaking space
+    for is_blank, group in groupby(text_lines(path), key=lambda line: not words_of(line[1])):
         lines = [] if is_blank else list(group)
         if kind == "tokens":
             words = [_one_word(path, *line) for line in lines if line[1].strip() != "-DOCSTART-"]
             yield from [words] if words else []
         elif lines:
-            try:
-                sentences = split_text("\n".join(line for _, line in lines), language=language)
-            except TextError as error:
-                raise ConfigurationError(f"{path}, line {lines[0][0]}: {error}") from error
+            sentences = tokenizer.split("\n".join(line for _, line in lines))
             yield from (sentence.words for sentence in sentences)
 
 
 def _one_word(path: str, number: int, line: str) -> str:
-    words = line.split()
+    words = ascii_words(line)
     if len(words) > 1:
         raise ConfigurationError(
             f"{path}, line {number}: found {excerpt(line.strip())}, expected one word. Set --input text if lines are "
@@ -100,7 +99,7 @@ def read_ck(path: str) -> Iterator[tuple[list[str], list[tuple[str, int, int]]]]
     words: list[str] = []
     breaks: list[tuple[int, str]] = []
     for number, text in text_lines(path):
-        columns = text.split()
+        columns = ascii_words(text)
         if not columns or columns[0] == "-DOCSTART-":
             continue
         if len(columns) not in (3, 4) or columns[1] not in ("I", "O", "B"):

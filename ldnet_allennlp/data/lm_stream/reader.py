@@ -1,6 +1,5 @@
 """Dataset reader for language model text, one sentence per line."""
 
-import re
 from collections.abc import Iterable
 from itertools import chain
 from typing import Any, Optional
@@ -11,7 +10,7 @@ from allennlp.data.fields import TextField
 from allennlp.data.token_indexers import SingleIdTokenIndexer
 from overrides import overrides
 
-from ldnet_allennlp.common.lines import PathOrPaths, excerpt
+from ldnet_allennlp.common.lines import PathOrPaths, ascii_words, excerpt
 from ldnet_allennlp.data.lm_stream.corpus import Corpus
 
 
@@ -85,8 +84,7 @@ class LmStreamReader(DatasetReader):
         Raises `ConfigurationError` for a token that is not a string, is not valid UTF-8, or equals the boundary token.
         """
         if isinstance(sentence, str):
-            # As `bytes.split` does: a non-breaking space is part of a word.
-            sentence = re.findall(r"[^ \t\n\r\f\v]+", sentence)
+            sentence = ascii_words(sentence)
         for token in sentence:
             if not isinstance(token, str):
                 raise ConfigurationError(

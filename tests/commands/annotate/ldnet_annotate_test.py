@@ -75,6 +75,18 @@ def test_ck_rows_of_autoner(files):
     assert spans == [[("Drug", 2, 3)], [("Disease", 1, 3)]]
 
 
+@pytest.mark.parametrize("space", ["\u00a0", "\u2009"])
+def test_only_ascii_white_space_separates_words(files, space):
+    (files / "tokens.txt").write_text(f"5{space}mg\n{space}\naspirin\n", encoding="utf-8")
+    _, output = run(files, "tokens.txt", "out.ck", kind="tokens", output_format="ck")
+    rows = f"5{space}mg I None S\n{space} I None S\naspirin I Drug S"
+    assert output == f"<s> O None S\n{rows}\n<eof> I None S\n\n"
+    _, output = run(files, "out.ck", kind="ck", dictionary=None, phrases=None)
+    assert output == f"5{space}mg\tO\n{space}\tO\naspirin\tU-Drug\n\n"
+    (instance,) = ConllColumnsReader().read(str(files / "out.conll"))
+    assert instance["metadata"]["words"] == [f"5{space}mg", space, "aspirin"]
+
+
 def test_ck_gold_becomes_conll(files):
     (files / "gold.ck").write_text("<s> O None\nx I Disease\ny O Disease\nz I None\n<eof> I None\n\n")
     _, output = run(files, "gold.ck", kind="ck", dictionary=None, phrases=None)
@@ -103,8 +115,17 @@ def test_mistakes(files):
         run(files, "raw.txt", kind="tokens")
     with pytest.raises(ConfigurationError, match="Found no --dictionary, expected a file"):
         run(files, "raw.txt", dictionary=None)
-    with pytest.raises(ConfigurationError, match="Found a --dictionary, expected none"):
+    with pytest.raises(ConfigurationError, match="Found --dictionary, expected none"):
         run(files, "raw.txt", kind="ck")
+    with pytest.raises(ConfigurationError, match="Found --phrases, expected none"):
+        run(files, "raw.txt", kind="ck", dictionary=None)
+    with pytest.raises(
+        ConfigurationError, match=r"Found --outside '\?' and --format ck, expected --format conll"
+    ):
+        run(files, "raw.txt", outside="?", output_format="ck")
+    for kind, raw in (("text", "raw.txt"), ("tokens", "tokens.txt")):
+        with pytest.raises(ConfigurationError, match=r"language 'qq'.* not a spaCy language"):
+            run(files, raw, kind=kind, language="qq")
     (files / "out.conll").write_text("mine")
     with pytest.raises(ConfigurationError):
         run(files, "raw.txt")
