@@ -81,7 +81,7 @@ class JsonDocuments:
                 item = {"text": text, **annotations}
         if not isinstance(item, Mapping):
             raise DocumentError(f"found {excerpt(item)}, expected an object with a text, or with tokens")
-        if item.get("answer", "accept") != "accept":
+        if item.get("answer") in ("reject", "ignore"):  # Prodigy
             return None
         item = _of_label_studio(item)
         text = self._part(item, "text", str)

@@ -20,7 +20,7 @@ _BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t.*)?")
 
 def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Iterator[Document]:
     """
-    The documents of a file: `.spacy`, a `.ann` or `.txt` of brat, or JSON (any name).
+    The documents of a file: `.spacy`, one of a pair of `.ann` and `.txt` (brat), or JSON (any name).
 
     Counts skipped items. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
     """
@@ -28,9 +28,11 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
     if kind == ".spacy":
         yield from _docbin(path)
         return
-    if kind in (".ann", ".txt") and not _is_json(path):
-        yield _brat(path[: -len(kind)], left_out)
-        return
+    if kind in (".ann", ".txt"):
+        stem = path[: -len(kind)]
+        if all(os.path.isfile(f"{stem}{suffix}") for suffix in (".ann", ".txt")) or not _is_json(path):
+            yield _brat(stem, left_out)
+            return
     for line, item in _json_items(path):
         try:
             document = parser.parse(item, line)

@@ -138,10 +138,17 @@ class TestFormats:
 class TestItems:
     def test_rejected_ones_are_left_out(self, read_items, caplog):
         caplog.set_level(logging.INFO)
-        assert read_items(spans((0, 12, "PER")), {**spans((0, 3, "X")), "answer": "reject"}) == [
+        rejected = [{**spans((0, 3, "X")), "answer": answer} for answer in ("reject", "ignore")]
+        assert read_items(spans((0, 12, "PER")), *rejected) == [
             (LETTER[0][0], ["B-PER", "I-PER", "O", "O", "O"])
         ]
-        assert "left out: 1 documents that the annotator rejected" in caplog.text
+        assert "left out: 2 documents that the annotator rejected" in caplog.text
+
+    @pytest.mark.parametrize("answer", ["accept", "Paris", None, ["Paris"]])
+    def test_other_answers_are_kept(self, read_items, answer):
+        assert read_items({**spans((18, 23, "LOC")), "answer": answer}) == [
+            (LETTER[0][0], ["O", "O", "O", "B-LOC", "O"])
+        ]
 
     def test_other_names(self, read_items):
         item = {"body": TEXT, "names": [[0, 12, "PER"]]}
