@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from importlib import metadata
 
 import pytest
@@ -62,6 +63,18 @@ def test_the_pins_keep_the_bounds_of_the_packages():
         if requirement.name != "ldnet-runtime":
             for version in pinned[canonicalize_name(requirement.name)]:
                 assert requirement.specifier.contains(version), (requirement, version)
+
+
+def test_the_runtime_refuses_versions_that_lack_what_it_uses():
+    """Large weights that are mapped into memory, and IPv6 addresses as host names."""
+    project = tomllib.loads((ROOT / "ldnet_runtime/pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"].values()
+    requirements = [*project["dependencies"], *(one for extra in extras for one in extra)]
+    bounds = {one.name: one.specifier for one in map(Requirement, requirements)}
+    pinned = versions("development.txt")
+    for name, version in (("onnxruntime", "1.20.1"), ("starlette", "1.5.1")):
+        assert not bounds[name].contains(version)
+        assert all(bounds[name].contains(pin) for pin in pinned[name])
 
 
 def test_what_the_tests_run_on_is_pinned():
