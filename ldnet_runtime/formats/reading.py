@@ -8,6 +8,7 @@ with "tokens" and, if the file has columns, all their "columns".
 import json
 import re
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from ldnet_runtime.errors import InputError
@@ -28,6 +29,7 @@ KINDS = ("auto", "text", "document", "jsonl", "conll")
 _HEAD = 1 << 16
 _MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
 _BYTE_ORDER_MARK = "\ufeff"
+_CONLLU_WIDTH = 10
 _NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nodes
 
 
@@ -187,12 +189,14 @@ def _without_layout(value: Any) -> Any:
 
 def _sentences(lines: _Lines) -> Iterator[Item]:
     rows: list[list[str]] = []
-    first, separator = 1, " "
+    first, separator, may_count = 1, " ", True
     has_tabs = "\t" in lines.head()
-    for line in lines:
+    for line in chain(lines, [""]):
         if not line.strip(ASCII_BLANKS):
             if rows:
-                yield _sentence(rows, separator, first)
+                # After a sentence without numbers, a column of numbers has words, except in CoNLL-U.
+                may_count = _counts(rows) and (may_count or len(rows[0]) >= _CONLLU_WIDTH)
+                yield _sentence(rows, separator, first, may_count)
             rows = []
             continue
         if is_words_with_tags(line) and not rows:
@@ -200,7 +204,7 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
             continue
         separator = "\t" if "\t" in line else " "
         columns = columns_of(line, separator)
-        is_conllu = len(columns) in (10, 11) and separator == "\t"  # 11: a TAB at the end
+        is_conllu = len(columns) in (_CONLLU_WIDTH, _CONLLU_WIDTH + 1) and separator == "\t"  # 11: a TAB at the end
         is_comment = (
             line.startswith("# ")
             and not rows
@@ -218,8 +222,6 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
                 f"the row has {len(columns)} columns; expected {len(rows[0])} as in line {first}"
             )
         rows.append(columns)
-    if rows:
-        yield _sentence(rows, separator, first)
 
 
 def _fit(rows: list[list[str]], columns: list[str]) -> bool:
@@ -240,10 +242,14 @@ def _tagged_sentence(line: str, number: int) -> Item:
     return Item(value, f"line {number}")
 
 
-def _sentence(rows: list[list[str]], separator: str, line: int) -> Item:
-    """The words are in the first column; in the second one if the first numbers them."""
+def _counts(rows: list[list[str]]) -> bool:
+    """Return whether the first column numbers the words."""
     numbers = [row[0] for row in rows]
-    counts = any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
+    return any(numbers == [str(n) for n in range(start, start + len(rows))] for start in (0, 1))
+
+
+def _sentence(rows: list[list[str]], separator: str, line: int, counts: bool) -> Item:
+    """The words are in the first column; in the second one if the first numbers them."""
     word = 1 if counts and len(rows[0]) > 2 - (len(rows) > 1) else 0
     value = {"tokens": [row[word] for row in rows], "columns": rows, "separator": separator}
     return Item(value, f"line {line}")

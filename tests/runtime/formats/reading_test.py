@@ -139,6 +139,13 @@ def test_words_in_the_second_column():
     assert read("1999 CD O\nwas VBD O\n")[0]["tokens"] == ["1999", "was"]
 
 
+def test_numbers_after_a_sentence_without_numbers_are_words():
+    assert words("Ada NNP B-NP B-PER\nleft VBD B-VP O\n\n1 CD B-NP O\n")[1] == [["1"]]
+    assert words("Ada\tB-PER\nleft\tO\n\n1\tO\n2\tO\n")[1] == [["1", "2"]]
+    conllu = "".join(f"{n}\tAda" + "\t_" * 8 + "\n\n" for n in (7, 1))  # damaged numbers, and right ones
+    assert words(conllu) == [[["7"]], [["Ada"]]]
+
+
 @pytest.mark.parametrize("compress", [gzip.compress, bz2.compress, lzma.compress, lambda content: content])
 def test_compressed(compress):
     content = "\ufeff".encode() + b"a b\n" * 50000
