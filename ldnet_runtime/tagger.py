@@ -61,7 +61,7 @@ class Tagger:
             )
         self._source = model if isinstance(model, bytes) else os.path.abspath(os.fspath(model))
         self._threads = threads
-        self._tokens_per_batch = tokens_per_batch
+        self.tokens_per_batch = tokens_per_batch
         self.description, self._fingerprint, self._mapped = read_model_file(self._source)
         self._encoder = SentenceEncoder(self.description)
         self.decoder = decoder_of(self.description)
@@ -138,9 +138,11 @@ class Tagger:
 
     def _tag(self, texts: Sequence[Text], options: Options) -> list[Prediction]:
         split = [self.split(text) for text in texts]
-        return tag_words(split, self.decode, options, self._tokens_per_batch, self._num_threads())
+        return tag_words(split, self.decode, options, self.tokens_per_batch, self.threads)
 
-    def _num_threads(self) -> int:
+    @property
+    def threads(self) -> int:
+        """The maximum number of parallel batches."""
         if self._threads is not None:
             return self._threads
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -216,7 +218,7 @@ class Tagger:
         raise ModelFileError(f"{self.name}: ONNX Runtime cannot load the graph: {message}.")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self._source, self._threads, self._tokens_per_batch)
+        return type(self), (self._source, self._threads, self.tokens_per_batch)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Tagger":
         return self  # immutable

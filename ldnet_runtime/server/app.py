@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -130,8 +130,10 @@ class _Server:
 
     async def tag(self, request: Request) -> Response:
         try:
-            body = await asyncio.wait_for(self._answer(request), self._limits.timeout)
-            return _Json(body, headers=_HEADERS)
+            async with asyncio.timeout(self._limits.timeout):
+                parsed = _parse(await self._body(request))
+                answer = await _while_connected(request, self._answer(parsed))
+            return _Json(answer, headers=_HEADERS)
         except RequestError as error:
             return _error(error.status, str(error))
         except Busy:
@@ -143,8 +145,7 @@ class _Server:
         except ValueError as error:  # an input that the tagger refuses
             return _error(400, str(error))
 
-    async def _answer(self, request: Request) -> dict[str, Any]:
-        parsed = _parse(await self._body(request))
+    async def _answer(self, parsed: dict[str, Any]) -> dict[str, Any]:
         inputs, options, runner_up = _inputs_and_options(parsed, self._limits.max_n_best)
         split = []
         for number, one in enumerate(inputs, 1):
@@ -194,6 +195,20 @@ class _Server:
             return None
         label, total = max(totals.items(), key=lambda item: item[1])
         return {"label": label, "probability": total / len(words)}
+
+
+async def _while_connected(request: Request, answer: Coroutine[Any, Any, Any]) -> Any:
+    """The answer, unless the client leaves before it is complete."""
+    computing = asyncio.ensure_future(answer)
+    leaving = asyncio.ensure_future(request.receive())  # after the body, the only message is a disconnect
+    try:
+        await asyncio.wait([computing, leaving], return_when=asyncio.FIRST_COMPLETED)
+        if not computing.done():
+            raise ClientDisconnect
+        return computing.result()
+    finally:
+        computing.cancel()
+        leaving.cancel()
 
 
 def _types_of_tags(tagger: Tagger) -> dict[str, str | None]:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats.words import Words
-from ldnet_runtime.prediction import Options, Prediction
-from ldnet_runtime.tagger import Tagger
+from ldnet_runtime.prediction import Decoded, Options, Prediction
+from ldnet_runtime.tagger import Tagger, tag_words
 
 
 class Busy(Exception):
@@ -65,23 +66,22 @@ class Batcher:
         while words < self._max_words and not self._queue.empty():
             batch.append(self._queue.get_nowait())
             words += _num_words(batch[-1])
-        # A request whose client has gone or timed out is cancelled.
-        return [request for request in batch if not request.result.done()]
+        return batch
 
     async def _tag_batch(self, requests: list[_Request], options: Options) -> None:
-        inputs = [one for request in requests for one in request.inputs]
+        # A request whose client has left or timed out is cancelled.
+        requests = [request for request in requests if not request.result.done()]
         try:
             predictions = iter(
                 await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._compute, inputs, options
+                    self._executor, self._compute, requests, options
                 )
             )
         except Exception as error:
             if len(requests) > 1:  # one of them is too large: the others do not fail with it
                 for request in requests:
-                    if not request.result.done():
-                        await self._tag_batch([request], options)
-            elif not requests[0].result.done():
+                    await self._tag_batch([request], options)
+            elif requests and not requests[0].result.done():
                 requests[0].result.set_exception(error)
             return
         for request in requests:
@@ -89,8 +89,14 @@ class Batcher:
             if not request.result.done():
                 request.result.set_result(own)
 
-    def _compute(self, inputs: Sequence[Words], options: Options) -> list[Prediction]:
-        return list(self._tagger.tag_many(inputs, options.n_best, options.marginals, options.confidences))
+    def _compute(self, requests: Sequence[_Request], options: Options) -> list[Prediction]:
+        def decode(sentences: Sequence[Sequence[str]], options: Options) -> list[Decoded]:
+            if all(request.result.done() for request in requests):
+                raise InputError("nobody waits for the result.")
+            return self._tagger.decode(sentences, options)
+
+        inputs = [one for request in requests for one in request.inputs]
+        return tag_words(inputs, decode, options, self._tagger.tokens_per_batch, self._tagger.threads)
 
 
 def _num_words(request: _Request) -> int:

@@ -137,10 +137,10 @@ class SlowTagger:
     def __getattr__(self, name):
         return getattr(self._tagger, name)
 
-    def tag_many(self, texts, *options):
+    def decode(self, sentences, options):
         self.go.wait(10)
-        self.batches.append(len(texts))
-        return self._tagger.tag_many(texts, *options)
+        self.batches.append(len(sentences))
+        return self._tagger.decode(sentences, options)
 
 
 def test_requests_that_wait_are_tagged_together(tagger):
@@ -219,6 +219,48 @@ def test_a_client_that_goes_away_is_no_error_of_the_server(tagger):
     }
     asyncio.run(create_app(tagger)(scope, receive, send))
     assert sent[0]["status"] == 400
+
+
+def test_requests_whose_clients_leave_are_not_computed(tagger):
+    """The first one stops at its next batch of sentences; the second one, in the queue, does not start."""
+    slow = SlowTagger(tagger)
+    body = json.dumps({"inputs": [["Ada"] * 400] * 20}).encode()
+
+    async def request(app):
+        messages = [{"type": "http.request", "body": body}]
+        left, sent = asyncio.Event(), []
+
+        async def receive():
+            if not messages:
+                await left.wait()
+                return {"type": "http.disconnect"}
+            return messages.pop()
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {
+            **{"type": "http", "method": "POST", "path": "/api/tag", "query_string": b""},
+            "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        }
+        task = asyncio.create_task(app(scope, receive, send))
+        await asyncio.sleep(0.2)
+        return task, left, sent
+
+    async def run():
+        app = create_app(slow)
+        async with app.router.lifespan_context(app):
+            requests = [await request(app) for _ in range(2)]
+            for task, left, sent in requests:
+                left.set()
+                await asyncio.wait_for(task, 5)
+                assert sent[0]["status"] == 400
+            slow.go.set()
+            task, _, _ = await request(app)
+            await asyncio.wait_for(task, 60)
+
+    asyncio.run(run())
+    assert slow.batches == [1] + [1] * 20
 
 
 def test_an_error_names_the_input_and_is_short(client):
