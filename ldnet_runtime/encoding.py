@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy
 from numpy.typing import NDArray
 
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.model_file import (
     Input,
     SentenceCharacterInput,
@@ -23,6 +24,7 @@ Arrays = dict[str, NDArray[numpy.int64]]
 _Encoder = Callable[[list[str], NDArray[numpy.int64], NDArray[numpy.int64]], Arrays]
 
 _UNKNOWN = 1
+_MAX_CHARACTERS = 2**22  # of a batch's unique words, with padding
 _SPACE, _MARKER, _FIRST_CHARACTER = 0, 1, 2
 
 
@@ -141,7 +143,13 @@ class _WordCharacterEncoder:
     ) -> Arrays:
         ids = [[], *map(self._characters, words)]
         sizes = numpy.array([len(of_word) for of_word in ids], numpy.int64)
-        rows = numpy.zeros((len(ids), max(int(sizes.max()), self._input.min_length)), numpy.int64)
+        width = max(int(sizes.max()), self._input.min_length)
+        if len(words) * width > _MAX_CHARACTERS:
+            raise InputError(
+                f"{len(words):,} different words of up to {width:,} characters are too much for a batch; expected at "
+                f"most {_MAX_CHARACTERS:,} characters, padding included."
+            )
+        rows = numpy.zeros((len(ids), width), numpy.int64)
         rows[numpy.arange(rows.shape[1]) < sizes[:, None]] = [number for of_word in ids for number in of_word]
         name = self._input.name
         return {name: rows, f"{name}_lengths": sizes, f"{name}_rows": places + 1}

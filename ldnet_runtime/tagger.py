@@ -157,10 +157,12 @@ class Tagger:
         sentences : `Sequence[Sequence[str]]`
             One or more, each of one word or more.
         """
-        arrays = self._encoder.encode(sentences)
         session = self._session()
         try:
+            arrays = self._encoder.encode(sentences)
             (emissions,) = session.run(None, arrays)
+        except InputError:
+            raise
         except Exception as error:  # usually, the memory does not suffice
             words = [word for sentence in sentences for word in sentence]
             raise InputError(

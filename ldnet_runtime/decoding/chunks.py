@@ -31,6 +31,7 @@ CHUNK_ENCODINGS = ("BIO", "BIOUL", "IOBES", "BMES")
 """Encodings in which every sequence of chunks has its own tags."""
 
 _ROLES = "BIES"
+_MAX_CELLS = 2**22  # of the chunks of a sentence and their types
 
 
 def chunk_types(labels: Sequence[str]) -> list[str]:
@@ -89,7 +90,7 @@ class ChunkDecoder:
         `list[Decoded]`
             One for each sentence.
 
-        Raises `InputError` if the options ask for the n best sequences.
+        Raises `InputError` if the options ask for the n best sequences, or for the marginals of a very long sentence.
         """
         if options.n_best:
             raise InputError("n_best is for taggers with a CRF, but this is a tie-or-break tagger.")
@@ -133,6 +134,12 @@ class ChunkDecoder:
     def _marginals(self, gaps: Floats) -> list[dict[str, float]]:
         """The probability of each tag for each word of a sentence with the gaps (T + 1, G), over all its chunks."""
         size = len(gaps) - 1
+        cells = size * size * (len(self.types) + 1)
+        if cells > _MAX_CELLS:
+            raise InputError(
+                f"the marginals of a sentence of {size:,} words need {cells:,} probabilities; the limit is "
+                f"{_MAX_CELLS:,}."
+            )
         log_break, ties = (part[0] for part in _log_probabilities(gaps[None], numpy.array([size])))
         # Of a chunk from word s to word e and its type, (T, T, K + 1). Cells with s > e are not part of any sum below;
         # the minimum keeps them from overflowing.

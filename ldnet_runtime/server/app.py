@@ -44,8 +44,14 @@ class Limits:
     max_n_best : `int`, optional (default = `100`)
     timeout : `float`, optional (default = `30.0`)
         Time limit for a request in seconds, including its body.
+    max_sentence : `int`, optional (default = `20_000`)
+        The maximum number of characters of one sentence, which is computed as a whole.
+    max_cells : `int`, optional (default = `1_000_000`)
+        The maximum size of an answer: its words times the tags and probabilities of each word.
     max_waiting : `int`, optional (default = `256`)
         The maximum number of waiting requests. Further ones get status 503.
+    max_waiting_words : `int`, optional (default = `500_000`)
+        The maximum number of their words, unless only one request waits.
     max_words : `int`, optional (default = `4096`)
         The maximum number of words per batch.
     """
@@ -53,7 +59,10 @@ class Limits:
     max_bytes: int = 1_000_000
     max_n_best: int = 100
     timeout: float = 30.0
+    max_sentence: int = 20_000
+    max_cells: int = 1_000_000
     max_waiting: int = 256
+    max_waiting_words: int = 500_000
     max_words: int = 4096
 
 
@@ -103,7 +112,10 @@ class _Server:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        self._batcher = Batcher(self._tagger, self._limits.max_waiting, self._limits.max_words)
+        limits = self._limits
+        self._batcher = Batcher(
+            self._tagger, limits.max_waiting, limits.max_waiting_words, limits.max_words
+        )
         task = asyncio.create_task(self._batcher.run())
         try:
             yield
@@ -157,9 +169,26 @@ class _Server:
                 ) from error
         assert self._batcher is not None
         computed = Options(options.n_best, options.marginals or runner_up, options.confidences)
+        self._check_sizes([sentence for one in split for sentence in one.sentences], computed)
         predictions = await self._batcher.tag(split, computed)
         outputs = [self._output(prediction, options, runner_up) for prediction in predictions]
         return {"outputs": outputs} if "inputs" in parsed else outputs[0]
+
+    def _check_sizes(self, sentences: Sequence[Sequence[str]], options: Options) -> None:
+        limits = self._limits
+        longest = max((sum(map(len, sentence)) + len(sentence) for sentence in sentences), default=0)
+        if longest > limits.max_sentence:
+            raise RequestError(
+                413, f"A sentence has {longest:,} characters; the limit is {limits.max_sentence:,}."
+            )
+        of_word = options.n_best + len(self._tagger.labels) * options.marginals
+        words = sum(map(len, sentences))
+        if words * of_word > limits.max_cells:
+            raise RequestError(
+                413,
+                f"n_best, marginals and runner_up ask for {of_word} values for each of {words:,} words; the limit is "
+                f"{limits.max_cells:,} in total.",
+            )
 
     async def _body(self, request: Request) -> bytes:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

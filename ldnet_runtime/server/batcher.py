@@ -31,12 +31,16 @@ class Batcher:
     tagger : `Tagger`
     max_waiting : `int`
         The maximum number of requests in the queue.
+    max_waiting_words : `int`
+        The maximum number of their words, unless the queue has one request only.
     max_words : `int`
         The maximum number of words per batch, unless one request has more.
     """
 
-    def __init__(self, tagger: Tagger, max_waiting: int, max_words: int) -> None:
+    def __init__(self, tagger: Tagger, max_waiting: int, max_waiting_words: int, max_words: int) -> None:
         self._tagger = tagger
+        self._max_waiting_words = max_waiting_words
+        self._waiting_words = 0
         self._max_words = max_words
         self._queue: asyncio.Queue[_Request] = asyncio.Queue(max_waiting)
         # ONNX Runtime releases Python's lock, so the event loop stays responsive.
@@ -45,10 +49,12 @@ class Batcher:
     async def tag(self, inputs: Sequence[Words], options: Options) -> list[Prediction]:
         """Tag the inputs of one request. Raises `Busy` if the queue is full."""
         request = _Request(inputs, options, asyncio.get_running_loop().create_future())
-        try:
-            self._queue.put_nowait(request)
-        except asyncio.QueueFull:
-            raise Busy from None
+        words = _num_words(request)
+        is_large = self._waiting_words + words > self._max_waiting_words
+        if self._queue.full() or (is_large and not self._queue.empty()):
+            raise Busy
+        self._waiting_words += words
+        self._queue.put_nowait(request)
         return await request.result
 
     async def run(self) -> None:
@@ -66,6 +72,7 @@ class Batcher:
         while words < self._max_words and not self._queue.empty():
             batch.append(self._queue.get_nowait())
             words += _num_words(batch[-1])
+        self._waiting_words -= words
         return batch
 
     async def _tag_batch(self, requests: list[_Request], options: Options) -> None:

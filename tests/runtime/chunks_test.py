@@ -116,3 +116,13 @@ def test_options_and_encodings_are_checked():
     with pytest.raises(ValueError, match="is IO; expected one of BIO, BIOUL"):
         ChunkDecoder(["O", "I-x"], "IO")
     assert chunk_types(["O", "U-b", "B-a", "I-b", "@@PADDING@@"]) == ["b", "a"]
+
+
+def test_marginals_of_a_very_long_sentence_are_refused():
+    """They take quadratic memory."""
+    labels = labels_of("BIO")
+    decoder, lengths = ChunkDecoder(labels, "BIO"), numpy.array([2000])
+    scores = numpy.zeros((1, 2000, num_chunk_scores(labels)), numpy.float32)
+    assert len(decoder.decode(scores, lengths, Options())[0].tags) == 2000
+    with pytest.raises(InputError, match="the marginals of a sentence of 2,000 words need 12,000,000"):
+        decoder.decode(scores, lengths, Options(marginals=True))

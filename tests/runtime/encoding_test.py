@@ -5,6 +5,7 @@ import numpy
 import pytest
 
 from ldnet_runtime.encoding import SentenceEncoder
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.model_file import SentenceCharacterInput, WordCharacterInput, WordInput
 from tests.runtime import models
 
@@ -68,6 +69,13 @@ def test_word_characters():
             assert lengths[place] == len(ids)
             assert rows[place].tolist() == ids + [0] * (rows.shape[1] - len(ids))
     assert encode([WordCharacterInput("chars", "characters", min_length=30)])["chars"].shape[1] == 30
+
+
+def test_many_words_beside_a_long_one_are_refused():
+    words = [str(number) for number in range(2**12)]
+    with pytest.raises(InputError, match=r"4,097 different words of up to 1,024 characters are too much"):
+        encode([WordCharacterInput("chars", "characters")], [[*words, "x" * 2**10]])
+    assert encode([WordCharacterInput("chars", "characters")], [[*words, "x" * 100]])["chars"].shape == (4098, 100)
 
 
 def test_bytes_with_start_and_end():

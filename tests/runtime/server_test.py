@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 
 from ldnet_runtime import Tagger
 from ldnet_runtime.errors import InputError
+from ldnet_runtime.formats.words import Words
 from ldnet_runtime.prediction import Options
 from ldnet_runtime.server.app import Limits, create_app
 from ldnet_runtime.server.batcher import Batcher, Busy
@@ -112,6 +113,25 @@ def test_a_large_body_is_refused(tagger):
     assert "100 bytes" in response.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"text": "A" * 30}, "A sentence has 31 characters; the limit is 30."),
+        ({"inputs": [["Ada"], [""] * 31]}, "A sentence has 31 characters; the limit is 30."),
+        ({"tokens": ["a"] * 6, "n_best": 9}, "ask for 9 values for each of 6 words; the limit is 50 in total."),
+        ({"inputs": [["a"] * 6] * 2, "marginals": True}, "ask for 5 values for each of 12 words"),
+        ({"inputs": [["a"] * 6] * 2, "runner_up": True}, "ask for 5 values for each of 12 words"),
+    ],
+)
+def test_requests_that_need_much_memory_are_refused(tagger, body, message):
+    with TestClient(create_app(tagger, Limits(max_sentence=30, max_cells=50))) as client:
+        response = client.post("/api/tag", json=body)
+        allowed = client.post("/api/tag", json={"tokens": ["a"] * 10, "marginals": True})
+    assert response.status_code == 413
+    assert message in response.json()["error"]
+    assert allowed.status_code == 200
+
+
 def test_another_host_name_is_refused(tagger):
     with TestClient(create_app(tagger, allowed_hosts=["localhost"]), base_url="http://localhost") as client:
         assert client.get("/api/info").status_code == 200
@@ -147,7 +167,7 @@ def test_requests_that_wait_are_tagged_together(tagger):
     slow = SlowTagger(tagger)
 
     async def run():
-        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        batcher = Batcher(slow, 20, 1000, max_words=1000)
         task = asyncio.create_task(batcher.run())
         words = [[tagger.split(f"Ada {number}")] for number in range(12)]
         requests = [asyncio.create_task(batcher.tag(one, Options())) for one in words]
@@ -166,7 +186,7 @@ def test_options_of_one_request_do_not_reach_another(tagger):
     slow = SlowTagger(tagger)
 
     async def run():
-        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        batcher = Batcher(slow, 20, 1000, max_words=1000)
         task = asyncio.create_task(batcher.run())
         wanted = [Options(n_best=number % 3, marginals=number % 2 == 0) for number in range(12)]
         requests = [asyncio.create_task(batcher.tag([tagger.split(TEXT)], options)) for options in wanted]
@@ -184,7 +204,7 @@ def test_a_request_that_fails_does_not_reach_another():
     slow = SlowTagger(Tagger(models.word_model(models.word_table()[:5]), threads=1))
 
     async def run():
-        batcher = Batcher(slow, max_waiting=20, max_words=1000)
+        batcher = Batcher(slow, 20, 1000, max_words=1000)
         task = asyncio.create_task(batcher.run())
         texts = ["Ada", "Ada", "London", "Lovelace"]
         requests = [asyncio.create_task(batcher.tag([slow.split(text)], Options())) for text in texts]
@@ -271,11 +291,11 @@ def test_an_error_names_the_input_and_is_short(client):
     assert len(response.json()["error"]) == 1000
 
 
-def test_a_full_queue_is_busy_and_a_timeout_ends_a_request(tagger):
+def test_a_full_queue_is_busy(tagger):
     slow = SlowTagger(tagger)
 
     async def run():
-        batcher = Batcher(slow, max_waiting=1, max_words=1)
+        batcher = Batcher(slow, 1, 1000, max_words=1)
         task = asyncio.create_task(batcher.run())
         words = [tagger.split("Ada")]
         first = asyncio.create_task(batcher.tag(words, Options()))
@@ -289,7 +309,29 @@ def test_a_full_queue_is_busy_and_a_timeout_ends_a_request(tagger):
         task.cancel()
 
     asyncio.run(run())
-    slow.go.clear()
+
+
+def test_a_queue_with_many_words_is_busy_unless_it_is_empty(tagger):
+    slow = SlowTagger(tagger)
+
+    async def run():
+        batcher = Batcher(slow, 20, 5, max_words=1)
+        task = asyncio.create_task(batcher.run())
+        requests = []
+        for words in (["a"], ["a"] * 9, ["b"]):  # computed, waiting, refused
+            requests.append(asyncio.create_task(batcher.tag([Words([words])], Options())))
+            await asyncio.sleep(0.1)
+        slow.go.set()
+        results = await asyncio.gather(*requests, return_exceptions=True)
+        assert len(await batcher.tag([Words([["a"] * 9])], Options())) == 1
+        task.cancel()
+        return [type(result) for result in results]
+
+    assert asyncio.run(run()) == [list, list, Busy]
+
+
+def test_a_timeout_ends_a_request(tagger):
+    slow = SlowTagger(tagger)
     with TestClient(create_app(slow, Limits(timeout=1.5))) as client:
         response = client.post("/api/tag", json={"text": "Ada"})
         assert response.status_code == 503

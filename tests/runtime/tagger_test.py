@@ -152,6 +152,15 @@ def test_a_graph_that_fails_names_the_size_of_the_batch():
         broken("Ada in Babbage")
 
 
+def test_a_lack_of_memory_in_encoding_names_the_size_of_the_batch(tagger, monkeypatch):
+    def fail(sentences):
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr(tagger._encoder, "encode", fail)
+    with pytest.raises(InputError, match=r"failed for a batch .* longest word: 3\): no memory"):
+        tagger("Ada")
+
+
 def test_padding_is_no_word(tagger):
     """Each word has a tag, whatever it is, and its neighbors' tags stay theirs."""
     words = ["Ada", "@@PADDING@@", "London", "", "@@UNKNOWN@@"]
