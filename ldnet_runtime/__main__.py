@@ -10,6 +10,10 @@ from ldnet_runtime import __version__
 
 _INPUTS = ("auto", "text", "document", "jsonl", "conll")
 _OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_studio")
+_FILE_OPTIONS = (
+    *("inputs", "output_file", "input", "output", "n_best", "marginals", "no_confidences", "tag_encoding"),
+    *("window", "quiet", "info"),
+)
 _INTERRUPTED = 130  # a shell's exit status after SIGINT
 
 
@@ -80,14 +84,19 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    options = build_parser().parse_intermixed_args(arguments)  # files may follow options
+    parser = build_parser()
+    options = parser.parse_intermixed_args(arguments)  # files may follow options
+    if options.serve is not None:
+        unused = [name for name in _FILE_OPTIONS if getattr(options, name) != parser.get_default(name)]
+        if unused:
+            parser.error(f"--serve cannot be combined with {', '.join(map(_shown, unused))}")
     try:
         from ldnet_runtime.command import describe, run
 
         if options.info:
             print(describe(options.model))
         elif options.serve is not None:
-            serve(options.model, options.host, options.serve, options.threads)
+            serve(options)
         else:
             run(options)
     except KeyboardInterrupt:
@@ -105,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def serve(model: str, host: str, port: int, threads: int | None) -> None:
+def serve(options: argparse.Namespace) -> None:
     """Serve a model until it is interrupted."""
     try:
         import starlette  # noqa: F401
@@ -115,7 +124,12 @@ def serve(model: str, host: str, port: int, threads: int | None) -> None:
     from ldnet_runtime.server.run import serve as run_server
     from ldnet_runtime.tagger import Tagger
 
-    run_server(Tagger(model, threads), host, port)
+    tagger = Tagger(options.model, options.threads, options.tokens_per_batch)
+    run_server(tagger, options.host, options.serve)
+
+
+def _shown(name: str) -> str:
+    return name if name == "inputs" else f"--{name.replace('_', '-')}"
 
 
 def _port(text: str) -> int:

@@ -226,6 +226,31 @@ def test_columns_of_json_are_no_columns_of_words(model, tmp_path):
 
 
 @pytest.mark.parametrize(
+    "arguments, unused",
+    [
+        (["a.txt", "--n-best", "2", "--marginals"], "inputs, --n-best, --marginals"),
+        (["-o", "out", "--output", "html", "--no-confidences"], "--output-file, --output, --no-confidences"),
+        (["--info"], "--info"),
+    ],
+)
+def test_the_server_uses_no_options_for_files(model, capsys, arguments, unused):
+    with pytest.raises(SystemExit):
+        main([model, "--serve", "8000", *arguments])
+    assert f"--serve cannot be combined with {unused}\n" in capsys.readouterr().err
+
+
+def test_the_server_uses_the_options_of_batches(model, monkeypatch):
+    from ldnet_runtime.server import run
+
+    taggers = []
+    monkeypatch.setattr(run, "serve", lambda tagger, host, port: taggers.append((tagger, host, port)))
+    options = ["--threads", "3", "--tokens-per-batch", "99", "--host", "::1"]
+    assert main([model, "--serve", "8000", *options]) == 0
+    ((tagger, host, port),) = taggers
+    assert (tagger.threads, tagger.tokens_per_batch, host, port) == (3, 99, "::1", 8000)
+
+
+@pytest.mark.parametrize(
     "content, message",
     [
         (b"", "it is empty"),
