@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+MAX_WORDS = 2**17  # of a window
 
 
 def batches(words: Sequence[Sequence[str]], tokens_per_batch: int) -> Iterator[list[int]]:
@@ -72,10 +72,20 @@ def run(
     return results
 
 
-def windows(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, read lazily. Raises `ValueError` for a size below 1."""
+def windows(items: Iterable[Item], size: int, size_of: Callable[[Item], int]) -> Iterator[list[Item]]:
+    """
+    Lists of up to `size` items, read lazily, fewer if they have `MAX_WORDS` words. Raises `ValueError` for a size
+    below 1.
+    """
     if size < 1:
         raise ValueError(f"window is {size}; expected 1 or more.")
-    iterator = iter(items)
-    while window := list(islice(iterator, size)):
+    window: list[Item] = []
+    words = 0
+    for item in items:
+        window.append(item)
+        words += size_of(item)
+        if len(window) == size or words >= MAX_WORDS:
+            yield window
+            window, words = [], 0
+    if window:
         yield window

@@ -12,7 +12,7 @@ from ldnet_runtime.decoding import Floats, Integers
 from ldnet_runtime.decoding.chunks import ChunkDecoder
 from ldnet_runtime.encoding import SentenceEncoder
 from ldnet_runtime.errors import InputError, ModelFileError
-from ldnet_runtime.formats.words import Words, words_of
+from ldnet_runtime.formats.words import Words, num_words, words_of
 from ldnet_runtime.model_file import TaggerDescription, read_model_file
 from ldnet_runtime.model_file.description import TIE_OR_BREAK
 from ldnet_runtime.prediction import Decoded, Options, Prediction, prediction
@@ -108,7 +108,7 @@ class Tagger:
 
         Raises `InputError` for any other input, and `TextError` if the text cannot be split into words.
         """
-        return self._tag([text], Options(n_best, marginals, confidences))[0]
+        return self._tag([self.split(text)], Options(n_best, marginals, confidences))[0]
 
     def tag_many(
         self,
@@ -126,19 +126,18 @@ class Tagger:
         texts : `Iterable[Text]`
             See `__call__`.
         window : `int`, optional (default = `4096`)
-            The number of inputs to sort by length at a time.
+            The number of inputs to sort by length at a time; fewer if they have 131,072 words.
         """
         options = Options(n_best, marginals, confidences)
-        for group in batching.windows(texts, window):
+        for group in batching.windows(map(self.split, texts), window, num_words):
             yield from self._tag(group, options)
 
     def split(self, text: Text) -> Words:
         """The words of an input, or an input's words unchanged, so that errors occur input by input."""
         return words_of(text, self.description.mode, self.description.language)
 
-    def _tag(self, texts: Sequence[Text], options: Options) -> list[Prediction]:
-        split = [self.split(text) for text in texts]
-        return tag_words(split, self.decode, options, self.tokens_per_batch, self.threads)
+    def _tag(self, inputs: Sequence[Words], options: Options) -> list[Prediction]:
+        return tag_words(inputs, self.decode, options, self.tokens_per_batch, self.threads)
 
     @property
     def threads(self) -> int:

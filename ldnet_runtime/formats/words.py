@@ -22,6 +22,11 @@ class Words(NamedTuple):
     offsets: tuple[list[int], list[int]] | None = None
 
 
+def num_words(words: Words) -> int:
+    """The number of words of an input."""
+    return sum(map(len, words.sentences))
+
+
 def words_of(value: Any, mode: str = "auto", language: str = "en") -> Words:
     """
     # Parameters

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from ldnet_runtime.errors import InputError
-from ldnet_runtime.formats.words import Words
+from ldnet_runtime.formats.words import Words, num_words
 from ldnet_runtime.prediction import Decoded, Options, Prediction
 from ldnet_runtime.tagger import Tagger, tag_words
 
@@ -107,7 +107,7 @@ class Batcher:
 
 
 def _num_words(request: _Request) -> int:
-    return sum(len(sentence) for one in request.inputs for sentence in one.sentences)
+    return sum(map(num_words, request.inputs))
 
 
 def _by_options(requests: Sequence[_Request]) -> dict[Options, list[_Request]]:

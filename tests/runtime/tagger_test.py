@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy
 import pytest
 
-from ldnet_runtime import Tagger
+from ldnet_runtime import Tagger, batching
 from ldnet_runtime import prediction as predictions
 from ldnet_runtime.errors import InputError, ModelFileError
 from ldnet_runtime.prediction import Decoded, Options, Ranked
@@ -187,6 +187,15 @@ def test_a_stream_is_read_by_windows(tagger):
     next(outputs)
     assert len(taken) == 10
     assert len(list(outputs)) == 29 and len(taken) == 30
+
+
+def test_a_window_of_long_inputs_is_smaller(tagger, monkeypatch):
+    monkeypatch.setattr(batching, "MAX_WORDS", 10)
+    taken = []
+    sizes = [4, 4, 4, 30, 0, 9]
+    texts = (taken.append(size) or " ".join(["Ada"] * size) for size in sizes)
+    found = [(len(prediction.words), len(taken)) for prediction in tagger.tag_many(texts)]
+    assert found == [(4, 3), (4, 3), (4, 3), (30, 4), (0, 6), (9, 6)]
 
 
 def test_spans_are_those_of_the_tags(contextual):
