@@ -59,7 +59,7 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
     """
     if kind not in KINDS:
         raise InputError(f"the input is {kind!r}; expected one of {', '.join(KINDS)}.")
-    lines = _Lines(decompressed(file), name)
+    lines = _Lines(file, name)
     if kind == "auto":
         kind = detect(lines.head())
     readers = {"text": _texts, "document": _document, "jsonl": _json_items, "conll": _sentences}
@@ -68,7 +68,7 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
 
 def detect_file(file: BinaryIO) -> str:
     """The format of a file, plain or compressed. Restores the position to the start of the file."""
-    head = _Lines(decompressed(file), "the file").head()
+    head = _Lines(file, "the file").head()
     file.seek(0)
     return detect(head)
 
@@ -78,17 +78,25 @@ def read_json_line(line: str) -> Any:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f'expected JSON such as {{"text": ...}} or {{"tokens": [...]}}: {error}') from error
+        raise InputError(f'expected JSON such as {{"text": ...}} or {{"tokens": [...]}}: {_without_line(error)}') from error
     if not isinstance(value, (dict, str, list)):
         raise InputError(f"expected an object, a text or a list of words, but it is {line.strip()[:40]}")
     return value
+
+
+def _without_line(error: Exception) -> str:
+    """The message of an error in JSON; it counts lines from the start of the JSON, not of the file."""
+    return f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
 
 
 class _Lines:
     """The lines of a file as text. Damage and invalid UTF-8 are errors with their place."""
 
     def __init__(self, file: BinaryIO, name: str) -> None:
-        self._file = file
+        try:
+            self._file = decompressed(file)  # reads the first bytes
+        except OSError as error:
+            raise InputError(f"{name}: the file cannot be read: {error.strerror}.") from error
         self._name = name
         self._start = b""
         self.number = 0
@@ -146,8 +154,10 @@ class _Lines:
         try:
             return content.decode("utf-8")
         except UnicodeDecodeError as error:
+            start = content.rfind(b"\n", 0, error.start) + 1
+            self.number += content.count(b"\n", 0, start)
             raise self.error(
-                f"byte {error.start + 1} is 0x{content[error.start]:02x}, which is not UTF-8; convert the file"
+                f"byte {error.start - start + 1} is 0x{content[error.start]:02x}, which is not UTF-8; convert the file"
             ) from error
 
 
@@ -177,7 +187,8 @@ def _array(lines: _Lines) -> Iterator[Item]:
     try:
         items = json.loads(lines.whole())
     except (ValueError, RecursionError) as error:
-        raise lines.error(f"expected a JSON array of inputs: {error}") from error
+        lines.number = getattr(error, "lineno", 1)
+        raise lines.error(f"expected a JSON array of inputs: {_without_line(error)}") from error
     for number, item in enumerate(items, 1):
         yield Item(_without_layout(item), f"item {number}")
 

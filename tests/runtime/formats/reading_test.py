@@ -1,4 +1,5 @@
 import bz2
+import errno
 import gzip
 import io
 import json
@@ -164,6 +165,9 @@ def test_zstandard():
     "content, kind, message",
     [
         (b"a\n\xff\n", "text", "the/file, line 2: byte 1 is 0xff, which is not UTF-8"),
+        (b"a\nb\n\nc \xff\n", "document", "the/file, line 4: byte 3 is 0xff, which is not UTF-8"),
+        (b'{"text": "a"}\n{"text": \n', "jsonl", "line 2: expected JSON such as .*: Expecting value at column 10."),
+        (b'[\n{"text": "a"},\n\n]', "jsonl", "the/file, line [34]: expected a JSON array .* at column 1[.]$"),
         (
             gzip.compress(b"".join(b"%d\n" % n for n in range(9999)))[:-2000],
             "text",
@@ -190,6 +194,18 @@ def test_zstandard():
 def test_errors_name_the_place(content, kind, message):
     with pytest.raises(InputError, match=message):
         read(content, kind)
+
+
+def test_a_file_that_cannot_be_read():
+    class Broken(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def readinto(self, buffer):
+            raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(InputError, match="the/file: the file cannot be read: Input/output error.$"):
+        list(read_items(Broken(), "the/file"))
 
 
 def test_lines_across_blocks():
