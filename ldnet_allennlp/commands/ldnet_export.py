@@ -17,16 +17,12 @@ from allennlp.models.archival import Archive
 from overrides import overrides
 
 from ldnet_allennlp.commands.console import Command, add_force, add_trust, arguments_of
-from ldnet_allennlp.commands.sentences import (
-    labeled_sentences,
-    read_sentences,
-    read_words,
-    sentences_for,
-)
+from ldnet_allennlp.commands.sentences import labeled_sentences, read_sentences, read_words, sentences_for
 from ldnet_allennlp.common.archives import read_archive
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.export import export_tagger
 from ldnet_allennlp.export.verification import Comparison, compare
+from ldnet_allennlp.models.tag_decoding import label_encoding_of
 from ldnet_runtime import Tagger
 from ldnet_runtime.tag_schemes import spans_from_tags
 
@@ -124,7 +120,7 @@ def export_archive(
     is_exact = precision == "float32" and (keep_words is None or sentences is None)
     checked = compare(model, reader, tagger, sentences or _generated(archive, keep_words))
     if gold is not None:
-        encoding = getattr(model, "label_encoding", None)
+        encoding = label_encoding_of(model)
         before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
         name = "accuracy" if encoding is None else "F1"
         report.append(f"{test}: {name} {before:.2f} before, {after:.2f} after")

@@ -30,10 +30,7 @@ class LdnetIndexer(TokenIndexer):
     """
 
     def __init__(
-        self,
-        namespace: str = "ldnet",
-        lowercase_tokens: bool = False,
-        token_min_padding_length: int = 0,
+        self, namespace: str = "ldnet", lowercase_tokens: bool = False, token_min_padding_length: int = 0
     ) -> None:
         super().__init__(token_min_padding_length)
         self.namespace = namespace

@@ -30,6 +30,7 @@ from ldnet_allennlp.export.inputs import Inputs
 from ldnet_allennlp.export.layers import feedforward, linear
 from ldnet_allennlp.export.recurrent import Steps
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tag_decoding import label_encoding_of
 from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime.errors import ModelFileError
 from ldnet_runtime.model_file import METADATA_KEY, TaggerDescription, to_json
@@ -118,7 +119,7 @@ def _describe(model: Any, reader: Any, inputs: Inputs, provenance: dict[str, str
         vocabularies=inputs.vocabularies,
         inputs=inputs.descriptions,
         labels=labels,
-        label_encoding=getattr(model, "label_encoding", None),
+        label_encoding=label_encoding_of(model),
         transitions=transitions,
         start=start,
         end=end,

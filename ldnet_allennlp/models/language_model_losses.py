@@ -170,10 +170,7 @@ class LanguageModelLosses(LanguageModel):
             return self._dropout(contextual)
 
     def _losses(
-        self,
-        contextual: torch.Tensor,
-        all_targets: dict[str, torch.Tensor],
-        on_host: list[torch.Tensor],
+        self, contextual: torch.Tensor, all_targets: dict[str, torch.Tensor], on_host: list[torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """The losses of `forward`, which also count for the perplexities."""
         if isinstance(contextual, list):

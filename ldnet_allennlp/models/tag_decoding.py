@@ -89,6 +89,12 @@ def add_labels_to_probabilities(output: dict[str, Any], labels: Sequence[str]) -
                 entry["probability"] = probability
 
 
+def label_encoding_of(tagger: Any) -> str | None:
+    """The span encoding of a tagger, if any. AllenNLP's `SimpleTagger` passes it to its metric only."""
+    metric = getattr(tagger, "_f1_metric", None)
+    return getattr(tagger, "label_encoding", getattr(metric, "_label_encoding", None))
+
+
 def _padded(rows: Sequence[Sequence[int]], length: int) -> numpy.ndarray:
     """(rows, length), 0 behind the end of each row."""
     tags = numpy.zeros((len(rows), length), numpy.int64)

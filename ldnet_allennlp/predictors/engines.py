@@ -15,6 +15,7 @@ from allennlp_models.tagging.models.crf_tagger import CrfTagger
 
 from ldnet_allennlp.common.precision import resolve_autocast
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tag_decoding import label_encoding_of
 from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime.decoding import Scores
 from ldnet_runtime.decoding.chunks import ChunkDecoder
@@ -76,7 +77,7 @@ class TorchEngine:
     ) -> Sequence[Decoded]:
         """The tags in the model's output, without those of padding, which `simple_tagger` also returns."""
         outputs = self._model.forward_on_instances(instances)
-        encoding: str | None = getattr(self._model, "label_encoding", None)
+        encoding = label_encoding_of(self._model)
         decoded = []
         for output, words in zip(outputs, sentences):
             tags = [str(tag) for tag in output["tags"][: len(words)]]

@@ -17,6 +17,7 @@ from overrides import overrides
 
 from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.models.ldnet_tagger import LdnetTagger
+from ldnet_allennlp.models.tag_decoding import label_encoding_of
 from ldnet_allennlp.predictors.engines import (
     ChosenEngine,
     TorchEngine,
@@ -111,7 +112,7 @@ class LdnetTaggerPredictor(Predictor):
         super().__init__(model, PredictionReader(dataset_reader, input, self._span_types), frozen)
         if output not in OUTPUTS:
             raise ConfigurationError(f"The output is {output!r}; expected one of {', '.join(OUTPUTS)}.")
-        encoding = getattr(model, "label_encoding", None)
+        encoding = label_encoding_of(model)
         if (output not in ("json", "conll") or tag_encoding is not None) and encoding is None:
             what = f"The output '{output}' with the tag_encoding {tag_encoding!r}"
             raise ConfigurationError(f"{what} needs spans, but the model has no label_encoding.")
@@ -230,7 +231,7 @@ class LdnetTaggerPredictor(Predictor):
         tags = [str(tag) for tag in outputs["tags"]]
         words = TextField(cast(TextField, instance["tokens"]).tokens[: len(tags)])
         model: Any = self._model
-        encoding: str | None = getattr(model, "label_encoding", None)
+        encoding = label_encoding_of(model)
         targets = [tags]
         if encoding is not None:
             spans = model.spans(tags) if isinstance(model, LdnetTagger) else spans_from_tags(tags, encoding)

@@ -396,7 +396,7 @@ def test_another_tagger(language_models):
     keep = {"text_field_embedder", "encoder"}
     params = tagger_params(language_models, overrides={"model.type": "simple_tagger"}).as_dict(quiet=True)
     params["model"] = {k: v for k, v in params["model"].items() if k in keep | {"type"}}
-    params["model"].update(label_encoding="BIOUL", calculate_span_f1=False)
+    params["model"]["label_encoding"] = "BIOUL"
     from allennlp.common import Params
 
     tagger = build_tagger(Params(params))
@@ -408,6 +408,11 @@ def test_another_tagger(language_models):
     ]
     assert [o["tags"] for o in outputs[0]] == [o["tags"] for o in outputs[1]]
     assert all(len(output["tags"]) == len(output["words"]) for output in outputs[0])
+    spans = [
+        [[(span["type"], span["start"], span["end"]) for span in output["spans"]] for output in of_engine]
+        for of_engine in outputs
+    ]
+    assert spans[0] == spans[1] and any(spans[0])
     message = "'ldnet_tagger' or 'crf_tagger', but it is SimpleTagger"
     with pytest.raises(ConfigurationError, match=message):
         LdnetTaggerPredictor(tagger.model, tagger.reader, n_best=2, engine="torch")

@@ -8,6 +8,7 @@ from allennlp.common.checks import ConfigurationError
 from allennlp.models.archival import Archive
 
 from ldnet_allennlp.commands.sentences import labeled_sentences
+from ldnet_allennlp.models.tag_decoding import label_encoding_of
 from ldnet_allennlp.predictors.ldnet_tagger import LdnetTaggerPredictor
 from ldnet_runtime.tag_schemes import spans_from_tags
 
@@ -121,7 +122,7 @@ def tagged_sentences(archive: Archive, path: str, source: str) -> list[TaggedSen
     Raises `ConfigurationError` if the model has no spans, or if the file has no tags.
     """
     model = archive.model
-    encoding = getattr(model, "label_encoding", None)
+    encoding = label_encoding_of(model)
     if encoding is None:
         raise ConfigurationError(
             f"--errors compares spans, but the {type(model).__name__} of '{source}' has no label_encoding."

@@ -44,10 +44,7 @@ _BUILT = ("model", "dataset_reader", "validation_dataset_reader", "vocabulary")
 # AllenNLP skips the first two when it loads a model. A cache is a directory of the machine that trained it.
 _LEFT_OUT = ("pretrained_file", "initializer", "cache", "cache_dtype")
 
-_REFUSED_KEYS = {
-    "trust_remote_code": "which runs remote code",
-    "_pretrained": "which loads another archive",
-}
+_REFUSED_KEYS = {"trust_remote_code": "which runs remote code", "_pretrained": "which loads another archive"}
 
 _lock = threading.RLock()
 _is_restricted: ContextVar[bool] = ContextVar("is_restricted", default=False)
