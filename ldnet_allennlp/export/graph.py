@@ -1,5 +1,6 @@
 """ONNX graphs, built node by node."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,7 +27,7 @@ class Graph:
         self.int8 = int8
         self.half_embeddings = half_embeddings
         self._nodes: list[onnx.NodeProto] = []
-        self._constants: dict[bytes, onnx.TensorProto] = {}
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._inputs: dict[str, onnx.ValueInfoProto] = {}
 
     def input(self, name: str, *axes: str) -> str:
@@ -40,7 +41,8 @@ class Graph:
         if isinstance(values, torch.Tensor):
             values = values.detach().cpu().numpy()
         array = numpy.ascontiguousarray(values, dtype=dtype).reshape(numpy.shape(values))
-        key = b"%s %s " % (str(array.dtype).encode(), str(array.shape).encode()) + array.tobytes()
+        # A digest, because the bytes would be a second copy of all weights.
+        key = str(array.dtype), array.shape, hashlib.sha256(array.data).digest()
         if key not in self._constants:
             self._constants[key] = numpy_helper.from_array(array, f"constant_{len(self._constants)}")
         return self._constants[key].name
