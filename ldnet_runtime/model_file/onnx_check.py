@@ -3,10 +3,10 @@ Checks of an ONNX file's bytes before ONNX Runtime parses them.
 
 The walk follows the protobuf encoding of `onnx.proto` and supports only the fields of an exported tagger. It reads
 sizes, names and operators, and copies no weights. Files are untrusted: every length is compared with the rest of the
-file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently.
+file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently. The sizes
+that a graph computes are not checked: a hostile one can use any amount of memory and time.
 """
 
-import math
 from typing import NamedTuple
 
 from ldnet_runtime.errors import ModelFileError
@@ -27,22 +27,16 @@ from ldnet_runtime.model_file.protobuf import (
 )
 
 OPSETS = range(13, 25)
-# The operators of the exporter, including AllenNLP's activations. Only Scan has a subgraph, and only Expand and Range
-# create large tensors from small ones.
+# The operators that the exporter writes, or has written. Only Scan has a subgraph.
 _OPERATORS = """
-    Abs Add And Cast Clip Concat Constant Conv CumSum DequantizeLinear Div DynamicQuantizeLinear DynamicQuantizeLSTM
-    Elu Equal Erf Exp Expand Flatten GRU Gather GatherElements GatherND Gelu Gemm Greater GreaterOrEqual HardSigmoid
-    HardSwish Identity LSTM LayerNormalization LeakyRelu Less LessOrEqual Log MatMul MatMulInteger MatMulNBits Max
-    MaxPool Min Mish Mod Mul Neg Not Or Pow QuantizeLinear RNN Range ReduceMax ReduceMean ReduceSum Relu Reshape
-    ReverseSequence Scan ScatterElements Selu Shape Sigmoid Sign Slice Softmax Softplus Softsign Split Sqrt Squeeze Sub
-    Sum Tanh ThresholdedRelu Transpose Unsqueeze Where
+    Add Cast Clip Concat Conv DynamicQuantizeLSTM Elu Erf Expand GRU Gather Identity LSTM LeakyRelu Less MatMul Max Min Mul
+    RNN Range ReduceMax Relu Reshape Scan Selu Shape Sigmoid Slice Softplus Softsign Split Squeeze Sub Tanh Transpose
+    Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
 _DOMAINS = frozenset(["", "ai.onnx", "com.microsoft"])
 # Bytes an element by TensorProto.DataType: float, uint8, int8, int32, int64, bool, float16, double.
 _ITEM_SIZES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
-_INT64 = 7
-_MAX_EXPANSION = 2**24
 
 
 class GraphSummary(NamedTuple):
@@ -51,14 +45,6 @@ class GraphSummary(NamedTuple):
     inputs: list[str]
     outputs: list[str]
     metadata: dict[str, str]
-
-
-class _Tensor(NamedTuple):
-    name: str
-    data_type: int
-    num_elements: int
-    start: int
-    stop: int
 
 
 def check_onnx(data: memoryview) -> GraphSummary:
@@ -80,7 +66,7 @@ def check_onnx(data: memoryview) -> GraphSummary:
     if graph is None:
         raise ModelFileError("the file holds no graph; expected an ONNX model")
     _check_versions(versions)
-    inputs, outputs = _check_graph(data, graph, {})
+    inputs, outputs = _check_graph(data, graph)
     return GraphSummary(inputs, outputs, metadata)
 
 
@@ -97,89 +83,43 @@ def _check_versions(versions: dict[str, int]) -> None:
         )
 
 
-def _check_graph(
-    data: memoryview, graph: Field, outer: dict[str, _Tensor], depth: int = 0
-) -> tuple[list[str], list[str]]:
-    """The names of the graph's inputs and outputs. `outer` contains the constants of the enclosing graph."""
+def _check_graph(data: memoryview, graph: Field, depth: int = 0) -> tuple[list[str], list[str]]:
+    """The names of the graph's inputs and outputs."""
     inputs: list[str] = []
     outputs: list[str] = []
-    nodes: list[Field] = []
-    constants = dict(outer)
     for field in fields(data, graph.start, graph.stop, GRAPH, "the graph"):
         if field.name == "node":
-            nodes.append(field)
+            _check_node(data, field, depth)
         elif field.name == "initializer":
-            tensor = _check_tensor(data, field)
-            constants[tensor.name] = tensor
+            _check_tensor(data, field)
         elif field.name in ("input", "output"):
             info = message(data, field, VALUE_INFO, f"an {field.name}")
             (inputs if field.name == "input" else outputs).append(text_of(data, info.get("name")))
-    for node in nodes:
-        _check_node(data, node, constants, depth)
     return inputs, outputs
 
 
-def _check_node(data: memoryview, node: Field, constants: dict[str, _Tensor], depth: int) -> None:
-    operator, domain = "", ""
-    inputs, outputs, attributes = [], [], []
-    for field in fields(data, node.start, node.stop, NODE, "a node"):
-        if field.name == "op_type":
-            operator = text_of(data, field)
-        elif field.name == "domain":
-            domain = text_of(data, field)
-        elif field.name == "attribute":
-            attributes.append(field)
-        elif field.name == "input":
-            inputs.append(text_of(data, field))
-        elif field.name == "output":
-            outputs.append(text_of(data, field))
+def _check_node(data: memoryview, node: Field, depth: int) -> None:
+    """Check the operator and its attributes; a graph is allowed only in a `Scan` of the main graph."""
+    parts = list(fields(data, node.start, node.stop, NODE, "a node"))
+    texts = {part.name: text_of(data, part) for part in parts if part.name in ("op_type", "domain")}
+    operator, domain = texts.get("op_type", ""), texts.get("domain", "")
     if operator not in OPERATORS or domain not in _DOMAINS:
         name = f"{domain}.{operator}" if domain else operator
         raise ModelFileError(f"the operator {name!r} is not one that exported taggers use")
-    for attribute in attributes:
-        _check_attribute(data, attribute, operator, outputs, constants, depth)
-    sizes = {"Expand": inputs[1:2], "Range": inputs}.get(operator, [])
-    for name in sizes:
-        if name in constants:
-            _check_expansion(data, operator, constants[name])
+    for part in parts:
+        if part.name == "attribute":
+            for field in fields(data, part.start, part.stop, ATTRIBUTE, f"an attribute of {operator}"):
+                if field.name == "t":
+                    _check_tensor(data, field)
+                elif field.name == "g":
+                    if operator != "Scan" or depth > 0:
+                        raise ModelFileError(
+                            f"the operator '{operator}' holds a graph, which exported taggers do not"
+                        )
+                    _check_graph(data, field, depth + 1)
 
 
-def _check_attribute(
-    data: memoryview,
-    attribute: Field,
-    operator: str,
-    outputs: list[str],
-    constants: dict[str, _Tensor],
-    depth: int,
-) -> None:
-    """
-    Check an attribute. The tensor of a `Constant` is added to the constants; a graph is allowed only in a `Scan` of the
-    main graph.
-    """
-    for field in fields(data, attribute.start, attribute.stop, ATTRIBUTE, f"an attribute of {operator}"):
-        if field.name == "t":
-            tensor = _check_tensor(data, field)
-            constants.update({output: tensor for output in outputs if operator == "Constant"})
-        elif field.name == "g":
-            if operator != "Scan" or depth > 0:
-                raise ModelFileError(
-                    f"the operator '{operator}' holds a graph, which exported taggers do not"
-                )
-            _check_graph(data, field, constants, depth + 1)
-
-
-def _check_expansion(data: memoryview, operator: str, tensor: _Tensor) -> None:
-    """Check that a constant size is moderate. Otherwise a tiny file could request all memory."""
-    if tensor.data_type != _INT64:
-        raise ModelFileError(f"the operator '{operator}' has a size that is not an int64 tensor")
-    numbers = data[tensor.start : tensor.stop].cast("q").tolist()
-    if math.prod(max(abs(number), 1) for number in numbers) > _MAX_EXPANSION:
-        raise ModelFileError(
-            f"the operator '{operator}' asks for a tensor of the size {numbers}, which is too large"
-        )
-
-
-def _check_tensor(data: memoryview, field: Field) -> _Tensor:
+def _check_tensor(data: memoryview, field: Field) -> None:
     """Check that the data of a weight are in the file and match its shape."""
     name, data_type, raw = "", 0, (0, 0)
     num_elements, bits = 1, 0
@@ -207,4 +147,3 @@ def _check_tensor(data: memoryview, field: Field) -> _Tensor:
             f"the tensor {name!r} has {num_elements} elements of {_ITEM_SIZES[data_type]} bytes, but "
             f"{raw[1] - raw[0]} bytes of data"
         )
-    return _Tensor(name, data_type, num_elements, *raw)
