@@ -37,10 +37,11 @@ def describe(path: str) -> str:
         **{f"vocabulary {name}": str(len(tokens)) for name, tokens in description.vocabularies.items()},
         **description.provenance,
     }
-    return "\n".join(
-        f"{name}: {value!r}"[:200] if not value.isprintable() else f"{name}: {value}"
-        for name, value in entries.items()
-    )
+    return "\n".join(f"{_printable(name)}: {_printable(value)}" for name, value in entries.items())
+
+
+def _printable(text: str) -> str:
+    return text if text.isprintable() else repr(text)[:200]
 
 
 def run(options: argparse.Namespace) -> None:

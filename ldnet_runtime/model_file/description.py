@@ -1,5 +1,6 @@
 """Description of a tagger besides its graph: vocabularies, inputs, labels and transition scores."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -148,6 +149,9 @@ class TaggerDescription:
         expect(
             self.mode in MODES, f"the tokenizer's mode is {self.mode!r}; expected one of {', '.join(MODES)}"
         )
+        # It is part of the name of the module that spaCy imports.
+        is_code = re.fullmatch(r"[a-z]{2,3}", self.language)
+        expect(is_code is not None, f"the language is {self.language!r}; expected two or three letters")
 
     @property
     def tensors(self) -> list[str]:

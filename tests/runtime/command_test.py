@@ -327,6 +327,16 @@ def test_info(model, capsys):
     assert {"types: LOC, PER", "labels: 5 (BIO)"} < set(lines) and "archive: toy" in lines
 
 
+def test_info_prints_no_control_characters(tmp_path, capsys):
+    path = tmp_path / "a.onnx"
+    names = {"\x1b[2J": "a", "b": "\x1b[2J"}
+    vocabularies = {"tokens": models.WORDS, "\x1b[3J": ["", "?"]}
+    path.write_bytes(models.word_model(provenance=names, vocabularies=vocabularies))
+    assert main([str(path), "--info"]) == 0
+    output = capsys.readouterr().out
+    assert output.replace("\n", "").isprintable() and r"'\x1b[2J': a" in output
+
+
 def test_help_needs_neither_numpy_nor_onnxruntime():
     program = "import sys; from ldnet_runtime.__main__ import build_parser; build_parser(); " + (
         "assert not {'numpy', 'onnxruntime', 'torch', 'allennlp'} & set(sys.modules)"
