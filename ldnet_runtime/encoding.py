@@ -89,7 +89,7 @@ def _encoder(one: Input, ids: dict[str, dict[str, int]]) -> _Encoder:
 
 
 class _WordEncoder:
-    """Word ids, with the boundaries before and after each sentence."""
+    """Word ids."""
 
     def __init__(self, one: WordInput, ids: dict[str, int]) -> None:
         self._input = one
@@ -103,12 +103,6 @@ class _WordEncoder:
             words = [word.lower() for word in words]
         # The last one, 0, is the target of position -1.
         found = numpy.array([*(find(word, _UNKNOWN) for word in words), 0], numpy.int64)[places]
-        before, after = self._input.before, self._input.after
-        if before is not None:
-            found = numpy.pad(found, ((0, 0), (1, 0)), constant_values=before)
-        if after is not None:
-            found = numpy.pad(found, ((0, 0), (0, 1)))
-            found[numpy.arange(len(lengths)), lengths + (before is not None)] = after
         return {self._input.name: found}
 
 

@@ -20,18 +20,13 @@ DECODERS = ("crf", "softmax", TIE_OR_BREAK)
 
 @dataclass(frozen=True)
 class WordInput:
-    """
-    Word ids, (B, T + boundaries): the words of a vocabulary, with optional boundary ids before the first and after the
-    last one.
-    """
+    """Word ids, (B, T): the words of a vocabulary."""
 
     kind: ClassVar[str] = "words"
 
     name: str
     vocabulary: str
     lowercase: bool = False
-    before: int | None = None
-    after: int | None = None
 
     @property
     def tensors(self) -> list[str]:
@@ -215,12 +210,6 @@ def _check_input(one: Input, vocabularies: Mapping[str, Sequence[str]]) -> None:
             one.vocabulary in vocabularies, f"{where} has the vocabulary {one.vocabulary!r}, which is missing"
         )
     if isinstance(one, WordInput):
-        size = len(vocabularies[one.vocabulary])
-        for boundary in (one.before, one.after):
-            expect(
-                boundary is None or 0 <= boundary < size,
-                f"{where} has a boundary id outside of its vocabulary",
-            )
         return
     size = 257 if one.vocabulary is None else len(vocabularies[one.vocabulary])
     expect(

@@ -102,8 +102,8 @@ def _read_input(content: Any) -> Input:
             values[entry.name] = tuple(numbers)
         elif entry.name == "lowercase":
             values[entry.name] = get(entry.name, bool)
-        elif entry.name in ("before", "after", "min_length"):
-            values[entry.name] = get(entry.name, int, optional=entry.name != "min_length")
+        elif entry.name == "min_length":
+            values[entry.name] = get(entry.name, int)
         else:
             optional = entry.name == "end_position" or (entry.name == "vocabulary" and kind != WordInput.kind)
             values[entry.name] = get(entry.name, str, optional=optional)

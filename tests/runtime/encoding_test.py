@@ -42,15 +42,6 @@ def test_lower_case():
     assert row.tolist() == [2, 2, 1]
 
 
-@pytest.mark.parametrize("before, after", [(5, None), (None, 6), (5, 6)])
-def test_boundaries(before, after):
-    arrays = encode([WordInput("tokens", "tokens", before=before, after=after)])
-    for row, sentence in zip(arrays["tokens"].tolist(), SENTENCES):
-        expected = [before, *map(word_id, sentence), after]
-        expected = [number for number in expected if number is not None]
-        assert row == expected + [0] * (len(row) - len(expected))
-
-
 def test_an_end_token():
     arrays = encode([WordInput("tokens", "tokens")], end_token="<eof>")
     assert arrays["lengths"].tolist() == [5, 4, 2]

@@ -30,7 +30,7 @@ def refused(content, message):
     assert "\n" not in str(caught.value) and str(caught.value).endswith(".")
 
 
-@pytest.mark.parametrize("inputs", [[WordInput("w", "tokens", True, 3, 4)], models.character_inputs()])
+@pytest.mark.parametrize("inputs", [[WordInput("w", "tokens", True)], models.character_inputs()])
 def test_there_and_back(inputs):
     options = {"end_token": "<eof>", "boundary_tags": (1, 0), "language": "de", "decoder": "softmax"}
     description = describe(inputs, **options)
@@ -66,7 +66,6 @@ WORDS_INPUT = {"kind": "words", "name": "tokens", "vocabulary": "tokens", "lower
             {"inputs": [{**WORDS_INPUT, "kind": "code"}]},
             "has the kind 'code'; expected one of words, word_char",
         ),
-        ({"inputs": [{**WORDS_INPUT, "before": 99}]}, "a boundary id outside of its vocabulary"),
         ({"inputs": [{**WORDS_INPUT, "lowercase": 1}]}, "'lowercase' is of type int; expected bool"),
         ({"labels": ["O"] * 5}, "the labels are missing or not unique"),
         ({"labels": LABELS[:4]}, "'transitions' is not an array of numbers of the shape"),
