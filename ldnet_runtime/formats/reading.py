@@ -29,7 +29,7 @@ KINDS = ("auto", "text", "document", "jsonl", "conll")
 _HEAD = 1 << 16
 _MAX_WHOLE = 1 << 25  # of a document or an array, which is held in memory
 _BYTE_ORDER_MARK = "\ufeff"
-_CONLLU_WIDTH = 10
+_CONLLU_WIDTHS = (10, 11)  # 11: a TAB at the end of the row
 _NO_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U's multiword ranges and empty nodes
 
 
@@ -78,7 +78,9 @@ def read_json_line(line: str) -> Any:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise InputError(f'expected JSON such as {{"text": ...}} or {{"tokens": [...]}}: {_without_line(error)}') from error
+        raise InputError(
+            f'expected JSON such as {{"text": ...}} or {{"tokens": [...]}}: {_without_line(error)}'
+        ) from error
     if not isinstance(value, (dict, str, list)):
         raise InputError(f"expected an object, a text or a list of words, but it is {line.strip()[:40]}")
     return value
@@ -206,7 +208,7 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
         if not line.strip(ASCII_BLANKS):
             if rows:
                 # After a sentence without numbers, a column of numbers has words, except in CoNLL-U.
-                may_count = _counts(rows) and (may_count or len(rows[0]) >= _CONLLU_WIDTH)
+                may_count = _counts(rows) and (may_count or len(rows[0]) in _CONLLU_WIDTHS)
                 yield _sentence(rows, separator, first, may_count)
             rows = []
             continue
@@ -215,7 +217,7 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
             continue
         separator = "\t" if "\t" in line else " "
         columns = columns_of(line, separator)
-        is_conllu = len(columns) in (_CONLLU_WIDTH, _CONLLU_WIDTH + 1) and separator == "\t"  # 11: a TAB at the end
+        is_conllu = len(columns) in _CONLLU_WIDTHS and separator == "\t"
         is_comment = (
             line.startswith("# ")
             and not rows

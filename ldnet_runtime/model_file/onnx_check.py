@@ -3,8 +3,9 @@ Checks of an ONNX file's bytes before ONNX Runtime parses them.
 
 The walk follows the protobuf encoding of `onnx.proto` and supports only the fields of an exported tagger. It reads
 sizes, names and operators, and copies no weights. Files are untrusted: every length is compared with the rest of the
-file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently. The sizes
-that a graph computes are not checked: a hostile one can use any amount of memory and time.
+file. Unknown fields and repeated singular fields are rejected, because parsers may interpret them differently.
+
+The sizes that a graph computes are not checked: a hostile one can use any amount of memory and time.
 """
 
 from typing import NamedTuple
@@ -29,9 +30,9 @@ from ldnet_runtime.model_file.protobuf import (
 OPSETS = range(13, 25)
 # The operators that the exporter writes, or has written. Only Scan has a subgraph.
 _OPERATORS = """
-    Add Cast Clip Concat Conv DynamicQuantizeLSTM Elu Erf Expand GRU Gather Identity LSTM LeakyRelu Less MatMul Max Min Mul
-    RNN Range ReduceMax Relu Reshape Scan Selu Shape Sigmoid Slice Softplus Softsign Split Squeeze Sub Tanh Transpose
-    Unsqueeze Where
+    Add Cast Clip Concat Conv DynamicQuantizeLSTM Elu Erf Expand GRU Gather Identity LSTM LeakyRelu Less MatMul Max
+    Min Mul RNN Range ReduceMax Relu Reshape Scan Selu Shape Sigmoid Slice Softplus Softsign Split Squeeze Sub Tanh
+    Transpose Unsqueeze Where
 """
 OPERATORS = frozenset(_OPERATORS.split())
 _DOMAINS = frozenset(["", "ai.onnx", "com.microsoft"])

@@ -113,9 +113,7 @@ class _Server:
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         limits = self._limits
-        self._batcher = Batcher(
-            self._tagger, limits.max_waiting, limits.max_waiting_words, limits.max_words
-        )
+        self._batcher = Batcher(self._tagger, limits.max_waiting, limits.max_waiting_words, limits.max_words)
         task = asyncio.create_task(self._batcher.run())
         try:
             yield

@@ -10,7 +10,12 @@ def test_equal_constants_are_stored_once():
     zeros = numpy.zeros((2, 3), numpy.float32)
     names = [graph.constant(zeros), graph.constant(zeros.T.copy().T), graph.constant([[0.0] * 3] * 2)]
     assert set(names) == {"constant_0"}
-    others = [graph.constant(0), graph.constant(zeros.T), graph.constant(zeros, numpy.int32), graph.integers()]
+    others = [
+        graph.constant(0),
+        graph.constant(zeros.T),
+        graph.constant(zeros, numpy.int32),
+        graph.integers(),
+    ]
     assert len({*names, *others}) == 5
 
 

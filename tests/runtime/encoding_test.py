@@ -66,7 +66,10 @@ def test_many_words_beside_a_long_one_are_refused():
     words = [str(number) for number in range(2**12)]
     with pytest.raises(InputError, match=r"4,097 different words of up to 1,024 characters are too much"):
         encode([WordCharacterInput("chars", "characters")], [[*words, "x" * 2**10]])
-    assert encode([WordCharacterInput("chars", "characters")], [[*words, "x" * 100]])["chars"].shape == (4098, 100)
+    assert encode([WordCharacterInput("chars", "characters")], [[*words, "x" * 100]])["chars"].shape == (
+        4098,
+        100,
+    )
 
 
 def test_bytes_with_start_and_end():

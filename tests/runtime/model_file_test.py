@@ -81,7 +81,10 @@ WORDS_INPUT = {"kind": "words", "name": "tokens", "vocabulary": "tokens", "lower
         ({"decoder": "beam"}, "the decoder is 'beam'"),
         ({"tokenizer": {"type": "magic", "language": "en"}}, "the tokenizer's mode is 'magic'"),
         ({"tokenizer": {"type": "auto", "language": "en.lex_attrs"}}, "the language is 'en.lex_attrs'"),
-        ({"tokenizer": {"type": "auto", "language": "en\n"}}, "the language is 'en.n'; expected two or three"),
+        (
+            {"tokenizer": {"type": "auto", "language": "en\n"}},
+            "the language is 'en.n'; expected two or three",
+        ),
         ({"tokenizer": None}, "'tokenizer' is missing; expected dict"),
         ({"provenance": {"a": {}}}, "'a' is of type dict; expected str"),
     ],

@@ -118,7 +118,10 @@ def test_a_large_body_is_refused(tagger):
     [
         ({"text": "A" * 30}, "A sentence has 31 characters; the limit is 30."),
         ({"inputs": [["Ada"], [""] * 31]}, "A sentence has 31 characters; the limit is 30."),
-        ({"tokens": ["a"] * 6, "n_best": 9}, "ask for 9 values for each of 6 words; the limit is 50 in total."),
+        (
+            {"tokens": ["a"] * 6, "n_best": 9},
+            "ask for 9 values for each of 6 words; the limit is 50 in total.",
+        ),
         ({"inputs": [["a"] * 6] * 2, "marginals": True}, "ask for 5 values for each of 12 words"),
         ({"inputs": [["a"] * 6] * 2, "runner_up": True}, "ask for 5 values for each of 12 words"),
     ],

@@ -166,7 +166,11 @@ def test_zstandard():
     [
         (b"a\n\xff\n", "text", "the/file, line 2: byte 1 is 0xff, which is not UTF-8"),
         (b"a\nb\n\nc \xff\n", "document", "the/file, line 4: byte 3 is 0xff, which is not UTF-8"),
-        (b'{"text": "a"}\n{"text": \n', "jsonl", "line 2: expected JSON such as .*: Expecting value at column 10."),
+        (
+            b'{"text": "a"}\n{"text": \n',
+            "jsonl",
+            "line 2: expected JSON such as .*: Expecting value at column 10.",
+        ),
         (b'[\n{"text": "a"},\n\n]', "jsonl", "the/file, line [34]: expected a JSON array .* at column 1[.]$"),
         (
             gzip.compress(b"".join(b"%d\n" % n for n in range(9999)))[:-2000],
@@ -204,7 +208,7 @@ def test_a_file_that_cannot_be_read():
         def readinto(self, buffer):
             raise OSError(errno.EIO, "Input/output error")
 
-    with pytest.raises(InputError, match="the/file: the file cannot be read: Input/output error.$"):
+    with pytest.raises(InputError, match=r"the/file: the file cannot be read: Input/output error\.$"):
         list(read_items(Broken(), "the/file"))
 
 
