@@ -13,7 +13,6 @@ from overrides import overrides
 from torch.nn.functional import cross_entropy, embedding
 
 from ldnet_allennlp.common.checks import check_at_least
-from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
 
 logger = logging.getLogger(__name__)
 
@@ -68,8 +67,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         in the original LD-Net, whose head has a bias; 1 as in `torch.nn.AdaptiveLogSoftmaxWithLoss`, whose head has
         none. With a projection to 0 dimensions, all words of the cluster are equally likely.
     tail_samples : `int`, optional
-        Training steps compute the softmax of each larger cluster from its targets and this many words drawn by a
-        `LogUniformSampler`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
+        Training steps compute the softmax of each larger cluster from its targets and this many words drawn by
+        `draw_log_uniform`, and the gradients of the clusters' words are sparse: the cost of a step no longer grows
         with the vocabulary. The sum over a cluster's words is estimated without bias (importance sampling, Bengio
         and Senecal 2003) as
             exp(target's logit) + sum over drawn words w other than the target of exp(logit of w) / (samples * q(w)).
@@ -206,8 +205,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         assert self.tail_samples is not None
         projection, words = self.tail[number]
         hidden = projection(embeddings)  # (n, d)
-        sampler = LogUniformSampler(self.cutoffs[number], self.cutoffs[number + 1])
-        drawn, log_prob = sampler.draw(self.tail_samples, hidden.device)  # (S,) each
+        first, last = self.cutoffs[number : number + 2]
+        drawn, log_prob = draw_log_uniform(first, last, self.tail_samples, hidden.device)  # (S,) each
         # One look-up for both, so that the gradient is one sparse tensor.
         vectors = embedding(torch.cat([drawn, targets]), words.weight, sparse=True)  # (S + n, d)
         of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
@@ -250,3 +249,19 @@ def _checked_cutoffs(cutoffs: Sequence[int], num_words: int) -> list[int]:
             f"is {num_words}, but the cutoffs are {checked}."
         )
     return checked if checked[-1] == num_words else [*checked, num_words]
+
+
+def draw_log_uniform(
+    first: int, last: int, count: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Draw `count` words of `first` to `last - 1` with replacement, about as often as in text. The probability of the word
+    of rank r = word + 1 is proportional to log(1 + 1 / r): close to Zipf's 1 / r, and easy to draw from.
+
+    Returns the words, counted from `first`, and their log-probabilities in float64, (count,) each.
+    """
+    log_range = math.log((last + 1) / (first + 1))
+    uniform = torch.rand(count, device=device, dtype=torch.float64)
+    ranks = (first + 1) * torch.exp(uniform * log_range)  # (count,), real numbers
+    words = (ranks.long() - (first + 1)).clamp(0, last - first - 1)
+    return words, torch.log(torch.log1p(1 / (words + first + 1).double())) - math.log(log_range)

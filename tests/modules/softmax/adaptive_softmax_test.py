@@ -4,8 +4,7 @@ import pytest
 import torch
 from allennlp.common.checks import ConfigurationError
 
-from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax
-from ldnet_allennlp.modules.softmax.log_uniform_sampler import LogUniformSampler
+from ldnet_allennlp.modules.softmax.adaptive_softmax import AdaptiveSoftmax, draw_log_uniform
 from tests.resources import REFERENCE, load_reference, reference_parameters
 
 PRECISIONS = [("f64", torch.float64, 1e-10), ("f32", torch.float32, 1e-5)]
@@ -266,10 +265,9 @@ class TestTailSamples:
         # Two words in the cluster: whatever is drawn, the target counts once, and the other one once or more.
         softmax = make(num_words=7, cutoffs=(5,), tail_samples=1)
         x, targets = vectors(1), torch.tensor([5])
-        sampler = LogUniformSampler(5, 7)
         logits = softmax.tail[0](x)[0]
         whole = softmax.log_prob(x)[0, 5] - torch.log_softmax(logits, 0)[0]
-        weight = logits[1] - sampler.log_prob(torch.tensor([1]))[0]
+        weight = logits[1] - log_uniform(5, 7)[1]
         possible = {0.0, (logits[0] - torch.stack([logits[0], weight]).logsumexp(0)).item()}
         found = {round((softmax(x, targets).neg() - whole).item(), 9) for _ in range(60)}
         assert found == {round(value, 9) for value in possible}
@@ -277,3 +275,24 @@ class TestTailSamples:
     def test_errors(self):
         with pytest.raises(ConfigurationError, match=r"tail_samples .* is 0; expected 1 or more"):
             make(tail_samples=0)
+
+
+def log_uniform(first, last):
+    """The log-probability of each word from `first` to `last - 1`."""
+    weights = torch.log1p(1 / torch.arange(first + 1, last + 1, dtype=torch.float64))
+    return (weights / weights.sum()).log()
+
+
+class TestDrawLogUniform:
+    @pytest.mark.parametrize("first, last", [(0, 7), (5, 50), (4000, 40000), (200000, 793470)])
+    def test_log_probabilities_are_those_of_the_words(self, first, last):
+        words, log_prob = draw_log_uniform(first, last, 1000, torch.device("cpu"))
+        assert words.min() >= 0 and words.max() < last - first
+        close(log_prob, log_uniform(first, last)[words], 1e-9)
+
+    def test_words_are_drawn_with_their_probabilities(self):
+        torch.manual_seed(1)
+        words, _ = draw_log_uniform(3, 15, 200_000, torch.device("cpu"))
+        shares = torch.bincount(words, minlength=12) / len(words)
+        # Three standard deviations of a share of 0.15 are 0.0024.
+        close(shares, log_uniform(3, 15).exp(), 0.004)
