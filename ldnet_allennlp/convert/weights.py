@@ -9,9 +9,9 @@ from allennlp.data import Vocabulary
 from allennlp.models import Model
 
 from ldnet_allennlp.convert.original_files import Checkpoint
-from ldnet_allennlp.modules.rnn.layers import CELLS
+from ldnet_allennlp.modules.rnn.layers import NUM_GATES
 
-_CELL_TYPES = {cell.num_gates: name for name, cell in CELLS.items()}
+_CELL_TYPES = {num_gates: name for name, num_gates in NUM_GATES.items()}
 
 
 class Network(NamedTuple):

@@ -136,7 +136,7 @@ class SentenceCharacterLstm(TokenEmbedder):
             init_linear_(self.projection)
 
     def _make_rnn(self, dropout: float) -> torch.nn.RNNBase:
-        rnn = CELLS[self.cell_type].rnn(
+        rnn = CELLS[self.cell_type](
             self.embedding_dim,
             self.hidden_size,
             num_layers=self.num_layers,

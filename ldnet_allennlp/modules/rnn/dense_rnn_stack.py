@@ -63,7 +63,7 @@ class DenseRnnStack(torch.nn.Module):
     ) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
-            CELLS[cell_type].rnn(input_size + number * hidden_size, hidden_size, batch_first=True)
+            CELLS[cell_type](input_size + number * hidden_size, hidden_size, batch_first=True)
             for number in range(num_layers)
         )
         self.dropout = torch.nn.Dropout(dropout)

@@ -1,6 +1,6 @@
 """Recurrent layers: cell types, and one layer of a stack."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -9,21 +9,10 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 LayerState = tuple[torch.Tensor, ...]
 
 
-class Cell(NamedTuple):
-    """A cell type."""
-
-    rnn: Any
-    """torch's class."""
-
-    num_gates: int
-    """Weight matrices of shape (H, D) for the input, and as many of shape (H, H) for the state."""
-
-
 # Keyed by the `cell_type` of configs.
-CELLS = {"lstm": Cell(torch.nn.LSTM, 4), "gru": Cell(torch.nn.GRU, 3), "rnn": Cell(torch.nn.RNN, 1)}
-
-# Keyed by the `mode` of torch's classes.
-CELL_TYPES = {"LSTM": "lstm", "GRU": "gru", "RNN_TANH": "rnn", "RNN_RELU": "rnn"}
+CELLS: dict[str, Any] = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}
+# Weight matrices of shape (H, D) for the input, and as many of shape (H, H) for the state.
+NUM_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 def run_layer(

@@ -53,7 +53,7 @@ class StackedRnn(CarryingEncoder):
         self._returns_layers = return_all_layers
         self.layer_counts = [num_layers]
         self.layers = torch.nn.ModuleList(  # type: ignore[assignment]
-            CELLS[cell_type].rnn(hidden_size if number else input_size, hidden_size, batch_first=True)
+            CELLS[cell_type](hidden_size if number else input_size, hidden_size, batch_first=True)
             for number in range(num_layers)
         )
         self.dropout = torch.nn.Dropout(dropout)

@@ -10,7 +10,7 @@ from allennlp.modules.seq2seq_encoders import Seq2SeqEncoder
 from overrides import overrides
 
 from ldnet_allennlp.common.checks import check_at_least
-from ldnet_allennlp.modules.rnn.layers import CELLS
+from ldnet_allennlp.modules.rnn.layers import NUM_GATES
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
 from ldnet_allennlp.modules.selection.layer_budget import (
     GatedStack,
@@ -140,7 +140,7 @@ class LayerSelection(MaxLayersOption, Seq2SeqEncoder):
 
     def gated_stacks(self, names: Sequence[str] = DIRECTIONS, projection_dim: int = 0) -> list[GatedStack]:
         """Each direction's gates and the cost of its layers, with their columns in a projection of this size."""
-        size, gates_of_cell = self.encoder.hidden_size, CELLS[self.encoder.cell_type].num_gates
+        size, gates_of_cell = self.encoder.hidden_size, NUM_GATES[self.encoder.cell_type]
         layer_cost = gates_of_cell * size * (self.encoder.input_size + size) + size * projection_dim
         counts, grad = self.encoder.layer_counts, self.gates.grad
         gradients = [None] * len(counts) if grad is None else grad.split(counts)

@@ -9,7 +9,7 @@ The paper does not specify the word length. With words of 8 characters (`PUBLISH
 figures match: see "Cost of the published tagger" in `docs/layer_selection.md`.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from allennlp.modules.conditional_random_field import ConditionalRandomField
@@ -19,8 +19,6 @@ from allennlp.modules.token_embedders import (
     PretrainedTransformerMismatchedEmbedder,
     TokenCharactersEncoder,
 )
-
-from ldnet_allennlp.modules.rnn.layers import CELL_TYPES, CELLS
 
 PUBLISHED_CHARACTERS_PER_WORD = 8.0
 
@@ -38,15 +36,9 @@ class Count(NamedTuple):
     """The parts that cannot be counted: name, class and reason."""
 
 
-def rnn_multiply_adds(rnn: Any) -> int:
-    """The multiply-adds of one step of a `torch.nn.RNNBase`: `gates * H * (input + H)` per layer and direction."""
-    directions = 2 if rnn.bidirectional else 1
-    total, input_size = 0, rnn.input_size
-    for _ in range(rnn.num_layers):
-        num_gates = CELLS[CELL_TYPES[rnn.mode]].num_gates
-        total += directions * num_gates * rnn.hidden_size * (input_size + rnn.hidden_size)
-        input_size = directions * rnn.hidden_size
-    return total
+def rnn_multiply_adds(rnn: torch.nn.RNNBase) -> int:
+    """The multiply-adds of one step: the sizes of the weight matrices."""
+    return sum(weight.numel() for name, weight in rnn.named_parameters() if name.startswith("weight"))
 
 
 def multiply_adds(module: torch.nn.Module, characters_per_word: float | None = None) -> float:
@@ -80,10 +72,11 @@ def count_multiply_adds(
             # RNNs run once per character; linear layers (after a convolution) once per word.
             encoder = module._encoder
             counted = count_multiply_adds(encoder, characters_per_word, f"{name}._encoder")
-            step = sum(rnn_multiply_adds(part) for part in encoder.modules() if _is_rnn(part))
+            rnns = (part for part in encoder.modules() if isinstance(part, torch.nn.RNNBase))
+            step = sum(map(rnn_multiply_adds, rnns))
             return counted._replace(multiply_adds=counted.multiply_adds + (characters_per_word - 1) * step)
         return Count(float(count_of_module(characters_per_word)), [])  # type: ignore[misc]
-    if _is_rnn(module):
+    if isinstance(module, torch.nn.RNNBase):
         return Count(float(rnn_multiply_adds(module)), [])
     if hasattr(module, "in_features") and hasattr(module, "out_features"):
         return Count(float(module.in_features * module.out_features), [])  # type: ignore[operator]
@@ -103,8 +96,3 @@ def count_multiply_adds(
     return Count(
         sum(part.multiply_adds for part in parts), [text for part in parts for text in part.not_counted]
     )
-
-
-def _is_rnn(module: Any) -> bool:
-    # By its attributes, as linear layers are: torch's quantized modules have other classes.
-    return getattr(module, "mode", None) in CELL_TYPES
