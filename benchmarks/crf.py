@@ -9,8 +9,8 @@ ratios of the medians to ours. Before the timing of a case, the results are comp
 
 "viterbi" and "top_5" are decoding into lists, constrained to BIOUL (pytorch-crf has no constraints). "loss" is the
 negative log-likelihood and its gradient with respect to logits and parameters; "loss_forbidding" the same with three
-tenths of the transitions at -10000, for which our CRF takes its slower way. "marginals" are token marginals. The other
-CRFs have no method for them, so they are computed as the gradient of log Z with respect to the logits.
+tenths of the transitions at -10000, for which our CRF takes its slower way. "marginals" are token marginals, the
+gradient of log Z with respect to the logits.
 
 Times are CPU time with `--threads 1`, else wall time. With more threads, the machine needs one idle core per thread: a
 parallel operation waits for its slowest thread, for milliseconds if another program uses that core. Our few large
@@ -107,9 +107,7 @@ class Batch:
         ours, allennlp = self.crfs[OURS], self.crfs[ALLENNLP]
         logits, mask = self.logits.detach(), self.mask
         if what == "marginals":
-            runs = {name: partial(self._derivative, name) for name in self.crfs}
-            runs[OURS] = lambda: ours.marginals(logits, mask)
-            return runs
+            return {name: partial(self._marginals, name) for name in self.crfs}
         top_k = 5 if what == "top_5" else None
         runs = {
             OURS: lambda: ours.viterbi_tags(logits, mask, top_k),
@@ -127,10 +125,12 @@ class Batch:
         loss.backward()
         return loss
 
-    def _derivative(self, name: str) -> torch.Tensor:
-        """That of a rival's log Z with respect to the logits, (B, T, N)."""
+    def _marginals(self, name: str) -> torch.Tensor:
+        """The derivative of log Z with respect to the logits, (B, T, N)."""
         crf = self.crfs[name]
-        if name == ALLENNLP:
+        if name == OURS:
+            log_z = crf.log_partition(self.logits, self.mask)
+        elif name == ALLENNLP:
             log_z = crf._input_likelihood(self.logits, crf.transitions, self.mask)
         else:
             log_z = crf._compute_normalizer(self.logits.transpose(0, 1), self.mask.t())

@@ -58,33 +58,13 @@ class FastConditionalRandomField(ConditionalRandomField):
         of_allowed = self.log_partition(logits.masked_fill(~allowed, -math.inf), mask)
         return (of_allowed - self.log_partition(logits, mask)).sum()
 
-    def log_partition(
-        self, logits: torch.Tensor, mask: torch.Tensor | None = None, constrained: bool = False
-    ) -> torch.Tensor:
+    def log_partition(self, logits: torch.Tensor, mask: torch.Tensor | None = None) -> torch.Tensor:
         """
-        The log of the sum of exp(score) over all tag sequences, or (unlike in the losses) over the allowed ones: (B,),
-        differentiable, -inf where no sequence is allowed. exp(score - log_partition) is a sequence's probability.
+        The log of the sum of exp(score) over all tag sequences: (B,), differentiable. exp(score - log_partition) is a
+        sequence's probability, and the gradient by the logits is the probability of each tag at each step.
         """
         logits, lengths = self._aligned(logits, mask)
-        return log_partition(logits, self.scores(constrained), lengths)
-
-    def path_score(
-        self, logits: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """The score (B,) of one tag sequence for each sentence, differentiable: the sum of logits and transitions."""
-        logits, lengths, tags = self._aligned(logits, mask, tags)
-        return path_score(logits, tags, self.scores(), lengths)
-
-    def marginals(
-        self, logits: torch.Tensor, mask: torch.Tensor | None = None, constrained: bool = False
-    ) -> torch.Tensor:
-        """
-        The probability of each tag at each step given the whole sentence, (B, T, N), without a graph: among all
-        sequences, or among the allowed ones. 0 at masked steps and where no sequence is allowed.
-        """
-        with torch.enable_grad():
-            precise = logits.detach().to(torch.promote_types(logits.dtype, torch.float32)).requires_grad_()
-            return torch.autograd.grad(self.log_partition(precise, mask, constrained).sum(), precise)[0]
+        return log_partition(logits, self.scores(), lengths)
 
     def perceptron_loss(
         self, inputs: torch.Tensor, tags: torch.Tensor, mask: torch.Tensor | None = None

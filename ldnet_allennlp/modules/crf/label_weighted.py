@@ -12,7 +12,7 @@ from ldnet_allennlp.modules.crf.log_partition import log_partition
 class LabelWeightedCrf(FastConditionalRandomField):
     """
     A CRF with the loss of AllenNLP's `ConditionalRandomFieldWeightEmission`, `...WeightTrans` or `...WeightLannoy`.
-    Decoding, marginals and `log_partition` ignore the weights.
+    Decoding and `log_partition` ignore the weights.
 
     # Parameters
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from torch.testing import assert_close
 
 from ldnet_allennlp.modules.crf.conditional_random_field import FastConditionalRandomField
+from ldnet_allennlp.modules.crf.log_partition import log_partition
 from tests.modules.crf.oracle import (
     bioul_constraints,
     enumerate_paths,
@@ -37,6 +38,12 @@ def pair(num_tags, constraints=None, start_end=True, seed=0, scale=1.0, dtype=to
     ours = FastConditionalRandomField(num_tags, constraints, start_end).to(dtype)
     ours.load_state_dict(theirs.state_dict())
     return theirs, ours
+
+
+def marginals_of(crf, logits, mask):
+    """The gradient of log Z, (B, T, N)."""
+    logits = logits.detach().requires_grad_()
+    return torch.autograd.grad(crf.log_partition(logits, mask).sum(), logits)[0]
 
 
 def loss_and_gradients(crf, logits, tags, mask):
@@ -83,17 +90,21 @@ class TestAgainstEnumeration:
         )
         assert_close(crf(logits, tags, mask), expected)
 
-    @pytest.mark.parametrize("constrained", [True, False])
-    def test_log_partition_and_marginals(self, num_tags, start_end, constrained):
+    def test_log_partition_and_marginals(self, num_tags, start_end):
         crf, logits, _, mask = small_case(num_tags, start_end, constraints=bioul_constraints(num_tags))
-        log_partition = crf.log_partition(logits, mask, constrained)
-        marginals = crf.marginals(logits, mask, constrained)
+        log_z, marginals = crf.log_partition(logits, mask), marginals_of(crf, logits, mask)
         for b, (row, kept) in enumerate(zip(logits, mask)):
-            sentence = enumerate_paths(crf, row, kept, constrained)
-            assert_close(log_partition[b], sentence.log_partition)
+            sentence = enumerate_paths(crf, row, kept)
+            assert_close(log_z[b], sentence.log_partition)
             expected = torch.zeros_like(row)
             expected[kept] = sentence.marginals(num_tags)
             assert_close(marginals[b], expected)
+
+    def test_log_partition_of_the_allowed_sequences(self, num_tags, start_end):
+        crf, logits, _, mask = small_case(num_tags, start_end, constraints=bioul_constraints(num_tags))
+        log_z = log_partition(logits, crf.scores(constrained=True), mask.sum(1))
+        for b, (row, kept) in enumerate(zip(logits, mask)):
+            assert_close(log_z[b], enumerate_paths(crf, row, kept, constrained=True).log_partition)
 
     @pytest.mark.parametrize("constrained", [True, False])
     def test_decoding(self, num_tags, start_end, constrained):
@@ -109,9 +120,8 @@ class TestAgainstEnumeration:
 
     def test_n_best_probabilities(self, num_tags, start_end):
         crf, logits, _, mask = small_case(num_tags, start_end)
-        log_partition = crf.log_partition(logits, mask)
         everything = crf.viterbi_tags(logits, mask, top_k=num_tags**4)
-        for ranked, log_z in zip(everything, log_partition):
+        for ranked, log_z in zip(everything, crf.log_partition(logits, mask)):
             assert sum(math.exp(score - log_z) for _, score in ranked) == pytest.approx(1.0)
 
     def test_perceptron_loss(self, num_tags, start_end):
@@ -155,7 +165,7 @@ def test_any_mask_means_the_sequence_of_the_kept_steps(mask, seed):
     tags[~mask] = -100
     loss = -crf(logits, tags, mask)
     loss.backward()
-    marginals = crf.marginals(logits, mask)
+    marginals = marginals_of(crf, logits, mask)
     decoded = crf.viterbi_tags(logits, mask, top_k=2)
     expected_loss = 0.0
     for b, kept in enumerate(mask):
@@ -265,10 +275,11 @@ def test_constraints_hold_for_scores_of_any_size():
 def test_log_partition_is_minus_infinity_where_nothing_is_allowed():
     crf = FastConditionalRandomField(3, [(3, 0), (0, 0), (0, 4), (1, 1)])
     logits = torch.tensor([[[0.0, 1.0, 2.0], [-math.inf, 1.0, 1.0]], [[0.0, 1.0, 2.0], [3.0, 1.0, 1.0]]])
-    log_partition = crf.log_partition(logits, constrained=True)
-    assert log_partition[0] == -math.inf
-    assert_close(log_partition[1], crf.path_score(logits, torch.zeros(2, 2, dtype=torch.long))[1])
-    marginals = crf.marginals(logits, constrained=True)
+    logits.requires_grad_()
+    log_z = log_partition(logits, crf.scores(constrained=True), torch.tensor([2, 2]))
+    assert log_z[0] == -math.inf
+    assert_close(log_z[1].double(), path_score(crf, logits[1], (0, 0)))
+    (marginals,) = torch.autograd.grad(log_z.sum(), logits)
     assert not marginals[0].any()
     assert_close(marginals[1], torch.tensor([[1.0, 0.0, 0.0]] * 2))
 
@@ -308,7 +319,6 @@ def test_scores_do_not_depend_on_padding_or_company():
     assert_close(ours(logits, tags, mask), alone.sum())
     decoded = ours.viterbi_tags(logits, mask)
     assert decoded == [ours.viterbi_tags(row[None, kept])[0] for row, kept in zip(logits, mask)]
-    assert_close(ours.path_score(logits, tags, mask) - ours.log_partition(logits, mask), alone)
 
 
 def test_empty_input():
@@ -321,7 +331,7 @@ def test_empty_input():
         assert loss.item() == 0.0
         assert crf.viterbi_tags(logits) == [([], 0.0)] * size[0]
         assert crf.viterbi_tags(logits, top_k=2) == [[([], 0.0)]] * size[0]
-        assert crf.marginals(logits).size() == size
+        assert crf.log_partition(logits).tolist() == [0.0] * size[0]
     nothing = torch.zeros(2, 4, dtype=torch.bool)
     logits = torch.full((2, 4, 3), math.nan, requires_grad=True)
     loss = crf(logits, torch.full((2, 4), -100), nothing)
@@ -339,12 +349,11 @@ class TestNumberTypes:
         half = logits.to(dtype)
         assert_close(crf(half, tags, mask), crf(half.float(), tags, mask), rtol=0, atol=0)
         assert crf.viterbi_tags(half, mask) == crf.viterbi_tags(half.float(), mask)
-        assert crf.marginals(half, mask).dtype == torch.float32
         assert_close(crf.to(dtype)(half, tags, mask), crf.float()(half.float(), tags, mask), rtol=0, atol=0)
         half.requires_grad_()
         crf(half, tags, mask).backward()
         assert half.grad.dtype == dtype
-        expected = crf.marginals(half, mask) - torch.nn.functional.one_hot(tags, 19)
+        expected = marginals_of(crf, half.float(), mask) - torch.nn.functional.one_hot(tags, 19)
         assert_close(-half.grad.float(), expected * mask.unsqueeze(2), rtol=0.01, atol=0.004)
 
     @pytest.mark.parametrize("scale", [1.0, 50.0, 5000.0])
@@ -353,11 +362,10 @@ class TestNumberTypes:
         logits, tags, mask = random_batch(20, 9, 19, seed=11, dtype=torch.float32)
         batch = (scale * logits, tags, mask)
         loss, gradients = loss_and_gradients(crf, *batch)
-        decoded, marginals = crf.viterbi_tags(batch[0], mask), crf.marginals(batch[0], mask)
+        decoded = crf.viterbi_tags(batch[0], mask)
         with torch.autocast("cpu", dtype=torch.bfloat16):
             loss_in_autocast, gradients_in_autocast = loss_and_gradients(crf, *batch)
             assert crf.viterbi_tags(batch[0], mask) == decoded
-            assert_close(crf.marginals(batch[0], mask), marginals, rtol=0, atol=0)
         assert_close(loss_in_autocast, loss, rtol=0, atol=0)
         assert_close(gradients_in_autocast, gradients, rtol=0, atol=0)
 
@@ -396,7 +404,7 @@ def test_errors_say_what_was_expected():
         crf.viterbi_tags(torch.zeros(2, 3, 4), torch.ones(2, 4, dtype=torch.bool))
     for size in ((2, 2), (1, 3), (2, 4)):
         tags = torch.zeros(size, dtype=torch.long)
-        for method in (crf.forward, crf.perceptron_loss, crf.path_score):
+        for method in (crf.forward, crf.perceptron_loss):
             with pytest.raises(ValueError, match=r"tags of size \(\d, \d\), expected \(2, 3\)"):
                 method(torch.zeros(2, 3, 4), tags)
     with pytest.raises(ValueError, match=r"allowed tags of size \(2, 3\), expected \(2, 3, 4\)"):
@@ -507,7 +515,8 @@ class TestReferenceVectors:
 
     def test_likelihood_in_float64(self, case):
         arrays, crf, emissions, tags, mask, _ = case
-        by_sentence = crf.log_partition(emissions, mask) - crf.path_score(emissions, tags, mask)
+        rows = zip(emissions, tags, mask)
+        by_sentence = -torch.stack([crf(row[None], gold[None], kept[None]) for row, gold, kept in rows])
         expected = torch.from_numpy(arrays["per_sentence_nll_f64"])
         assert_close(by_sentence, expected, rtol=0, atol=1e-10)
         assert -crf(emissions, tags, mask).item() == pytest.approx(float(arrays["loss_sum_f64"]), abs=1e-10)
