@@ -70,7 +70,7 @@ def gated(tmp_path_factory, language_models) -> Path:
 class TestShards:
     @pytest.mark.parametrize(
         "moment",
-        [(lm_corpus._Numbers, "__missing__"), (lm_shards.hashlib, "file_digest"), (lm_shards.os, "replace")],
+        [(lm_corpus, "NumberedBlock"), (lm_shards.hashlib, "file_digest"), (lm_shards.os, "replace")],
     )
     def test_killed_while_they_are_prepared(self, tmp_path, moment):
         """The directory of the training is AllenNLP's: it asks for --recover."""

@@ -1,7 +1,9 @@
 """The words of a text for language models as numbers, computed by one or more processes."""
 
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any, NamedTuple
 
 import numpy
@@ -104,14 +106,14 @@ class Corpus:
 
         Raises the errors of `blocks`, and one for a text without tokens.
         """
-        numbers = _Numbers(self._end_of_sentence.encode())
+        numbers = _numbering(self._end_of_sentence.encode())
         counts = numpy.zeros(1, dtype=numpy.int64)
         parts: list[tuple[int, int]] = []
         blocks: Any = DataLoader(
             _NumberedBlocks(self._end_of_sentence.encode()),
             batch_size=None,
             sampler=self.blocks(),
-            collate_fn=_unchanged,
+            collate_fn=tuple,  # torch's own converts the arrays to tensors
             num_workers=self._num_workers if self._num_workers > 1 else 0,
             generator=torch.Generator(),  # torch's own generator belongs to the model
         )
@@ -133,15 +135,9 @@ class Corpus:
         return NumberedText([word.decode() for word in numbers], counts[: len(numbers)], parts)
 
 
-class _Numbers(dict[bytes, int]):
+def _numbering(boundary: bytes) -> defaultdict[bytes, int]:
     """Numbers words in the order in which they first appear, after the boundary token, which has the number 0."""
-
-    def __init__(self, boundary: bytes) -> None:
-        super().__init__({boundary: 0})
-
-    def __missing__(self, word: bytes) -> int:
-        number = self[word] = len(self)
-        return number
+    return defaultdict(count(1).__next__, {boundary: 0})
 
 
 class _NumberedBlocks(Dataset):
@@ -151,15 +147,10 @@ class _NumberedBlocks(Dataset):
         self._boundary = boundary
 
     def __getitem__(self, block: Block) -> NumberedBlock:
-        numbers = _Numbers(self._boundary)
+        numbers = _numbering(self._boundary)
         words = (b" %s\n" % self._boundary).join([*block.lines, b""]).split()
         tokens = numpy.fromiter(map(numbers.__getitem__, words), NUMBER_TYPE, len(words))
         return NumberedBlock(block.file, list(numbers), numpy.bincount(tokens), tokens)
-
-
-def _unchanged(block: Any) -> Any:
-    """Keeps numpy arrays, which a `DataLoader` converts to tensors by default."""
-    return block
 
 
 def _check(lines: list[bytes], path: str, number: int, boundary: bytes) -> None:
