@@ -11,6 +11,8 @@ from allennlp.nn import Initializer
 from overrides import overrides
 
 from ldnet_allennlp.common.archives import read_archive
+from ldnet_allennlp.data.language_model_vocabulary import words_of
+from ldnet_allennlp.modules.chunks.tie_or_break_loss import score_names
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ _CONSTRAINTS = "crf._constraint_mask"
 @Initializer.register("continue_from")
 class ContinueFrom(Initializer):
     """
-    Copies the weights of an archived tagger. Rows of words, characters and labels are matched by name, so the
+    Copies the weights of an archived tagger. Rows of words, characters, labels and types are matched by name, so the
     vocabulary may differ; new rows keep their initial values. Vocabulary namespaces are matched by size. The new
     tagger's archive does not need the old one, because AllenNLP skips initializers when it loads an archive.
 
@@ -54,18 +56,19 @@ class ContinueFrom(Initializer):
             logger.warning("%s: not in %s, keeps its initial values.", parameter_name, self._archive_file)
             return
         with torch.no_grad():
+            matched = old
             for dim in range(old.dim()):
                 namespace = self._namespace(parameter_name, dim, old.size(dim), tensor.size(dim))
                 if namespace is not None:
-                    old = self._matched(old, tensor, dim, namespace)
-            if old.size() != tensor.size():
+                    matched = self._matched(matched, parameter_name, dim, namespace)
+            if matched.size() != tensor.size():
                 logger.warning(
                     f"{parameter_name}: size {tuple(old.size())} in {self._archive_file}, but {tuple(tensor.size())} "
                     f"now, keeps its initial values."
                 )
                 return
             # Where the archive has nothing, `_matched` left NaN.
-            tensor.copy_(torch.where(old.isnan(), tensor, old.to(tensor)))
+            tensor.copy_(torch.where(matched.isnan(), tensor, matched.to(tensor)))
 
     def _namespace(self, name: str, dim: int, old_size: int, size: int) -> str | None:
         """The vocabulary namespace of a dimension, or `None`."""
@@ -84,13 +87,15 @@ class ContinueFrom(Initializer):
         named = [namespace for namespace in candidates if namespace in name]
         return max(named or candidates[:1], key=len, default=None)
 
-    def _matched(self, old: torch.Tensor, tensor: torch.Tensor, dim: int, namespace: str) -> torch.Tensor:
+    def _matched(self, old: torch.Tensor, name: str, dim: int, namespace: str) -> torch.Tensor:
         """`old` with the entries of a dimension in the order of the new vocabulary, NaN for new entries."""
         assert self._old is not None
-        tokens = self._vocab.get_index_to_token_vocabulary(namespace)
-        ids = self._old.vocab.get_token_to_index_vocabulary(namespace)
-        old_ids = [ids.get(tokens[row], -1) for row in range(len(tokens))]
-        rows = torch.tensor(old_ids)
+        old_names: list[Any] = words_of(self._old.vocab, namespace)
+        names: list[Any] = words_of(self._vocab, namespace)
+        if name.startswith("tag_projection_layer.") and hasattr(self._old, "tie_or_break_loss"):
+            old_names, names = score_names(old_names), score_names(names)
+        ids = {old_name: row for row, old_name in enumerate(old_names)}
+        rows = torch.tensor([ids.get(new_name, -1) for new_name in names])
         matched = old.index_select(dim, rows.clamp(min=0))
         is_new = (rows < 0).view([-1 if axis == dim else 1 for axis in range(old.dim())])
         return matched.masked_fill(is_new, float("nan"))

@@ -14,7 +14,7 @@ from torch.nn.functional import one_hot
 from ldnet_allennlp.data.language_model_vocabulary import words_of
 from ldnet_allennlp.models.tagger_crf import check_letters, check_tags
 from ldnet_allennlp.models.tagger_network import with_gate_penalty, word_scores
-from ldnet_allennlp.modules.chunks.tie_or_break_loss import TieOrBreakLoss
+from ldnet_allennlp.modules.chunks.tie_or_break_loss import TieOrBreakLoss, score_names
 from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from ldnet_allennlp.training.metrics.tagging_scores import TaggingScores
 from ldnet_runtime.decoding.chunks import CHUNK_ENCODINGS, ChunkDecoder, chunk_types, num_chunk_scores
@@ -97,16 +97,38 @@ class TieOrBreakTagger(Model):
         self.dropout = torch.nn.Dropout(dropout) if dropout else None
         self.label_namespace = label_namespace
         self.label_encoding = label_encoding
-        self.labels = _complete_labels(vocab, label_namespace, label_encoding)
         self.return_logits = return_logits
         self.return_confidences = return_confidences
-        self.decoder = ChunkDecoder(self.labels, label_encoding)
+        self._verbose_metrics = verbose_metrics
+        self._set_labels()
         size = (encoder if feedforward is None else feedforward).get_output_dim()
         self.tag_projection_layer = TimeDistributed(torch.nn.Linear(size, num_chunk_scores(self.labels)))
-        self.tie_or_break_loss = TieOrBreakLoss(self.labels, label_encoding)
-        self._scores = TaggingScores(vocab, label_namespace, self.spans, verbose_metrics)
         if initializer is not None:
             initializer(self)
+
+    def _set_labels(self) -> None:
+        self.labels = _complete_labels(self.vocab, self.label_namespace, self.label_encoding)
+        self.decoder = ChunkDecoder(self.labels, self.label_encoding)
+        self.tie_or_break_loss = TieOrBreakLoss(self.labels, self.label_encoding)
+        self._scores = TaggingScores(self.vocab, self.label_namespace, self.spans, self._verbose_metrics)
+
+    @overrides
+    def extend_embedder_vocab(self, embedding_sources_mapping: dict[str, str] | None = None) -> None:
+        """Also adds scores for the types of new labels. The scores of old types keep their weights."""
+        super().extend_embedder_vocab(embedding_sources_mapping)
+        old_names, old = score_names(self.labels), self.tag_projection_layer._module
+        self._set_labels()
+        self.tie_or_break_loss.to(old.weight.device)
+        names = score_names(self.labels)
+        if names == old_names:
+            return
+        layer = torch.nn.Linear(old.in_features, len(names)).to(old.weight)
+        rows = [names.index(name) for name in old_names]
+        with torch.no_grad():
+            layer.weight[rows], layer.bias[rows] = old.weight, old.bias
+        layer.weight.requires_grad_(old.weight.requires_grad)
+        layer.bias.requires_grad_(old.bias.requires_grad)
+        self.tag_projection_layer = TimeDistributed(layer)
 
     def spans(self, tags: list[str]) -> list[Span]:
         """The spans of tags in the model's `label_encoding`."""

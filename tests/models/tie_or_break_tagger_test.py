@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from allennlp.commands.train import train_model
+from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.testing import ModelTestCase
 from allennlp.data import Batch, Token, Vocabulary
@@ -18,8 +19,11 @@ from ldnet_allennlp.commands.ldnet_sweep import sweep
 from ldnet_allennlp.commands.report.component_costs import component_costs
 from ldnet_allennlp.commands.sweep.selection_config import Budget
 from ldnet_allennlp.common.verification import difference, outputs_of
+from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.models.tie_or_break_tagger import TieOrBreakTagger
 from ldnet_runtime import Tagger
+from tests.models.tagger_labels_test import SPANS, tagger_config, write_corpus
+from tests.models.tagger_labels_test import build as build_from_corpus
 from tests.taggers import (
     DEV,
     TAGGER,
@@ -39,9 +43,9 @@ def build(language_models, config="ner", **overrides):
     return build_tagger(tagger_params(language_models, config, {**KIND, **overrides}))
 
 
-def tensors_of(tagger, instances):
+def tensors_of(model, instances):
     batch = Batch(instances)
-    batch.index_instances(tagger.model.vocab)
+    batch.index_instances(model.vocab)
     return batch.as_tensor_dict()
 
 
@@ -67,8 +71,8 @@ class TestTieOrBreakTagger(ModelTestCase):
 def test_the_loss_of_a_sentence_does_not_depend_on_its_batch(language_models):
     tagger = build(language_models)
     instances = tagger.instances[:6]
-    together = tagger.model(**tensors_of(tagger, instances))
-    alone = [tagger.model(**tensors_of(tagger, [one])) for one in instances]
+    together = tagger.model(**tensors_of(tagger.model, instances))
+    alone = [tagger.model(**tensors_of(tagger.model, [one])) for one in instances]
     assert torch.allclose(together["loss"], torch.stack([one["loss"] for one in alone]).mean())
     assert together["tags"] == [one["tags"][0] for one in alone]
     assert min(map(len, together["tags"])) == 1
@@ -80,7 +84,7 @@ def test_unknown_labels_give_no_gradient(language_models):
     words = [Token(word) for word in ["the", "Zork", "name", "of", "class"]]
     instance = tagger.reader.text_to_instance(words, ["O", "?", "?", "O", "U-TYPE"])
     tagger.reader.apply_token_indexers(instance)
-    batch = tensors_of(tagger, [instance])
+    batch = tensors_of(tagger.model, [instance])
     scores, mask = tagger.model.score(batch["tokens"])
     scores = scores.detach().requires_grad_()
     tagger.model.tie_or_break_loss(scores, batch["allowed_tags"], mask).backward()
@@ -96,7 +100,7 @@ def test_full_labels_give_the_loss_without_partial_labels(language_models):
     plain, partial = (
         build(language_models, **options) for options in ({}, {"dataset_reader.partial_label": "?"})
     )
-    batches = [tensors_of(tagger, tagger.instances[:8]) for tagger in (plain, partial)]
+    batches = [tensors_of(tagger.model, tagger.instances[:8]) for tagger in (plain, partial)]
     assert "allowed_tags" in batches[1] and "allowed_tags" not in batches[0]
     losses = [tagger.model(**batch)["loss"] for tagger, batch in zip((plain, partial), batches)]
     assert torch.equal(*losses)
@@ -105,7 +109,7 @@ def test_full_labels_give_the_loss_without_partial_labels(language_models):
 def test_words_without_a_known_label_may_have_any_tag(language_models):
     """The labels of dev data that the vocabulary lacks have the id -1."""
     tagger = build(language_models)
-    batch = tensors_of(tagger, tagger.instances[:4])
+    batch = tensors_of(tagger.model, tagger.instances[:4])
     tags = batch.pop("tags").clone()
     tags[:, 0] = -1
     allowed = one_hot(tags.clamp(min=0), len(tagger.model.labels)).bool()
@@ -116,7 +120,7 @@ def test_words_without_a_known_label_may_have_any_tag(language_models):
 
 def test_a_model_in_training_mode_predicts_where_no_tags_are_given(language_models):
     tagger = build(language_models)
-    batch = tensors_of(tagger, tagger.instances[:2])
+    batch = tensors_of(tagger.model, tagger.instances[:2])
     tagger.model.train()
     assert "tags" not in tagger.model(**batch)
     del batch["tags"]
@@ -245,3 +249,66 @@ def test_labels_are_checked(labels, encoding, message, language_models):
     vocab.add_tokens_to_namespace(labels, "labels")
     with pytest.raises(ConfigurationError, match=message):
         TieOrBreakTagger(vocab, torch.nn.Module(), torch.nn.Module(), label_encoding=encoding)
+
+
+class TestContinuing:
+    """New labels, whose type is the most frequent one."""
+
+    NEW = (*[(["Zürich", "qux"], [("GPE", 0, 0)])] * 5, *SPANS)
+
+    def config(self, path):
+        return {
+            "dataset_reader": {"type": "conll_columns"},
+            "train_data_path": path,
+            "model": tagger_config(type="tie_or_break_tagger", label_encoding="BIO"),
+            "data_loader": {"batch_size": 4},
+            "trainer": {"optimizer": {"type": "adam", "lr": 0.05}, "num_epochs": 30},
+        }
+
+    @pytest.fixture(scope="class")
+    def first(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("first")
+        train_model(Params(self.config(write_corpus(folder / "train.conll", "BIO"))), str(folder / "run"))
+        return str(folder / "run" / "model.tar.gz")
+
+    @staticmethod
+    def scores_by_name(model, reader):
+        """The scores (B, T) of words, by side of the gap, and by end and type of a chunk."""
+        instance = reader.text_to_instance(["Ada", "Lovelace", "met", "Paris"])
+        reader.apply_token_indexers(instance)
+        scores, _ = model.score(tensors_of(model, [instance])["tokens"])
+        by_name, size = {}, 1 + len(model.decoder.types)
+        for side, half in enumerate(scores.chunk(2, dim=-1)):
+            by_name[side, "break"] = half[..., 0]
+            for end, of_end in enumerate(half[..., 1:].split(size, dim=-1)):
+                for kind, of_kind in zip(["none", *model.decoder.types], of_end.unbind(-1)):
+                    by_name[side, end, kind] = of_kind
+        return by_name
+
+    def test_initializer(self, first, tmp_path):
+        old = load_archive(first).model.eval()
+        reader = ConllColumnsReader()
+        options = {
+            **self.config("")["model"],
+            "initializer": {"regexes": [[".*", {"type": "continue_from", "archive_file": first}]]},
+        }
+        model, _ = build_from_corpus(reader, write_corpus(tmp_path / "new.conll", "BIO", self.NEW), **options)
+        assert old.decoder.types == ["LOC", "PER"] and model.decoder.types == ["GPE", "LOC", "PER"]
+        before, after = (self.scores_by_name(one, reader) for one in (old, model))
+        assert len(before) == 14 and len(after) == 18
+        for name, scores in before.items():
+            assert torch.allclose(after[name], scores, atol=1e-6), name
+
+    def test_from_archive(self, first, tmp_path):
+        path = write_corpus(tmp_path / "new.conll", "BIO", self.NEW)
+        config = self.config(path)
+        config["vocabulary"] = {"type": "extend", "directory": first}
+        config["model"] = {"type": "from_archive", "archive_file": first}
+        train_model(Params(config), str(tmp_path / "run"))
+        archive = load_archive(str(tmp_path / "run" / "model.tar.gz"))
+        model, reader = archive.model.eval(), archive.dataset_reader
+        assert model.decoder.types == ["LOC", "PER", "GPE"]
+        for words, tags in ((["Zürich", "qux"], ["B-GPE", "O"]), (["Paris", "fell"], ["B-LOC", "O"])):
+            instance = reader.text_to_instance(words)
+            reader.apply_token_indexers(instance)
+            assert model.forward_on_instance(instance)["tags"] == tags

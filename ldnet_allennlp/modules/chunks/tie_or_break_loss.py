@@ -119,6 +119,12 @@ class TieOrBreakLoss(torch.nn.Module):
         return loss - total.sum()
 
 
+def score_names(labels: Sequence[str]) -> list[tuple[str | None, ...]]:
+    """Names of the M scores of a word: the side of the gap; a break, or the end of a chunk and its type."""
+    ends = [(end, kind) for end in ("begins", "ends") for kind in (None, *chunk_types(labels))]
+    return [(side, *part) for side in ("after", "before") for part in (("break",), *ends)]
+
+
 def gap_scores(scores: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """The scores (B, T + 1, M / 2) of the gaps, as `ldnet_runtime.decoding.chunks.gap_scores` computes them."""
     words = torch.where(mask.unsqueeze(-1), scores, torch.zeros_like(scores))
