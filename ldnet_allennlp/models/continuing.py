@@ -118,13 +118,15 @@ def grow_labels(model: Any) -> None:
     model.set_labels(ConditionalRandomField(size, None, old_crf.include_start_end_transitions))
     model.crf.to(old_layer.weight)
     old_parameters = dict(old_crf.named_parameters())
-    pairs = [(layer.weight, old_layer.weight), (layer.bias, old_layer.bias)]
-    pairs += [
+    pairs = [
         (parameter, old_parameters[name])
         for name, parameter in model.crf.named_parameters()
         if name != "_constraint_mask"
     ]
     with torch.no_grad():
-        for parameter, old in pairs:
+        if model.loss == "softmax":  # the transitions stay 0
+            for parameter, _ in pairs:
+                parameter.zero_()
+        for parameter, old in [(layer.weight, old_layer.weight), (layer.bias, old_layer.bias), *pairs]:
             parameter[tuple(slice(0, length) for length in old.size())] = old
             parameter.requires_grad_(old.requires_grad)

@@ -347,6 +347,16 @@ class TestContinuing:
         instance = self.indexed(archive.dataset_reader, ["Zürich", "qux"])
         assert archive.model.eval().forward_on_instance(instance)["tags"] == ["B-GPE", "O"]
 
+    def test_new_labels_have_no_transitions_with_softmax(self, tmp_path):
+        path = write_corpus(tmp_path / "train.conll", "BIO")
+        model, _ = build(ConllColumnsReader(), path, label_encoding="BIO", loss="softmax")
+        model.vocab.add_tokens_to_namespace(["B-GPE", "I-GPE"], "labels")
+        model.extend_embedder_vocab()
+        crf = model.crf
+        assert crf.num_tags == model.tag_projection_layer._module.out_features == len(model.labels)
+        for scores in (crf.transitions, crf.start_transitions, crf.end_transitions):
+            assert not scores.any() and not scores.requires_grad
+
     @staticmethod
     def indexed(reader, words):
         instance = reader.text_to_instance(words)
