@@ -103,7 +103,8 @@ class ExactBudget:
         """Correct the gates after an optimizer step: removed gates stay at 0, the largest stay above 0."""
         for scores, stack in zip(self._scores, self.module.gated_stacks(), strict=True):
             if stack.gradient is not None:
-                scores.sub_(stack.gradient)
+                # A step that mixed precision skips has gradients that are not finite.
+                scores.sub_(stack.gradient.nan_to_num(0.0, 0.0, 0.0))
         self._hold()
         self._protected = self.final.largest(self.module.gated_stacks(), self._scores)
 

@@ -1,6 +1,7 @@
 """Layer selection with `exact_budget`: simulated training of gates, without a network."""
 
 import json
+import math
 from functools import partial
 from types import SimpleNamespace
 
@@ -55,7 +56,8 @@ def simulate(folder, module, loss, optimizer="sgd", epochs=EPOCHS, start=0, stat
         for batch in range(BATCHES):
             steps.zero_grad()
             ((module.gates * loss(epoch * BATCHES + batch)).sum() + module.penalty()).backward()
-            steps.step()
+            if module.gates.grad.isfinite().all():  # as in mixed precision
+                steps.step()
             callback.on_batch(trainer, [], [], {}, epoch, batch, is_training=True)
         history.append(module.gates.detach().clone())
         trainer._metric_tracker.add_metrics({"f1": 0.5})
@@ -121,6 +123,19 @@ def test_the_most_useful_layers_are_kept(tmp_path, strength, optimizer):
     use = torch.tensor([1.0, 2.0, 0.1, 1.1, 1.9, 0.5])
     module = gated(lambda_1=2)
     simulate(tmp_path, module, lambda step: -strength * use, optimizer)
+    assert (module.gates > 0).nonzero().flatten().tolist() == [1, 4]
+
+
+@pytest.mark.parametrize("layer, gradient", [(1, math.inf), (1, math.nan), (5, -math.inf)])
+def test_steps_that_mixed_precision_skips_do_not_count(tmp_path, layer, gradient):
+    use = torch.tensor([1.0, 2.0, 0.1, 1.1, 1.9, 0.5])
+
+    def loss(step):
+        is_skipped = (torch.arange(LAYERS) == layer) & (step % BATCHES == 1)
+        return (-100.0 * use).masked_fill(is_skipped, gradient)
+
+    module = gated(lambda_1=2)
+    simulate(tmp_path, module, loss)
     assert (module.gates > 0).nonzero().flatten().tolist() == [1, 4]
 
 
