@@ -1,12 +1,11 @@
 """Base class of readers of tagged sentences: tag encodings, sharding among processes, instances, logging."""
 
 import copy
-import itertools
 import logging
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional, TypeVar, cast
+from typing import Any, Optional, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data import DatasetReader, Field, Instance, Token, TokenIndexer
@@ -21,11 +20,10 @@ from ldnet_allennlp.data.conll.tag_detection import DetectedTags, EncodingDetect
 from ldnet_allennlp.data.conll.tag_field import AllowedTagsField, TagField
 from ldnet_allennlp.data.conll.tag_recoding import AUTO, RecodingOptions, TagRecoder
 from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
+from ldnet_allennlp.data.sharing import share_of
 from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 
 logger = logging.getLogger(__name__)
-
-_T = TypeVar("_T")
 
 
 class TaggedSentenceReader(DatasetReader):
@@ -107,7 +105,7 @@ class TaggedSentenceReader(DatasetReader):
 
     @overrides
     def _read(self, file_path: PathOrPaths) -> Iterator[Instance]:
-        for sentence, recoder in self._share(self._sentences(expand_paths(file_path))):
+        for sentence, recoder in share_of(self, self._sentences(expand_paths(file_path))):
             metadata = {"file": recoder.path, "line": sentence.lines[0], **sentence.extra}
             tags = None
             if sentence.tags is not None:
@@ -217,20 +215,6 @@ class TaggedSentenceReader(DatasetReader):
             except ValueError as error:
                 raise ConfigurationError(f"{path}: {error}") from error
         return self._detected[key]
-
-    def _share(self, items: Iterator[_T]) -> Iterator[_T]:
-        """
-        This process's share of the sentences.
-
-        `shard_iterable` asks torch for the rank, but in a data loading worker started by "spawn" torch does not know
-        it, so every rank would read everything. So the reader stores its rank.
-        """
-        distributed, worker = self.get_distributed_info(), self.get_worker_info()
-        if distributed is not None:
-            items = itertools.islice(items, distributed.global_rank, None, distributed.world_size)
-        if worker is not None:
-            items = itertools.islice(items, worker.id, None, worker.num_workers)
-        return items
 
     def _log(self, file: TaggedFile, recoder: TagRecoder, counts: Counter[str], has_tags: bool) -> None:
         distributed, worker = self.get_distributed_info(), self.get_worker_info()

@@ -12,6 +12,7 @@ from overrides import overrides
 
 from ldnet_allennlp.common.lines import PathOrPaths, ascii_words, excerpt
 from ldnet_allennlp.data.lm_stream.corpus import Corpus
+from ldnet_allennlp.data.sharing import share_of
 
 
 @DatasetReader.register("lm_stream")
@@ -73,7 +74,7 @@ class LmStreamReader(DatasetReader):
     @overrides(check_signature=False)
     def _read(self, file_path: PathOrPaths) -> Iterable[Instance]:
         lines = chain.from_iterable(block.lines for block in self.corpus(file_path).blocks())
-        for line in self.shard_iterable(lines):
+        for line in share_of(self, lines):
             yield self.text_to_instance([token.decode("utf-8") for token in line.split()])
 
     @overrides(check_signature=False)
