@@ -47,7 +47,7 @@ def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim")
             line = file.readline().removeprefix(BYTE_ORDER_MARK)
             header = _HEADER.fullmatch(line)
             size = int(header[2]) if header else len(line.split()) - 1
-            if size != dimension:
+            if size != dimension and (header is not None or size > 0):  # else, the line has no vector
                 raise ConfigurationError(
                     f"{path}: found vectors of size {size}, expected {setting} {dimension}. Set {setting} to {size} "
                     f"or use vectors of size {dimension}."
