@@ -11,7 +11,7 @@ from allennlp.common import Params
 from allennlp.models.archival import load_archive
 from allennlp.training.callbacks import TrainerCallback
 
-from ldnet_allennlp.training.layer_selection_callback import count_kept_layers
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from tests.resources import FIXTURES, ROOT
 from tests.taggers import DEV, TRAIN, ldnet_embedder
 
@@ -138,8 +138,8 @@ def test_selection_starts_from_the_trained_tagger(workshop):
     """And leaves the language models in it as they are, without their archives."""
     folders = [workshop.run(name) for name in ("ner", "ner_select")]
     before, after = (load_archive(str(folder / "model.tar.gz")).model for folder in folders)
-    assert count_kept_layers(before) == 0  # none is trained
-    assert count_kept_layers(after) == 6 and ldnet_embedder(after).budget.lambda_1 == 6
+    assert selection_metrics(before) == {}  # none is trained
+    assert selection_metrics(after)["kept_layers"] == 6 and ldnet_embedder(after).budget.lambda_1 == 6
     frozen = [name for name, parameter in before.named_parameters() if not parameter.requires_grad]
     weights = [name for name in frozen if not name.endswith("gates")]
     assert len(weights) > 20

@@ -11,15 +11,7 @@ from allennlp.common.checks import ConfigurationError
 AUTOCAST_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 # Values of oneDNN's environment variables below which it has no bfloat16, or emulates it slowly.
-_LIMITS_WITHOUT_BFLOAT16 = [
-    "SSE41",
-    "AVX",
-    "AVX2",
-    "AVX2_VNNI",
-    "AVX2_VNNI_2",
-    "AVX512_CORE",
-    "AVX512_CORE_VNNI",
-]
+_LIMITS_WITHOUT_BFLOAT16 = "SSE41 AVX AVX2 AVX2_VNNI AVX2_VNNI_2 AVX512_CORE AVX512_CORE_VNNI"
 
 
 def supports(dtype: torch.dtype, device: torch.device) -> bool:
@@ -34,7 +26,7 @@ def supports(dtype: torch.dtype, device: torch.device) -> bool:
     if device.type != "cpu" or dtype != torch.bfloat16 or not torch.backends.mkldnn.is_available():
         return False
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or ""
-    if limit.upper() in _LIMITS_WITHOUT_BFLOAT16 or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if limit.upper() in _LIMITS_WITHOUT_BFLOAT16.split() or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True

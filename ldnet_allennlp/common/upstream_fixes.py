@@ -1,7 +1,7 @@
 """
 Compatibility of AllenNLP 2.10.1 with current torch and transformers. Two of its constructors pass arguments that these
-releases no longer accept. Importing this module replaces both with constructors of the same signature that omit the
-arguments. It also makes a folder given to `allennlp predict` an error that names the option to add.
+releases no longer accept. Importing this module replaces functions of AllenNLP with ones of the same signature that
+omit the arguments. It also makes a folder given to `allennlp predict` an error that names the option to add.
 
 - `reduce_on_plateau` passes `verbose`, which torch 2.7 removed.
 - The `pretrained_transformer` tokenizer passes `add_special_tokens` to `AutoTokenizer.from_pretrained`. It never had an
@@ -18,13 +18,11 @@ import torch
 from allennlp.commands.predict import _PredictManager
 from allennlp.common import cached_transformers
 from allennlp.common.checks import ConfigurationError
-from allennlp.data.tokenizers.pretrained_transformer_tokenizer import PretrainedTransformerTokenizer
 from allennlp.training.learning_rate_schedulers.pytorch_lr_schedulers import (
     ReduceOnPlateauLearningRateScheduler,
 )
 
 _construct_plateau = ReduceOnPlateauLearningRateScheduler.__init__
-_construct_tokenizer = PretrainedTransformerTokenizer.__init__
 _get_tokenizer = cached_transformers.get_tokenizer
 _read_json = _PredictManager._get_json_data
 
@@ -45,13 +43,6 @@ def get_tokenizer(model_name: str, **kwargs: Any) -> Any:
     return _get_tokenizer(model_name, **kwargs)
 
 
-@functools.wraps(_construct_tokenizer)
-def construct_tokenizer(self: PretrainedTransformerTokenizer, *args: Any, **kwargs: Any) -> None:
-    """The constructor of `PretrainedTransformerTokenizer`; looks up `get_tokenizer` when it runs."""
-    cached_transformers.get_tokenizer = get_tokenizer
-    _construct_tokenizer(self, *args, **kwargs)
-
-
 @functools.wraps(_read_json)
 def read_json(self: _PredictManager) -> Iterator[Any]:
     """The inputs of `allennlp predict` without a dataset reader."""
@@ -61,5 +52,5 @@ def read_json(self: _PredictManager) -> Iterator[Any]:
 
 
 ReduceOnPlateauLearningRateScheduler.__init__ = construct_plateau  # type: ignore[method-assign]
-PretrainedTransformerTokenizer.__init__ = construct_tokenizer  # type: ignore[method-assign]
+cached_transformers.get_tokenizer = get_tokenizer
 _PredictManager._get_json_data = read_json  # type: ignore[method-assign]

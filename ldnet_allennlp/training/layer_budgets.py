@@ -15,7 +15,6 @@ from overrides import overrides
 from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.modules.selection.gated_modules import (
     GatedModule,
-    count_kept_layers,
     selection_metrics,
 )
 from ldnet_allennlp.modules.selection.layer_budget import LayerBudget
@@ -149,7 +148,7 @@ class BudgetedMetricTracker(MetricTracker):
     def is_within_budget(self) -> bool:
         """Return whether the gates above 0 are within the budget."""
         if self.max_layers is not None:
-            return count_kept_layers(self.model) <= self.max_layers
+            return selection_metrics(self.model)["kept_layers"] <= self.max_layers
         return all(budget.allows(module.gated_stacks()) for module, budget in self.budgets)
 
     def budget(self) -> str:

@@ -15,8 +15,8 @@ from overrides import overrides
 from ldnet_allennlp.common.checks import check_at_least
 from ldnet_allennlp.modules.selection.gated_modules import (
     GatedModule,
-    count_kept_layers,
     gated_modules,
+    selection_metrics,
     trained_selections,
 )
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
@@ -176,7 +176,7 @@ class LayerSelectionCallback(TrainerCallback):
             record = {
                 "epoch": epoch,
                 "gates": gates_of(model),
-                "kept_layers": count_kept_layers(model),
+                "kept_layers": int(selection_metrics(model)["kept_layers"]),
                 "penalties": [
                     {"lambda_0": module.lambda_0, "budget": str(module.budget)} for module in self._modules
                 ],

@@ -15,7 +15,7 @@ from allennlp.training.metric_tracker import MetricTracker
 from allennlp.training.optimizers import AdamOptimizer, SgdOptimizer
 
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.training.layer_budgets import SMALLEST_GATE
@@ -111,9 +111,9 @@ def test_the_published_penalty_misses_the_budget_there(tmp_path):
     module = gated(lambda_1=2)
     with pytest.raises(ConfigurationError, match="Set exact_budget of the layer_selection callback"):
         simulate(tmp_path, module, constant(-1e-6), exact_budget=False)
-    assert count_kept_layers(module) == LAYERS
+    assert selection_metrics(module)["kept_layers"] == LAYERS
     simulate(tmp_path, module, constant(10.0), exact_budget=False)
-    assert count_kept_layers(module) == 0
+    assert selection_metrics(module)["kept_layers"] == 0
 
 
 @pytest.mark.parametrize("strength", [0.01, 1.0, 100.0])
@@ -201,6 +201,8 @@ def test_a_tagger_reaches_its_budget_without_a_penalty_that_fits(tmp_path, langu
     }
     params = tagger_params(language_models, "select", overrides, num_epochs=4)
     train_model(params, str(tmp_path / "run"))
-    assert count_kept_layers(load_archive(str(tmp_path / "run" / "model.tar.gz")).model) == budget
+    assert (
+        selection_metrics(load_archive(str(tmp_path / "run" / "model.tar.gz")).model)["kept_layers"] == budget
+    )
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert metrics["best_validation_kept_layers"] == budget

@@ -10,7 +10,7 @@ from allennlp.models.archival import load_archive
 from allennlp.training.metric_tracker import MetricTracker
 
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
 from ldnet_allennlp.training.layer_budgets import BudgetedMetricTracker
 from ldnet_allennlp.training.layer_selection_callback import (
@@ -92,7 +92,7 @@ def test_what_counts_as_a_kept_layer():
     model = torch.nn.ModuleDict(
         {"trained": selection([0.3, 0.0, 1e-9, 1.0]), "other": selection([1.0, 1.0], train_gates=False)}
     )
-    assert count_kept_layers(model) == 3
+    assert selection_metrics(model)["kept_layers"] == 3
     assert gates_of(model) == {"trained": [pytest.approx([0.3, 0.0, 1e-9, 1.0])]}
 
 
@@ -247,7 +247,7 @@ def selected(tmp_path_factory, language_models):
 
 def test_the_archive_is_within_budget(selected):
     model = load_archive(str(selected / "model.tar.gz")).model
-    assert 0 <= count_kept_layers(model) <= 2
+    assert 0 <= selection_metrics(model)["kept_layers"] <= 2
     gates = ldnet_embedder(model).gates()
     assert gates.min().item() >= 0 and gates.max().item() <= 1
 

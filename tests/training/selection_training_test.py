@@ -13,7 +13,7 @@ from allennlp.training.callbacks.log_writer import LogWriterCallback
 from allennlp.training.optimizers import Optimizer
 
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
-from ldnet_allennlp.modules.selection.gated_modules import count_kept_layers
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
 from ldnet_allennlp.modules.selection.layer_budget import selection_penalty
 from ldnet_allennlp.training.layer_selection_callback import GATES_FILE
 from tests.taggers import ldnet_embedder, tagger_params
@@ -131,7 +131,7 @@ def test_an_upstream_model_selects_with_the_regularizer(tmp_path, language_model
     params["trainer"]["callbacks"] = [{"type": "layer_selection", "budget": 2}]
     train_model(params, str(tmp_path / "run"))
     archive = str(tmp_path / "run" / "model.tar.gz")
-    assert count_kept_layers(load_archive(archive).model) <= 2
+    assert selection_metrics(load_archive(archive).model)["kept_layers"] <= 2
     prune_archive(archive, str(tmp_path / "pruned.tar.gz"))
     pruned = load_archive(str(tmp_path / "pruned.tar.gz"))
     assert ldnet_embedder(pruned.model).lambda_0 is None

@@ -35,11 +35,6 @@ def trained_selections(model: torch.nn.Module) -> dict[str, LayerSelection]:
     }
 
 
-def count_kept_layers(model: torch.nn.Module) -> int:
-    """The number of trained gates above 0."""
-    return sum(int((selection.gates > 0).sum()) for selection in trained_selections(model).values())
-
-
 def selection_metrics(model: torch.nn.Module) -> dict[str, float]:
     """
     The metrics of all trained gates: `kept_layers`; `kept_multiply_adds`, in millions per word; and each gate, as
