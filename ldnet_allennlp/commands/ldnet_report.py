@@ -28,15 +28,10 @@ from ldnet_allennlp.commands.report.errors import find_errors, tagged_sentences
 from ldnet_allennlp.commands.report.model_report import report_of, torch_threads
 from ldnet_allennlp.commands.report.plot import check_plot, draw_report, save_plot
 from ldnet_allennlp.commands.report.table import conditions, short_names, table
-from ldnet_allennlp.commands.sentences import (
-    COLUMN_ENDINGS,
-    TEXT_FORMATS,
-    Sentences,
-    read_text,
-    sentences_for,
-)
+from ldnet_allennlp.commands.sentences import ENDINGS, TEXT_FORMATS, Sentences, read_text, sentences_for
 from ldnet_allennlp.common.archives import check_exists, read_archive
 from ldnet_allennlp.common.files import atomic_write, check_output
+from ldnet_allennlp.common.lines import PathOrPaths
 
 
 @Subcommand.register("ldnet-report")
@@ -62,8 +57,9 @@ class LdnetReport(Command):
             choices=TEXT_FORMATS,
             default="auto",
             help="plain: one sentence per line, words separated by blanks; conll: columns, read by the first model's "
-            "reader if possible, else with the word in the first; auto: conll if the name ends in "
-            f"{', '.join(COLUMN_ENDINGS)}",
+            "reader if possible, else with the word in the first; annotated: files of annotation tools; reader: what "
+            f"the first model's reader reads; auto: conll if the name ends in {', '.join(ENDINGS['conll'])}, "
+            f"annotated if it ends in {', '.join(ENDINGS['annotated'])}, else plain",
         )
         add(
             "--characters-per-word",
@@ -112,7 +108,7 @@ class LdnetReport(Command):
 
 def report(
     archives: list[str],
-    text: str | None = None,
+    text: PathOrPaths | None = None,
     text_format: str = "auto",
     characters_per_word: float | None = None,
     threads: int | None = None,

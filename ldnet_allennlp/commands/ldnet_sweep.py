@@ -146,6 +146,9 @@ def sweep(
     or if another process works in it.
     """
     also = also or []
+    with without_progress_messages():  # all archives, before anything is written
+        for path in [*also, source]:
+            archive = read_archive(path, trust)
     settings: dict[str, Any] = {
         "archive": os.path.abspath(source),
         "lambda_0": lambda_0,
@@ -154,11 +157,8 @@ def sweep(
         "retrain_epochs": retrain_epochs,
         "overrides": parse_overrides(overrides),
     }
-    with without_progress_messages():  # all archives, before anything is written
-        for path in also:
-            read_archive(path, trust)
-        archive = read_archive(source, trust)
     config = archive.config.as_dict(quiet=True)
+    embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
     if retrain_epochs is None:
         config = without_files(config)
     elif not trust and any(find_sections(config["model"], "word_vectors")):
@@ -166,7 +166,6 @@ def sweep(
             "--retrain-epochs starts a new tagger from the file of word vectors that the archive names. Add --trust to "
             "read that file."
         )
-    embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
     start = os.path.join(output, "start")  # where every selection starts from
     configs = {}
     for budget in budgets:
@@ -198,7 +197,7 @@ def sweep(
             measured = report(
                 [point["archive"] for point in points],
                 text=config["validation_data_path"],
-                text_format="conll",
+                text_format="reader",
                 threads=threads,
                 passes=passes,
                 trust=trust,

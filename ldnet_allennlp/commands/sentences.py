@@ -1,21 +1,25 @@
 """Files of words and sentences, and sentences for measurements and checks of models."""
 
-import os
 from typing import Any, cast
 
 from allennlp.common.checks import ConfigurationError
 from allennlp.data.fields import MetadataField
 from allennlp.models.archival import Archive
 
-from ldnet_allennlp.common.lines import text_lines
+from ldnet_allennlp.common.lines import PathOrPaths, text_lines
 from ldnet_allennlp.common.verification import random_sentences
+from ldnet_allennlp.data.annotated.reader import AnnotatedJsonlReader
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_archive import DEFAULT_BOUNDARY
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
+from ldnet_allennlp.data.tagged_sentence_reader import TaggedSentenceReader
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 
-TEXT_FORMATS = ("auto", "plain", "conll")
-COLUMN_ENDINGS = (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".tsv")
+TEXT_FORMATS = ("auto", "plain", "conll", "annotated", "reader")
+ENDINGS = {
+    "conll": (".conll", ".conllu", ".iob", ".iob2", ".bio", ".bioes", ".tsv"),
+    "annotated": (".jsonl", ".json", ".spacy", ".ann"),
+}
 _SEEDS = range(13, 29)  # 16 times the sentences of `random_sentences`, some 3,000 words
 
 Sentences = list[list[str]]
@@ -37,21 +41,25 @@ def read_sentences(path: str) -> Sentences:
     return sentences
 
 
-def read_text(path: str, text_format: str, archive: Archive) -> Sentences:
+def read_text(path: PathOrPaths, text_format: str, archive: Archive) -> Sentences:
     """
-    The words of the sentences of a file: "plain" (one sentence per line, words separated by blanks), "conll" (columns,
-    read by the archive's reader if it is "conll_columns") or "auto" (by the ending of the name).
+    The words of the sentences of a file: "plain" (one sentence per line, words separated by blanks), "conll" or
+    "annotated" (read by the archive's reader if it is "conll_columns" or "annotated_jsonl"), "reader" (read by the
+    archive's reader if it reads tagged sentences, else as "conll"), or "auto" (by the ending of the name). Readers also
+    take several files, see `expand_paths`.
 
     Raises `ConfigurationError` if there are no sentences, or if the reader cannot read the file.
     """
-    if not os.path.isfile(path):
-        raise ConfigurationError(f"The text '{path}' was not found.")
-    is_columns = text_format == "conll" or (text_format == "auto" and path.lower().endswith(COLUMN_ENDINGS))
-    if not is_columns:
-        return read_sentences(path)
-    reader = archive.validation_dataset_reader
-    if not isinstance(reader, ConllColumnsReader):
-        reader = ConllColumnsReader(layout="conllu" if path.lower().endswith(".conllu") else "columns")
+    name = str(path).lower()
+    if text_format == "auto":
+        text_format = next((kind for kind, endings in ENDINGS.items() if name.endswith(endings)), "plain")
+    if text_format == "plain":
+        return read_sentences(str(path))
+    readers = {"conll": ConllColumnsReader, "annotated": AnnotatedJsonlReader}
+    reader: Any = archive.validation_dataset_reader
+    if not isinstance(reader, readers.get(text_format, TaggedSentenceReader)):
+        layout = "conllu" if name.endswith(".conllu") else "columns"
+        reader = AnnotatedJsonlReader() if text_format == "annotated" else ConllColumnsReader(layout)
     instances = reader.for_prediction()._read(path)  # `read` would show a bar
     return [cast(MetadataField, instance["metadata"])["words"] for instance in instances]
 

@@ -1,6 +1,7 @@
 import argparse
 import json
 import os
+import shutil
 
 import pytest
 import torch
@@ -97,6 +98,25 @@ def test_columns(archives, language_models, tmp_path, name, text_format):
     assert found["num_words"] == len(DEV.read_text(encoding="utf-8").split())
 
 
+@pytest.mark.parametrize("name, text_format", [("text.jsonl", "auto"), ("text", "annotated")])
+def test_annotated_documents(archives, language_models, tmp_path, name, text_format):
+    path = tmp_path / name
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in ("A list.", "The thing: a list.")))
+    for archive in (archives[0], language_models.lm_forward):
+        found = report([archive], text=str(path), text_format=text_format, passes=0)
+        assert found["num_words"] == 3 + 6
+    found = report([archives[0]], text=str(path), text_format="plain", passes=0)
+    assert found["num_words"] == 3 + 5
+
+
+def test_several_files(archives, tmp_path):
+    for name in ("a.conll", "b.conll"):
+        shutil.copy(DEV, tmp_path / name)
+    for text in (str(tmp_path / "*.conll"), f"{tmp_path / 'a.conll'},{tmp_path / 'b.conll'}"):
+        found = report(archives[:1], text=text, passes=0)
+        assert found["num_words"] == 2 * sum(map(len, words_in(DEV)))
+
+
 def test_taggers_and_language_models_are_measured_on_the_same(archives, language_models):
     found = report([archives[1], language_models.lm_backward], passes=1)
     assert all(one["words_per_second"] > 0 for one in found["archives"])
@@ -110,7 +130,8 @@ def test_errors_are_told_in_a_line_before_the_work(archives, tmp_path, monkeypat
         ((str(tmp_path / "none"),), "No archive was found"),
         (("--plot", "x.pdf"), "expected to be a .png or a .svg file"),
         (("--text", str(empty)), "was expected to have one sentence per line, but it has none"),
-        (("--text", str(tmp_path / "missing.conll")), "missing.conll' was not found"),
+        (("--text", str(tmp_path / "missing.conll")), "missing.conll"),
+        (("--text", str(tmp_path / "missing")), "missing: could not be read"),
         (("--text", str(empty), "--text-format", "conll"), "found no sentence"),
     ]:
         with pytest.raises(SystemExit, match=f"ldnet-report: .*{message}"):

@@ -16,7 +16,7 @@ from ldnet_allennlp.commands.sweep.selection_config import Budget
 from ldnet_allennlp.commands.sweep.table import count_layers, draw_scores, draw_sweep, sweep_table
 from tests.bad_days.archives_test import files_of, pack
 from tests.command_lines import allennlp
-from tests.taggers import DEV, ldnet_embedder, tagger_params
+from tests.taggers import DEV, TRAIN, ldnet_embedder, tagger_params
 
 SETTINGS = {"lambda_0": 3.0, "num_epochs": 10, "passes": 1, "threads": 1}
 METRIC = "f1-measure-overall"
@@ -153,6 +153,37 @@ def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_
     weight = model.state_dict()["text_field_embedder.token_embedder_tokens.weight"]
     row = weight[model.vocab.get_token_index("the", "tokens")]
     assert row.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+@pytest.mark.parametrize("kind", ["annotated", "list", "glob"])
+def test_any_data_that_the_reader_reads(language_models, tmp_path, kind):
+    params = tagger_params(language_models, num_epochs=1)
+    copies = [tmp_path / "dev.1.conll", tmp_path / "dev.2.conll"]
+    blocks = DEV.read_text(encoding="utf-8").strip().split("\n\n")
+    for path, part in zip(copies, (blocks[::2], blocks[1::2])):
+        path.write_text("\n\n".join(part) + "\n", encoding="utf-8")
+    params["validation_data_path"] = (
+        list(map(str, copies)) if kind == "list" else str(tmp_path / "dev.*.conll")
+    )
+    if kind == "annotated":
+        params["dataset_reader"]["type"] = "annotated_jsonl"
+        for name, source in (("train", TRAIN), ("validation", DEV)):
+            params[f"{name}_data_path"] = as_jsonl(source, tmp_path / f"{name}.jsonl")
+    train_model(params, str(tmp_path / "run"))
+    budgets, options = [Budget(layers=1)], {**SETTINGS, "num_epochs": 1}
+    result = sweep(str(tmp_path / "run"), str(tmp_path / "out"), budgets, **options)
+    assert result["num_words"] == sum(len(block.splitlines()) for block in blocks)
+
+
+def as_jsonl(source, path):
+    """A CoNLL file as JSON lines of tokens and tags."""
+    with open(path, "w", encoding="utf-8") as file:
+        for block in source.read_text(encoding="utf-8").strip().split("\n\n"):
+            rows = [line.split() for line in block.splitlines()]
+            file.write(
+                json.dumps({"tokens": [row[0] for row in rows], "tags": [row[-1] for row in rows]}) + "\n"
+            )
+    return str(path)
 
 
 def test_budgets_in_multiply_adds_and_overrides(tagger, tmp_path):
