@@ -35,6 +35,7 @@ from ldnet_allennlp.common.archives import find_sections, read_archive, without_
 from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
 from ldnet_allennlp.common.untrusted.config_types import restricted_types, without_files
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
+from ldnet_allennlp.training.layer_selection_callback import BudgetMissed
 
 SETTINGS_FILE = "sweep.json"
 RESULTS_FILE = "results.json"
@@ -191,7 +192,7 @@ def sweep(
                 with nullcontext() if trust else restricted_types():
                     made = make_point(os.path.join(output, budget.name), selection, retraining)
                 points.append({"name": budget.name, **made})
-            except ConfigurationError as error:
+            except BudgetMissed as error:
                 missed[budget.name] = str(error.message)
         with without_progress_messages():
             measured = report(

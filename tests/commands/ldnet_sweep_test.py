@@ -117,6 +117,12 @@ def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
     assert "No epoch meets the budget of 2 layers" in result["missed"]["layers-2"]
 
 
+def test_other_errors_are_no_missed_budgets(tagger, tmp_path):
+    options = {**SETTINGS, "overrides": '{"trainer.num_epoch": 3}'}
+    with pytest.raises(ConfigurationError, match="num_epoch"):
+        sweep(tagger, str(tmp_path / "out"), [Budget(layers=2)], **options)
+
+
 def test_a_new_tagger_is_trained_on_what_is_left(tagger, tmp_path):
     options = {**SETTINGS, "retrain_epochs": 2}
     point = sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], **options)["points"][1]
