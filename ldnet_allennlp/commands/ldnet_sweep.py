@@ -27,6 +27,7 @@ from ldnet_allennlp.commands.console import (
     whole_number,
 )
 from ldnet_allennlp.commands.ldnet_report import report
+from ldnet_allennlp.commands.model_configs import plain_trainer
 from ldnet_allennlp.commands.report.plot import check_plot, save_plot
 from ldnet_allennlp.commands.sweep.points import make_point, metric_of, once, save_start, scores_of, start_of
 from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config
@@ -174,9 +175,8 @@ def sweep(
             config, embedders, start_of(start), budget, lambda_0, num_epochs, published_penalty
         )
         configs[budget] = with_overrides(selection, settings["overrides"])
-    retraining = None
-    if retrain_epochs is not None:
-        retraining = {**config["trainer"], "num_epochs": retrain_epochs}
+    trainer = plain_trainer(config["trainer"])
+    retraining = None if retrain_epochs is None else {**trainer, "num_epochs": retrain_epochs}
     missed = {}
     with exclusive_lock(output):
         _check_settings(output, settings)

@@ -38,12 +38,16 @@ def described_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
 def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
     """The config of a pruned model: `described_config` without layer selection in its training."""
     config = described_config(config, embedders)
-    regularizer = config["model"].get("regularizer")
-    if regularizer is not None:
+    if (regularizer := config["model"].get("regularizer")) is not None:
         regularizer["regexes"] = [
             pair for pair in regularizer["regexes"] if not is_of_type(pair[1], "layer_selection")
         ]
-    trainer = config.get("trainer", {})
+    return {**config, "trainer": plain_trainer(config["trainer"])} if "trainer" in config else config
+
+
+def plain_trainer(trainer: Config) -> Config:
+    """A config's trainer without layer selection: no "proximal" optimizer and no callback."""
+    trainer = dict(trainer)
     proximal = trainer.get("optimizer")
     if isinstance(proximal, dict) and proximal.get("type") == "proximal":
         inner = proximal["optimizer"]
@@ -52,7 +56,7 @@ def pruned_config(config: Config, embedders: list[LdnetEmbedder]) -> Config:
         trainer["optimizer"] = {**inner, **({"parameter_groups": groups} if groups else {})}
     if "callbacks" in trainer:
         trainer["callbacks"] = without_selection(trainer["callbacks"])
-    return config
+    return trainer
 
 
 def starting_from(config: Config, vocabulary: str, weights: str, names: str = ".*") -> Config:

@@ -161,6 +161,17 @@ def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_
     assert row.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
+def test_a_new_tagger_is_trained_without_the_layer_selection_of_the_first(language_models, tmp_path):
+    overrides = {"trainer.callbacks": [{"type": "layer_selection", "exact_budget": True}]}
+    train_model(tagger_params(language_models, "select", overrides, num_epochs=2), str(tmp_path / "run"))
+    options = {**SETTINGS, "num_epochs": 2, "retrain_epochs": 1}
+    result = sweep(str(tmp_path / "run"), str(tmp_path / "out"), [Budget(layers=1)], **options)
+    assert result["missed"] == {} and count_layers(result["points"][1]) == 1
+    config = json.loads((tmp_path / "out" / "layers-1" / "retrained" / "config.json").read_text())
+    selected = json.loads((tmp_path / "run" / "config.json").read_text())["trainer"]["optimizer"]
+    assert config["trainer"]["optimizer"] == selected["optimizer"]
+
+
 @pytest.mark.parametrize("kind", ["annotated", "list", "glob"])
 def test_any_data_that_the_reader_reads(language_models, tmp_path, kind):
     params = tagger_params(language_models, num_epochs=1)
