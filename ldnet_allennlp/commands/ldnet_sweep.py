@@ -27,14 +27,14 @@ from ldnet_allennlp.commands.console import (
     whole_number,
 )
 from ldnet_allennlp.commands.ldnet_report import report
-from ldnet_allennlp.commands.model_configs import plain_trainer
+from ldnet_allennlp.commands.model_configs import described_config, plain_trainer
 from ldnet_allennlp.commands.report.plot import check_plot, save_plot
 from ldnet_allennlp.commands.sweep.points import make_point, metric_of, once, save_start, scores_of, start_of
 from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config
 from ldnet_allennlp.commands.sweep.table import draw_sweep, sweep_table
-from ldnet_allennlp.common.archives import find_sections, read_archive, without_progress_messages
+from ldnet_allennlp.common.archives import read_archive, without_progress_messages
 from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
-from ldnet_allennlp.common.untrusted.config_types import restricted_types, without_files
+from ldnet_allennlp.common.untrusted.config_types import named_files, restricted_types, without_files
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.training.layer_selection_callback import BudgetMissed
 
@@ -163,10 +163,10 @@ def sweep(
     embedders = [module for module in archive.model.modules() if isinstance(module, LdnetEmbedder)]
     if retrain_epochs is None:
         config = without_files(config)
-    elif not trust and any(find_sections(config["model"], "word_vectors")):
+    elif not trust and (files := named_files(described_config(config, embedders))):
         raise ConfigurationError(
-            "--retrain-epochs starts a new tagger from the file of word vectors that the archive names. Add --trust to "
-            "read that file."
+            f"--retrain-epochs starts a new tagger from files that the archive names: {', '.join(files)}. Add "
+            f"--trust to read them."
         )
     start = os.path.join(output, "start")  # where every selection starts from
     configs = {}

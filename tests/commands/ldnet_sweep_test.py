@@ -151,7 +151,7 @@ def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_
         str(tmp_path / "run" / "model.tar.gz"),
         {**SETTINGS, "num_epochs": 2, "retrain_epochs": 1},
     )
-    with pytest.raises(ConfigurationError, match=r"word vectors that the archive names\. Add --trust"):
+    with pytest.raises(ConfigurationError, match=r"pretrained_file '.*vectors\.txt'\. Add --trust"):
         sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], **options)
     assert not (tmp_path / "out").exists()
     points = sweep(tagger, str(tmp_path / "out"), [Budget(layers=1)], trust=True, **options)["points"]
@@ -159,6 +159,26 @@ def test_a_new_tagger_starts_from_the_file_of_word_vectors(language_models, tmp_
     weight = model.state_dict()["text_field_embedder.token_embedder_tokens.weight"]
     row = weight[model.vocab.get_token_index("the", "tokens")]
     assert row.tolist() == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+
+
+def test_other_files_of_an_archive_are_read_with_trust_only(tagger, tmp_path):
+    """AllenNLP's embedding reads a file or an address, too."""
+    files = files_of(tagger)
+    config = json.loads(files["config.json"])
+    embedders = config["model"]["text_field_embedder"]["token_embedders"]
+    embedders["tokens"]["pretrained_file"] = "https://example.com/vectors.txt"
+    pack(tmp_path / "hostile.tar.gz", {**files, "config.json": json.dumps(config).encode()})
+    with pytest.raises(
+        ConfigurationError, match=r"pretrained_file 'https://example\.com/vectors\.txt'\. Add --trust"
+    ):
+        sweep(
+            str(tmp_path / "hostile.tar.gz"),
+            str(tmp_path / "out"),
+            [Budget(layers=1)],
+            retrain_epochs=1,
+            **SETTINGS,
+        )
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_new_tagger_is_trained_without_the_layer_selection_of_the_first(language_models, tmp_path):

@@ -77,6 +77,12 @@ def without_files(config: dict[str, Any]) -> dict[str, Any]:
     return {name: _stripped(value) if name in _BUILT else value for name, value in config.items()}
 
 
+def named_files(config: dict[str, Any]) -> list[str]:
+    """The parts that `without_files` leaves out, with their values."""
+    built = {name: config[name] for name in _BUILT if name in config}
+    return [f"{key} {value!r:.100}" for key, value in items(built) if key in _LEFT_OUT and value]
+
+
 @contextlib.contextmanager
 def restricted_types() -> Iterator[None]:
     """
