@@ -32,7 +32,7 @@ from ldnet_allennlp.commands.report.plot import check_plot, save_plot
 from ldnet_allennlp.commands.sweep.points import make_point, metric_of, once, save_start, scores_of, start_of
 from ldnet_allennlp.commands.sweep.selection_config import Budget, selection_config
 from ldnet_allennlp.commands.sweep.table import draw_sweep, sweep_table
-from ldnet_allennlp.common.archives import read_archive, without_progress_messages
+from ldnet_allennlp.common.archives import digest_of, read_archive, without_progress_messages
 from ldnet_allennlp.common.files import LOCK, atomic_write, exclusive_lock
 from ldnet_allennlp.common.untrusted.config_types import named_files, restricted_types, without_files
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
@@ -153,6 +153,7 @@ def sweep(
             archive = read_archive(path, trust)
     settings: dict[str, Any] = {
         "archive": os.path.abspath(source),
+        "archive_sha256": digest_of(source),
         "lambda_0": lambda_0,
         "epochs": num_epochs,
         "published_penalty": published_penalty,
@@ -182,7 +183,7 @@ def sweep(
         _check_settings(output, settings)
         save_start(archive.model, start)
         points: list[dict[str, Any]] = []
-        folders = [start, *(os.path.join(output, f"also-{n}") for n in range(1, len(also) + 1))]
+        folders = [start, *(os.path.join(output, f"also-{digest_of(path)[:16]}") for path in also)]
         for path, folder in zip([source, *also], folders):
             scores = once(os.path.join(folder, "scores.json"), partial(scores_of, path, config, trust))
             name = "unpruned" if folder == start else path
@@ -218,6 +219,7 @@ def _check_settings(output: str, settings: dict[str, Any]) -> None:
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             before = {"published_penalty": True, **json.load(file)}  # the only one in earlier versions
+        before.setdefault("archive_sha256", settings["archive_sha256"])  # which earlier versions lack
         changed = [name for name, value in settings.items() if before.get(name) != value]
         if changed:
             raise ConfigurationError(

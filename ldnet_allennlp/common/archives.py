@@ -1,6 +1,7 @@
 """Read and write model archives, and inspect their configs."""
 
 import contextlib
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from allennlp.common import Params
 from allennlp.common.checks import ConfigurationError
 from allennlp.common.meta import META_NAME, Meta
 from allennlp.data import Vocabulary
-from allennlp.models.archival import CONFIG_NAME, Archive, archive_model
+from allennlp.models.archival import CONFIG_NAME, Archive, archive_model, get_weights_path
 from allennlp.models.model import Model
 
 from ldnet_allennlp.common.files import save_tensors, scratch_directory
@@ -43,6 +44,12 @@ def archive_path(path: str) -> str:
     """The file of a new archive: `path`, or `model.tar.gz` in it if it is a directory."""
     is_directory = os.path.isdir(path) or path.endswith(("/", os.sep))
     return os.path.join(path, "model.tar.gz") if is_directory else path
+
+
+def digest_of(path: str) -> str:
+    """The SHA-256 digest of an archive's file, or of the weights in its directory."""
+    with open(get_weights_path(path) if os.path.isdir(path) else path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_archive(

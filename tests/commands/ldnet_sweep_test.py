@@ -272,6 +272,38 @@ def test_other_settings(swept, tagger, change, message):
         sweep(tagger, str(folder), [Budget(layers=4)], **change)
 
 
+def test_an_archive_that_changed(language_models, tmp_path):
+    """The tagger must stay the same; others are scored again, and in any order."""
+    archives = {}
+    for seed in (1, 2, 3):
+        params = tagger_params(language_models, num_epochs=1, learning_rate=0.05)
+        params["pytorch_seed"], params["trainer"]["validation_metric"] = seed, "-loss"
+        train_model(params, str(tmp_path / f"run-{seed}"))
+        archives[seed] = str(tmp_path / f"run-{seed}" / "model.tar.gz")
+    tagger, other = str(tmp_path / "tagger.tar.gz"), str(tmp_path / "other.tar.gz")
+    out, options = str(tmp_path / "out"), {**SETTINGS, "num_epochs": 1}
+
+    def scores(*also):
+        points = sweep(tagger, out, [], also=also, **options)["points"]
+        return [point["scores"]["dev"] for point in points[1:]]
+
+    shutil.copy(archives[1], tagger)
+    shutil.copy(archives[2], other)
+    second, third = scores(other)[0], scores(archives[3])[0]
+    assert second != third
+    assert scores(archives[3], other) == [third, second]
+    shutil.copy(archives[3], other)
+    assert scores(other) == [third]
+    settings = json.loads((tmp_path / "out" / "sweep.json").read_text())
+    shutil.copy(archives[2], tagger)
+    with pytest.raises(ConfigurationError, match="archive_sha256 was"):
+        scores()
+    # The settings of earlier versions lack it.
+    del settings["archive_sha256"]
+    (tmp_path / "out" / "sweep.json").write_text(json.dumps(settings))
+    assert scores() == []
+
+
 def test_a_directory_with_something_else(tagger, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(ConfigurationError, match="to contain a sweep"):
