@@ -14,7 +14,7 @@ class LayerDropout(torch.nn.Module):
     """
     Layer-wise dropout: hides the whole output of a layer from the layers above it, in training only.
 
-    One draw decides for all sentences and steps of the batch, on the CPU, which needs no wait for a GPU. Nothing is
+    One draw, on the CPU to avoid waiting for a GPU, decides for all sentences and steps of the batch. Nothing is
     rescaled: the layers above learn to do without this one, so that it can be pruned later (LD-Net, section 3.2).
 
     `p` is the probability that the layer is hidden. `few_layers` is the probability of a batch that reads the stack as

@@ -178,7 +178,8 @@ class AdaptiveSoftmax(torch.nn.Module):
                 head_targets = head_targets.masked_fill(
                     self._members(number, targets), self.cutoffs[0] + number
                 )
-            log_prob = self._log_prob_of(self.head(embeddings), head_targets)  # (N,)
+            # Autocast computes cross entropies in float32.
+            log_prob = -cross_entropy(self.head(embeddings), head_targets, reduction="none")  # (N,)
             for number in range(self.num_clusters):
                 # Empty clusters, too, which costs nothing and keeps their parameters in the graph.
                 members = self._members(number, targets if host_targets is None else host_targets)
@@ -195,13 +196,10 @@ class AdaptiveSoftmax(torch.nn.Module):
         """Mask (N,) of the targets in a cluster."""
         return (targets >= self.cutoffs[number]) & (targets < self.cutoffs[number + 1])
 
-    def _log_prob_of(self, scores: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        return -cross_entropy(scores.to(self.head.weight.dtype), targets, reduction="none")
-
     def _cluster_log_prob(self, number: int, embeddings: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The log-probabilities (n,) of the targets (n,), counted within their cluster, given (n, D) vectors."""
         if not self.training or not self._is_sampled(number):
-            return self._log_prob_of(self.tail[number](embeddings), targets)
+            return -cross_entropy(self.tail[number](embeddings), targets, reduction="none")
         assert self.tail_samples is not None
         projection, words = self.tail[number]
         hidden = projection(embeddings)  # (n, d)
@@ -210,8 +208,8 @@ class AdaptiveSoftmax(torch.nn.Module):
         # One look-up for both, so that the gradient is one sparse tensor.
         vectors = embedding(torch.cat([drawn, targets]), words.weight, sparse=True)  # (S + n, d)
         of_targets = (hidden * vectors[self.tail_samples :]).sum(dim=-1, keepdim=True)  # (n, 1)
-        of_drawn = (hidden @ vectors[: self.tail_samples].t()).to(vectors.dtype)  # (n, S)
-        of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(of_drawn.dtype)
+        of_drawn = hidden @ vectors[: self.tail_samples].t()  # (n, S)
+        of_drawn = of_drawn - (log_prob + math.log(self.tail_samples)).to(vectors.dtype)
         of_drawn = of_drawn.masked_fill(drawn == targets.unsqueeze(1), -math.inf)
         return of_targets.squeeze(1) - torch.cat([of_targets, of_drawn], dim=1).logsumexp(dim=1)
 
