@@ -167,8 +167,9 @@ class LayerBudget:
     ) -> list[torch.Tensor]:
         """
         Mask of the gates that remain above 0 after removing the smallest ones, one by one, until the budget is met: a
-        tensor (layers,) for each stack, like the `scores`. Among equal gates, the lower score is removed first; among
-        equal scores, the later layer.
+        tensor (layers,) for each stack, like the `scores`. The last layer of a direction is removed only if the budget
+        cannot be met otherwise. Among equal gates, the lower score is removed first; among equal scores, the later
+        layer.
         """
         scores = scores or [torch.zeros_like(stack.gates) for stack in stacks]
         if isinstance(self.lambda_1, dict):
@@ -182,10 +183,12 @@ class LayerBudget:
             for layer, (gate, score) in enumerate(zip(stack.gates.tolist(), scores[number].tolist()))
             if gate > 0
         )
-        for *_, layer, number in order:
-            if self.allows(kept):
-                break
-            kept[number].gates[-layer] = False
+        for spared in (1, 0):
+            for *_, layer, number in order:
+                if self.allows(kept):
+                    break
+                if kept[number].gates.sum() > spared:
+                    kept[number].gates[-layer] = False
         return [mask.gates.to(stack.gates.device) for mask, stack in zip(kept, stacks)]
 
     def allows(self, stacks: Sequence[GatedStack]) -> bool:

@@ -115,6 +115,20 @@ def test_among_equal_gates_the_lower_score_falls_first_then_the_later_layer():
     assert equal[0].tolist() == [True, False, False]
 
 
+@pytest.mark.parametrize(
+    "budget, kept",
+    [
+        (LayerBudget(3), [[False, True], [True, True]]),
+        (LayerBudget(2), [[False, True], [False, True]]),
+        (LayerBudget(1), [[False, False], [False, True]]),
+        (LayerBudget(max_multiply_adds=30), [[False, False], [False, True]]),
+    ],
+)
+def test_the_last_layer_of_a_direction_remains_while_the_budget_can_be_met(budget, kept):
+    stacks = stacks_of(forward=[0.1, 0.2], backward=[0.8, 0.9])
+    assert [mask.tolist() for mask in budget.largest(stacks)] == kept
+
+
 def test_metrics():
     selection = LayerSelection(LdRnn(3, 2, [2, 1], bidirectional=True))
     selection.gates.data = torch.tensor([1.0, 0.0, 0.5])
