@@ -2,7 +2,7 @@
 `allennlp ldnet-export`: export a trained tagger to one .onnx file for `ldnet_runtime`.
 
     allennlp ldnet-export pruned/model.tar.gz ner.onnx
-    allennlp ldnet-export pruned/model.tar.gz ner.onnx --int8 --half-embeddings --test test.conll
+    allennlp ldnet-export pruned/model.tar.gz ner.onnx --int8 --int8-embeddings --test test.conll
 """
 
 import argparse
@@ -49,7 +49,7 @@ class LdnetExport(Command):
             action="store_true",
             help="8-bit weights in all LSTMs: smaller, faster, a few tags change",
         )
-        add("--half-embeddings", action="store_true", help="embeddings as float16: a few tags may change")
+        add("--int8-embeddings", action="store_true", help="8-bit embeddings: smaller, a few tags may change")
         add("--keep-words", metavar="FILE", help="words to keep, one per line; all others become unknown")
         add(
             "--sentences",
@@ -66,7 +66,7 @@ class LdnetExport(Command):
             type=float,
             default=_MAX_CHANGED,
             metavar="PERCENT",
-            help="with --int8 or --half-embeddings: fail if more than this percentage of the tags changes",
+            help="with --int8 or --int8-embeddings: fail if more than this percentage of the tags changes",
         )
         add_force(parser)
         add_trust(parser)
@@ -83,7 +83,7 @@ def export_archive(
     source: str,
     output: str,
     int8: bool = False,
-    half_embeddings: bool = False,
+    int8_embeddings: bool = False,
     keep_words: Collection[str] | None = None,
     sentences: list[list[str]] | None = None,
     test: str | None = None,
@@ -101,13 +101,13 @@ def export_archive(
     check_output(output, force)
     archive = read_archive(source, trust)
     model, reader = archive.model, archive.validation_dataset_reader
-    kinds = {"int8 LSTMs": int8, "float16 embeddings": half_embeddings}
+    kinds = {"int8 LSTMs": int8, "int8 embeddings": int8_embeddings}
     precision = ", ".join(kind for kind, is_set in kinds.items() if is_set) or "float32"
     data = export_tagger(
         model,
         reader,
         int8=int8,
-        half_embeddings=half_embeddings,
+        int8_embeddings=int8_embeddings,
         keep_words=keep_words,
         provenance=_provenance(source, archive, precision),
     )

@@ -64,7 +64,7 @@ def _look_up(graph: Graph, embedding: Any, ids: str, size: int, rows: Any, key: 
     require(embedding.max_norm is None, key, "has a max_norm, which cannot be exported")
     weight = embedding.weight.detach().cpu()[rows]
     require(len(weight) == size, key, f"has {len(embedding.weight)} vectors, fewer than there are words")
-    vectors = graph.table(weight, ids, key)
+    vectors = graph.table(weight, ids)
     return vectors if embedding._projection is None else linear(graph, embedding._projection, vectors, key)
 
 
@@ -122,7 +122,7 @@ def _sentence_characters(
     require(len(weight) == stream.size, key, f"has {len(weight)} character vectors, fewer than characters")
     # The codes of the space and of the marker are 0 and 1.
     table = torch.cat([embedder.boundary_embeddings, weight]).detach().cpu()
-    vectors = graph.table(table, stream.codes, key)  # (S, B, E)
+    vectors = graph.table(table, stream.codes)  # (S, B, E)
     stream_steps = Steps.of(graph, stream.lengths)
     states = []
     for rnn, places, reverse in (

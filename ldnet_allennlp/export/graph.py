@@ -20,12 +20,12 @@ _MAX_BYTES = 2**31 - 2**24
 class Graph:
     """
     Nodes, constants and inputs of an ONNX graph. A tensor is its name, a `str`. With `int8`, LSTM weights have 8 bits;
-    with `half_embeddings`, embedding tables are float16.
+    with `int8_embeddings`, embedding tables, too.
     """
 
-    def __init__(self, int8: bool = False, half_embeddings: bool = False) -> None:
+    def __init__(self, int8: bool = False, int8_embeddings: bool = False) -> None:
         self.int8 = int8
-        self.half_embeddings = half_embeddings
+        self.int8_embeddings = int8_embeddings
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[tuple[str, tuple[int, ...], bytes], onnx.TensorProto] = {}
         self._inputs: dict[str, onnx.ValueInfoProto] = {}
@@ -86,21 +86,21 @@ class Graph:
         product = self.node("MatMul", tensor, self.constant(numpy.asarray(weight).T))
         return product if bias is None else self.node("Add", product, self.constant(bias))
 
-    def table(self, weight: torch.Tensor, ids: str, key: str) -> str:
+    def table(self, weight: torch.Tensor, ids: str) -> str:
         """
         Look up rows of an embedding table, shape (number of rows, D), by int64 `ids`. The result is float32 and has the
-        shape of `ids` plus an axis of D. `key` is the table's config key, for errors.
+        shape of `ids` plus an axis of D.
         """
-        if not self.half_embeddings and weight.dtype != torch.float16:
-            return self.node("Gather", self.constant(weight), ids, axis=0)
-        half = weight.detach().half()
-        if bool((torch.isinf(half) & ~torch.isinf(weight)).any()):
-            raise NotExportable(
-                f"{key} has numbers up to {float(weight.abs().max()):.6g}, but the largest float16 is 65504: export "
-                f"without --half-embeddings."
-            )
-        rows = self.node("Gather", self.constant(half, numpy.float16), ids, axis=0)
-        return self.node("Cast", rows, to=TensorProto.FLOAT)
+        if self.int8_embeddings:
+            values = weight.detach().float()
+            scales = values.abs().amax(1, keepdim=True).clamp(min=1e-30) / 127
+            rows = self.node("Gather", self.constant((values / scales).round(), numpy.int8), ids, axis=0)
+            scale = self.node("Gather", self.constant(scales), ids, axis=0)
+            return self.node("Mul", self.node("Cast", rows, to=TensorProto.FLOAT), scale)
+        if weight.dtype == torch.float16:
+            rows = self.node("Gather", self.constant(weight, numpy.float16), ids, axis=0)
+            return self.node("Cast", rows, to=TensorProto.FLOAT)
+        return self.node("Gather", self.constant(weight), ids, axis=0)
 
     def body(self, name: str, inputs: Sequence[str], outputs: Sequence[str]) -> onnx.GraphProto:
         """This graph as the body of a `Scan`, with its constants."""
@@ -118,7 +118,7 @@ class Graph:
         if size > _MAX_BYTES:
             raise NotExportable(
                 f"The model has {size / 2**30:.1f} GiB of weights, but an .onnx file holds less than 2: export it with "
-                f"--half-embeddings or --keep-words."
+                f"--int8-embeddings or --keep-words."
             )
         self._nodes.append(helper.make_node("Identity", [output], ["emissions"]))
         emissions = helper.make_tensor_value_info("emissions", TensorProto.FLOAT, ["batch", "steps", "tags"])

@@ -40,7 +40,7 @@ def ldnet(
         )
         require(not bool(torch.isnan(weight[0]).any()), key, "has language models without weights")
         boundary = None if model.boundary_id is None else weight[model.boundary_id].float()
-        embedded = graph.table(weight[words.rows], words.ids, key)  # (T, B, E)
+        embedded = graph.table(weight[words.rows], words.ids)  # (T, B, E)
         place = f"{key}.{model.direction}"
         languages.append(_layers(graph, model, embedded, steps, boundary, projection is not None, place))
     vectors = reduce(Vectors.beside, languages)

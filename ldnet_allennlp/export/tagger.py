@@ -51,7 +51,7 @@ def export_tagger(
     reader: DatasetReader,
     *,
     int8: bool = False,
-    half_embeddings: bool = False,
+    int8_embeddings: bool = False,
     keep_words: Collection[str] | None = None,
     provenance: Mapping[str, str] | None = None,
 ) -> bytes:
@@ -67,8 +67,8 @@ def export_tagger(
         Its reader, whose token indexers define the word lookup.
     int8 : `bool`, optional (default = `False`)
         Whether to quantize LSTM weights to 8 bits, with one scale per row. Their inputs are rounded to 8 bits, too.
-    half_embeddings : `bool`, optional (default = `False`)
-        Whether to store embeddings as float16.
+    int8_embeddings : `bool`, optional (default = `False`)
+        Whether to store embeddings in 8 bits, with one scale per word. By default they have the model's precision.
     keep_words : `Collection[str]`, optional
         The words that keep their vectors. All others become the unknown word.
     provenance : `Mapping[str, str]`, optional
@@ -82,7 +82,7 @@ def export_tagger(
     """
     require_type(model, "model", *TAGGERS)
     require_type(reader, "dataset_reader", *READERS)
-    graph = Graph(int8=int8, half_embeddings=half_embeddings)
+    graph = Graph(int8=int8, int8_embeddings=int8_embeddings)
     inputs = Inputs(graph, model.vocab, None if keep_words is None else set(keep_words))
     scores = _emissions(graph, inputs, model, reader)
     try:

@@ -87,14 +87,14 @@ def test_an_output_that_exists_needs_force(upstream, tmp_path):
 def test_int8_reports_changes_and_is_bounded(upstream, tmp_path):
     output = str(tmp_path / "tagger.onnx")
     report = export_archive(
-        upstream, output, int8=True, half_embeddings=True, test=str(TRAIN), max_changed=50.0
+        upstream, output, int8=True, int8_embeddings=True, test=str(TRAIN), max_changed=50.0
     )
-    assert "int8 LSTMs, float16 embeddings" in report[0]
+    assert "int8 LSTMs, int8 embeddings" in report[0]
     changed, total, percent = re.fullmatch(
         r"verified on (?:\d+) words: (\d+) of (\d+) tags change \((.*) %\), scores by up to .*", report[-1]
     ).groups()
     assert float(percent) == pytest.approx(100 * int(changed) / int(total), abs=0.006)
-    assert Tagger(output).description.provenance["precision"] == "int8 LSTMs, float16 embeddings"
+    assert Tagger(output).description.provenance["precision"] == "int8 LSTMs, int8 embeddings"
 
 
 def test_a_bound_that_is_exceeded_writes_nothing(upstream, tmp_path, monkeypatch):

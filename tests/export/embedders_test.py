@@ -1,7 +1,10 @@
 import copy
 
+import onnx
 import pytest
+import torch
 
+from ldnet_allennlp.export import export_tagger
 from tests.export.comparing import (
     CHARACTERS,
     CNN,
@@ -89,10 +92,18 @@ def test_an_embedding_with_a_projection_and_one_that_is_empty():
     assert largest_difference(*build(lstm(0), text_field_embedder=embedder)) < 1e-5
 
 
-def test_half_embeddings_are_half_as_large_and_exact_to_11_bits():
+def test_int8_embeddings_round_each_row_to_255_steps():
     model, reader = build(lstm(10))
-    weight = model.text_field_embedder.token_embedder_tokens.weight
-    weight.data = weight.data.half().float()
-    characters = model.text_field_embedder.token_embedder_token_characters._embedding._module.weight
-    characters.data = characters.data.half().float()
-    assert largest_difference(model, reader, half_embeddings=True) < 1e-5
+    characters = model.text_field_embedder.token_embedder_token_characters._embedding._module
+    tables = [model.text_field_embedder.token_embedder_tokens.weight, characters.weight]
+    for table in tables:
+        steps = torch.randint(-127, 128, table.shape)
+        steps[:, 0] = 127
+        steps[0] = 0  # no scale
+        table.data = steps / torch.arange(1.0, 1.0 + len(steps)).unsqueeze(1)
+    assert largest_difference(model, reader, int8_embeddings=True) < 1e-5
+    stored = onnx.load_from_string(export_tagger(model, reader, int8_embeddings=True)).graph.initializer
+    in_8_bits = [values for values in stored if values.data_type == onnx.TensorProto.INT8]
+    assert sorted(tuple(values.dims) for values in in_8_bits) == sorted(
+        tuple(table.shape) for table in tables
+    )

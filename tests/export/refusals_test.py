@@ -153,16 +153,9 @@ def test_other_models_and_readers():
     assert "model is a BetterTagger, a subclass of CrfTagger" in refusal(model, reader)
 
 
-def test_half_precision_that_overflows():
-    model, reader = build(LSTM)
-    model.text_field_embedder.token_embedder_tokens.weight.data[2, 0] = 1e5
-    message = refusal(model, reader, half_embeddings=True)
-    assert "token_embedders.tokens has numbers up to 100000, but the largest float16 is 65504" in message
-
-
 def test_a_model_that_is_too_large_for_a_file(monkeypatch):
     monkeypatch.setattr(graph_module, "_MAX_BYTES", 1000)
-    assert "--half-embeddings or --keep-words" in refusal(*build(LSTM))
+    assert "--int8-embeddings or --keep-words" in refusal(*build(LSTM))
 
 
 def test_an_end_token_without_boundary_tags():
