@@ -38,6 +38,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "word_dim": 50,
         "char_hidden": 50,
         "word_hidden": 80,
+        "lm_dropout": 0.0,
         "batch_size": 16,
         "optimizer": "adam",
         "learning_rate": 0.005,
@@ -48,8 +49,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "num_epochs": 4,
         "lambda_1": 3,
         "exact_budget": True,
-        "optimizer": "sgd",
-        "learning_rate": 0.03,
+        "learning_rate": 0.002,
+        "gate_learning_rate": 0.03,
         "batch_size": 32,
     },
 }
