@@ -20,7 +20,7 @@ _MAX_BYTES = 2**31 - 2**24
 class Graph:
     """
     Nodes, constants and inputs of an ONNX graph. A tensor is its name, a `str`. With `int8`, LSTM weights have 8 bits;
-    with `int8_embeddings`, embedding tables, too.
+    with `int8_embeddings`, embedding tables do.
     """
 
     def __init__(self, int8: bool = False, int8_embeddings: bool = False) -> None:
