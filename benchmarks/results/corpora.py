@@ -18,6 +18,8 @@ class Corpus(NamedTuple):
     is_train: Callable[[int], bool] = lambda digit: True
     """Of sentences whose words hash to so many tenths; see `split`."""
     is_dev: Callable[[int], bool] = lambda digit: False
+    merged: Sequence[tuple[str, dict[str, str]]] = ()
+    """Corpora whose training data replace those of `files`; for each, the types of its entities in this corpus."""
 
 
 POS = {
@@ -33,6 +35,13 @@ UNER = {
     "dataset_reader.tag_column": "ner",
 }
 BTC = {"dataset_reader.empty_word": "_", "dataset_reader.separator": "tab"}
+WIKIGOLD = Corpus(
+    ("ner/wikigold/wikigold.conll.txt",),
+    {},
+    is_train=lambda digit: digit < 8,
+    is_dev=lambda digit: digit == 8,
+)
+CONLL = {"": "O", "PER": "PER", "LOC": "LOC", "ORG": "ORG", "MISC": "MISC"}
 CORPORA = {
     "wnut17": Corpus(
         (
@@ -42,11 +51,29 @@ CORPORA = {
         ),
         {},
     ),
-    "wikigold": Corpus(
-        ("ner/wikigold/wikigold.conll.txt",),
-        {},
-        is_train=lambda digit: digit < 8,
-        is_dev=lambda digit: digit == 8,
+    "wikigold": WIKIGOLD,
+    # Training data of five corpora; dev and test are Wikigold's.
+    "english_ner": WIKIGOLD._replace(
+        overrides={"dataset_reader.partial_label": "?"},
+        # Other corpora do not annotate MISC as Wikigold does: numbers and dates in multiNER, products and works in
+        # WNUT-17 (but no nationalities), nothing in BTC.
+        merged=(
+            ("wikigold", CONLL),
+            ("sec_filings", CONLL),
+            ("multiner_gov", {"": "O", "PER": "PER", "LOC": "LOC", "ORG": "ORG"}),
+            ("btc", {"PER": "PER", "LOC": "LOC", "ORG": "ORG"}),
+            (
+                "wnut17",
+                {
+                    "person": "PER",
+                    "location": "LOC",
+                    "corporation": "ORG",
+                    "group": "ORG",
+                    "creative-work": "MISC",
+                    "product": "MISC",
+                },
+            ),
+        ),
     ),
     "sec_filings": Corpus(
         ("ner/sec_filings/FIN5.txt", "ner/sec_filings/FIN3.txt"),
@@ -84,7 +111,28 @@ def paths_of(name: str, data: Path, folder: Path) -> dict[str, str]:
     paths = [data / file for file in corpus.files]
     if len(paths) < 3:
         paths = split(paths, corpus, folder / name)
+    if corpus.merged:
+        others = [(paths_of(other, data, folder)["train"], types) for other, types in corpus.merged]
+        paths[0].write_text("\n".join(retyped(Path(path), types) for path, types in others), encoding="utf-8")
     return {split: str(path) for split, path in zip(("train", "dev", "test"), paths)}
+
+
+def retyped(path: Path, types: dict[str, str]) -> str:
+    """A file in BIO with other types; words whose type is not in `types` ("": none) may be MISC or outside."""
+    rows, previous = [], ""
+    for row in read_text(path).split("\n"):
+        if not row.strip() or row.startswith("-DOCSTART-"):
+            rows.append("")
+            previous = ""
+            continue
+        columns = row.split("\t") if "\t" in row else row.split()
+        letter, _, old = columns[-1].partition("-")
+        new = types.get(old, "O|B-MISC|I-MISC")
+        if old in types and old:
+            new = f"{'I' if letter == 'I' and old == previous else 'B'}-{new}"
+        rows.append(f"{'_'.join(columns[0].split()) or '_'} {new}")
+        previous = old
+    return "\n".join(rows)
 
 
 def split(paths: list[Path], corpus: Corpus, folder: Path) -> list[Path]:
