@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# From text to a pruned tagger: language models, taggers with and without them, layer selection, pruning, a table.
+# From labeled text to a pruned tagger: taggers with and without language models, layer selection, pruning, a table.
 # Creates .venv/ on the first run. ./quickstart.sh --help lists the options.
 set -euo pipefail
 root="$(CDPATH='' cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)"

@@ -1,4 +1,4 @@
-// Small language model of 19th-century English novels (ELTeC, 13.4 million words), for CPUs.
+// Small language model for CPUs, measured on 19th-century English novels (ELTeC, 13.4 million words).
 //
 //     LDNET_SETTINGS='{"train": "eltec/train.txt.gz", "valid": "eltec/valid.txt"}' \
 //       allennlp train training_config/lm_eltec.jsonnet -s out/lm_forward --include-package ldnet_allennlp

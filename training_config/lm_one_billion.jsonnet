@@ -27,7 +27,7 @@ local settings = (import 'settings.libsonnet')(lm.defaults {
   // Batches per "epoch". After each, the perplexity is checked and a checkpoint is written.
   batches_per_epoch: 4000,
   // Ten passes over 800 million tokens, for one process.
-  num_epochs: 3130,
+  num_epochs: 782,
 });
 
 lm.config(settings, settings.direction) + {

@@ -5,7 +5,7 @@
 //       allennlp train training_config/ner.jsonnet -s out/ner --include-package ldnet_allennlp
 //
 // Hardware: two CPU cores and 4 GiB of memory for language models of 10 x 300.
-// Score: see docs/results.md.
+// Score: not measured with the defaults; docs/results.md has smaller taggers.
 //
 // Settings: see ner.libsonnet. The sizes and the optimizer are the published ones. "num_epochs" and "min_count" differ:
 // the published taggers train for up to 200 epochs, and words without a vector are known from six occurrences on.

@@ -6,7 +6,7 @@
 //     allennlp ldnet-prune out/ner_select/model.tar.gz out/pruned/model.tar.gz
 //
 // Hardware: two CPU cores and 4 GiB of memory for language models of 10 x 300.
-// Score: see docs/results.md.
+// Score: not measured with the defaults; docs/results.md has smaller taggers.
 //
 // Settings: those of ner.jsonnet, with the sizes of the trained tagger, and the ones below. The archives of the
 // language models are not needed: the tagger's archive contains the models.
