@@ -32,5 +32,7 @@ def _is_inside_grapheme(text: str, word_start: int, position: int) -> bool:
         return True
     if not "\U0001f1e6" <= after <= "\U0001f1ff":
         return False
-    flags = re.search("[\U0001f1e6-\U0001f1ff]*$", text[word_start:position])
-    return flags is not None and len(flags[0]) % 2 == 1
+    start = position
+    while start > word_start and "\U0001f1e6" <= text[start - 1] <= "\U0001f1ff":
+        start -= 1
+    return (position - start) % 2 == 1

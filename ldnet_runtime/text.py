@@ -122,9 +122,10 @@ def resolve_mode(text: str, mode: str) -> str:
 def looks_tokenized(text: str) -> bool:
     """Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them."""
     free = glued = clitics = 0
-    for line in _LINE.finditer(unicodedata.normalize("NFC", text)):  # \w matches no combining mark
-        chunks = [
-            chunk if len(chunk) < _LONGEST_PIECE else chunk[:100] + chunk[-100:] for chunk in line[0].split()
+    for line in _LINE.finditer(text):
+        chunks = [  # \w matches no combining mark; long runs of them take quadratic time
+            unicodedata.normalize("NFC", chunk if len(chunk) < _LONGEST_PIECE else chunk[:100] + chunk[-100:])
+            for chunk in line[0].split()
         ]
         free += sum(chunk in _FREE_MARKS for chunk in chunks)
         glued += sum(_GLUED.fullmatch(chunk) is not None for chunk in chunks)

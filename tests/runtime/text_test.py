@@ -152,6 +152,7 @@ class TestOffsets:
             ("a/", None),
             (2 * "\U0001f1e9\U0001f1ea", 40_000),
             ("\U0001f469\u200d", 1),
+            ("\U0001f1e6\U0001f1e6\u200d", 1),
             ("a", 20),
             ("\n- ", 20_000),
         ],
@@ -250,6 +251,9 @@ class TestModes:
 
     def test_lines_of_tokenized_text_are_sentences(self):
         assert [s.words for s in split_text("a b .\n\n \nc .\r\n")] == [["a", "b", "."], ["c", "."]]
+
+    def test_combining_marks_take_linear_time(self):
+        assert looks_tokenized("a" + "\u0315\u0300" * 250_000)
 
     def test_the_log_names_the_mode_of_the_first_text_of_each_kind(self, monkeypatch, caplog):
         monkeypatch.setattr(text_module, "_reported", set())
