@@ -120,7 +120,10 @@ def resolve_mode(text: str, mode: str) -> str:
 
 
 def looks_tokenized(text: str) -> bool:
-    """Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them."""
+    """
+    Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them. Text
+    without punctuation is tokenized, unless it has clitics, or blanks that are not ASCII.
+    """
     free = glued = clitics = 0
     for line in _LINE.finditer(text):
         chunks = [  # \w matches no combining mark; long runs of them take quadratic time
@@ -136,7 +139,9 @@ def looks_tokenized(text: str) -> bool:
             if chunk[:-1].lower() not in _TITLES
         )
         clitics += sum(_CLITIC.fullmatch(chunk) is not None for chunk in chunks)
-    return free > glued if free or glued else not clitics
+    if free or glued:
+        return free > glued
+    return not clitics and text.translate(_BLANKS).split() == _ASCII_WORD.findall(text)
 
 
 def _sentence(text: str, words: list[tuple[int, int]]) -> Sentence:

@@ -235,6 +235,9 @@ class TestModes:
             ("Mr. Babbage saw the U.S. Senate in St. Paul .", True),
             ("Mr. Babbage (of London) left.", False),
             ("Ada left Paris", True),
+            ("Angela\u00a0Merkel visits Paris", False),
+            ("\ufeffAngela visits Paris", False),
+            ("It costs 10\u00a0000 euros .", True),
             ("Ada left Zu\u0308rich.", False),
             ("I don't know", False),
             ("I don't know .", True),
@@ -249,11 +252,11 @@ class TestModes:
         assert resolve_mode(text, "auto") == ("whitespace" if is_tokenized else "rule_based")
         assert split_text(text) == split_text(text, mode=resolve_mode(text, "auto"))
 
-    def test_lines_of_tokenized_text_are_sentences(self):
-        assert [s.words for s in split_text("a b .\n\n \nc .\r\n")] == [["a", "b", "."], ["c", "."]]
-
     def test_combining_marks_take_linear_time(self):
         assert looks_tokenized("a" + "\u0315\u0300" * 250_000)
+
+    def test_lines_of_tokenized_text_are_sentences(self):
+        assert [s.words for s in split_text("a b .\n\n \nc .\r\n")] == [["a", "b", "."], ["c", "."]]
 
     def test_the_log_names_the_mode_of_the_first_text_of_each_kind(self, monkeypatch, caplog):
         monkeypatch.setattr(text_module, "_reported", set())
