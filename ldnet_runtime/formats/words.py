@@ -37,7 +37,7 @@ def words_of(value: Any, mode: str = "auto", language: str = "en") -> Words:
     mode, language : `str`
         Options for splitting texts, see `split_text`.
 
-    Raises `InputError` for any other input.
+    Raises `InputError` for any other input, and for offsets at which the text does not have the word.
     """
     if isinstance(value, Words):
         return value
@@ -70,12 +70,15 @@ def _of_tokens(tokens: Any, text: Any) -> Words:
     words = [_word(token, number) for number, token in enumerate(tokens)]
     if isinstance(text, str) and all(isinstance(token, Mapping) for token in tokens):
         starts, ends = ([token.get(name) for token in tokens] for name in ("start", "end"))
-        exact = all(
-            type(start) is int and type(end) is int and 0 <= start <= end and text[start:end] == word
-            for word, start, end in zip(words, starts, ends)
-        )
-        if exact and all(end <= start for end, start in zip(ends, starts[1:])):
-            return Words([words], text, (starts, ends))
+        if all(type(place) is int for place in (*starts, *ends)):
+            for word, start, end in zip(words, starts, ends):
+                if start < 0 or end - start != len(word) or text[start:end] != word:
+                    raise InputError(
+                        "the words' start and end (in code points) do not match the text: found "
+                        f"{_shown(text[max(start, 0) : max(end, 0)])} at {start} to {end}, expected {_shown(word)}."
+                    )
+            if all(end <= start for end, start in zip(ends, starts[1:])):
+                return Words([words], text, (starts, ends))
     return Words([words])
 
 

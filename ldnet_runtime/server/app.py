@@ -31,6 +31,7 @@ _HEADERS = {
 _OPTIONS = {"n_best": int, "marginals": bool, "confidences": bool, "runner_up": bool}
 _LONGEST_ERROR = 1000
 _INPUT_KEYS = ("text", "sentence", "tokens")
+_INPUTS = ({"text", "tokens"}, {"sentence"}, {"inputs"})  # the offsets of tokens refer to the text
 _EXPECTED = 'expected {"text": "..."}, {"tokens": [...]} or {"inputs": [...]}'
 
 
@@ -254,7 +255,7 @@ def _parse(body: bytes) -> dict[str, Any]:
         parsed = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise RequestError(400, f"The body is not JSON: {error}.") from error
-    if not isinstance(parsed, dict) or ("inputs" in parsed) == any(key in parsed for key in _INPUT_KEYS):
+    if not isinstance(parsed, dict) or sum(not keys.isdisjoint(parsed) for keys in _INPUTS) != 1:
         raise RequestError(400, f"The body must name exactly one input; {_EXPECTED}.")
     unknown = sorted(set(parsed) - set(_OPTIONS) - {*_INPUT_KEYS, "inputs"})
     if unknown:

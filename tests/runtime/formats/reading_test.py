@@ -222,3 +222,14 @@ def test_offsets_of_words_are_kept_if_they_follow_each_other(order, has_text):
     tokens = [{"text": "b", "start": 0, "end": 1}, {"text": "a", "start": 2, "end": 3}]
     result = words_of({"text": "b a", "tokens": [tokens[number] for number in order]})
     assert result.text == ("b a" if has_text else None)
+
+
+def test_offsets_that_do_not_match_the_text():
+    text = "\U0001f600 Ada"
+    for start, end in ((3, 6), (2, 6), (-3, 5), (5, 2)):
+        with pytest.raises(
+            InputError, match=f"not match the text: found .* at {start} to {end}, expected 'Ada'"
+        ):
+            words_of({"text": text, "tokens": [{"text": "Ada", "start": start, "end": end}]})
+    words = {"text": text, "tokens": [{"text": "Ada", "start": 0.5, "end": 0.7}]}  # seconds
+    assert words_of(words) == ([["Ada"]], None, None)
