@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
     if to_folder:
         _tag_into_folder(job, paths, options)
     else:
-        _refuse_to_replace(paths, [options.output_file or STANDARD])
+        _refuse_to_replace([options.model, *paths], [options.output_file or STANDARD])
         job.tag(paths, options.output_file or STANDARD)
 
 
@@ -135,7 +135,8 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
                 f"{path} and {targets[target]} would both be written to {target}; use two output folders."
             )
         _refuse_to_replace(
-            [path], [str(target), str(target.with_suffix(".txt"))] if is_standoff else [str(target)]
+            [options.model, path],
+            [str(target), str(target.with_suffix(".txt"))] if is_standoff else [str(target)],
         )
         targets[target] = path
     for target, path in targets.items():

@@ -94,6 +94,19 @@ def test_an_input_is_never_replaced(model, tmp_path, monkeypatch, capsys, argume
     assert {path.read_text() for path in tmp_path.rglob("a.txt")} == {'{"text": "Ada"}\n'}
 
 
+@pytest.mark.parametrize("arguments", [["-o", "ner.onnx"], ["-o", ".", "--output", "standoff"]])
+def test_the_model_is_never_replaced(model, tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.ann").symlink_to("ner.onnx")
+    (tmp_path / "model.txt").write_text("Ada\n")
+    os.makedirs("in")
+    (tmp_path / "in" / "model.txt").write_text("Ada\n")
+    content = (tmp_path / "ner.onnx").read_bytes()
+    assert main([model, "in/model.txt", *arguments]) == 1
+    assert f"{model} would be replaced by its output" in capsys.readouterr().err
+    assert (tmp_path / "ner.onnx").read_bytes() == content
+
+
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst"])
 def test_compressed_output(model, tmp_path, suffix):
     out = tmp_path / f"out.jsonl.{suffix}"
