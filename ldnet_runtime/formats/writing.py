@@ -19,6 +19,7 @@ OUTPUTS = ("json", "inline", "conll", "html", "standoff", "doccano", "label_stud
 LAYOUT = ("columns", "separator")
 # Characters that some readers treat as line ends.
 _LINE_ENDS = re.compile("[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_WITHIN_LINE = re.compile("[^\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 _ASCII_WHITE_SPACE = re.compile(r"[\t\n\r\v\f ]+")
 
 
@@ -110,16 +111,18 @@ class Writer:
         return column_lines(output["words"][start:end], tags, rows, output.get("separator", " "))
 
     def _standoff(self, text: str, spans: Sequence[Mapping[str, Any]]) -> str:
-        """One line per span. A span across a line end has several ranges, as brat requires."""
+        """One line per span with characters. A span across a line end has several ranges, as brat requires."""
         lines = []
         for span in spans:
-            self._num_spans += 1
-            pieces = re.finditer(r"[^\n\r]+", text[span["start_char"] : span["end_char"]])
+            pieces = _WITHIN_LINE.finditer(text[span["start_char"] : span["end_char"]])
             begin = self._offset + span["start_char"]
             places = [(begin + piece.start(), begin + piece.end(), piece.group()) for piece in pieces]
             where = ";".join(f"{start} {end}" for start, end, _ in places)
             surface = " ".join(piece for _, _, piece in places).replace("\t", " ")
             kind = re.sub(r"\s+", "_", span["type"]) or "span"
+            if not places:
+                continue
+            self._num_spans += 1
             lines.append(f"T{self._num_spans}\t{kind} {where}\t{surface}\n")
         self._offset += len(text) + 1
         return encodable("".join(lines))

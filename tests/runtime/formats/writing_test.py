@@ -118,6 +118,18 @@ def test_standoff_over_a_line_end():
     )
 
 
+@pytest.mark.parametrize("end", ["\v", "\f", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029"])
+def test_standoff_over_other_line_ends(end):
+    spans = [{"type": "x", "start_char": 0, "end_char": 7}]
+    assert Writer("standoff").write({"text": f"one{end}two", "spans": spans}) == "T1\tx 0 3;4 7\tone two\n"
+
+
+def test_standoff_without_spans_of_no_characters(tagger):
+    places = [(0, 0), (0, 1), (1, 4)]
+    spans = [{"type": "x", "start_char": start, "end_char": end} for start, end in places]
+    assert Writer("standoff").write({"text": "\nAda", "spans": spans}) == "T1\tx 1 4\tAda\n"
+
+
 def test_annotation_tools(output):
     doccano = json.loads(Writer("doccano").write(output))
     assert doccano["text"] == TEXT
