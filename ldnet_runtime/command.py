@@ -21,7 +21,7 @@ from ldnet_runtime.tagger import Tagger, decoder_of
 
 _SUFFIXES = {
     **{"json": ".jsonl", "inline": ".txt", "conll": ".conll", "html": ".html", "standoff": ".ann"},
-    **{"doccano": ".jsonl", "label_studio": ".jsonl"},
+    **{"doccano": ".jsonl", "label_studio": ".json"},
 }
 
 

@@ -104,7 +104,7 @@ def test_server(tagger):
         check(client.post("/api/tag", json=body).json()["outputs"])
 
 
-@pytest.mark.parametrize("output", ["doccano", "json", "standoff"])
+@pytest.mark.parametrize("output", ["doccano", "json", "label_studio", "standoff"])
 def test_predictions_are_annotations(folder, output):
     """What an annotation tool imports is read for training: the same sentences and tags as the export."""
     target = folder / output
@@ -121,11 +121,11 @@ def test_predictions_are_annotations(folder, output):
 
 
 def test_label_studio_tasks(folder):
-    """Their predictions are turned into annotations as Label Studio does on submission."""
-    target = folder / "tasks.jsonl"
+    """Their predictions have the entities, also before Label Studio turns them into annotations."""
+    target = folder / "tasks.json"
     options = ["--input", "document", "--output", "label_studio", "-o", str(target)]
     assert ldnet_tag([str(folder / "tagger.onnx"), str(ARTICLES), *options]) == 0
-    for task in outputs_in(target):
+    for task in json.loads(target.read_text(encoding="utf-8")):
         values = [result["value"] for result in task["predictions"][0]["result"]]
         found = [[value["start"], value["end"], *value["labels"]] for value in values]
         assert found == next(item["label"] for item in GOLD if item["text"] == task["data"]["text"])

@@ -67,7 +67,7 @@ class LdnetTaggerPredictor(Predictor):
         `--use-dataset-reader`; without it, the command reads lines.
     output : `str`, optional (default = `"json"`)
         "json", "inline", "conll", "html", "standoff", "doccano" or "label_studio": see `ldnet_runtime.formats.Writer`.
-        "standoff" is for `tag_file` only.
+        "standoff" and "label_studio" are for `tag_file` only.
     tag_encoding : `str`, optional
         The span encoding in "conll": one of `tag_schemes.ENCODINGS`, for example "BIO". By default the model's.
     n_best : `int`, optional (default = `0`)
@@ -207,9 +207,9 @@ class LdnetTaggerPredictor(Predictor):
     @overrides
     def dump_line(self, outputs: JsonDict) -> str:
         """One output as text. The first one also begins the page."""
-        if self._output == "standoff":
+        if self._output in ("standoff", "label_studio"):
             raise ConfigurationError(
-                "The output 'standoff' consists of two files. Use `tag_file` or the command ldnet-tag."
+                f"The output '{self._output}' cannot be written line by line. Use `tag_file` or the command ldnet-tag."
             )
         start = "" if self._has_begun else self._lines.start()
         self._has_begun = True

@@ -33,7 +33,7 @@ class Writer:
         "json": one object per line, in UTF-8. "inline": one sentence per line with `<TYPE> ... </TYPE>` around spans,
         see `inline`. "conll": all columns of the input, or the word, and the predicted tag as the last column, see
         `column_lines`. "html": a self-contained page with marked entities. "standoff": brat's annotations; `texts`
-        receives their text. "doccano", "label_studio": JSON lines that these tools import.
+        receives their text. "doccano": JSON lines, and "label_studio": a JSON array, which these tools import.
     span_types : `Sequence[str]`, optional
         All types, for the page's legend.
     tag_encoding : `str`, optional
@@ -60,14 +60,17 @@ class Writer:
         self._file: str | None = None  # the last one on the page
         self._num_spans = 0
         self._offset = 0
+        self._separator = ""  # before the next item of the array
 
     def start(self) -> str:
         """The text before the first prediction."""
-        return page_start(self._title, self._span_types) if self.output == "html" else ""
+        if self.output == "html":
+            return page_start(self._title, self._span_types)
+        return "[" if self.output == "label_studio" else ""
 
     def end(self) -> str:
         """The text after the last prediction."""
-        return page_end() if self.output == "html" else ""
+        return {"html": page_end(), "label_studio": "]\n"}.get(self.output, "")
 
     def write(self, output: Mapping[str, Any]) -> str:
         """The text of one prediction."""
@@ -88,9 +91,9 @@ class Writer:
         places = [(span["start_char"], span["end_char"], span["type"]) for span in output["spans"]]
         if self.output == "doccano":
             return _json_line({"text": text, "label": [list(place) for place in places]})
-        return _json_line(
-            {"data": {"text": text}, "predictions": [{"result": list(map(_label_studio, places))}]}
-        )
+        task = {"data": {"text": text}, "predictions": [{"result": list(map(_label_studio, places))}]}
+        separator, self._separator = self._separator, ",\n"
+        return separator + _json_line(task).rstrip("\n")
 
     def _heading(self, file: str | None) -> str:
         if file is None or file == self._file:
@@ -117,12 +120,12 @@ class Writer:
             pieces = _WITHIN_LINE.finditer(text[span["start_char"] : span["end_char"]])
             begin = self._offset + span["start_char"]
             places = [(begin + piece.start(), begin + piece.end(), piece.group()) for piece in pieces]
-            where = ";".join(f"{start} {end}" for start, end, _ in places)
-            surface = " ".join(piece for _, _, piece in places).replace("\t", " ")
-            kind = re.sub(r"\s+", "_", span["type"]) or "span"
             if not places:
                 continue
             self._num_spans += 1
+            where = ";".join(f"{start} {end}" for start, end, _ in places)
+            surface = " ".join(piece for _, _, piece in places).replace("\t", " ")
+            kind = re.sub(r"\s+", "_", span["type"]) or "span"
             lines.append(f"T{self._num_spans}\t{kind} {where}\t{surface}\n")
         self._offset += len(text) + 1
         return encodable("".join(lines))

@@ -494,7 +494,19 @@ def test_standoff(tagging, tmp_path):
         start, end = map(int, place.split()[1:])
         assert text[start:end] == surface
     assert len(lines) == sum(len(output["spans"]) for output in predictor.predict_sentences(SENTENCES)) > 3
-    with pytest.raises(ConfigurationError, match="'standoff' consists of two files"):
+    with pytest.raises(ConfigurationError, match="'standoff' cannot be written line by line"):
+        predictor.dump_line(predictor.predict("a"))
+
+
+def test_label_studio(tagging, tmp_path):
+    (tmp_path / "in.txt").write_text("\n".join(SENTENCES))
+    predictor = with_options(tagging, output="label_studio", input="text")
+    assert predictor.tag_file(tmp_path / "in.txt", str(tmp_path / "tasks.json")) == 3
+    tasks = json.loads((tmp_path / "tasks.json").read_text())
+    assert [task["data"]["text"] for task in tasks] == SENTENCES
+    with pytest.raises(
+        ConfigurationError, match=r"'label_studio' cannot be written line by line.* ldnet-tag"
+    ):
         predictor.dump_line(predictor.predict("a"))
 
 

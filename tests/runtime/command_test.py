@@ -184,6 +184,9 @@ def test_folders_globs_and_one_output_an_input(model, tmp_path):
     results = tmp_path / "results"
     assert main([model, str(folder), "-o", f"{results}{os.sep}", "--output", "html"]) == 0
     assert sorted(path.name for path in results.iterdir()) == ["a.html", "b.html"]
+    assert main([model, str(folder), "-o", f"{results / 'tasks'}{os.sep}", "--output", "label_studio"]) == 0
+    tasks = [json.loads((results / "tasks" / name).read_text()) for name in ("a.json", "b.json")]
+    assert list(map(len, tasks)) == [2, 1]
     assert main([model, str(folder), "-o", str(results), "--output", "standoff"]) == 0
     text = (results / "a.txt").read_text()
     places = [line.split("\t") for line in (results / "a.ann").read_text().splitlines()]

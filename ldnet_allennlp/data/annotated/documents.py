@@ -176,8 +176,11 @@ class JsonDocuments:
 
 
 def _of_label_studio(item: Mapping) -> Mapping:
-    """A task of Label Studio with its first annotation that was not cancelled, as an object with text and spans."""
-    data, annotations = item.get("data"), item.get("annotations")
+    """
+    A task of Label Studio with its first annotation that was not cancelled, as an object with text and spans. A task
+    without the key "annotations" is one to import, with predictions.
+    """
+    data, annotations = item.get("data"), item.get("annotations", item.get("predictions"))
     if not isinstance(data, Mapping) or not isinstance(annotations, list):
         return item
     texts = [value for value in data.values() if isinstance(value, str)]

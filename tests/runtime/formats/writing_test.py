@@ -134,7 +134,11 @@ def test_annotation_tools(output):
     doccano = json.loads(Writer("doccano").write(output))
     assert doccano["text"] == TEXT
     assert [TEXT[start:end] for start, end, _ in doccano["label"]] == ["Ada Lovelace", "London", "Charles"]
-    studio = json.loads(Writer("label_studio").write(output))
+    writer = Writer("label_studio")
+    assert json.loads(writer.start() + writer.end()) == []
+    lines = writer.start() + writer.write(output) + writer.write(output) + writer.end()
+    studio, second = json.loads(lines)
+    assert studio == second and lines.count("\n") == 2
     values = [result["value"] for result in studio["predictions"][0]["result"]]
     assert studio["data"]["text"] == TEXT
     assert [TEXT[v["start"] : v["end"]] for v in values] == ["Ada Lovelace", "London", "Charles"]
