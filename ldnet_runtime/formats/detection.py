@@ -61,8 +61,20 @@ def looks_like_columns(lines: list[str]) -> bool:
     pattern = _ANY_TAG if len(rows) > 1 else TAG
     if len(rows[0]) > 1 and all(map(pattern.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
         return True
-    has_groups = len(filled) < len(lines)
-    return len(rows) > 3 and (has_groups or (with_tabs and len(rows[0]) > 1))
+    return len(rows) > 3 and (_are_groups(rows, lines) or (with_tabs and len(rows[0]) > 1))
+
+
+def _are_groups(rows: list[list[str]], lines: list[str]) -> bool:
+    """
+    Return whether blank lines separate groups of rows, or follow a single group that has a row with a mark as its word
+    or only tags in capitals. Otherwise, the lines are text.
+    """
+    text = "\n".join(line.strip(ASCII_BLANKS) for line in lines)
+    if 0 < len(re.findall("\n\n+", text.strip("\n"))) < len(rows) - 1:
+        return True
+    words, tags = ("".join(row[column] for row in rows) for column in (0, -1))
+    has_tags = any(row[0] in (".", ",") for row in rows) or (tags.isupper() and not words.isupper())
+    return has_tags and len(rows) < len(lines)
 
 
 def _are_mostly_regular(rows: list[list[str]], width: int, count: int) -> bool:
