@@ -16,7 +16,7 @@ from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.conll.tag_spelling import respell
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import KINDS, LAYOUT, read_items
-from ldnet_runtime.formats.detection import is_words_with_tags
+from ldnet_runtime.formats.detection import are_words, is_words_with_tags
 from ldnet_runtime.formats.files import expand
 from ldnet_runtime.formats.reading import detect_file, read_json_line
 from ldnet_runtime.formats.words import Words, words_of
@@ -105,8 +105,11 @@ class PredictionReader(DatasetReader):
         try:
             value = read_json_line(line)
             value = {"sentence": value} if isinstance(value, str) else value
-            value = {"tokens": value} if isinstance(value, list) else value
-            self.split(value)
+            words = self.split(value)
+            if isinstance(value, list):
+                if words.sentences != [[]] and not are_words(value):
+                    raise InputError("the array has texts, not words")
+                value = {"tokens": value}
         except ValueError as error:
             hint = ' If the file is plain text, set "input": "text".' if self.kind == "auto" else ""
             if line.lstrip().startswith("["):

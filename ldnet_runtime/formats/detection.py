@@ -3,7 +3,9 @@
 import json
 import re
 from collections import Counter
+from typing import Any
 
+from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats.words import words_of
 from ldnet_runtime.text import looks_tokenized
 
@@ -109,11 +111,19 @@ def _looks_like_json(line: str, head: str) -> bool:
     return False
 
 
-def is_array_of_words(head: str) -> bool:
+def starts_with_words(head: str) -> bool:
     """Return whether the first line is a complete array of words."""
     try:
-        value = json.loads(head.lstrip().split("\n")[0])
-        words_of(value, mode="whitespace")
+        return are_words(json.loads(head.lstrip().split("\n")[0]))
     except (ValueError, RecursionError):
         return False
-    return bool(value)
+
+
+def are_words(value: Any) -> bool:
+    """Return whether an array is a list of words, not of texts: no blanks in them, and a "start" in each object."""
+    try:
+        (words,) = words_of(value).sentences
+    except InputError:
+        return False
+    has_starts = all("start" in word for word in value if isinstance(word, dict))
+    return bool(words) and has_starts and not any(" " in word for word in words)

@@ -16,11 +16,12 @@ from ldnet_runtime.formats.compression import decompressed
 from ldnet_runtime.formats.detection import (
     ASCII_BLANKS,
     TAG,
+    are_words,
     columns_of,
     detect,
-    is_array_of_words,
     is_mark,
     is_words_with_tags,
+    starts_with_words,
 )
 from ldnet_runtime.formats.writing import LAYOUT
 
@@ -52,8 +53,9 @@ def read_items(file: BinaryIO, name: str, kind: str = "auto") -> Iterator[Item]:
         The name of the file, for messages.
     kind : `str`, optional (default = `"auto"`)
         "text": one text per line, empty for a blank line. "document": one text per file. "jsonl": JSON lines, or one
-        JSON array, of inputs of `words_of`. "conll": one word per line, in the first column (CoNLL-U: the second), with
-        blank lines between sentences, or one sentence of `word###TAG` per line. "auto": see `detect`.
+        JSON array, of inputs of `words_of`; an array of words (see `are_words`) is one input. "conll": one word per
+        line, in the first column (CoNLL-U: the second), with blank lines between sentences, or one sentence of
+        `word###TAG` per line. "auto": see `detect`.
 
     Raises `InputError` with file and line for invalid input.
     """
@@ -173,7 +175,7 @@ def _document(lines: _Lines) -> Iterator[Item]:
 
 
 def _json_items(lines: _Lines) -> Iterator[Item]:
-    if lines.head().lstrip()[:1] == "[" and not is_array_of_words(lines.head()):
+    if lines.head().lstrip()[:1] == "[" and not starts_with_words(lines.head()):
         yield from _array(lines)
         return
     for line in lines:
@@ -191,7 +193,7 @@ def _array(lines: _Lines) -> Iterator[Item]:
     except (ValueError, RecursionError) as error:
         lines.number = getattr(error, "lineno", 1)
         raise lines.error(f"expected a JSON array of inputs: {_without_line(error)}") from error
-    for number, item in enumerate(items, 1):
+    for number, item in enumerate([items] if are_words(items) else items, 1):
         yield Item(_without_layout(item), f"item {number}")
 
 

@@ -457,6 +457,10 @@ def test_lines_of_allennlp_predict(tagging):
         ('{"sentence": c}', "expected JSON such as .* If the file is plain text, set"),
         ('{"words": "a"}', "it has the entries words"),
         ("[\n", "A JSON array needs the option --use-dataset-reader"),
+        (
+            '["Ada left.", "She works."]',
+            "texts, not words. A JSON array needs the option --use-dataset-reader",
+        ),
         ('[{"text": "a"}, {"text": "b"}, null]', "A JSON array needs the option --use-dataset-reader"),
         ("-DOCSTART- -X- O\n", "a row of CoNLL columns: add the option --use-dataset-reader"),
         ("Ada NNP B-PER\n", "a row of CoNLL columns"),

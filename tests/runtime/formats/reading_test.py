@@ -124,6 +124,23 @@ def test_a_json_array(indent):
     assert words('["Ada", "lived"]\n["x"]\n') == [[["Ada", "lived"]], [["x"]]]
 
 
+@pytest.mark.parametrize("indent", [None, 2])
+@pytest.mark.parametrize("size", [1, 9000])
+@pytest.mark.parametrize(
+    "items, are_words",
+    [
+        ([{"id": 1, "text": "Ada Lovelace wrote."}, {"id": 2, "text": "She lived."}], False),
+        (["Ada Lovelace wrote.", "She lived in London."], False),
+        ([{"text": "London"}, {"text": "Paris"}], False),
+        (["Ada", 7], True),
+        ([{"text": "Ada", "start": 0, "end": 3}, {"text": "wrote", "start": 4, "end": 9}], True),
+    ],
+)
+def test_an_array_of_texts_or_of_words(items, are_words, size, indent):
+    items = items * size
+    assert read(json.dumps(items, indent=indent)) == ([items] if are_words else items)
+
+
 def test_columns():
     content = "-DOCSTART- -X- O\n\nAda NNP B-PER\nlived VBD O\n\n \nIn IN O\n"
     first, second = read(content)
