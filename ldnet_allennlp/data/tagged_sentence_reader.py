@@ -204,12 +204,10 @@ class TaggedSentenceReader(DatasetReader):
         status = os.stat(path)
         key = (os.path.realpath(path), status.st_size, status.st_mtime_ns)
         if key not in self._detected:
-            detector = EncodingDetector()
+            detector = EncodingDetector(self.recoding.partial_label)
             for sentence in self.open_file(path).sentences():
                 if sentence.tags is not None:
-                    tags = self.recoding.rename(sentence.tags)
-                    if self.recoding.complete(tags):
-                        detector.add(tags, sentence.lines)
+                    detector.add(self.recoding.rename(sentence.tags), sentence.lines)
             try:
                 self._detected[key] = detector.detect()
             except ValueError as error:

@@ -4,19 +4,22 @@ from collections.abc import Sequence
 
 from ldnet_runtime.tag_schemes import (
     OUTSIDE,
+    TagProblem,
     UnreadableTag,
     join_tag,
     letter_of,
     role_of,
     split_tag,
+    validate,
 )
 
 ALTERNATIVES = "|"
 # Encodings in which a tag and its successor determine the tag in another encoding.
 CONVERTIBLE = ("BIO", "BIOUL", "IOBES", "BMES")
+CLOSED = CONVERTIBLE[1:]  # These mark the end of a span.
 
-# For each role in an encoding that marks the end of spans: the role in BIO, and whether the span continues.
-_CLOSED_ROLE = {("B", True): "B", ("B", False): "S", ("I", True): "I", ("I", False): "E"}
+# The role of a word, by whether a span begins and whether it ends there.
+_ROLES = {(True, False): "B", (True, True): "S", (False, False): "I", (False, True): "E"}
 
 
 def is_partial(tags: Sequence[str], partial_label: str | None) -> bool:
@@ -24,9 +27,35 @@ def is_partial(tags: Sequence[str], partial_label: str | None) -> bool:
     return partial_label is not None and any(tag == partial_label or ALTERNATIVES in tag for tag in tags)
 
 
+def alternatives(tag: str, partial_label: str | None) -> list[str]:
+    """The tags that a label allows; empty for any tag."""
+    if partial_label is None:
+        return [tag]
+    return [] if tag == partial_label else tag.split(ALTERNATIVES)
+
+
+def validate_partial(tags: Sequence[str], encoding: str, partial_label: str | None) -> list[TagProblem]:
+    """
+    Like `validate`, for tags that may be partial: the full labels that fit none of the tags that the words beside them
+    may have, and alternatives of another encoding.
+    """
+    if partial_label is None or not is_partial(tags, partial_label):
+        return validate(tags, encoding)
+    try:
+        repaired = convert_partial(tags, encoding, encoding, partial_label)
+    except UnreadableTag as error:
+        return [TagProblem(error.position, error.tag, f"'O' or a tag of the encoding {encoding}")]
+    return [
+        TagProblem(position, tag, f"'{new}'")
+        for position, (tag, new) in enumerate(zip(tags, repaired))
+        if tag != new and set(_parse(tag, position)).isdisjoint(_parse(new, position))
+    ]
+
+
 def convert_partial(tags: Sequence[str], source: str, target: str, partial_label: str) -> list[str]:
     """
-    Convert partial labels to another encoding. The result for a tag depends on whether its span continues, so a tag
+    Convert partial labels to another encoding, and repair ill-formed full labels as conlleval reads them: a span goes
+    on wherever the words beside it allow that. The result for a tag depends on whether its span continues, so a tag
     before an unknown one has two alternatives ("B-PER" before "?" is "B-PER|U-PER" in BIOUL).
 
     # Parameters
@@ -34,34 +63,40 @@ def convert_partial(tags: Sequence[str], source: str, target: str, partial_label
     tags : `Sequence[str]`
         One per word: a span tag, alternatives separated by "|", or `partial_label`.
     source, target : `str`
-        Two of `CONVERTIBLE`.
+        Two of `CONVERTIBLE`, or the same encoding. "BARE" has no ill-formed tags.
 
     Raises `UnreadableTag` for any other tag.
     """
+    if source == "BARE":
+        return list(tags)
     choices = [None if tag == partial_label else _parse(tag, position) for position, tag in enumerate(tags)]
+    edge = [(OUTSIDE, "")]
     converted = []
-    for position, choice in enumerate(choices):
-        if choice is None:
-            converted.append(partial_label)
-            continue
-        last = position + 1 == len(choices)
-        successors = [(OUTSIDE, "")] if last else choices[position + 1]
-        written = []
-        for role, span_type in choice:
-            for goes_on in _continuations(span_type, successors) if source == "BIO" else (None,):
-                closed = role if goes_on is None else _CLOSED_ROLE.get((role, goes_on), role)
-                letter = OUTSIDE if role == OUTSIDE else letter_of(closed, target)
+    for before, choice, after in zip([edge, *choices], choices, [*choices[1:], edge]):
+        written = [] if choice else [partial_label]
+        for role, span_type in choice or []:
+            is_full = choice is not None and len(choice) == 1
+            follows = before is None or not {("B", span_type), ("I", span_type)}.isdisjoint(before)
+            begins = role in "BS" or (is_full and not follows)
+            continuations = _continuations(span_type, after)
+            endings = [True] if role in "ES" else [not goes_on for goes_on in continuations]
+            if source in CLOSED and role not in "ES":
+                endings = [is_full and True not in continuations]
+            for ends in endings:
+                letter = OUTSIDE if role == OUTSIDE else letter_of(_ROLES[begins, ends], target)
+                if target == "IOB1" and role == "B" and (follows or not is_full):
+                    letter = "B"
                 written.append(join_tag(letter, span_type))
         converted.append(ALTERNATIVES.join(dict.fromkeys(written)))
     return converted
 
 
-def _continuations(span_type: str, successors: list[tuple[str, str]] | None) -> tuple[bool, ...]:
+def _continuations(span_type: str, successors: list[tuple[str, str]] | None) -> list[bool]:
     """Return whether a span of this type can go on (`True`) or end (`False`) before these tags; `None` is any tag."""
     if successors is None:
-        return True, False
-    answers = {role == "I" and successor == span_type for role, successor in successors}
-    return tuple(sorted(answers, reverse=True))
+        return [True, False]
+    answers = {role in "IE" and successor == span_type for role, successor in successors}
+    return sorted(answers, reverse=True)
 
 
 def _parse(tag: str, position: int) -> list[tuple[str, str]]:

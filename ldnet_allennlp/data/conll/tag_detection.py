@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, alternatives, validate_partial
 from ldnet_allennlp.data.conll.tag_spelling import TagSpelling, common_spelling, is_bracketed, respell
-from ldnet_runtime.tag_schemes import OUTSIDE, native_letters, split_tag, validate
+from ldnet_runtime.tag_schemes import OUTSIDE, native_letters, split_tag
 
 BRACKETS = "BRACKETS"
 
@@ -34,27 +35,33 @@ class EncodingDetector:
 
     Tags without letters are "BARE" if "O" is among them, and otherwise not spans (parts of speech). Among the encodings
     with letters, the one with the fewest ill-formed tags wins, then the one whose letters occur most often, then the
-    more common one. The result does not depend on the order of the sequences.
+    more common one. The result does not depend on the order of the sequences. Partial labels count only if all their
+    alternatives ("U-PER|U-LOC") belong to another encoding.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, partial_label: str | None = None) -> None:
+        self._partial_label = partial_label
+        self._letters: set[str] = set()  # of full labels
         self._problems = dict.fromkeys(_CANDIDATES, 0)
         self._native = dict.fromkeys(_CANDIDATES, 0)
         self._lines: dict[str, int | None] = {}  # where each tag first occurs
 
     def add(self, tags: Sequence[str], lines: Sequence[int] | None = None) -> None:
         """Add the tags of one sentence; `lines` are their line numbers, for messages."""
-        for position, tag in enumerate(tags):
-            if tag not in self._lines and len(self._lines) < _MOST_TAGS:
+        choices = [alternatives(tag, self._partial_label) for tag in tags]
+        for position, (tag, choice) in enumerate(zip(tags, choices)):
+            if len(choice) == 1 and tag not in self._lines and len(self._lines) < _MOST_TAGS:
                 self._lines[tag] = lines[position] if lines else None
         if set(tags) <= {OUTSIDE}:
             return
-        respelled = [OUTSIDE if tag in _BLANK else respell(tag) for tag in tags]
-        readable = [tag for tag in respelled if tag is not None]
-        if len(readable) == len(tags):
+        read = [[OUTSIDE if tag in _BLANK else respell(tag) or "" for tag in choice] for choice in choices]
+        letters = [tag for choice in read for tag in choice]
+        if all(letters):
+            self._letters.update(choice[0][0] for choice in read if len(choice) == 1)
+            readable = [ALTERNATIVES.join(choice) or str(self._partial_label) for choice in read]
             for encoding in _CANDIDATES:
-                self._problems[encoding] += len(validate(readable, encoding))
-                self._native[encoding] += native_letters(readable, encoding)
+                self._problems[encoding] += len(validate_partial(readable, encoding, self._partial_label))
+                self._native[encoding] += native_letters(letters, encoding)
 
     def detect(self) -> DetectedTags:
         """
@@ -93,8 +100,9 @@ class EncodingDetector:
         return DetectedTags("BARE")
 
     def _best(self) -> str:
+        # Full labels without a B are not BIO, even if partial ones may begin their spans.
         return min(
-            _CANDIDATES,
+            _CANDIDATES[self._letters - {OUTSIDE} == {"I"} :],
             key=lambda name: (self._problems[name], -self._native[name], _CANDIDATES.index(name)),
         )
 

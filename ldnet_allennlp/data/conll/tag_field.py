@@ -8,7 +8,7 @@ from allennlp.data import Vocabulary
 from allennlp.data.fields import SequenceField, SequenceLabelField
 from overrides import overrides
 
-from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES
+from ldnet_allennlp.data.conll.partial_tags import alternatives
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +44,7 @@ class TagField(SequenceLabelField):
 
     def alternatives(self, label: str) -> list[str]:
         """The tags that a label allows; empty for any tag."""
-        if self._partial_label is None:
-            return [label]
-        return [] if label == self._partial_label else label.split(ALTERNATIVES)
+        return alternatives(label, self._partial_label)
 
     @overrides
     def count_vocab_items(self, counter: dict[str, dict[str, int]]) -> None:

@@ -7,7 +7,13 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.lines import excerpt
-from ldnet_allennlp.data.conll.partial_tags import ALTERNATIVES, CONVERTIBLE, convert_partial, is_partial
+from ldnet_allennlp.data.conll.partial_tags import (
+    ALTERNATIVES,
+    CONVERTIBLE,
+    convert_partial,
+    is_partial,
+    validate_partial,
+)
 from ldnet_allennlp.data.conll.tag_detection import BRACKETS, DetectedTags, EncodingDetector
 from ldnet_allennlp.data.conll.tag_spelling import respell, unbracket
 from ldnet_runtime.tag_schemes import (
@@ -16,7 +22,6 @@ from ldnet_runtime.tag_schemes import (
     canonical_encoding,
     convert,
     spans_from_tags,
-    validate,
 )
 
 AUTO = "auto"
@@ -76,10 +81,6 @@ class RecodingOptions:
         tag_map = self.tag_map or {}
         return [tag_map.get(tag, tag) for tag in tags]
 
-    def complete(self, tags: Sequence[str]) -> bool:
-        """Return whether no tag is partial."""
-        return not is_partial(tags, self.partial_label)
-
 
 class TagRecoder:
     """Checks and converts the tags of one file, and counts ill-formed tags."""
@@ -103,7 +104,8 @@ class TagRecoder:
         self.has_spans = False  # whether any tag but "O" has been checked
         self._num_spans = 0
         # Detects the encoding of a file with a declared encoding.
-        self._detector = EncodingDetector() if options.label_encoding not in (AUTO, None, BRACKETS) else None
+        is_declared = options.label_encoding not in (AUTO, None, BRACKETS)
+        self._detector = EncodingDetector(options.partial_label) if is_declared else None
         self._num_judged = 0
         self._standard: dict[str, str] = {OUTSIDE: OUTSIDE, detected.outside: OUTSIDE}
 
@@ -117,10 +119,8 @@ class TagRecoder:
             return
         standard = self._read(tags, lines)
         self.has_spans = self.has_spans or any(tag != OUTSIDE for tag in standard)
-        if not self.options.complete(tags):
-            return
         self._judge(tags, standard)
-        problems = validate(standard, self.source)
+        problems = validate_partial(standard, self.source, self.options.partial_label)
         if not problems:
             return
         self.num_ill_formed_tags += len(problems)
@@ -148,17 +148,16 @@ class TagRecoder:
             return list(tags)
         standard = self._read(tags, lines)
         try:
-            if self.options.complete(tags):
+            partial_label = self.options.partial_label
+            if partial_label is None or not is_partial(tags, partial_label):
                 return convert(standard, self.source, self.target)
-            if self.source == self.target:
-                return standard
-            if not {self.source, self.target} <= set(CONVERTIBLE):
+            if self.source != self.target and not {self.source, self.target} <= set(CONVERTIBLE):
                 raise ConfigurationError(
                     f"{self.path}, line {lines[0]}: found partial labels in the encoding {self.source}, which cannot "
                     f"be converted to {self.target}. Expected two of {', '.join(CONVERTIBLE)}, or no "
-                    f"target_label_encoding."
+                    f"target_label_encoding. Declare the label_encoding if it is another."
                 )
-            return convert_partial(standard, self.source, self.target, self.options.partial_label or "")
+            return convert_partial(standard, self.source, self.target, partial_label)
         except UnreadableTag as error:
             raise self._unreadable(tags[error.position], lines[error.position]) from error
 
@@ -226,7 +225,8 @@ class TagRecoder:
         if self._detector is None or self.source is None:
             return
         try:
-            self._num_spans += len(spans_from_tags(standard, self.source))
+            full = [OUTSIDE if is_partial([tag], self.options.partial_label) else tag for tag in standard]
+            self._num_spans += len(spans_from_tags(full, self.source))
         except UnreadableTag:
             return
         if self._num_judged < _DETECTED_SENTENCES:

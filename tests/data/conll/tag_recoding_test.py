@@ -2,9 +2,14 @@
 
 import pytest
 from allennlp.common.checks import ConfigurationError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ldnet_allennlp.data.conll.partial_tags import CONVERTIBLE, convert_partial
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags
 from ldnet_allennlp.data.conll.tag_recoding import RecodingOptions, TagRecoder
+from ldnet_runtime.tag_schemes import convert
+from tests.runtime.tag_schemes_test import any_tags
 
 ILL_FORMED = ["O", "I-A", "I-A", "I-B", "O"]
 LINES = [10, 11, 12, 13, 14]
@@ -51,6 +56,46 @@ def test_error_gives_the_place():
         ConfigurationError, match=r"f.txt, line 11: found the tag 'I-A', expected 'B-A'.* BIO"
     ):
         recoder("BIO", None, "error").check(ILL_FORMED, LINES)
+
+
+@settings(deadline=None)
+@given(any_tags, st.sampled_from(CONVERTIBLE), st.sampled_from(CONVERTIBLE))
+def test_without_partial_labels_both_conversions_agree(tags, source, target):
+    assert convert_partial(tags, source, target, "?") == convert(tags, source, target)
+
+
+class TestIllFormedTagsBesidePartialLabels:
+    @pytest.mark.parametrize(
+        "encoding, tags, repaired, number",
+        [
+            ("BIO", "O I-A I-A ? O", "O B-A I-A ? O", 1),
+            ("BIO", "? I-A I-B ? I-C", "? I-A B-B ? I-C", 1),
+            ("BIO", "O|B-A|I-A I-A I-B O O", "O|B-A|I-A I-A B-B O O", 1),
+            ("BIO", "I-C|O I-B O O O", "I-C|O B-B O O O", 1),
+            ("BIOUL", "B-A O ? I-B ?", "U-A O ? I-B ?", 1),
+            ("BIOUL", "B-A ? E-A U-A|U-B L-A", "B-A ? L-A U-A|U-B U-A", 1),
+            ("IOB1", "? B-A O B-B B-B", "? B-A O I-B B-B", 1),
+        ],
+    )
+    def test_are_repaired_or_an_error(self, encoding, tags, repaired, number):
+        repair = recoder(encoding, None, "repair", "?")
+        assert check_and_recode(repair, tags.split()) == repaired.split()
+        assert (repair.num_ill_formed_tags, repair.num_ill_formed_sentences) == (number, 1)
+        with pytest.raises(ConfigurationError, match=r"f.txt, line 1\d: found the tag '.-.', expected '"):
+            recoder(encoding, None, "error", "?").check(tags.split(), LINES)
+        check_and_recode(recoder(encoding, None, "error", "?"), repaired.split())
+
+    def test_unreadable_tags_are_counted(self):
+        assert check_and_recode(recoder("BIO", None, "keep", "?"), ["?", "NOUN"]) == ["?", "NOUN"]
+        with pytest.raises(ConfigurationError, match="line 11: found the tag 'NOUN'"):
+            check_and_recode(recoder("BIO", None, "repair", "?"), ["?", "NOUN"])
+
+    def test_a_wrong_declaration_is_detected(self):
+        declared = recoder("BIO", None, "repair", "?")
+        for _ in range(3):
+            declared.check(["B-A", "L-A", "?"], LINES)
+        with pytest.raises(ConfigurationError, match="The tags look like BIOUL"):
+            declared.finish()
 
 
 def test_well_formed_tags_need_no_report():

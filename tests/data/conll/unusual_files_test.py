@@ -255,6 +255,28 @@ class TestPartialLabels:
         assert read_text(text, partial_label="?")[0][1] == ["B-X", "?", "B-Y|O", "O"]
 
     @pytest.mark.parametrize(
+        "tags, expected",
+        [
+            ("B-X L-X ? - U-X ?", "B-X L-X ? - U-X ?"),  # each sentence has a partial label
+            ("B-X E-X ? - ? S-X", "B-X L-X ? - ? U-X"),
+            ("U-X|U-Y ? - B-X|B-Y L-X|L-Y", "U-X|U-Y ? - B-X|B-Y L-X|L-Y"),
+            ("B-X I-X O|B-M|I-M - O|B-M|I-M B-Y", "B-X L-X O|U-M|L-M - O|U-M|L-M U-Y"),
+        ],
+    )
+    def test_the_encoding_is_detected(self, read_text, tags, expected):
+        text = tags.replace(" - ", "\n\n").replace(" ", "\n")
+        text = "".join(f"w {tag}\n" if tag else "\n" for tag in text.split("\n"))
+        found = read_text(text, partial_label="?", target_label_encoding="BIOUL")
+        assert " - ".join(" ".join(tags) for _, tags in found).split() == expected.split()
+
+    @pytest.mark.parametrize("tags", ["I-X I-X O|B-M|I-M", "? I-X ?"])
+    def test_full_labels_without_a_begin(self, read_text, tags):
+        text = "".join(f"w {tag}\n" for tag in tags.split())
+        assert read_text(text, partial_label="?")[0][1] == tags.split()
+        with pytest.raises(ConfigurationError, match="partial labels in the encoding IOB1"):
+            read_text(text, partial_label="?", target_label_encoding="BIOUL")
+
+    @pytest.mark.parametrize(
         "source, target, tags, expected",
         [
             ("BIO", "BIOUL", "B-X I-X B-X O", "B-X L-X U-X O"),
