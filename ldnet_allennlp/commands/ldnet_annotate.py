@@ -7,7 +7,7 @@
 """
 
 import argparse
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
 from allennlp.commands.subcommand import Subcommand
 from allennlp.common.checks import ConfigurationError
@@ -32,7 +32,6 @@ from ldnet_allennlp.commands.annotate.formats import (
 from ldnet_allennlp.commands.console import Command, add_force, arguments_of
 from ldnet_allennlp.common.files import atomic_write, check_output
 from ldnet_allennlp.common.lines import PathOrPaths, expand_paths
-from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
 
 @Subcommand.register("ldnet-annotate")
@@ -107,8 +106,8 @@ def annotate(
         sentences = (sentence for path in paths for sentence in _gold_sentences(path))
     else:
         assert dictionary is not None
-        entries = _read_entries(dictionary, phrases, kind, language)
-        matcher = DictionaryMatcher(entries, language)
+        entries = read_dictionary(dictionary) + ([] if phrases is None else read_phrases(phrases))
+        matcher = DictionaryMatcher(entries, language, is_raw=kind == "text")
         sentences = (
             Labeled(words, matcher.matches(words))
             for path in paths
@@ -122,19 +121,6 @@ def annotate(
         if counts.sentences == 0:
             raise ConfigurationError(f"{', '.join(paths)}: found no sentence.")
     return counts.report(entries)
-
-
-def _read_entries(dictionary: str, phrases: str | None, kind: str, language: str) -> list[Entry]:
-    # Split surfaces into words like the text.
-    split: Callable[[str], Sequence[str]] = str.split
-    if kind == "text":
-        tokenizer = RuleBasedTokenizer(language)
-
-        def split(surface: str) -> Sequence[str]:
-            return [word for sentence in tokenizer.split(surface) for word in sentence.words]
-
-    entries = read_dictionary(dictionary, split)
-    return entries if phrases is None else entries + read_phrases(phrases, split)
 
 
 def _gold_sentences(path: str) -> Iterator[Labeled]:

@@ -1,7 +1,7 @@
 """Dictionaries of typed surfaces and of phrases of unknown type, and their matches in sentences."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import ahocorasick
@@ -9,9 +9,11 @@ from allennlp.common.checks import ConfigurationError
 from spacy.util import get_lang_class
 
 from ldnet_allennlp.common.lines import excerpt, text_lines
+from ldnet_allennlp.data.rule_based_tokenizer import RuleBasedTokenizer
 
 # Types with proper names as surfaces, which are other words in lower case.
 PROPER_NAMES = frozenset({"PER", "ORG", "LOC", "PERSON", "ORGANIZATION", "LOCATION", "GPE"})
+_LONGEST_ABBREVIATION = 5
 
 
 class Entry(NamedTuple):
@@ -29,10 +31,10 @@ class Match(NamedTuple):
     entry: Entry
 
 
-def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
+def read_dictionary(path: str) -> list[Entry]:
     """
     Read a file of lines `TYPE<TAB>surface`; several types are separated by commas, as in AutoNER's core dictionaries.
-    Surfaces are split into words by `split`. Repeated surfaces get all their types.
+    Repeated surfaces get all their types.
 
     Raises `ConfigurationError` with file and line for any other line.
     """
@@ -41,7 +43,7 @@ def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split
         if not line.strip():
             continue
         names, tab, surface = line.partition("\t")
-        words = split(surface)
+        words = surface.split()
         kinds = {name.strip() for name in names.split(",")}
         if (
             not tab
@@ -57,9 +59,9 @@ def read_dictionary(path: str, split: Callable[[str], Sequence[str]] = str.split
     return [Entry(surface, frozenset(kinds)) for surface, kinds in types.items()]
 
 
-def read_phrases(path: str, split: Callable[[str], Sequence[str]] = str.split) -> list[Entry]:
+def read_phrases(path: str) -> list[Entry]:
     """Read a file of phrases, one per line, like AutoNER's full dictionaries."""
-    surfaces = dict.fromkeys(" ".join(split(line)) for _, line in text_lines(path) if line.strip())
+    surfaces = dict.fromkeys(" ".join(line.split()) for _, line in text_lines(path) if line.strip())
     return [Entry(surface, frozenset()) for surface in surfaces]
 
 
@@ -69,8 +71,8 @@ class DictionaryMatcher:
     `string_match.h`).
 
     A surface matches in any letter case. It matches only as written or in capitals if it contains a stop word, if one
-    of its types is a proper name, or if it is an abbreviation: one word of at most `max_abbreviation` characters,
-    without lower-case letters. Single stop words never match. (AutoNER has no rule for abbreviations, and matches other
+    of its types is a proper name, or if it is an abbreviation: one word of at most five characters, without
+    lower-case letters. Single stop words never match. (AutoNER has no rule for abbreviations, and matches other
     surfaces as written, in capitals or in lower case alone, which misses the first word of a sentence.)
 
     Of overlapping matches, those with the greatest sum of squared lengths are chosen, typed ones before phrases.
@@ -81,29 +83,34 @@ class DictionaryMatcher:
         Typed entries and phrases. An entry with types takes precedence over a phrase with the same surface.
     language : `str`, optional (default = `"en"`)
         The language of the stop words, which are spaCy's.
-    max_abbreviation : `int`, optional (default = `5`)
+    is_raw : `bool`, optional (default = `False`)
+        Whether the sentences may be split by rules. Surfaces then match their words by rules and between blanks.
 
     Raises `ConfigurationError` for an unknown language.
     """
 
-    def __init__(self, entries: Sequence[Entry], language: str = "en", max_abbreviation: int = 5) -> None:
+    def __init__(self, entries: Sequence[Entry], language: str = "en", is_raw: bool = False) -> None:
         try:
             stop_words = get_lang_class(language).Defaults.stop_words
         except ImportError as error:
             raise ConfigurationError(f"The language {language!r} is not a spaCy language.") from error
+        tokenizer = RuleBasedTokenizer(language, "rule_based")
         as_written: dict[str, Entry] = {}
         any_case: dict[str, Entry] = {}
         for entry in entries:
             words = entry.surface.lower().split(" ")
             if len(words) == 1 and words[0] in stop_words:
                 continue
-            _add(as_written, entry.surface, entry)
-            _add(as_written, entry.surface.upper(), entry)
             is_abbreviation = (
-                len(words) == 1 and len(entry.surface) <= max_abbreviation and entry.surface.isupper()
+                len(words) == 1 and len(entry.surface) <= _LONGEST_ABBREVIATION and entry.surface.isupper()
             )
-            if not is_abbreviation and not entry.types & PROPER_NAMES and stop_words.isdisjoint(words):
-                _add(any_case, " ".join(words), entry)
+            sentences = tokenizer.split(entry.surface) if is_raw else []
+            by_rules = " ".join(word for sentence in sentences for word in sentence.words)
+            for form in {entry.surface, by_rules or entry.surface}:
+                _add(as_written, form, entry)
+                _add(as_written, form.upper(), entry)
+                if not is_abbreviation and not entry.types & PROPER_NAMES and stop_words.isdisjoint(words):
+                    _add(any_case, form.lower(), entry)
         self._as_written = _automaton(as_written)
         self._any_case = _automaton(any_case)
 
@@ -145,7 +152,7 @@ def _add(forms: dict[str, Entry], form: str, entry: Entry) -> None:
     if rival is None or (entry.types and not rival.types):
         forms[form] = entry
     elif entry.types:
-        exact, rival_exact = entry.surface == form, rival.surface == form
+        exact, rival_exact = (one.surface.replace(" ", "") == form.replace(" ", "") for one in (entry, rival))
         if exact == rival_exact:
             forms[form] = Entry(rival.surface, rival.types | entry.types)
         elif exact:

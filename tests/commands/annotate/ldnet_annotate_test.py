@@ -35,6 +35,19 @@ def test_raw_text(files):
     assert "3 sentences, 16 words, 3 typed matches, 1 matches of phrases" in report
 
 
+@pytest.mark.parametrize(
+    "raw", ["Coca-Cola and 10mg of beta-blockers .\n", "(Coca-Cola) and 10mg, no beta-blocker.\n"]
+)
+def test_surfaces_match_raw_text_and_text_between_blanks(files, raw):
+    names = ["Org\tCoca-Cola", "Dose\t10mg", "Drug\tbeta-blocker", "Drug\tbeta-blockers"]
+    (files / "core.tsv").write_text("\n".join(names))
+    (files / "raw.txt").write_text(raw)
+    report, output = run(files, "raw.txt", phrases=None)
+    words = [row.split("\t")[0] for row in output.split("\n") if not row.endswith("\tO")]
+    assert "".join(words) in ("Coca-Cola10mgbeta-blockers", "Coca-Cola10mgbeta-blocker")
+    assert "3 typed matches" in report and "Never matched: 1 of 4 entries" in report
+
+
 def test_folders_and_lists_of_files(files):
     (files / "folder").mkdir()
     (files / "folder" / "b.txt").write_text("Lead.\n")
