@@ -18,7 +18,6 @@ KEYS = {
 _START = ("start_char", "start_offset", "start", "begin")
 _END = ("end_char", "end_offset", "end")
 _LABEL = ("label", "labels", "type", "entity_group", "tag")
-
 _PREDICTED = {"words", "tags", "spans"}
 
 OFFSET_UNITS = ("characters", "utf16", "bytes")
@@ -68,7 +67,7 @@ class JsonDocuments:
     ) -> None:
         self._keys = {part: ((fields or {}).get(part), *names) for part, names in KEYS.items()}
         self._tag_names = None if tag_names is None else list(tag_names)
-        self._offsets = offsets
+        self.offsets = offsets
 
     def parse(self, item: Any, line: int) -> Document | None:
         """
@@ -81,9 +80,9 @@ class JsonDocuments:
                 item = {"text": text, **annotations}
         if not isinstance(item, Mapping):
             raise DocumentError(f"found {excerpt(item)}, expected an object with a text, or with tokens")
-        if item.get("answer") in ("reject", "ignore"):  # Prodigy
+        item = self._unpacked(item)
+        if item is None:
             return None
-        item = _of_label_studio(item)
         text = self._part(item, "text", str)
         tokens = self._part(item, "tokens", list)
         if text is None and tokens is None:
@@ -156,17 +155,17 @@ class JsonDocuments:
         raise DocumentError(f"found the tag {excerpt(value)} in {key}, expected a name or a number")
 
     def _spans(self, values: list, text: str) -> list[CharSpan]:
-        places = _places(text, self._offsets)
+        places = places_of(text, self.offsets)
         spans = []
         for value in values:
             start, end, label, quoted = _span_parts(value)
             if not (0 <= start < end < len(places)):
                 raise DocumentError(
-                    f"found the span {excerpt(value)} in a text of {len(places) - 1} {self._offsets}, expected "
+                    f"found the span {excerpt(value)} in a text of {len(places) - 1} {self.offsets}, expected "
                     f"0 <= start < end <= {len(places) - 1}"
                 )
             span = CharSpan(places[start], places[end], label)
-            if quoted is not None and quoted != text[span.start : span.end]:
+            if quoted is not None and quoted.split() != text[span.start : span.end].split():
                 raise DocumentError(
                     f"found the span {excerpt(value)} at {excerpt(text[span.start : span.end])}, expected its text "
                     f'there; set offsets to "utf16" if the offsets are JavaScript\'s, or to "bytes"'
@@ -174,22 +173,40 @@ class JsonDocuments:
             spans.append(span)
         return spans
 
-
-def _of_label_studio(item: Mapping) -> Mapping:
-    """
-    A task of Label Studio with its first annotation that was not cancelled, as an object with text and spans. A task
-    without the key "annotations" is one to import, with predictions.
-    """
-    data, annotations = item.get("data"), item.get("annotations", item.get("predictions"))
-    if not isinstance(data, Mapping) or not isinstance(annotations, list):
+    def _unpacked(self, item: Mapping) -> Mapping | None:
+        """
+        An object with text or tokens and, if it is annotated, spans or tags; `None` if the annotator rejected it. A task
+        of Label Studio without the key "annotations" is one to import, with predictions.
+        """
+        if item.get("answer") in ("reject", "ignore"):  # Prodigy
+            return None
+        data, annotations = item.get("data"), item.get("annotations", item.get("predictions"))
+        if isinstance(data, Mapping) and isinstance(annotations, list):
+            return self._of_label_studio(item, data, [part for part in annotations if isinstance(part, dict)])
+        if item.get("answer") == "accept" or "annotation_id" in item:
+            # Prodigy and Label Studio's JSON_MIN leave out empty spans. Another list may be spans, too.
+            lists = {key for key, value in item.items() if isinstance(value, list)}
+            return item if lists - {*self._keys["tokens"]} else {**item, "spans": []}
         return item
-    texts = [value for value in data.values() if isinstance(value, str)]
-    valid = (part for part in annotations if isinstance(part, dict) and not part.get("was_cancelled"))
-    results = [part["result"] for part in valid if isinstance(part.get("result"), list)]
-    values = [result.get("value") for result in (results[0] if results else []) if isinstance(result, dict)]
-    spans = [value for value in values if isinstance(value, dict) and "start" in value]
-    text = data.get("text", texts[0] if texts else None)
-    return {"text": text, "spans": spans if results else None, **({"id": item["id"]} if "id" in item else {})}
+
+    def _of_label_studio(self, task: Mapping, data: Mapping, annotations: list[dict]) -> Mapping | None:
+        """A task with its first annotation that was not cancelled."""
+        valid = [part for part in annotations if not part.get("was_cancelled")]
+        if annotations and not valid:
+            return None
+        strings = [value for value in data.values() if isinstance(value, str)]
+        text = self._part(data, "text", str)
+        if text is None and len(strings) != 1:
+            return dict.fromkeys(data)
+        results = [part["result"] for part in valid if isinstance(part.get("result"), list)]
+        values = [
+            result.get("value") for result in (results[0] if results else []) if isinstance(result, dict)
+        ]
+        spans = [value for value in values if isinstance(value, dict) and "start" in value]
+        # Choices and ratings of a span have its offsets, too.
+        spans = [span for span in spans if any(key.endswith("labels") for key in span)]
+        item = {"text": strings[0] if text is None else text, "spans": spans if results else None}
+        return {**item, "id": task["id"]} if "id" in task else item
 
 
 def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] | None]:
@@ -229,7 +246,7 @@ def _span_parts(value: Any) -> tuple[int, int, str, str | None]:
     raise DocumentError(f"found the span {excerpt(value)}, expected a start, an end and a label")
 
 
-def _places(text: str, unit: str) -> Sequence[int]:
+def places_of(text: str, unit: str) -> Sequence[int]:
     """The character at each offset of a unit, and the end; offsets within a character are those of its start."""
     if unit == "characters" or text.isascii():
         return range(len(text) + 1)

@@ -9,13 +9,19 @@ from typing import Any
 
 import spacy
 from allennlp.common.checks import ConfigurationError
-from spacy.tokens import DocBin
+from spacy.tokens import DocBin, Span
 
 from ldnet_allennlp.common.lines import TEXT_ERRORS, decode_line, excerpt, numbered_lines, open_text
-from ldnet_allennlp.data.annotated.documents import CharSpan, Document, DocumentError, JsonDocuments
+from ldnet_allennlp.data.annotated.documents import (
+    CharSpan,
+    Document,
+    DocumentError,
+    JsonDocuments,
+    places_of,
+)
 
 REJECTED = "documents that the annotator rejected"
-_BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t.*)?")
+_BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
 
 
 def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Iterator[Document]:
@@ -31,7 +37,7 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
     if kind in (".ann", ".txt"):
         stem = path[: -len(kind)]
         if all(os.path.isfile(f"{stem}{suffix}") for suffix in (".ann", ".txt")) or not _is_json(path):
-            yield _brat(stem, left_out)
+            yield _brat(stem, parser.offsets, left_out)
             return
     for line, item in _json_items(path):
         try:
@@ -97,7 +103,11 @@ def _docbin(path: str) -> Iterator[Document]:
     except Exception as error:  # zlib's, msgpack's and spaCy's own
         raise ConfigurationError(f"{path}: found no .spacy file (DocBin): {error}.") from error
     for number, doc in enumerate(docs, 1):
-        sentences = doc.sents if doc.has_annotation("SENT_START") else [doc]
+        sentences: list[Span] = []
+        for sentence in doc.sents if doc.has_annotation("SENT_START") else [doc[:]]:
+            # An entity across their border joins two sentences.
+            start = sentences.pop().start if sentences and sentence[0].ent_iob_ == "I" else sentence.start
+            sentences.append(doc[start : sentence.end])
         for sentence in sentences:
             words = [word for word in sentence if not word.is_space]
             if words:
@@ -119,26 +129,34 @@ def _docbin(path: str) -> Iterator[Document]:
                 )
 
 
-def _brat(stem: str, left_out: Counter) -> Document:
+def _brat(stem: str, unit: str, left_out: Counter) -> Document:
     text_path, path = f"{stem}.txt", f"{stem}.ann"
     if not (os.path.isfile(text_path) and os.path.isfile(path)):
         missing = path if os.path.isfile(text_path) else text_path
         raise ConfigurationError(f"{stem}.*: brat's files come in pairs, expected '{missing}', too.")
     with open(text_path, "rb") as file:
         text = decode_line(file.read(), "utf-8", text_path, 1)
-    spans = []
+    spans, places = [], places_of(text, unit)
     for number, line in numbered_lines(path):
         annotation = decode_line(line, "utf-8", path, number)
         if not annotation.startswith("T"):
             left_out["annotations other than spans"] += bool(annotation)
             continue
         match = _BRAT_SPAN.fullmatch(annotation)
-        offsets = [] if match is None else [int(place) for place in re.findall(r"\d+", match[2])]
-        if match is None or not 0 <= offsets[0] < offsets[-1] <= len(text):
+        pieces = re.findall(r"(\d+) (\d+)", match[2]) if match else []
+        pieces = sorted((int(start), int(end)) for start, end in pieces)
+        if match is None or not all(start < end < len(places) for start, end in pieces):
             raise ConfigurationError(
                 f"{path}, line {number}: found {excerpt(annotation)}, expected 'T1', a TAB, a type and offsets within "
-                f"the {len(text)} characters of '{text_path}'."
+                f"the {len(places) - 1} {unit} of '{text_path}'."
             )
         # A discontinuous span becomes one from its first to its last piece.
-        spans.append(CharSpan(offsets[0], offsets[-1], match[1]))
+        span = CharSpan(places[pieces[0][0]], places[max(end for _, end in pieces)], match[1])
+        covered = text[span.start : span.end]
+        if len(pieces) == 1 and match[3] is not None and match[3].split() != covered.split():
+            raise ConfigurationError(
+                f"{path}, line {number}: found {excerpt(annotation)} at {excerpt(covered)}, expected its text there. "
+                f"Are line ends in '{text_path}' CR LF, or offsets those of JavaScript (set offsets to \"utf16\")?"
+            )
+        spans.append(span)
     return Document(1, text, spans=spans)

@@ -19,7 +19,7 @@ from ldnet_allennlp.data.annotated.documents import (
 from ldnet_allennlp.data.annotated.files import read_documents
 from ldnet_allennlp.data.conll.columns import LABELS
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags
-from ldnet_allennlp.data.conll.tag_recoding import AUTO
+from ldnet_allennlp.data.conll.tag_recoding import AUTO, TagRecoder
 from ldnet_allennlp.data.tagged_file import Sentence, TaggedFile
 from ldnet_allennlp.data.tagged_sentence_reader import TaggedSentenceReader
 from ldnet_runtime.tag_schemes import ENCODINGS, tags_from_spans
@@ -146,6 +146,12 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
     @overrides
     def open_file(self, path: str) -> AnnotatedFile:
         return AnnotatedFile(path, self)
+
+    @overrides
+    def _sentences(self, paths: list[str]) -> Iterator[tuple[Sentence, TagRecoder]]:
+        # The glob "brat/*" names both files of each pair.
+        pairs = {f"{path.removesuffix('.ann')}.txt" for path in paths if path.endswith(".ann")}
+        return super()._sentences([path for path in paths if path not in pairs])
 
     @overrides
     def _tags_of(self, path: str) -> DetectedTags:

@@ -35,10 +35,7 @@ def alternatives(tag: str, partial_label: str | None) -> list[str]:
 
 
 def validate_partial(tags: Sequence[str], encoding: str, partial_label: str | None) -> list[TagProblem]:
-    """
-    Like `validate`, for tags that may be partial: the full labels that fit none of the tags that the words beside them
-    may have, and alternatives of another encoding.
-    """
+    """Like `validate`: full labels that fit no tag of the words beside them, and alternatives of other encodings."""
     if partial_label is None or not is_partial(tags, partial_label):
         return validate(tags, encoding)
     try:
@@ -56,16 +53,10 @@ def convert_partial(tags: Sequence[str], source: str, target: str, partial_label
     """
     Convert partial labels to another encoding, and repair ill-formed full labels as conlleval reads them: a span goes
     on wherever the words beside it allow that. The result for a tag depends on whether its span continues, so a tag
-    before an unknown one has two alternatives ("B-PER" before "?" is "B-PER|U-PER" in BIOUL).
+    before an unknown one has two alternatives ("B-PER" before "?" is "B-PER|U-PER" in BIOUL). The encodings are two of
+    `CONVERTIBLE`, or the same; "BARE" has no ill-formed tags.
 
-    # Parameters
-
-    tags : `Sequence[str]`
-        One per word: a span tag, alternatives separated by "|", or `partial_label`.
-    source, target : `str`
-        Two of `CONVERTIBLE`, or the same encoding. "BARE" has no ill-formed tags.
-
-    Raises `UnreadableTag` for any other tag.
+    Raises `UnreadableTag` for anything but span tags, alternatives and the `partial_label`.
     """
     if source == "BARE":
         return list(tags)
@@ -78,25 +69,22 @@ def convert_partial(tags: Sequence[str], source: str, target: str, partial_label
             is_full = choice is not None and len(choice) == 1
             follows = before is None or not {("B", span_type), ("I", span_type)}.isdisjoint(before)
             begins = role in "BS" or (is_full and not follows)
-            continuations = _continuations(span_type, after)
-            endings = [True] if role in "ES" else [not goes_on for goes_on in continuations]
-            if source in CLOSED and role not in "ES":
-                endings = [is_full and True not in continuations]
-            for ends in endings:
+            # Whether a span of this type can end (`False`: go on) before the next word.
+            can_end = {not (other in "IE" and kind == span_type) for other, kind in after or []} or {
+                False,
+                True,
+            }
+            if role in "ES":
+                can_end = {True}
+            elif source in CLOSED:
+                can_end = {is_full and False not in can_end}
+            for ends in sorted(can_end):
                 letter = OUTSIDE if role == OUTSIDE else letter_of(_ROLES[begins, ends], target)
                 if target == "IOB1" and role == "B" and (follows or not is_full):
                     letter = "B"
                 written.append(join_tag(letter, span_type))
         converted.append(ALTERNATIVES.join(dict.fromkeys(written)))
     return converted
-
-
-def _continuations(span_type: str, successors: list[tuple[str, str]] | None) -> list[bool]:
-    """Return whether a span of this type can go on (`True`) or end (`False`) before these tags; `None` is any tag."""
-    if successors is None:
-        return [True, False]
-    answers = {role in "IE" and successor == span_type for role, successor in successors}
-    return sorted(answers, reverse=True)
 
 
 def _parse(tag: str, position: int) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from ldnet_allennlp.common.lines import excerpt
 from ldnet_allennlp.data.conll.partial_tags import (
     ALTERNATIVES,
     CONVERTIBLE,
+    alternatives,
     convert_partial,
     is_partial,
     validate_partial,
@@ -148,8 +149,7 @@ class TagRecoder:
             return list(tags)
         standard = self._read(tags, lines)
         try:
-            partial_label = self.options.partial_label
-            if partial_label is None or not is_partial(tags, partial_label):
+            if not is_partial(tags, self.options.partial_label):
                 return convert(standard, self.source, self.target)
             if self.source != self.target and not {self.source, self.target} <= set(CONVERTIBLE):
                 raise ConfigurationError(
@@ -157,7 +157,7 @@ class TagRecoder:
                     f"be converted to {self.target}. Expected two of {', '.join(CONVERTIBLE)}, or no "
                     f"target_label_encoding. Declare the label_encoding if it is another."
                 )
-            return convert_partial(standard, self.source, self.target, partial_label)
+            return convert_partial(standard, self.source, self.target, self.options.partial_label or "")
         except UnreadableTag as error:
             raise self._unreadable(tags[error.position], lines[error.position]) from error
 
@@ -214,11 +214,8 @@ class TagRecoder:
     def _respell(self, tag: str) -> str:
         if self.source == "BARE":
             return OUTSIDE if tag == "o" else tag
-        partial_label = self.options.partial_label
-        if tag == partial_label:
-            return tag
-        parts = [tag] if partial_label is None else tag.split(ALTERNATIVES)
-        return ALTERNATIVES.join(respell(part, self.detected.spelling) or part for part in parts)
+        parts = alternatives(tag, self.options.partial_label)
+        return ALTERNATIVES.join(respell(part, self.detected.spelling) or part for part in parts) or tag
 
     def _judge(self, tags: Sequence[str], standard: Sequence[str]) -> None:
         """Count the spans of a file with a declared encoding, and add the first ones to the detector."""

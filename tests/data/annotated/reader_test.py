@@ -219,6 +219,51 @@ class TestItems:
                 read(tmp_path / "letter.ann")
 
 
+def task(*results, cancelled=False, **data):
+    parts = [{"was_cancelled": cancelled, "result": [{"value": value} for value in results]}]
+    return {"id": 7, "data": data, "annotations": parts}
+
+
+PARIS = {"start": 18, "end": 23, "text": "Paris", "labels": ["LOC"]}
+
+
+class TestLabelStudioAndProdigy:
+    def test_the_field_of_the_text(self, read_items):
+        expected = [(LETTER[0][0], ["O", "O", "O", "B-LOC", "O"])]
+        assert read_items(task(PARIS, review=TEXT)) == expected
+        assert read_items(task(PARIS, source="http://x", content=TEXT)) == expected
+        item = task(PARIS, source="http://example.com/as-long-as-this", review=TEXT)
+        assert read_items(item, fields={"text": "review"}) == expected
+        with pytest.raises(ConfigurationError, match=r"found an object with source, review, .* fields: "):
+            read_items(item)
+
+    def test_cancelled_tasks_are_left_out(self, read_items, caplog):
+        caplog.set_level(logging.INFO)
+        assert len(read_items(task(PARIS, text=TEXT), task(text=TEXT, cancelled=True))) == 1
+        assert "left out: 1 documents that the annotator rejected" in caplog.text
+
+    def test_quoted_text_may_have_other_white_space(self, read_items):
+        quoted = {"start": 0, "end": 13, "text": "Ada Lovelace", "labels": ["PER"]}
+        assert read_items(task(quoted, text="Ada  Lovelace left."))[0][1] == ["B-PER", "I-PER", "O", "O"]
+
+    def test_regions_without_labels_are_no_spans(self, read_items):
+        others = [{**PARIS, "choices": ["sure"]}, {**PARIS, "rating": 3}]
+        for other in others:
+            del other["labels"]
+        assert read_items(task(*others, PARIS, text=TEXT))[0][1] == ["O", "O", "O", "B-LOC", "O"]
+        with pytest.raises(ConfigurationError, match="expected a start, an end and a label"):
+            read_items(task({"start": "/p[1]", "end": "/p[1]", "hypertextlabels": ["LOC"]}, text=TEXT))
+
+    @pytest.mark.parametrize("mark", [{"answer": "accept"}, {"annotation_id": 2, "annotator": 1}])
+    def test_documents_without_entities(self, read_items, mark):
+        expected = [(LETTER[0][0], ["O"] * 5)]
+        assert read_items({"text": TEXT, **mark}) == expected
+        tokens = [{"text": "Ada", "start": 0}]
+        assert read_items({"text": "Ada", "tokens": tokens, **mark}) == [(["Ada"], ["O"])]
+        with pytest.raises(ConfigurationError, match="found no annotation"):
+            read_items({"text": TEXT, "names": [PARIS], **mark})
+
+
 class TestSpans:
     def test_unaligned(self, read_items, caplog):
         item = spans((1, 9, "PER"), (17, 24, "LOC"), (17, 18, "X"))
