@@ -59,7 +59,7 @@ class LdnetExport(Command):
         add(
             "--test",
             metavar="FILE",
-            help="labeled data for the tagger's dataset reader: verify with it, and print F1 before and after",
+            help="labeled data for the tagger's dataset reader: verify with it, too, and print F1 before and after",
         )
         add(
             "--max-changed",
@@ -116,12 +116,15 @@ def export_archive(
     gold = None
     if test is not None:
         labeled = labeled_sentences(archive, test, "--test")
-        sentences, gold = [words for words, _ in labeled], [tags for _, tags in labeled]
+        sentences = [words for words, _ in labeled] + (sentences or [])
+        gold = [tags for _, tags in labeled]
     is_exact = precision == "float32" and (keep_words is None or sentences is None)
     checked = compare(model, reader, tagger, sentences or _generated(archive, keep_words))
     if gold is not None:
         encoding = label_encoding_of(model)
-        before, after = (_score(gold, tags, encoding) for tags in (checked.before, checked.after))
+        before, after = (
+            _score(gold, tags[: len(gold)], encoding) for tags in (checked.before, checked.after)
+        )
         name = "accuracy" if encoding is None else "F1"
         report.append(f"{test}: {name} {before:.2f} before, {after:.2f} after")
     report.append(_verdict(checked, is_exact, max_changed, source))

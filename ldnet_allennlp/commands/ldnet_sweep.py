@@ -176,6 +176,7 @@ def sweep(
             config, embedders, start_of(start), budget, lambda_0, num_epochs, published_penalty
         )
         configs[budget] = with_overrides(selection, settings["overrides"])
+    overridden = next(iter(configs.values()), config)
     trainer = plain_trainer(config["trainer"])
     retraining = None if retrain_epochs is None else {**trainer, "num_epochs": retrain_epochs}
     missed = {}
@@ -185,7 +186,7 @@ def sweep(
         points: list[dict[str, Any]] = []
         folders = [start, *(os.path.join(output, f"also-{digest_of(path)[:16]}") for path in also)]
         for path, folder in zip([source, *also], folders):
-            scores = once(os.path.join(folder, "scores.json"), partial(scores_of, path, config, trust))
+            scores = once(os.path.join(folder, "scores.json"), partial(scores_of, path, overridden, trust))
             name = "unpruned" if folder == start else path
             points.append({"name": name, "archive": path, "scores": scores})
         for budget, selection in configs.items():
@@ -198,7 +199,7 @@ def sweep(
         with without_progress_messages():
             measured = report(
                 [point["archive"] for point in points],
-                text=config["validation_data_path"],
+                text=overridden["validation_data_path"],
                 text_format="reader",
                 threads=threads,
                 passes=passes,
@@ -206,7 +207,7 @@ def sweep(
             )
         for point, measures in zip(points, measured.pop("archives")):
             point["report"] = measures
-        result = {"metric": metric_of(config), "points": points, "missed": missed, **measured}
+        result = {"metric": metric_of(overridden), "points": points, "missed": missed, **measured}
         with atomic_write(os.path.join(output, RESULTS_FILE)) as file:
             json.dump(result, file, indent=2)
             file.write("\n")

@@ -9,6 +9,7 @@ from allennlp.models.archival import Archive
 from ldnet_allennlp.common.lines import PathOrPaths, text_lines
 from ldnet_allennlp.common.verification import random_sentences
 from ldnet_allennlp.data.annotated.reader import AnnotatedJsonlReader
+from ldnet_allennlp.data.conll.partial_tags import is_partial
 from ldnet_allennlp.data.conll.reader import ConllColumnsReader
 from ldnet_allennlp.data.language_model_archive import DEFAULT_BOUNDARY
 from ldnet_allennlp.data.language_model_vocabulary import has_words, words_namespace, words_of
@@ -66,11 +67,14 @@ def read_text(path: PathOrPaths, text_format: str, archive: Archive) -> Sentence
 
 def labeled_sentences(archive: Archive, path: str, option: str) -> list[tuple[list[str], list[str]]]:
     """
-    The words and gold tags of the sentences of a file, read by the archive's reader; boundary tags are "O".
+    The words and gold tags of the sentences of a file without partial labels, read by the archive's reader; boundary
+    tags are "O".
 
-    Raises `ConfigurationError`, with the command's `option`, if the file has no tags.
+    Raises `ConfigurationError`, with the command's `option`, if the file has no tags, or no sentence with full labels.
     """
-    instances: list[Any] = list(archive.validation_dataset_reader.read(path))
+    reader: Any = archive.validation_dataset_reader
+    partial_label = reader.recoding.partial_label if isinstance(reader, TaggedSentenceReader) else None
+    instances: list[Any] = list(reader.read(path))
     if not all("tags" in instance.fields for instance in instances):
         raise ConfigurationError(f"{option} needs gold tags, but '{path}' has none.")
     boundary_tags = getattr(archive.model, "boundary_tags", None) or []
@@ -78,7 +82,10 @@ def labeled_sentences(archive: Archive, path: str, option: str) -> list[tuple[li
     for instance in instances:
         words = list(instance["metadata"]["words"])
         tags = instance["tags"].labels[: len(words)]  # without a sentence boundary
-        sentences.append((words, ["O" if tag in boundary_tags else tag for tag in tags]))
+        if not is_partial(tags, partial_label):
+            sentences.append((words, ["O" if tag in boundary_tags else tag for tag in tags]))
+    if not sentences:
+        raise ConfigurationError(f"{option} needs sentences with full labels, but '{path}' has none.")
     return sentences
 
 

@@ -182,6 +182,18 @@ def test_labels_that_are_missing_from_a_test_file(upstream, tmp_path):
     assert not os.path.exists(tmp_path / "t.onnx")
 
 
+def test_sentences_with_partial_labels_have_no_score(language_models, tmp_path):
+    overrides = {"dataset_reader.partial_label": "?"}
+    path = gated_archive(tmp_path / "model.tar.gz", language_models, 8 * [1.0], overrides=overrides)
+    test, output = tmp_path / "test.conll", str(tmp_path / "t.onnx")
+    test.write_text("of B-LOC\nZork O\n\nname B-LOC\nreturns ?\n")
+    report = export_archive(path, output, sentences=[["of", "Zork", "and"]], test=str(test))
+    assert "F1" in report[1] and "verified on 5 words" in report[-1]
+    test.write_text("name B-LOC\nreturns ?\n")
+    with pytest.raises(ConfigurationError, match="--test needs sentences with full labels"):
+        export_archive(path, output, test=str(test), force=True)
+
+
 def test_numbers_in_the_file_are_those_of_the_model(upstream, tmp_path):
     output = str(tmp_path / "tagger.onnx")
     export_archive(upstream, output)

@@ -110,6 +110,18 @@ def test_an_interrupted_training_goes_on(swept, tagger):
     assert count_layers(again["points"][1]) <= 1
 
 
+def test_overridden_data_are_those_of_all_models(tagger, tmp_path):
+    data = tmp_path / "dev.conll"
+    data.write_text(DEV.read_text().split("\n\n")[0] + "\n")
+    overrides = {"validation_data_path": str(data), "trainer.validation_metric": "+accuracy"}
+    options = {**SETTINGS, "num_epochs": 1, "overrides": json.dumps(overrides)}
+    result = sweep(tagger, str(tmp_path / "out"), [Budget(layers=4)], also=[tagger], **options)
+    expected = evaluate_from_archive(tagger, str(data))["accuracy"]
+    assert expected != evaluate_from_archive(tagger, str(DEV))["accuracy"]
+    assert [point["scores"]["dev"] for point in result["points"][:2]] == 2 * [expected]
+    assert result["num_words"] == len(data.read_text().splitlines())
+
+
 def test_a_budget_that_is_missed_is_named(tagger, tmp_path):
     options = {**SETTINGS, "lambda_0": 1e-9, "num_epochs": 1, "published_penalty": True}
     result = sweep(tagger, str(tmp_path / "out"), [Budget(layers=2)], **options)

@@ -183,11 +183,10 @@ class JsonDocuments:
         data, annotations = item.get("data"), item.get("annotations", item.get("predictions"))
         if isinstance(data, Mapping) and isinstance(annotations, list):
             return self._of_label_studio(item, data, [part for part in annotations if isinstance(part, dict)])
-        if item.get("answer") == "accept" or "annotation_id" in item:
-            # Prodigy and Label Studio's JSON_MIN leave out empty spans. Another list may be spans, too.
-            lists = {key for key, value in item.items() if isinstance(value, list)}
-            return item if lists - {*self._keys["tokens"]} else {**item, "spans": []}
-        return item
+        # Prodigy and Label Studio's JSON_MIN leave out empty spans. Another list may be spans, too.
+        leaves_out = item.get("answer") == "accept" or "annotation_id" in item
+        lists = {key for key, value in item.items() if isinstance(value, list)}
+        return item if not leaves_out or lists - {*self._keys["tokens"]} else {**item, "spans": []}
 
     def _of_label_studio(self, task: Mapping, data: Mapping, annotations: list[dict]) -> Mapping | None:
         """A task with its first annotation that was not cancelled."""
