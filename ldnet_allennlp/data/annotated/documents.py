@@ -174,12 +174,10 @@ class JsonDocuments:
         return spans
 
     def _unpacked(self, item: Mapping) -> Mapping | None:
-        """
-        An object with text or tokens and, if it is annotated, spans or tags; `None` if the annotator rejected it. A task
-        of Label Studio without the key "annotations" is one to import, with predictions.
-        """
+        """An object with text or tokens and, if it is annotated, spans or tags; `None` if the annotator rejected it."""
         if item.get("answer") in ("reject", "ignore"):  # Prodigy
             return None
+        # Tasks to import have predictions instead.
         data, annotations = item.get("data"), item.get("annotations", item.get("predictions"))
         if isinstance(data, Mapping) and isinstance(annotations, list):
             return self._of_label_studio(item, data, [part for part in annotations if isinstance(part, dict)])
@@ -197,14 +195,12 @@ class JsonDocuments:
         text = self._part(data, "text", str)
         if text is None and len(strings) != 1:
             return dict.fromkeys(data)
-        results = [part["result"] for part in valid if isinstance(part.get("result"), list)]
-        values = [
-            result.get("value") for result in (results[0] if results else []) if isinstance(result, dict)
-        ]
+        results = next((part["result"] for part in valid if isinstance(part.get("result"), list)), None)
+        values = [result.get("value") for result in results or [] if isinstance(result, dict)]
         spans = [value for value in values if isinstance(value, dict) and "start" in value]
         # Choices and ratings of a span have its offsets, too.
         spans = [span for span in spans if any(key.endswith("labels") for key in span)]
-        item = {"text": strings[0] if text is None else text, "spans": spans if results else None}
+        item = {"text": strings[0] if text is None else text, "spans": None if results is None else spans}
         return {**item, "id": task["id"]} if "id" in task else item
 
 

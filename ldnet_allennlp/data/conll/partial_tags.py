@@ -69,17 +69,14 @@ def convert_partial(tags: Sequence[str], source: str, target: str, partial_label
             is_full = choice is not None and len(choice) == 1
             follows = before is None or not {("B", span_type), ("I", span_type)}.isdisjoint(before)
             begins = role in "BS" or (is_full and not follows)
-            # Whether a span of this type can end (`False`: go on) before the next word.
-            can_end = {not (other in "IE" and kind == span_type) for other, kind in after or []} or {
-                False,
-                True,
-            }
+            # Whether a span of this type goes on in the next word; both are possible before partial labels.
+            goes_on = {other in "IE" and kind == span_type for other, kind in after or []} or {True, False}
             if role in "ES":
-                can_end = {True}
+                goes_on = {False}
             elif source in CLOSED:
-                can_end = {is_full and False not in can_end}
-            for ends in sorted(can_end):
-                letter = OUTSIDE if role == OUTSIDE else letter_of(_ROLES[begins, ends], target)
+                goes_on = {not is_full or True in goes_on}
+            for inside in sorted(goes_on, reverse=True):
+                letter = OUTSIDE if role == OUTSIDE else letter_of(_ROLES[begins, not inside], target)
                 if target == "IOB1" and role == "B" and (follows or not is_full):
                     letter = "B"
                 written.append(join_tag(letter, span_type))
