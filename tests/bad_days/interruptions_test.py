@@ -8,6 +8,7 @@ import pytest
 import torch
 from allennlp.common import Params
 from allennlp.models.archival import load_archive
+from allennlp.training import gradient_descent_trainer
 from allennlp.training.callbacks import TrainerCallback
 
 from ldnet_allennlp.common import archives
@@ -127,7 +128,9 @@ class TestTagger:
         assert allennlp("train", write_config(folder / "c.json", config), "-s", folder / "out").status == 0
         return folder / "out" / "model.tar.gz"
 
-    @pytest.mark.parametrize("moment", ["first epoch", "third epoch", "validation", "checkpoint", "archive"])
+    @pytest.mark.parametrize(
+        "moment", ["first epoch", "third epoch", "validation", "checkpoint", "best", "archive"]
+    )
     def test_killed_and_recovered_it_is_as_if_nothing_had_happened(self, config, whole, tmp_path, moment):
         out = tmp_path / "out"
 
@@ -136,6 +139,8 @@ class TestTagger:
                 Die.point = (["first epoch", "second epoch", "third epoch"].index(moment), 4)
             elif moment == "validation":
                 Die.point, Die.is_training = (1, 1), False
+            elif moment == "best":  # after the checkpoint of the last epoch, before its copy to best.th
+                killed_in(gradient_descent_trainer, "hardlink_or_copy", call=3)()
             elif moment == "checkpoint":
                 write_half_of(lambda path: "training_state_e2" in path)
             else:

@@ -19,13 +19,16 @@ class Trainer(GradientDescentTrainer):
     def __init__(self):
         self.model = torch.nn.BatchNorm1d(1)  # whose construction draws no numbers
         self._epochs_completed = self._batches_in_epoch_completed = 0
+        self.is_best_so_far = False
 
     def get_checkpoint_state(self):
-        point = {
+        state = {
             "epochs_completed": self._epochs_completed,
             "batches_in_epoch_completed": self._batches_in_epoch_completed,
+            "metric_tracker": {"is_best_so_far": self.is_best_so_far},
+            "best_model_filename": None,
         }
-        return TrainerCheckpoint(self.model.state_dict(), point)
+        return TrainerCheckpoint(self.model.state_dict(), state)
 
 
 def train(checkpointer, epochs, batches=3, start=(0, 0), validate=True):
@@ -113,3 +116,20 @@ def test_a_checkpoint_of_an_earlier_version_loads(tmp_path):
     torch.save(state, path)
     assert ResumableCheckpointer(str(tmp_path)).load_checkpoint() is not None
     assert random.getstate() == state["random"]["python"]
+
+
+@pytest.mark.parametrize(
+    "batches, is_best, is_written", [(0, True, True), (2, True, False), (0, False, False)]
+)
+def test_the_best_epoch_is_kept_as_best(tmp_path, batches, is_best, is_written):
+    """A kill between a checkpoint and its copy leaves an older best.th, or none."""
+    best = tmp_path / "best.th"
+    best.write_text("of an earlier epoch")
+    trainer = Trainer()
+    trainer._epochs_completed, trainer._batches_in_epoch_completed = 2, batches
+    trainer.is_best_so_far = is_best
+    ResumableCheckpointer(str(tmp_path)).save_checkpoint(trainer)
+    state = ResumableCheckpointer(str(tmp_path)).load_checkpoint().trainer_state
+    assert state["best_model_filename"] == (str(best) if is_written else None)
+    model = (tmp_path / f"model_state_e2_b{batches}.th").read_bytes()
+    assert best.read_bytes() == (model if is_written else b"of an earlier epoch")
