@@ -3,12 +3,12 @@
 import logging
 import os
 import random
-import shutil
 import zipfile
 from typing import Any
 
 import numpy
 import torch
+from allennlp.common.file_utils import hardlink_or_copy
 from allennlp.nn.util import device_mapping
 from allennlp.training import Checkpointer, Trainer
 from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
@@ -35,8 +35,8 @@ class ResumableCheckpointer(Checkpointer):
     and each validation restores its state after the last training batch. The generators of numpy and torch belong to
     the model and continue from the checkpoint.
 
-    An incomplete checkpoint (after a kill or a full disk) is removed, and the previous one is used. If its epoch is the
-    best one, `best.th` is written again.
+    An incomplete checkpoint (after a kill or a full disk) is removed, and the previous one is used. If the epoch
+    before the checkpoint is the best one, `best.th` is written again.
 
     Registered as a `Checkpointer` with name "resumable", and with its former name "lm_stream". It has the parameters of
     AllenNLP's: set `save_every_num_batches` (or `save_every_num_seconds` with one process) for checkpoints within an
@@ -111,11 +111,11 @@ class ResumableCheckpointer(Checkpointer):
         )
         is_best = checkpoint.trainer_state["metric_tracker"]["is_best_so_far"]
         if is_best and not (point[1] or self.state_is_sharded):
-            # AllenNLP writes best.th and notes its name after the checkpoint, so both may be of an earlier epoch.
+            # AllenNLP writes best.th, and stores its name, after the checkpoint: both may be missing or out of date.
             best = os.path.join(self._serialization_dir, "best.th")
             if self._is_primary and "moving_average" not in checkpoint.trainer_state:
                 with atomic_path(best) as beside:
-                    shutil.copyfile(self._model_state_path(*point), beside)
+                    hardlink_or_copy(self._model_state_path(*point), beside)
             checkpoint.trainer_state["best_model_filename"] = best
         path = self._stream_state_path(*point)
         if not os.path.exists(path):
