@@ -19,7 +19,7 @@
     lm_backward: 'models/english/backward.tar.gz',
     // Directory for a cache of the language models' outputs, which later epochs and trainings read. null: no cache.
     cache: null,
-    // Archive of a tagger to continue from (new words, characters and labels are added), or null.
+    // model.tar.gz of a tagger to continue from (new words, characters and labels are added), or null.
     continue_from: null,
     // Word vectors (GloVe, fastText .vec, word2vec text or binary; plain, compressed or zipped), or null.
     vectors: null,

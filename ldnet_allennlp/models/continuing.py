@@ -1,9 +1,11 @@
 """Continue training from an archived tagger, with new words, characters and labels."""
 
 import logging
+import re
 from typing import Any
 
 import torch
+from allennlp.common.checks import ConfigurationError
 from allennlp.data import Vocabulary
 from allennlp.models import Model
 from allennlp.modules import ConditionalRandomField, TimeDistributed
@@ -17,6 +19,7 @@ from ldnet_allennlp.modules.chunks.tie_or_break_loss import score_names
 logger = logging.getLogger(__name__)
 
 _CONSTRAINTS = "crf._constraint_mask"
+_LANGUAGE_MODEL = re.compile(r".*\blanguage_models\.\w+\.")
 
 
 @Initializer.register("continue_from")
@@ -35,7 +38,8 @@ class ContinueFrom(Initializer):
     vocab : `Vocabulary`
         The new tagger's vocabulary; AllenNLP provides it.
 
-    Raises `ConfigurationError` if the archive does not exist.
+    Raises `ConfigurationError` if the archive does not exist or holds no tagger, or if the new tagger's language models
+    are not the archive's, or the archive's are pruned.
     """
 
     def __init__(self, archive_file: str, vocab: Vocabulary) -> None:
@@ -49,9 +53,15 @@ class ContinueFrom(Initializer):
         if self._old is None:
             self._old = read_archive(self._archive_file, trust=True).model
             self._weights = self._old.state_dict()
+            if not hasattr(self._old, "tag_projection_layer"):
+                raise ConfigurationError(
+                    f"continue_from takes a tagger's archive, but '{self._archive_file}' was made for the "
+                    f"model type {type(self._old).__name__}."
+                )
         old = self._weights.get(parameter_name)
         if parameter_name == _CONSTRAINTS:
             return
+        self._check_language_model(tensor, parameter_name, old)
         if old is None or old.dim() != tensor.dim():
             logger.warning("%s: not in %s, keeps its initial values.", parameter_name, self._archive_file)
             return
@@ -69,6 +79,21 @@ class ContinueFrom(Initializer):
                 return
             # Where the archive has nothing, `_matched` left NaN.
             tensor.copy_(torch.where(matched.isnan(), tensor, matched.to(tensor)))
+
+    def _check_language_model(self, tensor: torch.Tensor, name: str, old: torch.Tensor | None) -> None:
+        prefix = _LANGUAGE_MODEL.match(name)
+        if prefix is None or not any(other.startswith(prefix[0]) for other in self._weights):
+            return
+        is_same = old is not None and old.size() == tensor.size()
+        # Equal sizes do not show which model it is; word vectors that are not NaN were read from one.
+        if is_same and name.endswith("embedding.weight") and not (tensor.requires_grad or tensor[-1].isnan().any()):
+            is_same = torch.allclose(tensor.float(), old.float(), rtol=1e-2, atol=1e-3)  # one may be in float16
+        if not is_same:
+            raise ConfigurationError(
+                f"'{self._archive_file}' has other language models than the new tagger, or they are pruned: "
+                f"'{name}' differs. Name the language models that it was trained with, and continue from the "
+                f"unpruned archive."
+            )
 
     def _namespace(self, name: str, dim: int, old_size: int, size: int) -> str | None:
         """The vocabulary namespace of a dimension, or `None`."""
