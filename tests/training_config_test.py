@@ -148,6 +148,19 @@ def test_selection_starts_from_the_trained_tagger(workshop):
     assert before.vocab._token_to_index == after.vocab._token_to_index
 
 
+def test_one_bidirectional_language_model_instead_of_two(tmp_path):
+    settings = {**NER, "lm_backward": None, "lm_forward": str(tmp_path / "lm" / "model.tar.gz")}
+    settings["tagger"] = str(tmp_path / "ner")
+    train_model(load("lm_eltec", {**LM, "direction": "both"}), str(tmp_path / "lm"))
+    train_model(
+        load("ner", {name: settings[name] for name in settings if name != "tagger"}), settings["tagger"]
+    )
+    train_model(load("ner_select", {**settings, "lambda_1": 6}), str(tmp_path / "selected"))
+    embedder = ldnet_embedder(load_archive(str(tmp_path / "selected" / "model.tar.gz")).model)
+    assert embedder.all_layers() == {"forward": [0, 1, 2], "backward": [0, 1, 2]}
+    assert list(embedder.language_models) == ["bidirectional_lm"] and embedder.budget.lambda_1 == 6
+
+
 def test_co_training_takes_part_in_training_alone(workshop):
     """And predicts the words of the training data, in lower case."""
     folder = workshop.run("lm_lstm_crf")

@@ -14,7 +14,7 @@
     // IOB1, BIO, BIOUL (= IOBES) or BMES. "auto" detects it.
     label_encoding: 'auto',
     // Archives of language models: the English ones of the repository, or those of lm_forward.jsonnet and
-    // lm_backward.jsonnet.
+    // lm_backward.jsonnet. With null as lm_backward, lm_forward is one bidirectional model.
     lm_forward: 'models/english/forward.tar.gz',
     lm_backward: 'models/english/backward.tar.gz',
     // Directory for a cache of the language models' outputs, which later epochs and trainings read. null: no cache.
@@ -38,7 +38,7 @@
     // Dropout of the language models' outputs. 0 is as good or better for small language models.
     lm_dropout: self.dropout,
     batch_size: 10,
-    // "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the learning rate falls to
+    // "sgd" or "adam". "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the learning rate falls to
     // 0 in the last epoch; with 0.005 and 10 epochs, WNUT-17 trains in a few minutes.
     optimizer: 'sgd',
     learning_rate: 0.015,
@@ -92,8 +92,8 @@
           },
           ldnet: {
             type: 'ldnet',
-            forward: { pretrained_file: settings.lm_forward },
-            backward: { pretrained_file: settings.lm_backward },
+            [if settings.lm_backward == null then 'bidirectional' else 'forward']: { pretrained_file: settings.lm_forward },
+            [if settings.lm_backward != null then 'backward']: { pretrained_file: settings.lm_backward },
             projection_dim: settings.word_dim,
             dropout: settings.lm_dropout,
             [if settings.cache != null then 'cache']: settings.cache,

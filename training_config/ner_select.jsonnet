@@ -21,7 +21,8 @@ local settings = (import 'settings.libsonnet')(library.defaults {
   max_multiply_adds: null,
   // Learning rate of the gates, which have further to move than weights. null: the same as the weights.
   gate_learning_rate: null,
-  // Points [epoch, value] for lambda_0, lambda_1 or max_multiply_adds, with linear interpolation. null: constant.
+  // Points [epoch, value] for lambda_0, lambda_1 or max_multiply_adds, with linear interpolation. null: constant, or
+  // with exact_budget a budget that falls from all layers in the first half of the epochs.
   // {"lambda_1": [[0, 16], [4, 2]]} removes layers step by step, so that the gates do not all fall together.
   schedule: null,
   // true: keep exactly as many layers as the budget allows, for any lambda_0. false: the published penalty.
@@ -36,8 +37,8 @@ ner {
       token_embedders+: {
         ldnet+: {
           // The tagger's vocabulary contains their architecture.
-          forward: {},
-          backward: {},
+          [if settings.lm_backward == null then 'bidirectional' else 'forward']: {},
+          [if settings.lm_backward != null then 'backward']: {},
           lambda_0: settings.lambda_0,
           [if settings.max_multiply_adds == null then 'lambda_1']: settings.lambda_1,
           [if settings.max_multiply_adds != null then 'max_multiply_adds']: settings.max_multiply_adds,

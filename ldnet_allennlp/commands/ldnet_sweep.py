@@ -175,7 +175,10 @@ def sweep(
         selection = selection_config(
             config, embedders, start_of(start), budget, lambda_0, num_epochs, published_penalty
         )
-        configs[budget] = with_overrides(selection, settings["overrides"])
+        try:
+            configs[budget] = with_overrides(selection, settings["overrides"])
+        except ValueError as error:  # AllenNLP's for unused keys
+            raise ConfigurationError(f"--overrides: {error}") from error
     overridden = next(iter(configs.values()), config)
     trainer = plain_trainer(config["trainer"])
     retraining = None if retrain_epochs is None else {**trainer, "num_epochs": retrain_epochs}

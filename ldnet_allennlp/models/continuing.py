@@ -84,11 +84,13 @@ class ContinueFrom(Initializer):
         prefix = _LANGUAGE_MODEL.match(name)
         if prefix is None or not any(other.startswith(prefix[0]) for other in self._weights):
             return
-        is_same = old is not None and old.size() == tensor.size()
-        # Equal sizes do not show which model it is; word vectors that are not NaN were read from one.
-        if is_same and name.endswith("embedding.weight") and not (tensor.requires_grad or tensor[-1].isnan().any()):
-            is_same = torch.allclose(tensor.float(), old.float(), rtol=1e-2, atol=1e-3)  # one may be in float16
-        if not is_same:
+        # The word vectors show which model it is, unless they are NaN (not read yet) or trained.
+        is_known = name.endswith("embedding.weight") and not (
+            tensor.requires_grad or tensor[-1].isnan().any()
+        )
+        differs = old is None or old.size() != tensor.size()
+        # One of them may be in float16.
+        if differs or (is_known and not torch.allclose(tensor.float(), old.float(), 1e-2, 1e-3)):  # type: ignore
             raise ConfigurationError(
                 f"'{self._archive_file}' has other language models than the new tagger, or they are pruned: "
                 f"'{name}' differs. Name the language models that it was trained with, and continue from the "

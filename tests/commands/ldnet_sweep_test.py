@@ -323,18 +323,27 @@ def test_a_directory_with_something_else(tagger, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "budget, message",
+    "budget, changes, message",
     [
         (
             Budget(layers=99),
+            {},
             "--layers 99 is not a valid budget for this tagger: its language models have 8 layers in all",
         ),
-        (Budget(multiply_adds=1e9), "--multiply-adds 1e.09 is not a valid budget for this tagger"),
+        (Budget(multiply_adds=1e9), {}, "--multiply-adds 1e.09 is not a valid budget for this tagger"),
+        (Budget(multiply_adds=1), {}, "without any gated layer the language models .* still cost"),
+        (
+            Budget(layers=1),
+            {"overrides": '{"trainer.optimzer.lr": 1}'},
+            "--overrides: .*'trainer.optimzer.lr'",
+        ),
     ],
 )
-def test_budgets_that_are_too_large_are_refused_before_the_work(tagger, tmp_path, budget, message):
+def test_impossible_budgets_and_changes_are_refused_before_the_work(
+    tagger, tmp_path, budget, changes, message
+):
     with pytest.raises(ConfigurationError, match=message):
-        sweep(tagger, str(tmp_path / "out"), [budget], **SETTINGS)
+        sweep(tagger, str(tmp_path / "out"), [Budget(layers=4), budget], **{**SETTINGS, **changes})
     assert not (tmp_path / "out" / "start").exists()
 
 

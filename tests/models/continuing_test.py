@@ -36,7 +36,9 @@ def test_the_language_models_of_the_archive(language_models, archive):
 
 
 def test_without_their_archives_the_weights_come_from_the_tagger(language_models, archive):
-    sources = {f"model.text_field_embedder.token_embedders.ldnet.{name}": {} for name in ("forward", "backward")}
+    sources = {
+        f"model.text_field_embedder.token_embedders.ldnet.{name}": {} for name in ("forward", "backward")
+    }
     assert_equal_weights(continued(language_models, archive, **sources), load_archive(archive).model)
 
 
@@ -44,7 +46,7 @@ def test_other_language_models_of_the_same_size_are_refused(language_models, arc
     """Without the check, the weights of the archive would replace those of the language models that were named."""
     forward = language_model_archive(tmp_path / "forward", "forward", seed=99)
     others = language_models._replace(lm_forward=forward)
-    with pytest.raises(ConfigurationError, match="has other language models .*forward_lm.embedding.weight"):
+    with pytest.raises(ConfigurationError, match=r"has other language models .*forward_lm.embedding.weight"):
         continued(others, archive)
 
 
@@ -53,12 +55,12 @@ def test_pruned_language_models_are_refused(language_models, tmp_path):
     gated = gated_archive(tmp_path / "gated.tar.gz", language_models, [0, 1, 1, 0, 1, 1, 0, 0])
     pruned = str(tmp_path / "pruned.tar.gz")
     prune_archive(gated, pruned)
-    with pytest.raises(ConfigurationError, match="or they are pruned: .*forward_lm.selection"):
+    with pytest.raises(ConfigurationError, match=r"or they are pruned: .*forward_lm.selection"):
         continued(language_models, pruned)
 
 
 def test_an_archive_of_another_kind_is_refused(language_models, archive):
     initializer = {"regexes": [[".*", {"type": "continue_from", "archive_file": language_models.lm_forward}]]}
     params = tagger_params(language_models, overrides={"model.initializer": initializer})
-    with pytest.raises(ConfigurationError, match="takes a tagger.* AdaptiveLanguageModel"):
+    with pytest.raises(ConfigurationError, match=r"takes a tagger.* AdaptiveLanguageModel"):
         Model.from_params(params["model"], vocab=load_archive(archive).model.vocab)

@@ -13,7 +13,7 @@ from ldnet_allennlp.commands.model_configs import (
 )
 from ldnet_allennlp.common.archives import find_sections
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
-from ldnet_allennlp.modules.selection.layer_budget import kept_multiply_adds
+from ldnet_allennlp.modules.selection.layer_budget import LayerBudget, kept_multiply_adds
 
 SELECTABLE = ("ldnet_tagger", "tie_or_break_tagger")
 
@@ -66,7 +66,7 @@ def selection_config(
         each step. Gates at 0 stay at 0.
 
     Raises `ConfigurationError` if the model's loss does not select layers, if the config does not name its data, or if
-    the budget exceeds the tagger's layers.
+    the budget exceeds the tagger's layers or cannot be met.
     """
     kind = config["model"].get("type")
     if kind not in SELECTABLE:
@@ -88,6 +88,7 @@ def selection_config(
         assert budget.multiply_adds is not None
         name, last, whole = "max_multiply_adds", budget.multiply_adds, float(kept_multiply_adds(stacks))
         option, unit = "--multiply-adds", "multiply-adds per word"
+        LayerBudget(max_multiply_adds=last).check(stacks)
     if last > whole:
         raise ConfigurationError(
             f"{option} {last:g} is not a valid budget for this tagger: its language models have {whole:g} {unit} in "
