@@ -84,13 +84,17 @@ class ContinueFrom(Initializer):
         prefix = _LANGUAGE_MODEL.match(name)
         if prefix is None or not any(other.startswith(prefix[0]) for other in self._weights):
             return
-        # The word vectors show which model it is, unless they are NaN (not read yet) or trained.
-        is_known = name.endswith("embedding.weight") and not (
-            tensor.requires_grad or tensor[-1].isnan().any()
-        )
-        differs = old is None or old.size() != tensor.size()
-        # One of them may be in float16.
-        if differs or (is_known and not torch.allclose(tensor.float(), old.float(), 1e-2, 1e-3)):  # type: ignore
+        is_other = old is None or old.size() != tensor.size()
+        # Word vectors show which model it is, unless they are trained, or NaN because none were read.
+        if (
+            old is not None
+            and not is_other
+            and name.endswith("embedding.weight")
+            and not tensor.requires_grad
+        ):
+            old = old.to(tensor)  # which may be in float16
+            is_other = not torch.allclose(tensor.where(~tensor.isnan(), old), old, rtol=1e-2, atol=1e-3)
+        if is_other:
             raise ConfigurationError(
                 f"'{self._archive_file}' has other language models than the new tagger, or they are pruned: "
                 f"'{name}' differs. Name the language models that it was trained with, and continue from the "

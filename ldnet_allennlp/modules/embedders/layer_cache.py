@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from hashlib import blake2b, sha256
-from typing import Any, Protocol
+from typing import Any
 
 import numpy
 import torch
@@ -15,27 +15,13 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.vector_store import VectorStore
+from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 
 logger = logging.getLogger(__name__)
 
 # Increase this number when language models compute other vectors from the same weights. Older caches are then ignored.
 FORMAT = 1
 DTYPES = ("float32", "float16")
-
-
-class CacheableModel(Protocol):
-    """What the cache needs of a `FrozenLanguageModel`, a `torch.nn.Module`."""
-
-    direction: str
-    boundary_id: int | None
-    dtype: torch.dtype
-
-    def is_fixed(self) -> bool: ...
-    def describe(self) -> dict[str, Any]: ...
-    def get_output_dim(self) -> int: ...
-    def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]: ...
-    def named_buffers(self) -> Iterator[tuple[str, torch.Tensor]]: ...
-    def __call__(self, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor: ...
 
 
 class LayerCache:
@@ -68,7 +54,7 @@ class LayerCache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
-    def read(self, model: CacheableModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(self, model: FrozenLanguageModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         The vectors of a `FrozenLanguageModel`, `model(token_ids, mask)`, shape (B, T, output size), from the cache
         where possible. See `can_be_kept` for models without caching.
@@ -95,7 +81,7 @@ class LayerCache:
 
     def _compute(
         self,
-        model: CacheableModel,
+        model: FrozenLanguageModel,
         token_ids: torch.Tensor,
         mask: torch.Tensor,
         sentences: list[numpy.ndarray],
@@ -112,7 +98,7 @@ class LayerCache:
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
-    def _store_of(self, model: CacheableModel, device: torch.device) -> VectorStore:
+    def _store_of(self, model: FrozenLanguageModel, device: torch.device) -> VectorStore:
         """The store of a model's current state; a new one after its weights or precision have changed."""
         # The device and precision determine the rounding of the vectors.
         is_autocast = torch.is_autocast_enabled(device.type)
@@ -156,12 +142,12 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
             embedder.caches_evaluation = False
 
 
-def can_be_kept(model: CacheableModel) -> bool:
+def can_be_kept(model: FrozenLanguageModel) -> bool:
     """Return whether a model's vectors are the same in each epoch and have a precision that the cache supports."""
     return model.is_fixed() and model.dtype != torch.float64
 
 
-def fingerprint(model: CacheableModel, setting: str = "") -> str:
+def fingerprint(model: FrozenLanguageModel, setting: str = "") -> str:
     """
     A hash of everything that the vectors depend on except the word ids: weights, gates, layout, boundary, `setting`.
     """
@@ -176,7 +162,7 @@ def fingerprint(model: CacheableModel, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: CacheableModel) -> list[tuple[str, torch.Tensor]]:
+def _tensors(model: FrozenLanguageModel) -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
 
 
