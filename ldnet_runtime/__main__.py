@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         unused = [name for name in _FILE_OPTIONS if getattr(options, name) != parser.get_default(name)]
         if unused:
             parser.error(f"--serve cannot be combined with {', '.join(map(_shown, unused))}")
+    elif options.output != "json" and (options.n_best or options.marginals):
+        parser.error("--n-best and --marginals require --output json")
     try:
         from ldnet_runtime.command import describe, run
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import LAYOUT, Writer, read_items
-from ldnet_runtime.formats.files import STANDARD, expand, written_beside
+from ldnet_runtime.formats.files import STANDARD, expand, refuse_to_replace, written_beside
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.model_file import read_model_file
@@ -48,8 +48,13 @@ def run(options: argparse.Namespace) -> None:
     """Tag all inputs."""
     paths = expand(options.inputs)
     tagger = Tagger(options.model, options.threads, options.tokens_per_batch)
-    if options.tag_encoding is not None and tagger.description.label_encoding is None:
-        raise InputError("--tag-encoding requires a label encoding, but this tagger has none.")
+    if tagger.description.label_encoding is None:
+        if options.tag_encoding is not None:
+            raise InputError("--tag-encoding requires a label encoding, but this tagger has none.")
+        if options.output not in ("json", "conll"):
+            raise InputError(
+                f"--output {options.output} shows spans, but this tagger has none; use json or conll."
+            )
     job = _Job(tagger, options, several=len(paths) > 1)
     to_folder = options.output == "standoff" or (
         options.output_file is not None
@@ -58,7 +63,7 @@ def run(options: argparse.Namespace) -> None:
     if to_folder:
         _tag_into_folder(job, paths, options)
     else:
-        _refuse_to_replace([options.model, *paths], [options.output_file or STANDARD])
+        refuse_to_replace([options.model, *paths], [options.output_file or STANDARD])
         job.tag(paths, options.output_file or STANDARD)
 
 
@@ -134,20 +139,13 @@ def _tag_into_folder(job: _Job, paths: list[str], options: argparse.Namespace) -
             raise InputError(
                 f"{path} and {targets[target]} would both be written to {target}; use two output folders."
             )
-        _refuse_to_replace(
+        refuse_to_replace(
             [options.model, path],
             [str(target), str(target.with_suffix(".txt"))] if is_standoff else [str(target)],
         )
         targets[target] = path
     for target, path in targets.items():
         job.tag([path], str(target), str(target.with_suffix(".txt")) if is_standoff else None)
-
-
-def _refuse_to_replace(paths: list[str], targets: list[str]) -> None:
-    for path in paths:
-        for target in targets:
-            if os.path.isfile(path) and os.path.isfile(target) and os.path.samefile(path, target):
-                raise InputError(f"{path} would be replaced by its output; choose another name with -o.")
 
 
 class _Progress:

@@ -40,7 +40,7 @@ class Tagger:
 
     model : `str`, `PathLike` or `bytes`
         A file written by `allennlp ldnet-export`: its path, or its bytes. A file is memory-mapped, so you may replace
-        it (as the export does), but not overwrite it while it is in use.
+        it (as the export does), but not overwrite it while it is in use. Processes forked after that need a new tagger.
     threads : `int`, optional
         The maximum number of parallel batches, one thread each; by default the number of CPUs of this process.
     tokens_per_batch : `int`, optional (default = `512`)
@@ -128,6 +128,10 @@ class Tagger:
         window : `int`, optional (default = `4096`)
             The number of inputs to sort by length at a time; fewer if they have 131,072 words.
         """
+        if isinstance(texts, (str, Mapping)):
+            raise InputError(
+                f"the inputs are a {type(texts).__name__}; expected a list or another iterable of inputs."
+            )
         options = Options(n_best, marginals, confidences)
         for group in batching.windows(map(self.split, texts), window, num_words):
             yield from self._tag(group, options)
@@ -175,6 +179,8 @@ class Tagger:
                 f"{self.name}: the graph gives {emissions.dtype} scores of the shape {emissions.shape}; expected "
                 f"float32 and {expected}."
             )
+        if not all(numpy.isfinite(scores[:length]).all() for scores, length in zip(emissions, lengths)):
+            raise ModelFileError(f"{self.name}: the graph gives infinite or NaN scores.")
         if self.description.boundary_tags is not None:
             return decoding.without_end_step(emissions, lengths, self.description.boundary_tags[1])
         if self.description.end_token is not None:

@@ -154,7 +154,7 @@ def _verdict(checked: Comparison, is_exact: bool, max_changed: float, source: st
         raise ConfigurationError(
             f"The exported tagger differs from '{source}': {facts}. Nothing was written."
         )
-    if percent > max_changed:
+    if not percent <= max_changed:
         raise ConfigurationError(
             f"The exported tagger differs too much from '{source}': {facts}, more than --max-changed {max_changed:g}. "
             f"Nothing was written."

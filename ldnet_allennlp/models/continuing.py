@@ -38,8 +38,7 @@ class ContinueFrom(Initializer):
     vocab : `Vocabulary`
         The new tagger's vocabulary; AllenNLP provides it.
 
-    Raises `ConfigurationError` if the archive does not exist or holds no tagger, or if the new tagger's language models
-    are not the archive's, or the archive's are pruned.
+    Raises `ConfigurationError` if the archive is missing, holds no tagger, or has other or pruned language models.
     """
 
     def __init__(self, archive_file: str, vocab: Vocabulary) -> None:

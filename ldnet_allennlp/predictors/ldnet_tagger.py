@@ -29,7 +29,7 @@ from ldnet_allennlp.predictors.engines import (
 from ldnet_allennlp.predictors.prediction_reader import PredictionReader, prediction_instance
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats import OUTPUTS, Writer
-from ldnet_runtime.formats.files import written_beside
+from ldnet_runtime.formats.files import refuse_to_replace, written_beside
 from ldnet_runtime.formats.words import Words
 from ldnet_runtime.formats.writing import encodable, text_of
 from ldnet_runtime.prediction import Options
@@ -185,16 +185,16 @@ class LdnetTaggerPredictor(Predictor):
         suffix ".txt". `window` texts at a time are sorted by length. The options are those of `predict`.
         """
         number, writer, asked = 0, self._writer(), self._asked(options)
+        annotated = [re.sub(r"\.ann$", "", str(output_path)) + ".txt"] if self._output == "standoff" else []
+        targets = [str(output_path), *annotated]
+        refuse_to_replace(self._reader.files(input_path), targets)
         with contextlib.ExitStack() as stack:
-            file = stack.enter_context(written_beside(str(output_path)))
-            texts = None
-            if self._output == "standoff":
-                texts = stack.enter_context(written_beside(re.sub(r"\.ann$", "", str(output_path)) + ".txt"))
+            file, *others = [stack.enter_context(written_beside(target)) for target in targets]
             file.write(writer.start().encode())
             for group in lazy_groups_of(iter(self._dataset_reader.read(input_path)), window):
                 for output in self.predict_batch_instance(group, **vars(asked)):
                     file.write(writer.write(output).encode())
-                    if texts is not None:
+                    for texts in others:
                         texts.write(encodable(text_of(output) + "\n").encode())
                 number += len(group)
             file.write(writer.end().encode())

@@ -119,15 +119,18 @@ class PredictionReader(DatasetReader):
 
     @overrides
     def _read(self, file_path: Any) -> Iterator[Instance]:
-        names = [str(file_path)] if isinstance(file_path, (str, os.PathLike)) else [str(p) for p in file_path]
         try:
-            # A name that is neither a file nor a folder here may be an address, or paths with commas between them.
-            local = [name for name in names if os.path.exists(name) or any(sign in name for sign in "*?[")]
-            paths = expand(local) if len(local) == len(names) else names
-            for path in paths:
+            for path in self.files(file_path):
                 yield from self._read_file(path)
         except InputError as error:
             raise ConfigurationError(str(error)) from error
+
+    def files(self, file_path: Any) -> list[str]:
+        """The files of a path or a list of paths. Raises `InputError` for a name without a file."""
+        names = [str(file_path)] if isinstance(file_path, (str, os.PathLike)) else [str(p) for p in file_path]
+        # A name that is neither a file nor a folder here may be an address, or paths with commas between them.
+        local = [name for name in names if os.path.exists(name) or any(sign in name for sign in "*?[")]
+        return expand(local) if len(local) == len(names) else names
 
     def _read_file(self, path: str) -> Iterator[Instance]:
         if not os.path.exists(path) and self.kind in ("auto", "conll"):

@@ -37,21 +37,27 @@ def detect(head: str) -> str:
 def looks_like_columns(lines: list[str]) -> bool:
     """
     Return whether lines are rows of columns: all rows have the same number of columns, and the last column contains
-    tags, the first one counts, TABs separate columns, or blank lines separate groups of rows. Comments and `-DOCSTART-`
-    rows are ignored. Lines of `word###TAG` count as columns, too. So do rows with tags of which at most a tenth has
-    another number of columns, or rows that all end in tags: the reader reports the irregular ones as errors.
+    tags, the first one counts, or they look like words with labels (see `_are_words`). Comments and `-DOCSTART-` rows
+    are ignored, but a file that begins with such a row has columns. Lines of `word###TAG` count as columns, too. So do
+    rows with tags of which at most a tenth has another number of columns, or rows that all end in tags: the reader
+    reports the irregular ones as errors.
     """
-    if any(line.startswith("-DOCSTART-") for line in lines):
+    contents = (line for line in lines if line.strip() and not line.startswith("# "))
+    if next(contents, "").startswith("-DOCSTART-"):
         return True
     lines = lines[:-1] if len(lines) > 1 else lines  # the last one may be cut off
-    lines = [line.rstrip(" \r") for line in lines if not line.startswith("# ")][:_MAX_ROWS]
+    lines = [line.rstrip(" \r") for line in lines if not line.startswith(("# ", "-DOCSTART-"))][:_MAX_ROWS]
     filled = [line for line in lines if line.strip(ASCII_BLANKS) and not is_mark(line)]
     if filled and all(map(is_words_with_tags, filled)):
         return True
     with_tabs = bool(filled) and all("\t" in line for line in filled)
     mostly_tabs = sum("\t" in line for line in filled) > _REGULAR_SHARE * len(filled)
     rows = [columns_of(line, "\t" if mostly_tabs else " ") for line in filled]
-    if with_tabs and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
+    # Cells with blanks are those of a table, or texts; few words have any.
+    is_table = with_tabs and sum(" " in row[0] or " " in row[1] for row in rows) > (1 - _REGULAR_SHARE) * len(
+        rows
+    )
+    if with_tabs and not is_table and all(re.fullmatch(r"\d+([-.]\d+)?", row[0]) for row in rows):
         return True
     widths = Counter(map(len, rows))
     if len(widths) != 1:
@@ -63,20 +69,22 @@ def looks_like_columns(lines: list[str]) -> bool:
     pattern = _ANY_TAG if len(rows) > 1 else TAG
     if len(rows[0]) > 1 and all(map(pattern.fullmatch, tags)) and (len(rows) > 1 or tags != ["O"]):
         return True
-    return len(rows) > 3 and (_are_groups(rows, lines) or (with_tabs and len(rows[0]) > 1))
+    return len(rows) > 3 and not is_table and _are_words(rows, lines, with_tabs)
 
 
-def _are_groups(rows: list[list[str]], lines: list[str]) -> bool:
+def _are_words(rows: list[list[str]], lines: list[str], with_tabs: bool) -> bool:
     """
-    Return whether blank lines separate groups of rows, or follow a single group that has a row with a mark as its word
-    or only tags in capitals. Otherwise, the lines are text.
+    Return whether rows have a word in the first column: one is a mark, or only the last column is in capitals, and TABs
+    separate columns or blank lines end groups of rows. Rows of one column, or with TABs, need no such sign if blank
+    lines separate groups of them. Otherwise, the lines are text.
     """
     text = "\n".join(line.strip(ASCII_BLANKS) for line in lines)
-    if 0 < len(re.findall("\n\n+", text.strip("\n"))) < len(rows) - 1:
-        return True
+    are_groups = 0 < len(re.findall("\n\n+", text.strip("\n"))) < len(rows) - 1
     words, tags = ("".join(row[column] for row in rows) for column in (0, -1))
-    has_tags = any(row[0] in (".", ",") for row in rows) or (tags.isupper() and not words.isupper())
-    return has_tags and len(rows) < len(lines)
+    has_signs = any(row[0] in (".", ",") for row in rows) or (tags.isupper() and not words.isupper())
+    if are_groups and (with_tabs or len(rows[0]) == 1):
+        return True
+    return has_signs and (with_tabs or len(rows) < len(lines))
 
 
 def _are_mostly_regular(rows: list[list[str]], width: int, count: int) -> bool:

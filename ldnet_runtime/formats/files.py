@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import os
+import secrets
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,7 +31,20 @@ def expand(names: Iterable[str]) -> list[str]:
         if not matches:
             raise InputError(f"{name}: no {'file in this folder' if os.path.isdir(name) else 'such file'}.")
         paths += matches
-    return list(dict.fromkeys(paths))
+    unique: dict[str, str] = {}
+    for path in paths:
+        unique.setdefault(path if path == STANDARD else os.path.realpath(path), path)
+    return list(unique.values())
+
+
+def refuse_to_replace(paths: Iterable[str], targets: Iterable[str]) -> None:
+    """Raise `InputError` if one of the targets is one of the files."""
+    for target in filter(os.path.isfile, targets):
+        for path in paths:
+            if os.path.isfile(path) and os.path.samefile(path, target):
+                raise InputError(
+                    f"{path} would be replaced by its output; choose another name for the output."
+                )
 
 
 @contextlib.contextmanager
@@ -39,9 +53,9 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
     Context with a file that replaces `path` when it ends without an error, so `path` is never half written. It is
     compressed if `path` ends in .gz, .bz2, .xz or .zst. Standard output ("-"), pipes and devices are written directly.
     """
-    # A killed run leaves this file; the next run overwrites it.
+    # A killed run leaves this file. Its name is unique, because two runs may write to the same path.
     folder, name = os.path.split(os.path.realpath(path))  # a link stays one
-    beside = os.path.join(folder, f".{name}.unfinished")
+    beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.unfinished")
     try:
         if path == STANDARD:
             if sys.stdout is None:
@@ -52,7 +66,7 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
             with open(path, "wb") as device:
                 yield device
         else:
-            with open(beside, "wb") as file, compressed(file, path) as content:
+            with open(beside, "xb") as file, compressed(file, path) as content:
                 yield content
             os.replace(beside, os.path.join(folder, name))
     except BaseException as error:

@@ -6,6 +6,7 @@ and from the ninth type on a different underline.
 """
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,5 +77,6 @@ def page_end() -> str:
 
 def _escape(text: str) -> str:
     # Control characters are not allowed in HTML.
-    cleaned = "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text.replace("\r\n", "\n"))
+    text = re.sub("\r\n|[\r\f\v]", "\n", text)
+    cleaned = "".join(c if c >= " " or c in "\n\t" else "\ufffd" for c in text)
     return html.escape(cleaned.encode("utf-8", "replace").decode("utf-8"))

@@ -226,7 +226,7 @@ def _sentences(lines: _Lines) -> Iterator[Item]:
             # In a row with a tag, and with the separator of the file, "#" is a word.
             and not (TAG.fullmatch(columns[-1]) and has_tabs == (separator == "\t"))
         )
-        if columns[0] == "-DOCSTART-" or is_comment or is_mark(line):
+        if (columns[0] == "-DOCSTART-" and not rows) or is_comment or is_mark(line):
             continue
         if is_conllu and _NO_WORD.fullmatch(columns[0]):
             continue

@@ -33,11 +33,12 @@ def words_of(value: Any, mode: str = "auto", language: str = "en") -> Words:
 
     value : `Any`
         A text, a list of words (strings, numbers or `{"text": "word"}`), or `{"sentence": text}`, `{"text": text}` or
-        `{"tokens": words}`; offsets ("start" and "end") of words in a text are kept. Or a result of this function.
+        `{"tokens": words}`; words with a "text" beside them have their "start" and "end", or else the next places
+        in the text at which they are, as offsets. Or a result of this function.
     mode, language : `str`
         Options for splitting texts, see `split_text`.
 
-    Raises `InputError` for any other input, and for offsets at which the text does not have the word.
+    Raises `InputError` for any other input, and for words that the text does not have, at their offsets or in order.
     """
     if isinstance(value, Words):
         return value
@@ -68,7 +69,9 @@ def _of_tokens(tokens: Any, text: Any) -> Words:
     if not isinstance(tokens, Sequence) or isinstance(tokens, (str, bytes)):
         raise InputError(f"the words are {_shown(tokens)}; {_EXPECTED}.")
     words = [_word(token, number) for number, token in enumerate(tokens)]
-    if isinstance(text, str) and all(isinstance(token, Mapping) for token in tokens):
+    if not isinstance(text, str):
+        return Words([words])
+    if all(isinstance(token, Mapping) for token in tokens):
         starts, ends = ([token.get(name) for token in tokens] for name in ("start", "end"))
         if all(type(place) is int for place in (*starts, *ends)):
             for word, start, end in zip(words, starts, ends):
@@ -79,7 +82,23 @@ def _of_tokens(tokens: Any, text: Any) -> Words:
                     )
             if all(end <= start for end, start in zip(ends, starts[1:])):
                 return Words([words], text, (starts, ends))
-    return Words([words])
+    places = _places(words, text)
+    return Words([words], text, (places, [start + len(word) for start, word in zip(places, words)]))
+
+
+def _places(words: list[str], text: str) -> list[int]:
+    """The start of each word in the text, from left to right."""
+    places, position = [], 0
+    for word in words:
+        start = text.find(word, position)
+        if start < 0:
+            raise InputError(
+                f"the text does not have the word {_shown(word)} after {_shown(text[:position][-20:])}; leave out the "
+                f"text or the tokens."
+            )
+        places.append(start)
+        position = start + len(word)
+    return places
 
 
 def _word(token: Any, number: int) -> str:

@@ -161,6 +161,9 @@ class TaggerDescription:
     def _check_labels(self) -> None:
         size = len(self.labels)
         expect(0 < size == len(set(self.labels)), "the labels are missing or not unique")
+        for label in self.labels:
+            is_line = len(f"{label}.".splitlines()) == 1 and "\t" not in label
+            expect(is_line, f"the label {label!r} has a line end or a TAB")
         expect(
             self.decoder in DECODERS,
             f"the decoder is {self.decoder!r}; expected one of {', '.join(DECODERS)}",

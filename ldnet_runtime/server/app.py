@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from ldnet_runtime.errors import InputError
+from ldnet_runtime.errors import InputError, ModelFileError
+from ldnet_runtime.formats.words import Words
 from ldnet_runtime.prediction import Options, Prediction
 from ldnet_runtime.server.batcher import Batcher, Busy
+from ldnet_runtime.server.request import RequestError, inputs_and_options, parse
 from ldnet_runtime.tag_schemes import UnreadableTag, spans_from_tags
 from ldnet_runtime.tagger import Tagger
 
@@ -28,11 +31,7 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
 }
-_OPTIONS = {"n_best": int, "marginals": bool, "confidences": bool, "runner_up": bool}
 _LONGEST_ERROR = 1000
-_INPUT_KEYS = ("text", "sentence", "tokens")
-_INPUTS = ({"text", "tokens"}, {"sentence"}, {"inputs"})  # the offsets of tokens refer to the text
-_EXPECTED = 'expected {"text": "..."}, {"tokens": [...]} or {"inputs": [...]}'
 
 
 @dataclass(frozen=True)
@@ -67,14 +66,6 @@ class Limits:
     max_words: int = 4096
 
 
-class RequestError(Exception):
-    """A rejected request, with its HTTP status."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-
-
 def create_app(
     tagger: Tagger, limits: Limits | None = None, allowed_hosts: Sequence[str] = ("*",)
 ) -> Starlette:
@@ -97,11 +88,14 @@ def create_app(
         Route("/api/info", server.info),
         Route("/api/tag", server.tag, methods=["POST"]),
     ]
-    return Starlette(
+    app = Starlette(
         routes=routes,
         lifespan=server.lifespan,
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(allowed_hosts))],
+        exception_handlers={HTTPException: _http_error},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Server:
@@ -142,7 +136,7 @@ class _Server:
     async def tag(self, request: Request) -> Response:
         try:
             async with asyncio.timeout(self._limits.timeout):
-                parsed = _parse(await self._body(request))
+                parsed = parse(await self._body(request))
                 answer = await _while_connected(request, self._answer(parsed))
             return _Json(answer, headers=_HEADERS)
         except RequestError as error:
@@ -153,25 +147,29 @@ class _Server:
             return Response(status_code=400)  # nobody reads it
         except TimeoutError:
             return _error(503, f"The request took more than {self._limits.timeout:g} seconds.")
+        except ModelFileError as error:
+            return _error(500, str(error))
         except ValueError as error:  # an input that the tagger refuses
             return _error(400, str(error))
 
     async def _answer(self, parsed: dict[str, Any]) -> dict[str, Any]:
-        inputs, options, runner_up = _inputs_and_options(parsed, self._limits.max_n_best)
-        split = []
-        for number, one in enumerate(inputs, 1):
-            try:
-                split.append(await asyncio.to_thread(self._tagger.split, one))
-            except InputError as error:
-                raise RequestError(
-                    400, f"input {number}: {error}" if "inputs" in parsed else str(error)
-                ) from error
+        inputs, options, runner_up = inputs_and_options(parsed, self._limits.max_n_best)
+        split = await asyncio.to_thread(self._split, inputs, "inputs" in parsed)
         assert self._batcher is not None
         computed = Options(options.n_best, options.marginals or runner_up, options.confidences)
         self._check_sizes([sentence for one in split for sentence in one.sentences], computed)
         predictions = await self._batcher.tag(split, computed)
         outputs = [self._output(prediction, options, runner_up) for prediction in predictions]
         return {"outputs": outputs} if "inputs" in parsed else outputs[0]
+
+    def _split(self, inputs: Sequence[Any], are_numbered: bool) -> list[Words]:
+        split = []
+        for number, one in enumerate(inputs, 1):
+            try:
+                split.append(self._tagger.split(one))
+            except InputError as error:
+                raise RequestError(400, f"input {number}: {error}" if are_numbered else str(error)) from error
+        return split
 
     def _check_sizes(self, sentences: Sequence[Sequence[str]], options: Options) -> None:
         limits = self._limits
@@ -250,43 +248,16 @@ def _types_of_tags(tagger: Tagger) -> dict[str, str | None]:
     return types
 
 
-def _parse(body: bytes) -> dict[str, Any]:
-    try:
-        parsed = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RequestError(400, f"The body is not JSON: {error}.") from error
-    if not isinstance(parsed, dict) or sum(not keys.isdisjoint(parsed) for keys in _INPUTS) != 1:
-        raise RequestError(400, f"The body must name exactly one input; {_EXPECTED}.")
-    unknown = sorted(set(parsed) - set(_OPTIONS) - {*_INPUT_KEYS, "inputs"})
-    if unknown:
-        raise RequestError(
-            400, f"The body has the unknown keys {', '.join(map(repr, unknown))}; {_EXPECTED}."
-        )
-    return parsed
-
-
-def _inputs_and_options(parsed: dict[str, Any], max_n_best: int) -> tuple[list[Any], Options, bool]:
-    for name, kind in _OPTIONS.items():
-        if name in parsed and type(parsed[name]) is not kind:
-            raise RequestError(400, f"{name} is {parsed[name]!r}; expected {kind.__name__}.")
-    n_best = parsed.get("n_best", 0)
-    if not 0 <= n_best <= max_n_best:
-        raise RequestError(400, f"n_best is {n_best}; expected 0 to {max_n_best}.")
-    options = Options(n_best, parsed.get("marginals", False), parsed.get("confidences", True))
-    inputs = parsed["inputs"] if "inputs" in parsed else [_input(parsed)]
-    if not isinstance(inputs, list):
-        raise RequestError(400, f"inputs is a {type(inputs).__name__}; expected a list.")
-    return inputs, options, parsed.get("runner_up", False)
-
-
-def _input(parsed: dict[str, Any]) -> dict[str, Any]:
-    return {key: parsed[key] for key in _INPUT_KEYS if key in parsed}
-
-
 class _Json(JSONResponse):
     def render(self, content: Any) -> bytes:
         # JSON input can hold lone surrogates, which UTF-8 cannot: they become "?".
         return json.dumps(content, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """An unknown path or method."""
+    assert isinstance(error, HTTPException)
+    return _error(error.status_code, f"{request.method} {request.url.path}: {error.detail}.", error.headers)
 
 
 def _error(status: int, message: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import re
 
@@ -105,10 +106,11 @@ def test_a_bound_that_is_exceeded_writes_nothing(upstream, tmp_path, monkeypatch
         return checked._replace(after=[["X", *checked.before[0][1:]], *checked.before[1:]])
 
     monkeypatch.setattr(ldnet_export, "compare", with_a_change)
-    for options in ({"int8": True, "max_changed": 0.01}, {}):
+    for bound in (0.01, math.nan, None):
+        options = {} if bound is None else {"int8": True, "max_changed": bound}
         with pytest.raises(ConfigurationError, match=r"1 of \d+ tags change") as raised:
             export_archive(upstream, str(tmp_path / "tagger.onnx"), **options)
-        assert ("--max-changed 0.01" in str(raised.value)) is bool(options)
+        assert (f"--max-changed {bound}" in str(raised.value)) is bool(options)
     assert os.listdir(tmp_path) == []
 
 

@@ -487,6 +487,15 @@ def test_a_page_and_its_lines(tagging, tmp_path):
     assert page == "".join(lines) + "</body>\n</html>\n" and page.count("<!DOCTYPE") == 1
 
 
+@pytest.mark.parametrize("output, target", [("standoff", "in.ann"), ("json", "in.txt")])
+def test_a_file_is_never_replaced_by_its_own_tags(tagging, tmp_path, output, target):
+    (tmp_path / "in.txt").write_text("\n".join(SENTENCES))
+    predictor = with_options(tagging, output=output, input="text")
+    with pytest.raises(ValueError, match=r"in\.txt would be replaced by its output"):
+        predictor.tag_file(str(tmp_path / "in.txt"), str(tmp_path / target))
+    assert (tmp_path / "in.txt").read_text() == "\n".join(SENTENCES)
+
+
 def test_standoff(tagging, tmp_path):
     (tmp_path / "in.txt").write_text("\n".join(SENTENCES))
     predictor = with_options(tagging, output="standoff", input="text")

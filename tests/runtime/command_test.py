@@ -14,7 +14,7 @@ from ldnet_runtime import Tagger
 from ldnet_runtime.__main__ import main
 from ldnet_runtime.errors import InputError
 from ldnet_runtime.formats.compression import decompressed
-from ldnet_runtime.formats.files import expand
+from ldnet_runtime.formats.files import expand, written_beside
 from tests.resources import ROOT
 from tests.runtime import models
 
@@ -66,6 +66,8 @@ def test_files_may_follow_options(model, tmp_path, capfd):
         (["--n-best", "x"], "--n-best: found 'x', expected a whole number"),
         (["--serve", "70000"], "--serve: found '70000', expected a port from 1 to 65535"),
         (["--serve", "0"], "--serve: found '0', expected a port"),  # nobody would know which one it became
+        (["--n-best", "3", "--output", "inline"], "--n-best and --marginals require --output json"),
+        (["--marginals", "--output", "conll"], "--n-best and --marginals require --output json"),
     ],
 )
 def test_an_option_out_of_range(model, capsys, option, message):
@@ -105,6 +107,25 @@ def test_the_model_is_never_replaced(model, tmp_path, monkeypatch, capsys, argum
     assert main([model, "in/model.txt", *arguments]) == 1
     assert f"{model} would be replaced by its output" in capsys.readouterr().err
     assert (tmp_path / "ner.onnx").read_bytes() == content
+
+
+def test_two_runs_with_one_output_write_two_files(tmp_path):
+    path = tmp_path / "out"
+    with written_beside(str(path)) as first:
+        first.write(b"first")
+        with written_beside(str(path)) as second:
+            second.write(b"second run")
+        assert path.read_bytes() == b"second run"
+        first.write(b" run")
+    assert path.read_bytes() == b"first run" and os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("output", ["inline", "html", "standoff", "doccano", "label_studio"])
+def test_a_tagger_without_spans_has_no_output_of_spans(tmp_path, capsys, output):
+    path = tmp_path / "pos.onnx"
+    path.write_bytes(models.word_model(label_encoding=None))
+    assert main([str(path), str(ROOT / "README.md"), "--output", output, "-o", str(tmp_path / "out")]) == 1
+    assert f"--output {output} shows spans, but this tagger has none" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", ["gz", "bz2", "xz", "zst"])

@@ -68,6 +68,7 @@ WORDS_INPUT = {"kind": "words", "name": "tokens", "vocabulary": "tokens", "lower
         ),
         ({"inputs": [{**WORDS_INPUT, "lowercase": 1}]}, "'lowercase' is of type int; expected bool"),
         ({"labels": ["O"] * 5}, "the labels are missing or not unique"),
+        ({"labels": [*LABELS[:4], "I-x\u2028y"]}, "the label 'I-x.u2028y' has a line end or a TAB"),
         ({"labels": LABELS[:4]}, "'transitions' is not an array of numbers of the shape"),
         ({"label_encoding": "XYZ"}, "Found the label encoding 'XYZ'"),
         ({"transitions": [["0"] * 5] * 5}, "'transitions' is not an array of numbers"),

@@ -10,6 +10,7 @@ import time
 import urllib.request
 
 import httpx
+import numpy
 import pytest
 from starlette.testclient import TestClient
 
@@ -397,8 +398,36 @@ def test_a_port_in_use_is_a_sentence(served, tmp_path):
     command = [sys.executable, "-m", "ldnet_runtime", str(path), "--serve", port]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "is the port in use?" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert f"the server cannot listen on 127.0.0.1:{port}: " in done.stderr
+    assert done.stdout == "" and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "method, path, status, message",
+    [
+        ("GET", "/nothing", 404, "GET /nothing: Not Found."),
+        ("GET", "/api/tag", 405, "GET /api/tag: Method Not Allowed."),
+        ("POST", "/api/tag/", 404, "POST /api/tag/: Not Found."),
+    ],
+)
+def test_other_paths_and_methods_are_errors_in_json(client, method, path, status, message):
+    response = client.request(method, path)
+    assert (response.status_code, response.json()) == (status, {"error": message})
+
+
+def test_options_of_one_input_are_refused(client):
+    response = client.post("/api/tag", json={"inputs": ["Ada", {"text": "Ada", "n_best": 3}]})
+    assert response.status_code == 400
+    assert response.json() == {"error": "input 2 has n_best; options stand beside inputs."}
+
+
+def test_a_fault_of_the_model_is_no_fault_of_the_request():
+    table = models.word_table()
+    table[models.WORDS.index("London")] = numpy.inf
+    with TestClient(create_app(Tagger(models.word_model(table)))) as client:
+        assert client.post("/api/tag", json={"text": "Ada"}).status_code == 200
+        response = client.post("/api/tag", json={"text": "Ada lived in London"})
+    assert response.status_code == 500 and "infinite or NaN scores" in response.json()["error"]
 
 
 @pytest.mark.parametrize("width", [400, 1200])

@@ -327,3 +327,9 @@ def test_large_weights_stay_in_the_file(tmp_path):
         os.replace(tmp_path / "new", path.resolve())
         assert list(tagger.tag_many(sentences)) == expected
         (folder / "the model.onnx").write_bytes(content)
+
+
+@pytest.mark.parametrize("text", ["Ada lived", {"text": "Ada"}])
+def test_one_input_is_not_many(text):
+    with pytest.raises(InputError, match=r"the inputs are a (str|dict); expected a list"):
+        list(Tagger(models.word_model()).tag_many(text))

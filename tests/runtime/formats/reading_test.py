@@ -60,6 +60,14 @@ def words(content, kind="auto"):
         ("see ### here\n", "text"),
         ("Vitamin O\n", "text"),
         ("a b\nc d\n", "text"),
+        ("Ada Lovelace\nCharles Babbage\n\nAlan Turing\nGrace Hopper\n", "text"),
+        ("I love you Ada\nYou love me Bob\n\nWe live in London\nThey live in Paris\n", "text"),
+        ("Name\tCity\nAda Lovelace\tLondon\nAlan Turing\tManchester\nGrace Hopper\tNew York\n", "text"),
+        ("1\tAda Lovelace lived in London.\n2\tShe wrote to Babbage.\n", "document"),
+        ("Ada Lovelace lived in London.\n-DOCSTART- marks documents in CoNLL.\n", "document"),
+        ("Ada NNP B-PER\nlived VBD O\n\n-DOCSTART- -X- O\n\nin IN O\n", "conll"),
+        ("Ada\tada\nlived\tlive\n\nin\tin\nLondon\tlondon\n", "conll"),
+        ("Ada ada\nlived live\n. .\n\nin in\nLondon london\n", "conll"),
     ],
 )
 def test_detection(content, kind):
@@ -139,6 +147,10 @@ def test_a_json_array(indent):
 def test_an_array_of_texts_or_of_words(items, are_words, size, indent):
     items = items * size
     assert read(json.dumps(items, indent=indent)) == ([items] if are_words else items)
+
+
+def test_a_document_mark_within_a_sentence_is_a_word():
+    assert words("-DOCSTART- O\n\n<b> O\n-DOCSTART- O\nx O\n") == [[["<b>", "-DOCSTART-", "x"]]]
 
 
 def test_columns():
@@ -239,11 +251,23 @@ def test_lines_across_blocks():
     assert read("\n".join(lines), "text") == lines
 
 
-@pytest.mark.parametrize("order, has_text", [((0, 1), True), ((1, 0), False)])
-def test_offsets_of_words_are_kept_if_they_follow_each_other(order, has_text):
+def test_offsets_of_words_follow_each_other():
     tokens = [{"text": "b", "start": 0, "end": 1}, {"text": "a", "start": 2, "end": 3}]
-    result = words_of({"text": "b a", "tokens": [tokens[number] for number in order]})
-    assert result.text == ("b a" if has_text else None)
+    assert words_of({"text": "b a", "tokens": tokens}) == ([["b", "a"]], "b a", ([0, 2], [1, 3]))
+    with pytest.raises(InputError, match="does not have the word 'b' after 'b a'"):
+        words_of({"text": "b a", "tokens": tokens[::-1]})
+
+
+def test_words_without_offsets_are_found_in_the_text():
+    """The words joined by blanks have other offsets than those in the text."""
+    text = "Ada  met Ada."
+    assert words_of({"text": text, "tokens": ["Ada", "met", "Ada", "."]}) == (
+        [["Ada", "met", "Ada", "."]],
+        text,
+        ([0, 5, 9, 12], [3, 8, 12, 13]),
+    )
+    with pytest.raises(InputError, match="the text does not have the word 'Bob' after 'Ada'; leave out"):
+        words_of({"text": text, "tokens": ["Ada", "Bob"]})
 
 
 def test_offsets_that_do_not_match_the_text():
@@ -254,4 +278,4 @@ def test_offsets_that_do_not_match_the_text():
         ):
             words_of({"text": text, "tokens": [{"text": "Ada", "start": start, "end": end}]})
     words = {"text": text, "tokens": [{"text": "Ada", "start": 0.5, "end": 0.7}]}  # seconds
-    assert words_of(words) == ([["Ada"]], None, None)
+    assert words_of(words) == ([["Ada"]], text, ([2], [5]))

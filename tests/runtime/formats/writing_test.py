@@ -173,6 +173,11 @@ def test_a_page(tagger, output):
     assert "<h1>&lt;x&gt;</h1>" in page
 
 
+def test_control_characters_in_a_page(tagger):
+    page = Writer("html", tagger.span_types).write(tagger("Ada\rlived\fin\vLondon\x01.").to_json())
+    assert re.sub("<[^>]*>|PER|LOC", "", page) == "Ada\nlived\nin\nLondon\ufffd.\n"
+
+
 def test_a_page_of_several_files(tagger, output):
     writer = Writer("html", tagger.span_types)
     parts = [writer.write({**output, "file": name}) for name in ("a<.txt", "a<.txt", "b.txt")]
