@@ -64,6 +64,8 @@ _GLUED = re.compile(
     re.DOTALL,
 )
 _LAST = re.compile(r"[^\W_][\w'\u2019-]*\.")  # a word and a full stop, no other one
+_STOP = re.compile(r".*[\w%]\.", re.DOTALL)
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)+")
 _CLITIC = re.compile(r"\w+(?:n['\u2019]t|['\u2019](?:s|re|ve|ll|m|d))", re.IGNORECASE)
 
 
@@ -122,9 +124,9 @@ def resolve_mode(text: str, mode: str) -> str:
 def looks_tokenized(text: str) -> bool:
     """
     Return whether more punctuation is separated from words (as in the Penn Treebank) than attached to them. Text
-    without punctuation is tokenized, unless it has clitics, or blanks that are not ASCII.
+    without punctuation is tokenized, unless it has clitics, words with a full stop, or blanks that are not ASCII.
     """
-    free = glued = clitics = 0
+    free = glued = signs = 0
     for line in _LINE.finditer(text):
         chunks = [  # \w matches no combining mark; long runs of them take quadratic time
             unicodedata.normalize("NFC", chunk if len(chunk) < _LONGEST_PIECE else chunk[:100] + chunk[-100:])
@@ -138,10 +140,15 @@ def looks_tokenized(text: str) -> bool:
             for chunk, follower in zip(chunks, chunks[1:], strict=False)
             if chunk[:-1].lower() not in _TITLES
         )
-        clitics += sum(_CLITIC.fullmatch(chunk) is not None for chunk in chunks)
+        signs += sum(_CLITIC.fullmatch(chunk) is not None for chunk in chunks)
+        signs += sum(
+            _STOP.fullmatch(chunk) is not None and _INITIALS.fullmatch(chunk) is None
+            for chunk in chunks
+            if chunk[:-1].lower() not in _TITLES
+        )
     if free or glued:
         return free > glued
-    return not clitics and text.translate(_BLANKS).split() == _ASCII_WORD.findall(text)
+    return not signs and text.translate(_BLANKS).split() == _ASCII_WORD.findall(text)
 
 
 def _sentence(text: str, words: list[tuple[int, int]]) -> Sentence:

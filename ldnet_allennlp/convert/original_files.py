@@ -1,6 +1,7 @@
 """Read and check files of the original LD-Net: checkpoints, word maps and the options of a run."""
 
 import json
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -184,6 +185,7 @@ def number_of(options: dict[str, Any], name: str, default: float, upper: float |
     if (
         isinstance(value, bool)
         or not isinstance(value, (int, float))
+        or not math.isfinite(value)
         or value < 0
         or value > (upper or value)
     ):

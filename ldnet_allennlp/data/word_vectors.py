@@ -1,6 +1,7 @@
 """Read word vectors: GloVe, fastText's .vec, word2vec's text and binary format; plain, compressed or zipped."""
 
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ import numpy
 from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.lines import BYTE_ORDER_MARK, TEXT_ERRORS, excerpt, open_text
+
+logger = logging.getLogger(__name__)
 
 _HEADER = re.compile(rb"(\d+)[ \t]+(\d+)[ \t]*\r?\n?")
 _MEMBER = re.compile(r"\((.+)\)#(.+)")  # a file of a zip archive, as AllenNLP writes it
@@ -57,9 +60,14 @@ def read_word_vectors(path: str, dimension: int, setting: str = "embedding_dim")
             if header is not None and _is_binary(file, dimension):
                 yield from _binary_vectors(file, int(header[1]), dimension, path)
                 return
+            number = 1
             for number, line in enumerate(file, 2):
                 if line.strip():
                     yield _parse(line, dimension, path, number)
+            if header is not None and number <= int(header[1]):
+                logger.warning(
+                    f"{path}: found {number - 1} vectors, but its first line says {int(header[1])}. Is it complete?"
+                )
     except TEXT_ERRORS as error:
         raise ConfigurationError(f"{path}: the word vectors cannot be read: {error}.") from error
 

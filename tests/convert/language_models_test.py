@@ -1,5 +1,7 @@
 """Language model checkpoints of the original, softmax included, and as part of a tagger trained here."""
 
+import math
+
 import pytest
 import torch
 from allennlp.common import Params
@@ -109,8 +111,9 @@ class TestConversion:
             convert_language_model(checkpoint, None, "forward", {}, None)
         with pytest.raises(ConfigurationError, match="--projection-activation"):
             convert_language_model(checkpoint, words, "forward", {}, None)
-        with pytest.raises(ConfigurationError, match="option droprate"):
-            convert_language_model(checkpoint, words, "forward", {"droprate": "x"}, "relu")
+        for value in ("x", math.nan):
+            with pytest.raises(ConfigurationError, match="option droprate"):
+                convert_language_model(checkpoint, words, "forward", {"droprate": value}, "relu")
         relu = convert_language_model(checkpoint, words, "forward", {"add_relu": True}, None)
         assert relu.config["model"]["projection_activation"] == "relu"
 

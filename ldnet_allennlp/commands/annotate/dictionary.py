@@ -48,6 +48,8 @@ def read_dictionary(path: str) -> list[Entry]:
         if (
             not tab
             or not words
+            or "\t" in surface.strip()
+            or "?" in kinds
             or not all(kinds)
             or any(c.isspace() or c == "|" for kind in kinds for c in kind)
         ):

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple
 
 from ldnet_allennlp.common.lines import excerpt
@@ -119,8 +120,11 @@ class JsonDocuments:
         return None
 
     def _are_tags(self, item: Mapping, words: list[str]) -> bool:
-        """Return whether a text without tokens has one tag per blank-separated word."""
+        """Return whether a text without tokens and spans has one tag per blank-separated word."""
         values = self._part(item, "tags", list)
+        lists = [item[key] for key in self._keys["spans"] if isinstance(item.get(key), list)]
+        if any(isinstance(part, (dict, list)) for part in chain(*lists)):
+            return False
         return bool(values) and len(values) == len(words) and all(isinstance(value, str) for value in values)
 
     def _tags(self, item: Mapping, num_words: int, num_tokens: int) -> list[str] | None:
@@ -187,8 +191,9 @@ class JsonDocuments:
         return item if not leaves_out or lists - {*self._keys["tokens"]} else {**item, "spans": []}
 
     def _of_label_studio(self, task: Mapping, data: Mapping, annotations: list[dict]) -> Mapping | None:
-        """A task with its first annotation that was not cancelled."""
+        """A task with its ground truth, or else its first annotation that was not cancelled."""
         valid = [part for part in annotations if not part.get("was_cancelled")]
+        valid.sort(key=lambda part: not part.get("ground_truth"))
         if annotations and not valid:
             return None
         strings = [value for value in data.values() if isinstance(value, str)]
@@ -209,9 +214,12 @@ def _read_tokens(tokens: list, text: str | None) -> tuple[list[str], list[int] |
     words, starts = [], []
     for token in tokens:
         word = token.get("text") if isinstance(token, dict) else token
-        if not isinstance(word, str) or not word:
+        if word is None and text is not None and isinstance(token, dict):  # of spaCy's Doc.to_json
+            start, end = token.get("start"), token.get("end")
+            word = text[start:end] if isinstance(start, int) and isinstance(end, int) else None
+        if not isinstance(word, str) or not word or word.endswith("\r"):
             raise DocumentError(
-                f"found the token {excerpt(token)}, expected a string or an object with a text"
+                f"found the token {excerpt(token)}, expected a string or an object with a text, and no line end"
             )
         if isinstance(token, dict) and word.isspace():
             continue

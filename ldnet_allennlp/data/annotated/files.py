@@ -31,7 +31,7 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
     Counts skipped items. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
     """
     kind = os.path.splitext(path)[1].lower()
-    if kind == ".spacy":
+    if re.search(r"\.spacy(\.\w+)?$", path.lower()):  # plain or compressed
         yield from _docbin(path)
         return
     if kind in (".ann", ".txt"):
@@ -66,7 +66,7 @@ def _json_items(path: str) -> Iterator[tuple[int, Any]]:
             raise ConfigurationError(
                 f"{path}, line {number}: found {excerpt(text)}, expected a JSON object: {error}."
             ) from error
-        is_lines = True
+        is_lines, item = True, _unwrapped(item)
         if _is_list(item):
             yield from enumerate(item, 1)
         else:
@@ -80,10 +80,16 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
             item = json.loads(file.read().decode("utf-8-sig"))
     except (ValueError, RecursionError, *TEXT_ERRORS) as error:
         raise ConfigurationError(f"{path}: found no JSON lines and no JSON array ({error}).") from error
-    if isinstance(item, dict) and isinstance(item.get("annotations"), list) and "data" not in item:
-        # spaCy's training data in the format of some annotation tools.
-        item = [document for document in item["annotations"] if document is not None]
+    item = _unwrapped(item)
     yield from enumerate(item if _is_list(item) else [item], 1)
+
+
+def _unwrapped(item: Any) -> Any:
+    """The documents in an object of spaCy's training data, as some annotation tools write it; or else the item."""
+    match item:
+        case {"annotations": list(documents)} if not {"data", "text"} & item.keys():
+            return [document for document in documents if document is not None]
+    return item
 
 
 def _is_list(item: Any) -> bool:
@@ -117,16 +123,16 @@ def _docbin(path: str) -> Iterator[Document]:
                     doc.text[first : sentence[-1].idx + len(sentence[-1])],
                     tokens=[word.text for word in words],
                     starts=[word.idx - first for word in words],
-                    tags=[
-                        # "-": no annotation
-                        f"{word.ent_iob_}-{word.ent_type_}"
-                        if word.ent_iob_ in ("B", "I")
-                        else word.ent_iob_ or "-"
-                        for word in words
-                    ]
-                    if doc.has_annotation("ENT_IOB")
-                    else None,
+                    tags=list(map(_tag, words)) if doc.has_annotation("ENT_IOB") else None,
                 )
+
+
+def _tag(word: Any) -> str:
+    """A word's tag; "-" without annotation. White space before it, which is left out, may begin its entity."""
+    first = word
+    while first.ent_iob_ == "I" and first.nbor(-1).is_space:
+        first = first.nbor(-1)
+    return f"{first.ent_iob_}-{word.ent_type_}" if word.ent_iob_ in ("B", "I") else word.ent_iob_ or "-"
 
 
 def _brat(stem: str, unit: str, left_out: Counter) -> Document:

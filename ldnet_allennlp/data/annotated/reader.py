@@ -159,4 +159,10 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
             first = next(self.open_file(path).documents(), None)
             if first is not None and first.spans is not None:
                 return DetectedTags("BIO")
-        return super()._tags_of(path)
+        detected = super()._tags_of(path)
+        if ".spacy" in path and detected.outside == "-":
+            raise ConfigurationError(
+                f"{path}: found words without annotation, and none with the tag 'O'. Set partial_label: \"-\" to train "
+                f'with unknown labels, or tag_map: {{"-": "O"}} to read these words as outside of spans.'
+            )
+        return detected

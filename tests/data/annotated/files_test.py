@@ -1,5 +1,6 @@
 """Layouts of JSON files."""
 
+import gzip
 import json
 
 import pytest
@@ -74,3 +75,50 @@ def test_an_entity_of_spacy_joins_sentences(tmp_path):
 def test_a_text_file_of_json_lines(tmp_path):
     (tmp_path / "x.txt").write_text((FIXTURES / "annotated" / "doccano.jsonl").read_text())
     assert len(list(AnnotatedJsonlReader().read(tmp_path / "x.txt"))) == 3
+
+
+def docbin(path, *docs):
+    DocBin(docs=docs).to_disk(path)
+    return path
+
+
+class TestSpacy:
+    def test_white_space_may_begin_an_entity(self, tmp_path):
+        doc = Doc(spacy.blank("en").vocab, ["Ada", "\n", "Bob", "lived"], spaces=[True] * 4)
+        doc.ents = [Span(doc, 0, 1, "PER"), Span(doc, 1, 3, "PER")]
+        (instance,) = AnnotatedJsonlReader().read(docbin(tmp_path / "x.spacy", doc))
+        assert instance["metadata"]["words"] == ["Ada", "Bob", "lived"]
+        assert instance["tags"].labels == ["B-PER", "B-PER", "O"]
+
+    def test_words_without_annotation_are_not_outside(self, tmp_path):
+        doc = Doc(spacy.blank("en").vocab, ["Ada", "Lovelace", "lived"])
+        doc.set_ents([Span(doc, 0, 2, "PER")], default="missing")
+        path = docbin(tmp_path / "x.spacy", doc)
+        with pytest.raises(
+            ConfigurationError, match=r"x\.spacy: found words without annotation, .*partial_label"
+        ):
+            list(AnnotatedJsonlReader().read(path))
+        (instance,) = AnnotatedJsonlReader(tag_map={"-": "O"}).read(path)
+        assert instance["tags"].labels == ["B-PER", "I-PER", "O"]
+
+    def test_a_compressed_file(self, tmp_path):
+        doc = Doc(spacy.blank("en").vocab, ["Ada", "lived"])
+        doc.ents = [Span(doc, 0, 1, "PER")]
+        (tmp_path / "x.spacy.gz").write_bytes(gzip.compress(docbin(tmp_path / "x.spacy", doc).read_bytes()))
+        (instance,) = AnnotatedJsonlReader().read(tmp_path / "x.spacy.gz")
+        assert instance["tags"].labels == ["B-PER", "O"]
+
+    def test_a_document_as_json(self, tmp_path):
+        doc = Doc(spacy.blank("en").vocab, ["Ada", "lived", "."], spaces=[True, False, False])
+        doc.ents = [Span(doc, 0, 1, "PER")]
+        (tmp_path / "x.jsonl").write_text(json.dumps(doc.to_json()) + "\n")
+        (instance,) = AnnotatedJsonlReader().read(tmp_path / "x.jsonl")
+        assert instance["metadata"]["words"] == ["Ada", "lived", "."]
+        assert instance["tags"].labels == ["B-PER", "O", "O"]
+
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_training_data_in_an_object(self, tmp_path, indent):
+        data = {"classes": ["PER"], "annotations": [["Ada lived.", {"entities": [[0, 3, "PER"]]}], None]}
+        (tmp_path / "x.json").write_text(json.dumps(data, indent=indent))
+        (instance,) = AnnotatedJsonlReader().read(tmp_path / "x.json")
+        assert instance["tags"].labels == ["B-PER", "O", "O"]

@@ -227,6 +227,16 @@ def task(*results, cancelled=False, **data):
 PARIS = {"start": 18, "end": 23, "text": "Paris", "labels": ["LOC"]}
 
 
+class TestTagsBesideSpans:
+    def test_as_many_tags_of_the_document_as_words(self, read_items):
+        item = {**spans((0, 3, "PER"), text="Ada Lovelace"), "tags": ["news", "uk"]}
+        assert read_items(item) == [(["Ada", "Lovelace"], ["B-PER", "O"])]
+
+    def test_a_token_with_a_line_end(self, read_items):
+        with pytest.raises(ConfigurationError, match=r"line 1: found the token 'foo.r', .*and no line end"):
+            read_items({"tokens": ["foo", "foo\r"], "tags": ["B-X", "O"]})
+
+
 class TestLabelStudioAndProdigy:
     def test_the_field_of_the_text(self, read_items):
         expected = [(LETTER[0][0], ["O", "O", "O", "B-LOC", "O"])]
@@ -241,6 +251,13 @@ class TestLabelStudioAndProdigy:
         caplog.set_level(logging.INFO)
         assert len(read_items(task(PARIS, text=TEXT), task(text=TEXT, cancelled=True))) == 1
         assert "left out: 1 documents that the annotator rejected" in caplog.text
+
+    def test_the_ground_truth_comes_first(self, read_items):
+        item = task(text=TEXT)
+        item["annotations"] += [
+            {**part, "ground_truth": True} for part in task(PARIS, text=TEXT)["annotations"]
+        ]
+        assert read_items(item)[0][1] == ["O", "O", "O", "B-LOC", "O"]
 
     def test_quoted_text_may_have_other_white_space(self, read_items):
         quoted = {"start": 0, "end": 13, "text": "Ada Lovelace", "labels": ["PER"]}

@@ -83,6 +83,14 @@ class TestFiles:
         with pytest.raises(ConfigurationError, match=r"a zip archive with a.txt, b.txt; expected one file"):
             list(read_word_vectors(str(path), 3))
 
+    def test_fewer_vectors_than_the_first_line_says(self, tmp_path, caplog):
+        path = tmp_path / "vectors"
+        path.write_text("2 3\na 1 2 3\nb 4 5 6\n")
+        assert len(list(read_word_vectors(str(path), 3))) == 2 and caplog.text == ""
+        path.write_text("5 3\na 1 2 3\nb 4 5 6\n")
+        assert len(list(read_word_vectors(str(path), 3))) == 2
+        assert "found 2 vectors, but its first line says 5. Is it complete?" in caplog.text
+
     def test_words_with_blanks(self, tmp_path):
         path = tmp_path / "vectors"
         words = ["the", ". . .", "at name@x.org"]
