@@ -33,7 +33,7 @@ def expand(names: Iterable[str]) -> list[str]:
         paths += matches
     unique: dict[str, str] = {}
     for path in paths:
-        unique.setdefault(path if path == STANDARD else os.path.realpath(path), path)
+        unique.setdefault(os.path.normpath(path), path)
     return list(unique.values())
 
 
@@ -53,7 +53,7 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
     Context with a file that replaces `path` when it ends without an error, so `path` is never half written. It is
     compressed if `path` ends in .gz, .bz2, .xz or .zst. Standard output ("-"), pipes and devices are written directly.
     """
-    # A killed run leaves this file. Its name is unique, because two runs may write to the same path.
+    # Unique, because two runs may write to the same path. A run removes the file of an earlier or killed one.
     folder, name = os.path.split(os.path.realpath(path))  # a link stays one
     beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.unfinished")
     try:
@@ -66,8 +66,15 @@ def written_beside(path: str) -> Iterator[BinaryIO]:
             with open(path, "wb") as device:
                 yield device
         else:
+            for other in glob.glob(f".{glob.escape(name)}.????????.unfinished", root_dir=folder):
+                with contextlib.suppress(OSError):
+                    os.unlink(os.path.join(folder, other))
             with open(beside, "xb") as file, compressed(file, path) as content:
                 yield content
+            if not os.path.exists(beside):
+                raise InputError(
+                    f"{path}: another run with the same output began before this one was complete."
+                )
             os.replace(beside, os.path.join(folder, name))
     except BaseException as error:
         with contextlib.suppress(OSError):

@@ -109,15 +109,17 @@ def test_the_model_is_never_replaced(model, tmp_path, monkeypatch, capsys, argum
     assert (tmp_path / "ner.onnx").read_bytes() == content
 
 
-def test_two_runs_with_one_output_write_two_files(tmp_path):
+def test_two_runs_with_one_output_do_not_mix(tmp_path):
     path = tmp_path / "out"
-    with written_beside(str(path)) as first:
-        first.write(b"first")
-        with written_beside(str(path)) as second:
-            second.write(b"second run")
-        assert path.read_bytes() == b"second run"
-        first.write(b" run")
-    assert path.read_bytes() == b"first run" and os.listdir(tmp_path) == ["out"]
+    (tmp_path / ".out.txt.0123abcd.unfinished").write_text("another output")
+    with pytest.raises(InputError, match="out: another run with the same output began"):  # noqa: SIM117
+        with written_beside(str(path)) as first:
+            first.write(b"first")
+            with written_beside(str(path)) as second:
+                second.write(b"second run")
+            first.write(b" run")
+    assert path.read_bytes() == b"second run"
+    assert sorted(os.listdir(tmp_path)) == [".out.txt.0123abcd.unfinished", "out"]
 
 
 @pytest.mark.parametrize("output", ["inline", "html", "standoff", "doccano", "label_studio"])
