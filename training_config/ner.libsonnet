@@ -38,8 +38,8 @@
     // Dropout of the language models' outputs. 0 is as good or better for small language models.
     lm_dropout: self.dropout,
     batch_size: 10,
-    // "sgd" or "adam". "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the learning rate falls to
-    // 0 in the last epoch; with 0.005 and 10 epochs, WNUT-17 trains in a few minutes.
+    // "sgd" or "adam". "sgd", as published: momentum 0.9, learning rate divided by (1 + 0.05 epochs). "adam": the
+    // learning rate falls to 0 in the last epoch; with 0.005 and 10 epochs, WNUT-17 trains in a few minutes.
     optimizer: 'sgd',
     learning_rate: 0.015,
     num_epochs: 100,

@@ -21,6 +21,7 @@ from ldnet_allennlp.data.annotated.documents import (
 )
 
 REJECTED = "documents that the annotator rejected"
+DOCBIN = re.compile(r"\.spacy(\.(gz|bz2|xz|zst))?$", re.IGNORECASE)
 _BRAT_SPAN = re.compile(r"T\d+\t(\S+) (\d+ \d+(?:;\d+ \d+)*)(?:\t(.*))?")
 
 
@@ -31,7 +32,7 @@ def read_documents(path: str, parser: JsonDocuments, left_out: Counter) -> Itera
     Counts skipped items. Raises `ConfigurationError` with file and line (the number of the item in a JSON array).
     """
     kind = os.path.splitext(path)[1].lower()
-    if re.search(r"\.spacy(\.\w+)?$", path.lower()):  # plain or compressed
+    if DOCBIN.search(path):
         yield from _docbin(path)
         return
     if kind in (".ann", ".txt"):
@@ -86,10 +87,10 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
 
 def _unwrapped(item: Any) -> Any:
     """The documents in an object of spaCy's training data, as some annotation tools write it; or else the item."""
-    match item:
-        case {"annotations": list(documents)} if not {"data", "text"} & item.keys():
-            return [document for document in documents if document is not None]
-    return item
+    documents = item.get("annotations") if isinstance(item, dict) else None
+    found = [document for document in documents if document is not None] if isinstance(documents, list) else []
+    are_pairs = all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in found)
+    return found if found and are_pairs else item
 
 
 def _is_list(item: Any) -> bool:
@@ -130,7 +131,7 @@ def _docbin(path: str) -> Iterator[Document]:
 def _tag(word: Any) -> str:
     """A word's tag; "-" without annotation. White space before it, which is left out, may begin its entity."""
     first = word
-    while first.ent_iob_ == "I" and first.nbor(-1).is_space:
+    while first.ent_iob_ == "I" and first.i > 0 and first.nbor(-1).is_space:
         first = first.nbor(-1)
     return f"{first.ent_iob_}-{word.ent_type_}" if word.ent_iob_ in ("B", "I") else word.ent_iob_ or "-"
 

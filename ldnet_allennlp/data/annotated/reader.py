@@ -160,7 +160,7 @@ class AnnotatedJsonlReader(TaggedSentenceReader):
             if first is not None and first.spans is not None:
                 return DetectedTags("BIO")
         detected = super()._tags_of(path)
-        if ".spacy" in path and detected.outside == "-":
+        if DOCBIN.search(path) and detected.outside == "-":
             raise ConfigurationError(
                 f"{path}: found words without annotation, and none with the tag 'O'. Set partial_label: \"-\" to train "
                 f'with unknown labels, or tag_map: {{"-": "O"}} to read these words as outside of spans.'

@@ -117,6 +117,15 @@ class TestSpacy:
         assert instance["tags"].labels == ["B-PER", "O", "O"]
 
     @pytest.mark.parametrize("indent", [None, 1])
+    @pytest.mark.parametrize("name", ["x.json", "x.spacy.json"])
+    def test_a_document_whose_spans_are_its_annotations(self, tmp_path, name, indent):
+        """Not training data in an object, although it has the same key, and no DocBin."""
+        item = {"sentence": "Ada lived.", "annotations": [{"start": 0, "end": 3, "label": "PER"}]}
+        (tmp_path / name).write_text(json.dumps(item, indent=indent))
+        (instance,) = AnnotatedJsonlReader().read(tmp_path / name)
+        assert instance["tags"].labels == ["B-PER", "O", "O"]
+
+    @pytest.mark.parametrize("indent", [None, 1])
     def test_training_data_in_an_object(self, tmp_path, indent):
         data = {"classes": ["PER"], "annotations": [["Ada lived.", {"entities": [[0, 3, "PER"]]}], None]}
         (tmp_path / "x.json").write_text(json.dumps(data, indent=indent))
