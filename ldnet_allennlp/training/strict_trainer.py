@@ -10,7 +10,7 @@ from allennlp.training.gradient_descent_trainer import GradientDescentTrainer
 from allennlp.training.trainer import Trainer
 from overrides import overrides
 
-from ldnet_allennlp.modules.embedders.layer_cache import cached_evaluation
+from ldnet_allennlp.common.layer_cache import cached_evaluation
 
 logger = logging.getLogger(__name__)
 

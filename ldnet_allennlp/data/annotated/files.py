@@ -88,7 +88,9 @@ def _whole(path: str) -> Iterator[tuple[int, Any]]:
 def _unwrapped(item: Any) -> Any:
     """The documents in an object of spaCy's training data, as some annotation tools write it; or else the item."""
     documents = item.get("annotations") if isinstance(item, dict) else None
-    found = [document for document in documents if document is not None] if isinstance(documents, list) else []
+    found = (
+        [document for document in documents if document is not None] if isinstance(documents, list) else []
+    )
     are_pairs = all(isinstance(pair, list) and len(pair) == 2 and isinstance(pair[0], str) for pair in found)
     return found if found and are_pairs else item
 

@@ -16,7 +16,7 @@ from ldnet_allennlp.data.annotated.documents import (
     DocumentError,
     JsonDocuments,
 )
-from ldnet_allennlp.data.annotated.files import read_documents
+from ldnet_allennlp.data.annotated.files import DOCBIN, read_documents
 from ldnet_allennlp.data.conll.columns import LABELS
 from ldnet_allennlp.data.conll.tag_detection import DetectedTags
 from ldnet_allennlp.data.conll.tag_recoding import AUTO, TagRecoder

@@ -11,6 +11,7 @@ from allennlp.nn import Activation
 from overrides import overrides
 
 from ldnet_allennlp.common.checks import check_at_least
+from ldnet_allennlp.common.layer_cache import LayerCache
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import (
     DIRECTIONS,
@@ -22,7 +23,6 @@ from ldnet_allennlp.modules.embedders.language_model_source import (
     resolve_sources,
     stack_names,
 )
-from ldnet_allennlp.modules.embedders.layer_cache import LayerCache
 from ldnet_allennlp.modules.rnn.initialization import init_linear_
 from ldnet_allennlp.modules.rnn.stacked_rnn import StackedLayers
 from ldnet_allennlp.modules.selection.layer_budget import (

@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from hashlib import blake2b, sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy
 import torch
@@ -15,7 +15,9 @@ from allennlp.common.checks import ConfigurationError
 
 from ldnet_allennlp.common.checks import check_choice
 from ldnet_allennlp.common.vector_store import VectorStore
-from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
+
+if TYPE_CHECKING:
+    from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class LayerCache:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_stores": {}}  # a copy, or another process, opens the stores again
 
-    def read(self, model: FrozenLanguageModel, token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def read(self, model: "FrozenLanguageModel", token_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """
         The vectors of a `FrozenLanguageModel`, `model(token_ids, mask)`, shape (B, T, output size), from the cache
         where possible. See `can_be_kept` for models without caching.
@@ -81,7 +83,7 @@ class LayerCache:
 
     def _compute(
         self,
-        model: FrozenLanguageModel,
+        model: "FrozenLanguageModel",
         token_ids: torch.Tensor,
         mask: torch.Tensor,
         sentences: list[numpy.ndarray],
@@ -98,7 +100,7 @@ class LayerCache:
         arrays = vectors.float().cpu().numpy().astype(self.dtype)
         return {key: array[: len(sentences[row])] for (key, row), array in zip(missing.items(), arrays)}
 
-    def _store_of(self, model: FrozenLanguageModel, device: torch.device) -> VectorStore:
+    def _store_of(self, model: "FrozenLanguageModel", device: torch.device) -> VectorStore:
         """The store of a model's current state; a new one after its weights or precision have changed."""
         # The device and precision determine the rounding of the vectors.
         is_autocast = torch.is_autocast_enabled(device.type)
@@ -142,12 +144,12 @@ def cached_evaluation(model: torch.nn.Module) -> Iterator[None]:
             embedder.caches_evaluation = False
 
 
-def can_be_kept(model: FrozenLanguageModel) -> bool:
+def can_be_kept(model: "FrozenLanguageModel") -> bool:
     """Return whether a model's vectors are the same in each epoch and have a precision that the cache supports."""
     return model.is_fixed() and model.dtype != torch.float64
 
 
-def fingerprint(model: FrozenLanguageModel, setting: str = "") -> str:
+def fingerprint(model: "FrozenLanguageModel", setting: str = "") -> str:
     """
     A hash of everything that the vectors depend on except the word ids: weights, gates, layout, boundary, `setting`.
     """
@@ -162,7 +164,7 @@ def fingerprint(model: FrozenLanguageModel, setting: str = "") -> str:
     return digest.hexdigest()[:32]
 
 
-def _tensors(model: FrozenLanguageModel) -> list[tuple[str, torch.Tensor]]:
+def _tensors(model: "FrozenLanguageModel") -> list[tuple[str, torch.Tensor]]:
     return list(itertools.chain(model.named_parameters(), model.named_buffers()))
 
 

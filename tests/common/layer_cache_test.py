@@ -13,10 +13,10 @@ from allennlp.data import Vocabulary
 from allennlp.models.archival import load_archive
 
 from ldnet_allennlp.commands.ldnet_prune import prune_archive
+from ldnet_allennlp.common.layer_cache import LayerCache, cached_evaluation, fingerprint
 from ldnet_allennlp.common.vector_store import VectorStore
 from ldnet_allennlp.modules.embedders.frozen_language_model import FrozenLanguageModel
 from ldnet_allennlp.modules.embedders.language_model_source import LanguageModelSource
-from ldnet_allennlp.modules.embedders.layer_cache import LayerCache, cached_evaluation, fingerprint
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from tests.builders import language_model_archive
 from tests.resources import needs_bfloat16
@@ -240,7 +240,7 @@ class TestErrors:
                 raise OSError(28, "No space left on device")
 
         embedder = build(archives, cache=str(tmp_path / "cache")).train()
-        monkeypatch.setattr("ldnet_allennlp.modules.embedders.layer_cache.VectorStore", Full)
+        monkeypatch.setattr("ldnet_allennlp.common.layer_cache.VectorStore", Full)
         with caplog.at_level(logging.WARNING):
             for _ in range(3):
                 torch.testing.assert_close(embedder(IDS), build(archives)(IDS), rtol=0, atol=1e-6)
