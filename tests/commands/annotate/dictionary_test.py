@@ -109,11 +109,9 @@ def test_reading(tmp_path):
     ]
     path.write_text("cold sore\ncold  sore\n", encoding="utf-8")
     assert read_phrases(str(path)) == [Entry("cold sore", frozenset())]
-    more = (
-        "?\\taspirin",
-        "D\\theart\\tD006321",
-    )  # "?" marks unknown types, and core dictionaries have two columns
-    for line in ("aspirin", "\\taspirin", "Drug\\t ", "A drug\\taspirin", "A|B\\taspirin", *more):
+    odd = ["aspirin", "\taspirin", "Drug\t ", "A drug\taspirin", "A|B\taspirin"]
+    odd += ["?\taspirin", "D\theart\tD006321"]  # "?" marks unknown types in the output
+    for line in odd:
         path.write_text(f"Drug\tiron\n{line}\n", encoding="utf-8")
         with pytest.raises(
             ConfigurationError, match=r"line 2: found .* expected a type, a tab and a surface"
