@@ -233,6 +233,22 @@ def test_a_misspelt_setting_is_named(name):
         load(name, {"num_epoch": 3})
 
 
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"num_epochs": 0}, "LDNET_SETTINGS has num_epochs below 1; expected 1 or more"),
+        (
+            {"num_epochs": 0, "batch_size": 0},
+            "LDNET_SETTINGS has num_epochs and batch_size below 1; expected 1 or more",
+        ),
+        ({"optimizer": "adamw"}, "LDNET_SETTINGS has the optimizer adamw; expected sgd or adam"),
+    ],
+)
+def test_impossible_settings_are_named(settings, message):
+    with pytest.raises(RuntimeError, match=message):
+        load("ner", settings)
+
+
 @pytest.mark.parametrize("name", CONFIGS)
 def test_the_defaults_are_the_published_sizes(name):
     if name in ("lm_eltec", "autoner", "fuzzy_crf"):

@@ -115,7 +115,7 @@
     },
     trainer: {
       type: 'strict_gradient_descent',
-    } + {
+    } + std.get({
       sgd: {
         optimizer: { type: 'sgd', lr: settings.learning_rate, momentum: 0.9 },
         learning_rate_scheduler: { type: 'inverse_time', decay: 0.05 },
@@ -124,7 +124,7 @@
         optimizer: { type: 'adam', lr: settings.learning_rate },
         learning_rate_scheduler: { type: 'linear_with_warmup', warmup_steps: 100 },
       },
-    }[settings.optimizer] + {
+    }, settings.optimizer, error 'LDNET_SETTINGS has the optimizer ' + settings.optimizer + '; expected sgd or adam.') + {
       grad_norm: 5,
       num_epochs: settings.num_epochs,
       patience: settings.patience,

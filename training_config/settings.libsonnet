@@ -14,4 +14,7 @@ function(defaults)
   assert unknown == [] :
          'LDNET_SETTINGS has ' + std.join(', ', unknown) + ', but this config has only ' +
          std.join(', ', std.objectFields(defaults)) + '.';
-  defaults + user
+  local settings = defaults + user;
+  local none = [name for name in ['num_epochs', 'batch_size'] if std.get(settings, name, 1) < 1];
+  assert none == [] : 'LDNET_SETTINGS has ' + std.join(' and ', none) + ' below 1; expected 1 or more.';
+  settings

@@ -21,7 +21,7 @@ JOINED = "sentences joined, as a span crosses their border"
 class SpanAligner:
     """
     Converts character spans to spans of words, and counts moved, dropped and joined spans in `counts`. The options are
-    those of the "annotated_jsonl" reader. If one is "error", `spans` and `num_outside` raise `DocumentError`.
+    those of the "annotated_jsonl" reader. If one is "error", `align` raises `DocumentError`.
     """
 
     def __init__(self, on_unaligned_spans: str, on_overlapping_spans: str, counts: Counter) -> None:
@@ -29,12 +29,38 @@ class SpanAligner:
         self._on_overlapping = on_overlapping_spans
         self._counts = counts
 
-    def sentences(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> list[Sentence]:
-        """The sentences, joined where a span crosses their boundary."""
+    def align(
+        self, text: str, sentences: Sequence[Sentence], spans: Sequence[CharSpan]
+    ) -> list[tuple[Sentence, list[Span]]]:
+        """
+        Sentences, joined where a span crosses their border, with their spans in words (end inclusive), in order,
+        without overlap. Spans that touch no word are dropped, or an error.
+        """
+        joined = self._joined(sentences, spans)
+        starts = [sentence.starts[0] for sentence in joined]
+        spans_of: list[list[CharSpan]] = [[] for _ in joined]
+        for span in spans:
+            # No span crosses a border, so it is in the last sentence that starts before its end.
+            number = bisect_left(starts, span.end) - 1
+            if number >= 0 and _words(joined[number], span):
+                spans_of[number].append(span)
+            elif self._on_unaligned == "error":
+                raise DocumentError(f"found the span {tuple(span)} without a word, expected spans of words")
+            else:
+                self._counts[UNALIGNED] += 1
+        return [
+            (sentence, self._spans(text, sentence, own))
+            for sentence, own in zip(joined, spans_of, strict=True)
+        ]
+
+    def _joined(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> list[Sentence]:
         joined: list[Sentence] = []
+        waiting = sorted(spans, reverse=True)
+        reached = 0  # the last end of the spans that start before the end of the last sentence
         for sentence in sentences:
-            start = sentence.starts[0]
-            if joined and any(span.start < joined[-1].ends[-1] and span.end > start for span in spans):
+            while joined and waiting and waiting[-1].start < joined[-1].ends[-1]:
+                reached = max(reached, waiting.pop().end)
+            if reached > sentence.starts[0]:
                 self._counts[JOINED] += 1
                 words, starts, ends = joined[-1]
                 joined[-1] = Sentence(words + sentence.words, starts + sentence.starts, ends + sentence.ends)
@@ -42,22 +68,12 @@ class SpanAligner:
                 joined.append(sentence)
         return joined
 
-    def spans(self, text: str, sentence: Sentence, spans: Sequence[CharSpan]) -> list[Span]:
-        """The spans of a sentence in words (end inclusive), in order, without overlap."""
+    def _spans(self, text: str, sentence: Sentence, spans: Sequence[CharSpan]) -> list[Span]:
         aligned = [self._align(text, sentence, span) for span in spans]
         return self._without_overlap(text, sentence, [span for span in aligned if span is not None])
 
-    def num_outside(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> int:
-        """The number of spans that touch no word; they are dropped, or an error."""
-        outside = [span for span in spans if not any(_words(sentence, span) for sentence in sentences)]
-        if outside and self._on_unaligned == "error":
-            raise DocumentError(f"found the span {tuple(outside[0])} without a word, expected spans of words")
-        return len(outside)
-
     def _align(self, text: str, sentence: Sentence, span: CharSpan) -> Span | None:
         words = _words(sentence, span)
-        if not words:
-            return None
         first, last = words[0], words[-1]
         start, end = sentence.starts[first], sentence.ends[last]
         if text[span.start : span.end].strip() != text[start:end]:

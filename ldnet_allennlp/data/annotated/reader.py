@@ -8,7 +8,7 @@ from allennlp.data import DatasetReader, Token
 from overrides import overrides
 
 from ldnet_allennlp.common.checks import check_choice
-from ldnet_allennlp.data.annotated.alignment import ON_OVERLAPPING, ON_UNALIGNED, UNALIGNED, SpanAligner
+from ldnet_allennlp.data.annotated.alignment import ON_OVERLAPPING, ON_UNALIGNED, SpanAligner
 from ldnet_allennlp.data.annotated.documents import (
     KEYS,
     OFFSET_UNITS,
@@ -59,16 +59,12 @@ class AnnotatedFile(TaggedFile):
             if document.tokens:
                 yield _sentence(document, document.tokens, tags)
             return
+        declared = self._reader.recoding.label_encoding
+        encoding = declared if declared in ENCODINGS else "BIO"
         words = self._words(document, document.text)
-        if spans is not None:
-            self.changed[UNALIGNED] += self._aligner.num_outside(words, spans)
-            words = self._aligner.sentences(words, spans)
-        for sentence in words:
+        for sentence, aligned in self._aligner.align(document.text, words, spans or []):
             tokens = [Token(word, start, end) for word, start, end in zip(*sentence, strict=True)]
             if spans is not None:
-                aligned = self._aligner.spans(document.text, sentence, spans)
-                declared = self._reader.recoding.label_encoding
-                encoding = declared if declared in ENCODINGS else "BIO"
                 tags = tags_from_spans(aligned, len(tokens), encoding)
             yield _sentence(document, tokens, tags)
 

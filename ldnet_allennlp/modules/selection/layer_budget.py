@@ -125,6 +125,8 @@ class LayerBudget:
     def __post_init__(self) -> None:
         layers = self.lambda_1.values() if isinstance(self.lambda_1, dict) else [self.lambda_1]
         for number in layers:
+            if number is None:
+                raise ConfigurationError("lambda_1 of layer selection is null; expected a number of layers.")
             check_at_least(0, "layer selection", lambda_1=number)
         check_at_least(0, "layer selection", max_multiply_adds=self.max_multiply_adds)
         check_at_least(0, "layer selection", over_budget_weight=self.over_budget_weight)

@@ -318,6 +318,17 @@ class TestSpans:
         assert [len(words) for words, _ in read_items(item)] == [4, 4]
         assert "1 sentences joined" in caplog.text
 
+    def test_spans_in_any_order_belong_to_their_sentences(self, read_items):
+        text = "Ann left. Hello. Goodbye. Then she left Bob. No one came. "
+        values = [(40, 43, "PER"), (10, 25, "WORK"), (17, 24, "OTHER"), (0, 3, "PER"), (57, 58, "NONE")]
+        sentences = read_items(spans(*values, text=text))
+        assert [tags for _, tags in sentences] == [
+            ["B-PER", "O", "O"],
+            ["B-WORK", "I-WORK", "I-WORK", "I-WORK"],
+            ["O", "O", "O", "B-PER", "O"],
+            ["O", "O", "O", "O"],
+        ]
+
     @pytest.mark.parametrize("unit, width", [("characters", 1), ("utf16", 2), ("bytes", 4)])
     def test_units(self, read_items, unit, width):
         item = {"text": "\U0001f600 Ada left", "label": [[width + 1, width + 4, "PER"]]}

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ldnet_allennlp.modules.rnn.ld_rnn import LdRnn
-from ldnet_allennlp.modules.selection.gated_modules import selection_metrics
+from ldnet_allennlp.modules.selection.gated_modules import selection_metrics, warn_of_free_gates
 from ldnet_allennlp.modules.selection.layer_budget import (
     GatedStack,
     LayerBudget,
@@ -142,9 +142,20 @@ def test_metrics():
     }
 
 
+@pytest.mark.parametrize("gates, warnings", [([1.0, 0.0, 0.5], 0), ([1.1, 0.0, 0.5], 1)])
+def test_gates_without_the_proximal_optimizer_get_a_warning(gates, warnings, caplog):
+    warn_of_free_gates.cache_clear()
+    selection = LayerSelection(LdRnn(3, 2, [2, 1], bidirectional=True))
+    selection.gates.data = torch.tensor(gates)
+    for _ in range(2):
+        selection_metrics(selection)
+    assert caplog.text.count('Set the optimizer "proximal"') == warnings
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"lambda_1": None}, "lambda_1 of layer selection is null; expected a number"),
         ({"lambda_1": -1}, "lambda_1 of layer selection is -1; expected 0 or more"),
         ({"lambda_1": {"forward": 1, "backward": -2}}, "lambda_1 of layer selection is -2"),
         ({"max_multiply_adds": -5.0}, "max_multiply_adds of layer selection is -5"),
