@@ -252,7 +252,7 @@ def select_config(unpruned: Path, row: str) -> dict[str, Any]:
     if kind == "clamped":
         trainer["optimizer"] = SELECTION["optimizer"]
         # A budget of all layers: the last epoch counts, not the best one within the budget.
-        trainer["callbacks"][-1]["budget"] = sum(
+        trainer["callbacks"][-1]["max_layers"] = sum(
             len(stack.gates) for embedder in embedders for stack in embedder.gated_stacks()
         )
         return dict(config)

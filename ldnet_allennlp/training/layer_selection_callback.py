@@ -48,8 +48,6 @@ class LayerSelectionCallback(TrainerCallback):
     max_layers : `int`, optional
         The maximum number of layers, at least 0; by default the budget of the model (`lambda_1` or
         `max_multiply_adds`). Required if the penalty comes from a "layer_selection" regularizer.
-    budget : `int`, optional
-        The former name of `max_layers`.
     schedule : `Dict[str, List[Tuple[float, float]]]`, optional
         Values of `lambda_0`, `lambda_1` (or `max_layers`, its plain name) and `max_multiply_adds` over the training:
         pairs of epoch, from 0, and value, linear between them and constant outside, set at the start of each epoch. For
@@ -68,15 +66,12 @@ class LayerSelectionCallback(TrainerCallback):
     def __init__(
         self,
         serialization_dir: str,
-        budget: Optional[int] = None,
+        max_layers: Optional[int] = None,
         schedule: Optional[dict[str, list[tuple[float, float]]]] = None,
         exact_budget: bool = False,
-        max_layers: Optional[int] = None,
     ) -> None:
         super().__init__(serialization_dir)
-        if budget is not None and max_layers is not None:
-            raise ConfigurationError("budget is the former name of max_layers: set only one of them.")
-        self.max_layers = budget if max_layers is None else max_layers
+        self.max_layers = max_layers
         check_at_least(0, "layer_selection", max_layers=self.max_layers)
         self.schedule = PenaltySchedule(schedule or {})
         self.exact_budget = exact_budget

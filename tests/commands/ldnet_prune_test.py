@@ -50,7 +50,7 @@ def gated(tmp_path_factory):
         "trainer.callbacks": [
             "layer_selection",
             "track_epoch_callback",
-            {"type": "layer_selection", "budget": 3},
+            {"type": "layer_selection", "max_layers": 3},
         ],
     }
     path = gated_archive(folder / "model.tar.gz", language_models, GATES, overrides=overrides)

@@ -179,7 +179,7 @@ def test_a_recovered_training_has_the_same_gates(tmp_path, budget):
 @pytest.mark.parametrize(
     "options, average, message",
     [
-        ({"budget": 2}, None, "requires the budget in the model"),
+        ({"max_layers": 2}, None, "requires the budget in the model"),
         ({}, object(), "does not work with the trainer's moving_average"),
     ],
 )

@@ -108,7 +108,7 @@ def trainer_for(model, validation=True):
 @pytest.mark.parametrize("budget, wanted", [(None, 3), (1, 1), (0, 0)])
 def test_the_budget_is_the_models_unless_given(tmp_path, budget, wanted):
     trainer = trainer_for(selection([1.0] * 4, lambda_0=0.1, lambda_1=3))
-    LayerSelectionCallback(str(tmp_path), budget=budget).on_start(trainer)
+    LayerSelectionCallback(str(tmp_path), max_layers=budget).on_start(trainer)
     tracker = trainer._metric_tracker
     for kept in range(5):
         trainer._pytorch_model.gates.data = torch.tensor([1.0] * kept + [0.0] * (4 - kept))
@@ -127,13 +127,6 @@ def test_no_validation_data(tmp_path):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0]), validation=False))
 
 
-def test_max_layers_and_its_former_name(tmp_path):
-    for options in ({"max_layers": 2}, {"budget": 2}):
-        assert LayerSelectionCallback(str(tmp_path), **options).max_layers == 2
-    with pytest.raises(ConfigurationError, match="budget is the former name of max_layers"):
-        LayerSelectionCallback(str(tmp_path), budget=2, max_layers=2)
-
-
 def test_no_budget(tmp_path):
     with pytest.raises(ConfigurationError, match="Give the callback max_layers"):
         LayerSelectionCallback(str(tmp_path)).on_start(trainer_for(selection([1.0])))
@@ -141,15 +134,15 @@ def test_no_budget(tmp_path):
 
 def test_a_negative_budget(tmp_path):
     with pytest.raises(ConfigurationError, match="is -1; expected 0 or more"):
-        LayerSelectionCallback(str(tmp_path), budget=-1)
+        LayerSelectionCallback(str(tmp_path), max_layers=-1)
 
 
 def test_the_fewest_layers_survive_a_checkpoint(tmp_path):
     trainer = trainer_for(selection([1.0, 1.0, 0.0]))
-    callback = LayerSelectionCallback(str(tmp_path), budget=1)
+    callback = LayerSelectionCallback(str(tmp_path), max_layers=1)
     callback.on_start(trainer)
     trainer._metric_tracker.add_metrics({"f1": 0.1})
-    again = LayerSelectionCallback(str(tmp_path), budget=1)
+    again = LayerSelectionCallback(str(tmp_path), max_layers=1)
     again.load_state_dict(callback.state_dict())
     again.on_start(trainer_for(selection([1.0, 1.0, 1.0])))
     with pytest.raises(BudgetMissed, match=r"budget of 1 layers.* fewest layers .* are 2,"):
@@ -157,7 +150,7 @@ def test_the_fewest_layers_survive_a_checkpoint(tmp_path):
 
 
 def test_an_interrupted_training_shows_its_own_error(tmp_path):
-    callback = LayerSelectionCallback(str(tmp_path), budget=0)
+    callback = LayerSelectionCallback(str(tmp_path), max_layers=0)
     trainer = trainer_for(selection([1.0]))
     callback.on_start(trainer)
     callback.on_end(trainer, metrics=None, epoch=None)

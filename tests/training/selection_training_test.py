@@ -22,7 +22,7 @@ from tests.taggers import ldnet_embedder, tagger_params
 def params_for(language_models, batch_size, **trainer):
     """In the order of the file and without dropout: what a step sees is known. The penalty has much to say."""
     overrides = {"data_loader": {"batch_size": batch_size, "shuffle": False}}
-    overrides["trainer.callbacks"] = [{"type": "layer_selection", "budget": 8}]
+    overrides["trainer.callbacks"] = [{"type": "layer_selection", "max_layers": 8}]
     params = tagger_params(
         language_models, "select", overrides, num_epochs=4, learning_rate=0.05, dropout=0.0
     )
@@ -111,7 +111,7 @@ class Recording(LogWriterCallback):
 
 def test_the_log_writers_get_gates_and_costs(tmp_path, language_models):
     params = params_for(language_models, 8)
-    params["trainer"]["callbacks"] = [{"type": "layer_selection", "budget": 8}, {"type": "recording"}]
+    params["trainer"]["callbacks"] = [{"type": "layer_selection", "max_layers": 8}, {"type": "recording"}]
     train_model(params, str(tmp_path / "run"))
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     for name in ("kept_layers", "kept_multiply_adds", "_gates/forward_1", "_gates/backward_4", "reg_loss"):
@@ -128,7 +128,7 @@ def test_an_upstream_model_selects_with_the_regularizer(tmp_path, language_model
     model["text_field_embedder"]["token_embedders"]["ldnet"]["lambda_0"] = 0.0
     penalty = {"type": "layer_selection", "lambda_0": 3.0, "lambda_1": 1}
     model["regularizer"] = {"regexes": [["gates$", penalty]]}
-    params["trainer"]["callbacks"] = [{"type": "layer_selection", "budget": 2}]
+    params["trainer"]["callbacks"] = [{"type": "layer_selection", "max_layers": 2}]
     train_model(params, str(tmp_path / "run"))
     archive = str(tmp_path / "run" / "model.tar.gz")
     assert selection_metrics(load_archive(archive).model)["kept_layers"] <= 2

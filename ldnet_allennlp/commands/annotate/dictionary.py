@@ -1,5 +1,6 @@
 """Dictionaries of typed surfaces and of phrases of unknown type, and their matches in sentences."""
 
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -43,11 +44,10 @@ def read_dictionary(path: str) -> list[Entry]:
         if not line.strip():
             continue
         names, tab, surface = line.partition("\t")
-        words = surface.split()
         kinds = {name.strip() for name in names.split(",")}
         if (
             not tab
-            or not words
+            or not surface.strip()
             or "\t" in surface.strip()
             or "?" in kinds
             or not all(kinds)
@@ -57,14 +57,19 @@ def read_dictionary(path: str) -> list[Entry]:
                 f"{path}, line {number}: found {excerpt(line)}, expected a type, a tab and a surface, such as "
                 f"'Disease<TAB>renal failure'."
             )
-        types.setdefault(" ".join(words), set()).update(kinds)
+        types.setdefault(_canonical(surface), set()).update(kinds)
     return [Entry(surface, frozenset(kinds)) for surface, kinds in types.items()]
 
 
 def read_phrases(path: str) -> list[Entry]:
     """Read a file of phrases, one per line, like AutoNER's full dictionaries."""
-    surfaces = dict.fromkeys(" ".join(line.split()) for _, line in text_lines(path) if line.strip())
+    surfaces = dict.fromkeys(_canonical(line) for _, line in text_lines(path) if line.strip())
     return [Entry(surface, frozenset()) for surface in surfaces]
+
+
+def _canonical(surface: str) -> str:
+    """One blank between words, and composed characters (NFC): names from macOS often have combining accents."""
+    return unicodedata.normalize("NFC", " ".join(surface.split()))
 
 
 class DictionaryMatcher:
@@ -118,6 +123,7 @@ class DictionaryMatcher:
 
     def matches(self, words: Sequence[str]) -> list[Match]:
         """The matches of a sentence, from left to right, without overlaps."""
+        words = [unicodedata.normalize("NFC", word) for word in words]
         candidates: dict[int, dict[int, Match]] = {}  # by end and start
         for match in _search(self._any_case, [word.lower() for word in words]):
             candidates.setdefault(match.end, {})[match.start] = match

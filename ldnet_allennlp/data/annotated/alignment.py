@@ -38,41 +38,38 @@ class SpanAligner:
         """
         joined = self._joined(sentences, spans)
         starts = [sentence.starts[0] for sentence in joined]
-        spans_of: list[list[CharSpan]] = [[] for _ in joined]
+        aligned: list[list[Span]] = [[] for _ in joined]
         for span in spans:
             # No span crosses a border, so it is in the last sentence that starts before its end.
             number = bisect_left(starts, span.end) - 1
             if number >= 0 and _words(joined[number], span):
-                spans_of[number].append(span)
+                aligned[number] += self._align(text, joined[number], span)
             elif self._on_unaligned == "error":
                 raise DocumentError(f"found the span {tuple(span)} without a word, expected spans of words")
             else:
                 self._counts[UNALIGNED] += 1
-        return [
-            (sentence, self._spans(text, sentence, own))
-            for sentence, own in zip(joined, spans_of, strict=True)
-        ]
+        spans_of = [self._without_overlap(text, *pair) for pair in zip(joined, aligned, strict=True)]
+        return list(zip(joined, spans_of, strict=True))
 
     def _joined(self, sentences: Sequence[Sentence], spans: Sequence[CharSpan]) -> list[Sentence]:
+        firsts = [sentence.starts[0] for sentence in sentences]
+        lasts = [sentence.ends[-1] for sentence in sentences]
+        crossed = {
+            number
+            for span in spans
+            for number in range(bisect_right(lasts, span.start) + 1, bisect_left(firsts, span.end))
+        }
         joined: list[Sentence] = []
-        waiting = sorted(spans, reverse=True)
-        reached = 0  # the last end of the spans that start before the end of the last sentence
-        for sentence in sentences:
-            while joined and waiting and waiting[-1].start < joined[-1].ends[-1]:
-                reached = max(reached, waiting.pop().end)
-            if reached > sentence.starts[0]:
-                self._counts[JOINED] += 1
+        for number, sentence in enumerate(sentences):
+            if number in crossed:
                 words, starts, ends = joined[-1]
                 joined[-1] = Sentence(words + sentence.words, starts + sentence.starts, ends + sentence.ends)
             else:
                 joined.append(sentence)
+        self._counts[JOINED] += len(crossed)
         return joined
 
-    def _spans(self, text: str, sentence: Sentence, spans: Sequence[CharSpan]) -> list[Span]:
-        aligned = [self._align(text, sentence, span) for span in spans]
-        return self._without_overlap(text, sentence, [span for span in aligned if span is not None])
-
-    def _align(self, text: str, sentence: Sentence, span: CharSpan) -> Span | None:
+    def _align(self, text: str, sentence: Sentence, span: CharSpan) -> list[Span]:
         words = _words(sentence, span)
         first, last = words[0], words[-1]
         start, end = sentence.starts[first], sentence.ends[last]
@@ -84,8 +81,8 @@ class SpanAligner:
                 )
             self._counts[MOVED if self._on_unaligned == "move" else UNALIGNED] += 1
             if self._on_unaligned == "drop":
-                return None
-        return span.label, first, last
+                return []
+        return [(span.label, first, last)]
 
     def _without_overlap(self, text: str, sentence: Sentence, spans: list[Span]) -> list[Span]:
         sign = -1 if self._on_overlapping == "longest" else 1

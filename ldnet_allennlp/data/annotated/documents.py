@@ -38,7 +38,7 @@ class CharSpan(NamedTuple):
 class Document:
     """
     A document with its annotations. `tokens` are words and, if known, their start positions in the text; `spans` or
-    `tags` may be `None`.
+    `tags` may be `None`. `is_open` marks a task that nobody has annotated yet.
     """
 
     line: int
@@ -47,6 +47,7 @@ class Document:
     tokens: list[str] | None = None
     starts: list[int] | None = None
     tags: list[str] | None = None
+    is_open: bool = False
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -81,6 +82,7 @@ class JsonDocuments:
                 item = {"text": text, **annotations}
         if not isinstance(item, Mapping):
             raise DocumentError(f"found {excerpt(item)}, expected an object with a text, or with tokens")
+        is_open = isinstance(item.get("data"), Mapping) and item.get("annotations") == []  # Label Studio
         item = self._unpacked(item)
         if item is None:
             return None
@@ -96,7 +98,7 @@ class JsonDocuments:
             tokens = None  # a prediction for a text, which may be several sentences
         elif tokens is None and text is not None and self._are_tags(item, text.split()):
             tokens = text.split()
-        document = Document(line, text)
+        document = Document(line, text, is_open=is_open)
         if tokens is not None:
             document.tokens, document.starts = _read_tokens(tokens, text)
             document.tags = self._tags(item, len(document.tokens), len(tokens))

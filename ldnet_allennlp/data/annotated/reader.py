@@ -49,6 +49,9 @@ class AnnotatedFile(TaggedFile):
     def _sentences(self, document: Document) -> Iterator[Sentence]:
         is_tagged = document.tags is not None or document.spans is not None
         if self._reader.labels == "required" and self._reader.reads_tags and not is_tagged:
+            if document.is_open:
+                self.left_out["tasks without an annotation"] += 1
+                return
             raise DocumentError(
                 f"found no annotation, expected {' or '.join(map(repr, KEYS['spans'][:4]))}, or tokens with "
                 f'{" or ".join(map(repr, KEYS["tags"][:2]))}; fields: {{"spans": ...}} names others, and labels: '

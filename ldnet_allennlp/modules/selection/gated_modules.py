@@ -1,8 +1,7 @@
 """Modules of a model with layer selection."""
 
-import logging
+import warnings
 from collections.abc import Iterator
-from functools import cache
 from typing import Union
 
 import torch
@@ -10,8 +9,6 @@ import torch
 from ldnet_allennlp.modules.embedders.ldnet_embedder import LdnetEmbedder
 from ldnet_allennlp.modules.selection.layer_budget import GatedStack, kept_multiply_adds
 from ldnet_allennlp.modules.selection.layer_selection import LayerSelection
-
-logger = logging.getLogger(__name__)
 
 GatedModule = Union[LdnetEmbedder, LayerSelection]
 """A module with gates, a penalty on them and a budget."""
@@ -53,7 +50,8 @@ def selection_metrics(model: torch.nn.Module) -> dict[str, float]:
         names = [f"{number}_{name}" for number, name in enumerate(names)]
     values: list[list[float]] = [stack.gates.tolist() for stack in stacks]
     if not all(0 <= gate <= 1 for gates in values for gate in gates):
-        warn_of_free_gates()
+        message = 'Gates left [0, 1], where their penalty has no meaning: set the optimizer "proximal".'
+        warnings.warn(message, stacklevel=2)
     metrics = {
         "kept_layers": float(sum(gate > 0 for gates in values for gate in gates)),
         "kept_multiply_adds": float(kept_multiply_adds(stacks)) / 1e6,
@@ -61,14 +59,6 @@ def selection_metrics(model: torch.nn.Module) -> dict[str, float]:
     for name, gates in zip(names, values):
         metrics.update({f"_gates/{name}_{layer}": gate for layer, gate in enumerate(gates, start=1)})
     return metrics
-
-
-@cache
-def warn_of_free_gates() -> None:
-    """Log the warning, once per process."""
-    logger.warning(
-        'Gates of layer selection left [0, 1], where their penalty has no meaning. Set the optimizer "proximal".'
-    )
 
 
 def _trained_stacks(model: torch.nn.Module) -> Iterator[GatedStack]:

@@ -5,8 +5,8 @@ The paper (section 4.1) counts the products with the weight matrices of RNNs and
 activations, element-wise products and decoding are free. An LSTM with input size D and hidden size H costs 4 H (D + H)
 per step.
 
-The paper does not specify the word length. With words of 8 characters (`PUBLISHED_CHARACTERS_PER_WORD`), its four
-figures match: see "Cost of the published tagger" in `docs/layer_selection.md`.
+The paper does not specify the word length. With words of 8 characters, its four figures match: see "Cost of the
+published tagger" in `docs/layer_selection.md`.
 """
 
 from typing import NamedTuple
@@ -19,8 +19,6 @@ from allennlp.modules.token_embedders import (
     PretrainedTransformerMismatchedEmbedder,
     TokenCharactersEncoder,
 )
-
-PUBLISHED_CHARACTERS_PER_WORD = 8.0
 
 _EMBEDDINGS = (torch.nn.Embedding, torch.nn.EmbeddingBag, Embedding)
 _OVER_WORD_PIECES = (PretrainedTransformerEmbedder, PretrainedTransformerMismatchedEmbedder)

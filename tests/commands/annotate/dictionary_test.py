@@ -1,5 +1,6 @@
 import itertools
 import random
+import unicodedata
 
 import pytest
 from allennlp.common.checks import ConfigurationError
@@ -117,6 +118,14 @@ def test_reading(tmp_path):
             ConfigurationError, match=r"line 2: found .* expected a type, a tab and a surface"
         ):
             read_dictionary(str(path))
+
+
+@pytest.mark.parametrize("form, other", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_accents_match_in_both_unicode_forms(form, other, tmp_path):
+    path = tmp_path / "names.tsv"
+    path.write_text("PER\t" + unicodedata.normalize(form, "José Núñez"), encoding="utf-8")
+    matcher = DictionaryMatcher(read_dictionary(str(path)))
+    assert len(matcher.matches(unicodedata.normalize(other, "Hello José Núñez").split())) == 1
 
 
 def test_the_report():

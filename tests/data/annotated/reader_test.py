@@ -252,6 +252,13 @@ class TestLabelStudioAndProdigy:
         assert len(read_items(task(PARIS, text=TEXT), task(text=TEXT, cancelled=True))) == 1
         assert "left out: 1 documents that the annotator rejected" in caplog.text
 
+    def test_open_tasks_are_left_out_where_labels_are_required(self, read_items, caplog):
+        caplog.set_level(logging.INFO)
+        items = [{"id": 2, "data": {"text": "Not yet."}, "annotations": []}, task(PARIS, text=TEXT)]
+        assert [words for words, _ in read_items(*items)] == [LETTER[0][0]]
+        assert "left out: 1 tasks without an annotation" in caplog.text
+        assert len(read_items(*items, labels="ignored")) == 2
+
     def test_the_ground_truth_comes_first(self, read_items):
         item = task(text=TEXT)
         item["annotations"] += [
@@ -290,11 +297,11 @@ class TestSpans:
         with pytest.raises(
             ConfigurationError, match=r"line 1: found the span \(17, 18, 'X'\) without a word"
         ):
-            read_items(item, on_unaligned_spans="error")
+            read_items(spans((17, 18, "X")), on_unaligned_spans="error")
         with pytest.raises(
             ConfigurationError, match=r"\(1, 9, 'PER'\) at 'da Lovel'.*'Ada Lovelace' \(0 to 12\)"
         ):
-            read_items(spans((1, 9, "PER")), on_unaligned_spans="error")
+            read_items(item, on_unaligned_spans="error")
 
     @pytest.mark.parametrize(
         "option, tags",
