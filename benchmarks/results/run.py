@@ -218,7 +218,8 @@ def cell_config(args: argparse.Namespace, corpus: str, row: str, seed: int) -> d
         settings["lm_forward"] = getattr(args, f"{kind}_forward")
         settings["lm_backward"] = getattr(args, f"{kind}_backward")
     if row == "unpruned":  # trained gates and mixtures cannot be cached
-        settings["cache"] = str(args.out / args.text / "cache")
+        # The last bits of cached vectors depend on the batches of the training that computed them.
+        settings["cache"] = str(args.out / args.text / "cache" / corpus / str(seed))
     overrides: dict[str, Any] = {**seeds, **CORPORA[corpus].overrides}
     if row == "elmo":
         ldnet = "model.text_field_embedder.token_embedders.ldnet"

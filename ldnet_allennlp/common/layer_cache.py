@@ -33,8 +33,9 @@ class LayerCache:
     bytes per token and language model (13.2 kB at the published sizes), or half of that.
 
     Vectors are keyed by the sentence's word ids, in one file per language model, named by a hash of its weights and of
-    all other settings that affect them, so any number of trainings can share a cache. You can delete the cache when no
-    training runs.
+    all other settings that affect them, so any number of trainings can share a cache. The last bits of a vector depend
+    on the batch that computed it, so a training repeats exactly only with a cache of its own. You can delete the cache
+    when no training runs.
 
     # Parameters
 
